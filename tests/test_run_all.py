@@ -5,6 +5,8 @@
 
 import csv
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -49,10 +51,70 @@ def test_dry_run_prints_commands_only_and_makes_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def commands(*argv):
+    done = run_all(*argv, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def flag(line, name):
+    """The value of a flag of a command, None without it; a flag must not be given twice."""
+    words = shlex.split(line)
+    assert words.count(name) < 2, line
+    return words[words.index(name) + 1] if name in words else None
+
+
+def test_the_miniature_is_the_default_and_makes_its_attacked_rows_first():
+    lines = commands("--seeds", 1)
+    assert lines == commands("miniature", "--seeds", 1)
+    assert len(lines) == 1 + 1 + 6 + 3 + 3 * (4 + 1 + 6 + 2) + 3 + 1
+    assert "w2s.miniature world" in lines[0] and "runs/miniature/surrogate" in lines[1]
+    assert all("attacks.py text" in line and "/surrogate " in line for line in lines[2:8])
+    alone = commands("--tasks", "fairness")
+    assert not any(word in line for line in alone for word in ("surrogate", "attacks.py"))
+
+
+def test_the_recipe_gives_way_to_options_and_leaves_unregularised_runs_alone():
+    trained = {flag(line, "--out"): line for line in commands("--seeds", 1) if "train_" in line}
+    given = [line for line in commands("--seeds", 1, "--lr", "7e-4") if "train_" in line]
+    assert len(given) == len(trained) == 31 and {flag(line, "--lr") for line in given} == {"7e-4"}
+    for out, line in trained.items():
+        assert flag(line, "--lr") not in (None, "7e-4")
+        regularised = out.endswith(("tft", "both"))
+        assert (flag(line, "--lam") == "0") != regularised, line
+    paper = [line for line in commands("paper", "--seeds", 1) if "train_" in line]
+    assert {(flag(line, "--lr"), flag(line, "--lam")) for line in paper} <= {
+        (None, "0"), (None, None)}
+
+
+def test_each_line_of_a_dry_run_is_one_command_of_a_shell(tmp_path):
+    for name in ("plain", "it's a \"b\" & $c # d", "müll"):
+        lines = commands("paper", "--tasks", "ood", "--seeds", 1, "--out", tmp_path / name)
+        assert flag(lines[1], "--out") == f"{tmp_path / name}/ood/seed0/ceiling-none"
+        shell = subprocess.run(["bash", "-c", f"printf '%s\\0' {lines[1]}"], capture_output=True)
+        assert shell.stdout.decode().split("\0")[:-1] == shlex.split(lines[1])
+
+
+def test_an_interrupted_run_leaves_nothing_running(tmp_path):
+    process = subprocess.Popen(["bash", ROOT / "run_all.sh", "smoke", "--out", tmp_path / "out"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env=os.environ | {"PYTHON": sys.executable})
+    assert process.stdout.readline().startswith("[1/7]")
+    time.sleep(0.5)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130 and errors.startswith("error: interrupted")
+    assert children.stdout and not any(Path(f"/proc/{pid}").exists()
+                                       for pid in children.stdout.split())
+
+
 @pytest.mark.parametrize("argv, code, message", [
     (["--seeds", "0"], 1, "--seeds 0: must be a whole number >= 1"),
     (["--tasks", "fairnes"], 1, "unknown task fairnes"), (["--jobs", "x"], 1, "--jobs x"),
     (["--limit", "-5"], 1, "--limit -5"), (["--sedes", "2"], 2, "unknown argument --sedes"),
+    (["--attack-limit", "0"], 1, "--attack-limit 0"),
+    (["--synonyms", "no/file"], 1, "no such file (--synonyms)"),
     (["nonsense"], 2, "unknown preset nonsense"), (["--seeds"], 2, "--seeds needs a value"),
     (["paper", "--raw", "/no/such/folder"], 1, "no such folder"),
     (["--tasks", ""], 2, "--tasks needs a value"), (["--tasks", ","], 1, "--tasks ,"),

@@ -97,7 +97,7 @@ def hold(folder):
         handle = open(Path(folder) / ".lock", "a")
     except OSError:  # a finished run on a disk that is read only needs no lock
         return False
-    _held[str(folder)] = handle  # closed, and so released, when the process ends
+    _held[str(folder)] = handle  # closed, and so released, when the process ends or by release()
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
@@ -105,6 +105,12 @@ def hold(folder):
         print(f"{folder}: waiting for another process that works in this folder", flush=True)
         fcntl.flock(handle, fcntl.LOCK_EX)
         return True
+
+
+def release():
+    """Let other processes into all the folders that this one holds."""
+    while _held:
+        _held.popitem()[1].close()
 
 
 _held = {}
@@ -116,7 +122,8 @@ def read_config(run):
     found = rows.read_json(path)
     args = found.get("args") if isinstance(found, dict) else None
     if not (isinstance(args, dict) and isinstance(found.get("inputs"), dict)
-            and isinstance(args.get("task"), str) and isinstance(args.get("max_length"), int)):
+            and isinstance(args.get("task", ""), str)
+            and isinstance(args.get("max_length", 1), int)):
         raise ValueError(f"{path}: not the configuration of a run; delete the folder and run again")
     return found
 
@@ -135,8 +142,8 @@ def require_done(run, task):
         raise ValueError(f"{run}: this run is not finished; run the same training command again")
     hold(run)
     found = read_config(run)
-    if found["args"]["task"] != task:
-        raise ValueError(f"{run}: a run of task '{found['args']['task']}', not of --task {task}")
+    if found["args"].get("task") != task:
+        raise ValueError(f"{run}: a run of task '{found['args'].get('task')}', not of --task {task}")
     return found
 
 

@@ -1,0 +1,272 @@
+"""Run many commands in a few processes that import torch once and take one command after the other.
+
+    python -m w2s.pool --jobs 2 < commands.sh
+
+A line of the input is `python SCRIPT.py ...` or `python -m MODULE ...`, quoted as for a shell, with
+two blanks and `# its title` behind it or not. A line `# title` begins a phase: its commands start
+when all before it are done. What a command prints is shown when it fails: then no other one starts.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import platform
+import queue
+import runpy
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import connection
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from w2s import runs
+from w2s.config import arg, launch
+
+GRACE = 10  # seconds in which an interrupted command must end by itself
+
+
+@dataclass(kw_only=True)
+class Config:
+    file: str = arg("-", "the commands; -: standard input")
+    jobs: int = arg(1, "commands side by side", low=1)
+    show_last: bool = arg(False, "print what the last command printed, and the time of everything")
+
+
+class Command(NamedTuple):
+    """A line of the input, and its words after the interpreter."""
+    title: str
+    line: str
+    words: list[str]
+
+
+def main(cfg):
+    phases, began, workers = read(cfg.file), time.monotonic(), []
+    try:
+        for n, (title, commands) in enumerate(phases, 1):
+            passed = clock(time.monotonic() - began)
+            print(f"[{n}/{len(phases)}] {title}  ({passed} so far)", flush=True)
+            last = run_phase(commands, workers, cfg.jobs)
+            if last is None:
+                raise ValueError(f"phase {n} ({title}) stopped, see above; what is finished is "
+                                 "kept and will be skipped")
+    finally:
+        close(workers)
+    if cfg.show_last:
+        print(last.rstrip(), f"total {clock(time.monotonic() - began)}", sep="\n")
+
+
+def read(file):
+    """[(title, [Command, ...]), ...]: the phases of a file. Raises ValueError naming a bad line."""
+    phases = []
+    with open(0 if file == "-" else file, encoding="utf-8", errors="surrogateescape") as lines:
+        for n, line in enumerate(map(str.strip, lines), 1):
+            if line.startswith("#"):
+                phases.append((line.lstrip("# "), []))
+            elif line:
+                line, _, title = line.partition("  # ")
+                words = shlex.split(line)[1:]
+                if not (words[:1] == ["-m"] and words[1:] or words and words[0].endswith(".py")):
+                    raise ValueError(f"{file}:{n}: neither a phase nor python SCRIPT.py: {line}")
+                phases = phases or [("commands", [])]
+                phases[-1][1].append(Command(title or " ".join(words)[:38], line, words))
+    phases = [phase for phase in phases if phase[1]]
+    if not phases:
+        raise ValueError(f"{file}: no commands")
+    return phases
+
+
+# ---- the parent: hands out the commands and prints a line for each -------------------------------
+
+def run_phase(commands, workers, jobs):
+    """Run the commands, in their order, on `jobs` workers; `workers` are those that exist already.
+    Returns what the last command printed; None when one failed, whose output has been shown."""
+    todo, done, spent, failed, last = deque(commands), 0, 0, False, ""
+    with tqdm(total=len(commands), disable=None, leave=False, unit="command") as bar:
+        while (todo and not failed) or any(worker.command for worker in workers):
+            while todo and not failed and (worker := idle(workers, jobs)):
+                worker.give(todo.popleft())
+            busy = {worker.pipe: worker for worker in workers if worker.command}
+            for worker in map(busy.get, connection.wait(busy, timeout=1)):
+                command, took, code = worker.end()
+                if code < 0:
+                    workers.remove(worker)
+                if code != 0:
+                    failed = True
+                    show(worker.tail() + [f"failed: {command.line}"], sys.stderr)
+                    continue
+                if command is commands[-1]:
+                    last = worker.output()
+                done, spent = done + 1, spent + took
+                ahead = spent / done * len(commands) - spent - sum(w.seconds() for w in workers)
+                show([f"  {done:{len(str(len(commands)))}}/{len(commands)}  {command.title:<38} "
+                      f"{clock(took):>5}  about {clock(max(0, ahead) / jobs)} left in this phase"])
+                bar.update()
+            bar.refresh()
+    return None if failed else last
+
+
+def idle(workers, jobs):
+    """A worker without a command, a new one while there are fewer than `jobs`, or None."""
+    for worker in workers:
+        if not worker.command:
+            return worker
+    if len(workers) < jobs:
+        workers.append(Worker())
+        return workers[-1]
+
+
+class Worker:
+    """A process that runs commands; its stdout and stderr go to `log`, emptied for each."""
+
+    def __init__(self):
+        self.command, self.log = None, tempfile.TemporaryFile()
+        self.pipe, theirs = connection.Pipe()
+        with theirs:
+            self.process = subprocess.Popen([sys.executable, "-m", "w2s.pool", "--worker"],
+                                            stdin=theirs, stdout=self.log, stderr=self.log)
+
+    def give(self, command):
+        """Start a command."""
+        self.log.seek(0)  # the position is the process's too
+        self.log.truncate()
+        self.command, self.began = command, time.monotonic()
+        with suppress(OSError):  # it died meanwhile: end() sees it
+            self.pipe.send_bytes(json.dumps(command.words).encode())
+
+    def end(self):
+        """The command that ended, its seconds and exit code; below 0 when the process died."""
+        try:
+            code = int(self.pipe.recv_bytes())
+        except (EOFError, OSError):
+            code = -abs(self.process.wait() or 1)
+        found, self.command = (self.command, self.seconds(), code), None
+        return found
+
+    def seconds(self):
+        """How long the command has been running; 0 without one."""
+        return time.monotonic() - self.began if self.command else 0
+
+    def output(self):
+        """What the command has printed."""
+        return os.pread(self.log.fileno(), 1 << 24, 0).decode(errors="replace")
+
+    def tail(self):
+        """The last lines of it, and how the process died if it did."""
+        code = self.process.poll()
+        died = [f"the process ended with code {code}" + ", perhaps for want of memory" *
+                (code == -signal.SIGKILL)] if code is not None else []
+        return self.output().splitlines()[-12:] + died
+
+
+def close(workers):
+    """End the workers: without its pipe each interrupts what it does; the last resort is kill."""
+    for worker in workers:
+        worker.pipe.close()
+    for worker in workers:
+        with suppress(subprocess.TimeoutExpired):
+            worker.process.wait(GRACE + 5)
+        worker.process.kill()
+
+
+def show(lines, file=None):
+    """Print lines above the progress bar."""
+    file = file or sys.stdout
+    tqdm.write("\n".join(lines), file=file)
+    file.flush()
+
+
+def clock(seconds):
+    """m:ss"""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+# ---- the worker: one command after the other, each as if it were alone ---------------------------
+
+def work():
+    """Run what comes through standard input until it is closed."""
+    pipe, log, todo = connection.Connection(os.dup(0)), os.dup(1), queue.SimpleQueue()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which closes
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.Thread(target=listen, args=(pipe, todo), daemon=True).start()
+    try:
+        while True:
+            pipe.send_bytes(b"%d" % alone(todo.get(), log))
+    except (KeyboardInterrupt, OSError):
+        os._exit(130)
+
+
+def listen(pipe, todo):
+    """Queue what comes; the parent's end, whatever its reason, interrupts the running command."""
+    try:
+        while True:
+            todo.put(json.loads(pipe.recv_bytes()))
+    except (EOFError, OSError):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+        time.sleep(GRACE)
+        os._exit(130)
+
+
+def alone(words, log):
+    """Run a command in this process as if it had one of its own; its exit code."""
+    before = sys.argv, sys.path[:], dict(os.environ), os.getcwd(), signal.getsignal(signal.SIGTERM)
+    code = 0
+    try:
+        if words[0] == "-m":
+            sys.argv = words[1:]
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv, sys.path[0] = words, os.path.dirname(os.path.abspath(words[0]))
+            runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as end:
+        code = end.code
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    if not isinstance(code, int | None):
+        print(code, file=sys.stderr)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.argv, sys.path[:] = before[:2]
+    os.environ.clear()
+    os.environ.update(before[2])
+    os.chdir(before[3])
+    signal.signal(signal.SIGTERM, before[4])
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    forget()
+    return abs(code or 0)
+
+
+def forget():
+    """Drop what a command leaves in the process: locks, memory, compiled steps."""
+    runs.release()
+    gc.collect()
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
+        sys.modules["torch"].cuda.empty_cache()
+    if "torch._dynamo" in sys.modules:  # else compiling stops after a few different models
+        sys.modules["torch._dynamo"].reset()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--worker"]:
+        work()
+    else:
+        sys.argv[0] = "python -m w2s.pool"
+        launch(main, Config, __doc__)
