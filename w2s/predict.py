@@ -13,7 +13,8 @@ TOKENS = {"cpu": 4096, "cuda": 65536}  # padded tokens in a batch
 def probabilities(model, columns, dtype="float32", title="predict"):
     """{"p": (N, K) float32, ...}: softmax of the logits of each text column; "p_adv" for ids_adv.
 
-    columns as a task's encode makes them; classes a row's source lacks (`absent`) get 0.
+    columns as a task's encode makes them; classes a row's source lacks (`absent`) get 0. Without a
+    title there is no progress bar.
     """
     return {key: softmax(z) for key, z in all_logits(model, columns, dtype, title).items()}
 
@@ -43,13 +44,15 @@ def _column(model, inputs, dtype, title):
     device = next(model.parameters()).device
     lengths = np.array([len(ids) for ids in inputs["ids"]])
     result = None
-    for pick in tqdm(_by_tokens(lengths, TOKENS[device.type]), title, disable=None, leave=False):
+    groups = _by_tokens(lengths, TOKENS[device.type])
+    for pick in tqdm(groups, title, disable=not title or None, leave=False):
         batch = collate(inputs, pick, device)
         with devices.autocast(device, dtype):
             logits = model(batch["ids"], batch["len"]).float() + batch.get("absent", 0)
         if not bool(torch.isfinite(logits).all()):
             first = int(pick[0]) + 1
-            raise ValueError(f"{title}: the model's output is not finite (row {first} ff.)")
+            raise ValueError(f"{title or 'attack'}: the model's output is not finite "
+                             f"(row {first} ff.)")
         if result is None:
             result = np.empty((len(lengths), logits.shape[-1]), np.float32)
         result[pick] = logits.cpu().numpy()

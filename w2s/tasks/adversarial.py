@@ -201,7 +201,7 @@ def _row(record, source, place):
     if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < LABELS[source]:
         raise ValueError(f"{place}: 'label' is {label!r}, expected 0 to {LABELS[source] - 1}")
     clean, adv = _sentences(record, source, place)
-    row = {"text": _compose(source, clean or ()), "text_adv": _compose(source, adv), "label": label,
+    row = {"text": compose(source, clean or ()), "text_adv": compose(source, adv), "label": label,
            "source": source}
     result, why = str(record.get("result") or "successful").lower(), None
     if clean is None:
@@ -243,7 +243,16 @@ def _part(source, text):
     return found and list(found.groups())
 
 
-def _compose(source, sentences):
+def sentences(row):
+    """{name: sentence} of a row's text, or None where it has not the form that `compose` gives."""
+    names, found = PARTS[row["source"]], [row["text"].strip()]
+    found = found if len(names) == 1 else _part(row["source"], row["text"])
+    if not found or not all(found) or compose(row["source"], found) != row["text"]:
+        return None
+    return dict(zip((name for name, *_ in names), found))
+
+
+def compose(source, sentences):
     """One text of a row's sentences, each named; a single one stands alone."""
     if len(sentences) < 2:
         return "".join(sentences)

@@ -169,11 +169,17 @@ def _row(person, name, where, hide_protected):
     values = {key: _value(key, person[key], where) for key in ATTRIBUTES if key in person}
     if values["sex"].lower() not in ("male", "female"):
         raise ValueError(f"{where}: sex is '{person['sex']}', expected Male or Female")
-    described = ", ".join(f"{words} {values[key]}" for key, words in ATTRIBUTES.items()
-                          if key in values and not (key == "sex" and hide_protected))
-    text = f"A person in 1996 has the following attributes: {described}."
+    text = describe({key: value for key, value in values.items()
+                     if not (key == "sex" and hide_protected)})
     return {"id": name, "text": text, "label": _income(person["income"], where),
             "a": int(values["sex"].lower() == "male"), "group": splits.digest(text)}
+
+
+def describe(values):
+    """The text of a person, {column: value}, in DecodingTrust's words."""
+    described = ", ".join(f"{words} {values[key]}" for key, words in ATTRIBUTES.items()
+                          if key in values)
+    return f"A person in 1996 has the following attributes: {described}."
 
 
 def _value(key, value, where):
