@@ -5,11 +5,12 @@ ImportError.
 """
 
 import math
+import re
 import textwrap
 
 # weak, naive, aux, ceiling: Okabe and Ito's colours, told apart in grey and by colour-blind eyes
 COLOURS = ("#999999", "#56B4E9", "#0072B2", "#E69F00")
-INK, PALE, LEFT = "#222222", "#666666", 0.06
+INK, PALE, RULE, PAPER, LEFT = "#222222", "#666666", "#e6e6e6", "#ffffff", 0.06
 SMALL = {"textcoords": "offset points", "fontsize": 7.5}
 
 
@@ -23,9 +24,9 @@ def draw(title, subtitle, notes, groups, bars, panels):
     """
     from matplotlib.figure import Figure
 
-    below = [line for note in notes for line in textwrap.wrap(note, 165)]
+    below = [line for note in notes for line in textwrap.wrap(note, 160, break_on_hyphens=False)]
     height = 3.1 * len(panels) + 1.9
-    figure = Figure(figsize=(10, height), facecolor="white")
+    figure = Figure(figsize=(10, height), facecolor=PAPER)
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axis, panel in zip(axes, panels):
         _panel(axis, panel, len(groups), bars)
@@ -50,8 +51,18 @@ def save(figure, file, kind):
     from matplotlib import rc_context
 
     undated = {"Date": None} if kind == "svg" else None
-    with rc_context({"svg.hashsalt": "w2s"}):
+    with rc_context({"svg.hashsalt": "w2s", "svg.fonttype": "none"}):
         figure.savefig(file, format=kind, dpi=160, metadata=undated)
+
+
+def inline(svg, name):
+    """The <svg> element of a saved figure, to stand in a page beside others: its ids begin with
+    `name`, and ink and paper are the page's (--ink, --pale, --rule, --paper), light or dark."""
+    svg = re.sub("<metadata>.*?</metadata>", "", svg[svg.index("<svg"):], flags=re.S)
+    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    for colour, variable in ((INK, "ink"), (PALE, "pale"), (RULE, "rule"), (PAPER, "paper")):
+        svg = svg.replace(colour, f"var(--{variable})")
+    return svg
 
 
 def _panel(axis, panel, groups, bars):
@@ -75,9 +86,10 @@ def _panel(axis, panel, groups, bars):
     axis.set_title(f"{panel['name']}   ({arrow} is better{start})", loc="left", fontsize=9.5,
                    color=INK, pad=9)
     axis.spines[["top", "right", "bottom"]].set_visible(False)
+    axis.spines["left"].set_color(PALE)
     axis.tick_params(axis="x", length=0)
     axis.tick_params(axis="y", labelsize=8, colors=PALE)
-    axis.grid(axis="y", color="#e6e6e6", linewidth=0.7, zorder=0)
+    axis.grid(axis="y", color=RULE, linewidth=0.7, zorder=0)
     axis.set_axisbelow(True)
 
 
@@ -89,6 +101,7 @@ def _bar(axis, x, value, colour, bottom):
     mean, low, high = value
     axis.bar(x, mean - bottom, bottom=bottom, width=0.86, color=colour, zorder=2)
     if not math.isnan(low):
+        axis.vlines(x, low, high, color=PAPER, linewidth=3, zorder=3)
         axis.vlines(x, low, high, color=INK, linewidth=1.2, zorder=3)
     top = mean if math.isnan(high) else max(mean, high)
     axis.annotate(f"{mean:.3f}", (x, top), (0, 3), ha="center", **SMALL, color=INK)

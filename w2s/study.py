@@ -1,10 +1,11 @@
-"""Runs of one task read into numbers: headline values, bootstrap draws, the ceiling, the trend.
+"""Runs of one task read into numbers: headlines, bootstrap draws, ceiling, trends, claims.
 
 N test rows, m sums of a row, n seeds, D bootstrap draws. w2s.report turns a Study into text.
 """
 
 import csv
 import itertools
+import math
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -23,14 +24,18 @@ RUNS = {strategy: {"weak": weak, **{model: f"{model}-{strategy}" for model in ST
 NAMES = tuple(dict.fromkeys(name for runs in RUNS.values() for name in runs.values())) + CEILINGS
 NEEDED = ("DONE", "config.json", "eval.json", "predictions/test.jsonl")
 STATES = ("no", "ordered", "yes")
+VERDICTS = ("seen", "not clear", "not seen", "reversed", "not measured")
+SMALL = .02  # what a small cost in task performance is: 2 points (ours)
 
 
-@dataclass
+@dataclass(eq=False)  # a run is itself, whatever its numbers
 class Run:
     """A finished run on the test rows, sorted by id."""
 
     config: dict
-    metrics: list  # of eval.json: {slice, metric, value}
+    metrics: list  # of eval.json and attack-*.json: {slice, metric, value}
+    attacks: dict  # {metric: attack file that it is from}
+    seconds: float  # in training steps; nan without log.jsonl
     ids: list
     groups: list
     S: np.ndarray  # (N, m) the task's `sums`
@@ -84,17 +89,15 @@ class Study:
             self.missing.setdefault((name, why), []).append(seed)
             return
         path = folder / "predictions" / "test.jsonl"
-        predictions = sorted(rows.read(path, {"id": str}), key=lambda row: row["id"])
+        predictions = sorted(read_predictions(self.module, path), key=lambda row: row["id"])
         ids = [row["id"] for row in predictions]
         if any(run.ids != ids for (_, other), run in self.runs.items() if other == seed):
             raise ValueError(f"{path}: not the rows that the other runs of seed {seed} have; "
                              "evaluate them all on one file")
-        S = np.asarray(self.module.sums(predictions), dtype=np.float64)
-        self.runs[name, seed] = Run(
-            rows.read_json(folder / "config.json"),
-            rows.read_json(folder / "eval.json")["test"]["metrics"], ids,
-            [str(row.get("group", row["id"])) for row in predictions], S,
-            headline(self.module, S.sum(0)))
+        S = sums(self.module, predictions, path)
+        groups = [str(row.get("group", row["id"])) for row in predictions]
+        self.runs[name, seed] = Run(read_config(folder), *measurements(folder), seconds(folder),
+                                    ids, groups, S, headline(self.module, S.sum(0)))
         self.majority = self.majority or majority(self.module, predictions)
 
     @property
@@ -105,10 +108,6 @@ class Study:
         """The folder of a run."""
         return self.folder / f"seed{seed}" / name
 
-    def tr(self, trust):
-        """Trust metric -> trustworthiness, larger is more trustworthy."""
-        return self.module.SIGN * trust
-
     def of(self, strategy, model):
         """{seed: Run} of the runs that stand for a model in a strategy (reading E20: ceiling)."""
         if model == "ceiling":
@@ -116,6 +115,10 @@ class Study:
         else:
             name = RUNS[strategy][model]
         return {seed: self.runs[name, seed] for seed in self.seeds if (name, seed) in self.runs}
+
+    def attacks(self):
+        """{metric: attack file that it is from}."""
+        return {name: file for run in self.runs.values() for name, file in run.attacks.items()}
 
     def configs(self, model):
         """The configurations of the runs that stand for a model, in any strategy."""
@@ -125,13 +128,14 @@ class Study:
         """Whether a model started from random weights."""
         return any(config.get("from_scratch") for config in self.configs(model))
 
-    def joint(self, strategy, models, metric):
-        """(values (k, n), draws (k, D) of their means over seeds) of a headline metric of k models,
-        on the n seeds that have them all; None without such a seed or with an undefined value.
+    def joint(self, parts, metric):
+        """(values (k, n), draws (k, D) of their means over seeds) of a headline metric of k parts,
+        each (strategy, model), on the n seeds that have them all; None without such a seed or with
+        an undefined value.
 
         A hierarchical bootstrap draws seeds, then rows (E14). The seeds' weights depend on which
         seeds there are alone, so the draws of two models are joint and may be subtracted."""
-        runs = [self.of(strategy, model) for model in models]
+        runs = [self.of(*part) for part in parts]
         seeds = sorted(set.intersection(*map(set, runs)))
         values = np.array([[run[seed].values[metric] for seed in seeds] for run in runs])
         if not seeds or np.isnan(values).any():
@@ -143,7 +147,7 @@ class Study:
 
     def summary(self, strategy, model, metric):
         """{mean, sd, interval} of a headline metric over seeds; None without a finished run."""
-        found = self.joint(strategy, [model], metric)
+        found = self.joint([(strategy, model)], metric)
         if found is None:
             return None
         mean, sd = statistics.mean_sd(found[0][0])
@@ -155,9 +159,37 @@ class Study:
                   if (m["slice"], m["metric"]) == (part, metric) and m["value"] is not None]
         return dict(zip(("mean", "sd"), statistics.mean_sd(values))) if values else None
 
+    def sign(self, metric):
+        """1 where more of a headline metric is better, else -1."""
+        return self.module.SIGN if metric == self.module.TRUST else 1
+
+    def steps(self, parts, metric):
+        """[dict] from each of the parts, (strategy, model), to the next: means of a headline
+        metric, their difference times `sign` (positive: better), its interval, its exact p over
+        the n seeds that have all parts. [] without such a seed."""
+        found, sign = self.joint(parts, metric), self.sign(metric)
+        if found is None:
+            return []
+        values, change, drawn = found[0], *(sign * np.diff(each, axis=0) for each in found)
+        return [{"lower": parts[k][1], "upper": parts[k + 1][1], "n": len(change[k]), "sign": sign,
+                 "means": values[k:k + 2].mean(1).tolist(), "difference": float(change[k].mean()),
+                 "interval": statistics.interval(drawn[k]),
+                 "p": statistics.sign_flip_p(change[k])} for k in range(len(change))]
+
+    def ladder(self, strategy, student, metric):
+        """The `steps` from weak to student to ceiling, each with the trend of the three."""
+        parts = [(strategy, model) for model in ("weak", student, "ceiling")]
+        found, sign = self.joint(parts, metric), self.sign(metric)
+        if found is None:
+            return []
+        trend = statistics.trend(*(sign * found[1]), means=sign * found[0].mean(1))
+        return [{"strategy": strategy, "student": student, "trend": trend, **step}
+                for step in self.steps(parts, metric)]
+
     def gap_recovered(self, strategy, student):
         """(PGR of the mean task metric, whether |ceiling - weak| <= 2 standard errors) or None."""
-        found = self.joint(strategy, ["weak", student, "ceiling"], self.module.TASK)
+        parts = [(strategy, model) for model in ("weak", student, "ceiling")]
+        found = self.joint(parts, self.module.TASK)
         if found is None:
             return None
         (weak, student, ceiling), draws = found[0].mean(1).tolist(), found[1]
@@ -205,13 +237,81 @@ def tasks_in(folder):
     return [name for name in properties() if name in found]
 
 
-def split_sizes(folder):
-    """{split: rows} of a prepared data folder, or of its seed0 where every seed has a split of its
-    own (run_all.sh --resplit); {} without a manifest."""
+def prepared(folder):
+    """({split: rows}, [raw files]) of a prepared data folder, or of its seed0 where every seed has
+    a split of its own (run_all.sh --resplit); both empty without a manifest."""
     paths = (folder / "manifest.json", folder / "seed0" / "manifest.json")
     path = next((path for path in paths if path.exists()), None)
-    splits = rows.read_json(path).get("splits", {}) if path else {}
-    return {name: about["rows"] for name, about in splits.items()}
+    found = rows.read_json(path) if path else {}
+    try:
+        return ({name: int(about["rows"]) for name, about in found.get("splits", {}).items()},
+                sorted(found.get("sources", {})))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ValueError(f"{path}: not the manifest of prepared data") from None
+
+
+def measurements(folder):
+    """([{slice, metric, value}], {metric: file name}) of a run's eval.json on test rows and its
+    attack-<kind>.json. What both measure is called <metric>_<kind> where the attack did: its rows
+    are others. Raises ValueError `FILE: what is wrong`."""
+    found, attacks = entries(folder / "eval.json", "test", "metrics"), {}
+    known = {m["metric"] for m in found}
+    for path in sorted(folder.glob("attack-*.json")):
+        kind = path.stem.removeprefix("attack-")
+        for m in entries(path, "metrics"):
+            name = f"{m['metric']}_{kind}" if m["metric"] in known else m["metric"]
+            found.append({**m, "metric": name})
+            attacks[name] = path.name
+        known |= attacks.keys()
+    return found, attacks
+
+
+def entries(path, *keys):
+    """The [{slice, metric, value}] under `keys` of a JSON file; None: a value that is undefined."""
+    found = rows.read_json(path)
+    try:
+        for key in keys:
+            found = found[key]
+        found = [(m["slice"], m["metric"], float("nan" if m["value"] is None else m["value"]))
+                 for m in found]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path}: not a list of slice, metric and value under "
+                         f"{' / '.join(keys)}; delete the file and measure again") from None
+    return [{"slice": str(part), "metric": str(name), "value": v if math.isfinite(v) else None}
+            for part, name, v in found]
+
+
+def read_config(folder):
+    """config.json of a run. Raises ValueError when it is not an object with arguments."""
+    found = rows.read_json(folder / "config.json")
+    if not isinstance(found, dict) or not isinstance(found.get("args", {}), dict):
+        raise ValueError(f"{folder / 'config.json'}: not the configuration of a run")
+    return found
+
+
+def seconds(folder):
+    """Sum of the seconds in log.jsonl, time in training steps; nan without the file."""
+    path = folder / "log.jsonl"
+    if not path.exists():
+        return float("nan")
+    return float(sum(row["seconds"] for row in rows.read(path, {"seconds": rows.NUMBER}, False)))
+
+
+def read_predictions(module, path):
+    """The rows of a file of predictions: with an id and, where there are classes, with p."""
+    return rows.read(path, {"id": str} | ({"p": module.CLASSES} if module.KIND == "class" else {}))
+
+
+def sums(module, predictions, path):
+    """(N, m) the task's sums of a file of predictions. Raises ValueError when it is none."""
+    try:
+        found = np.asarray(module.sums(predictions), dtype=np.float64)
+        if np.isfinite(found).all():
+            return found
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        pass
+    raise ValueError(f"{path}: not predictions of this task; delete the file and run evaluate.py "
+                     "again")
 
 
 def headline(module, totals):
@@ -223,7 +323,10 @@ def headline(module, totals):
 
 
 def majority(module, predictions):
-    """Headline of the constant guess: in each source, its most frequent label."""
+    """Headline of the constant guess: in each source, its most frequent label. {} where the task
+    has no classes."""
+    if "p" not in predictions[0]:
+        return {}
     labels, K = {}, len(predictions[0]["p"])
     for row in predictions:
         labels.setdefault(row.get("source"), []).append(row["label"])
@@ -252,7 +355,7 @@ def choose_ceiling(study, select):
 
 def tradeoff(module, path):
     """(task, trust) of a file of predictions, 1 being the best of both."""
-    value = headline(module, np.asarray(module.sums(rows.read(path, {"id": str}))).sum(0))
+    value = headline(module, sums(module, read_predictions(module, path), path).sum(0))
     trust = value[module.TRUST]
     return value[module.TASK], trust if module.SIGN > 0 else 1 - trust
 
@@ -272,22 +375,10 @@ def resample(study, draws, rng):
 
 def inequalities(studies):
     """weak < student and student < ceiling in tr, for each strategy and student with all its runs:
-    dicts with the mean difference, its interval, the trend's state, the exact p over seeds, and
-    Holm's p over the whole list."""
-    result = []
-    for study, strategy, student in itertools.product(studies, STRATEGIES, STUDENTS):
-        names = ("weak", student, "ceiling")
-        found = study.joint(strategy, names, study.module.TRUST)
-        if found is None:
-            continue
-        tr, draws = map(study.tr, found)  # (3, n), (3, D)
-        trend = statistics.trend(*draws, means=tr.mean(1))
-        for low, high in ((0, 1), (1, 2)):
-            result.append({"task": study.task, "strategy": strategy, "student": student,
-                           "trend": trend, "lower": names[low], "upper": names[high],
-                           "n": tr.shape[1], "difference": float((tr[high] - tr[low]).mean()),
-                           "interval": statistics.interval(draws[high] - draws[low]),
-                           "p": statistics.sign_flip_p(tr[high] - tr[low])})
+    Study.ladder with the task, and Holm's p over the whole list."""
+    result = [{"task": study.task, **step}
+              for study, strategy, student in itertools.product(studies, STRATEGIES, STUDENTS)
+              for step in study.ladder(strategy, student, study.module.TRUST)]
     adjusted = statistics.holm([step["p"] for step in result]) if result else []
     return [{**step, "holm": p} for step, p in zip(result, adjusted)]
 
@@ -300,6 +391,106 @@ def state(steps, task, strategy, student=None):
     return next((step["trend"] for step in steps
                  if (step["task"], step["strategy"], step["student"]) == (task, strategy, student)),
                 None)
+
+
+@dataclass
+class Claim:
+    """What the paper says about a property, and what was found here."""
+
+    text: str
+    paper: str  # its figure, or where it says so; "" where it gives neither
+    ours: str
+    verdict: str
+    step: dict = None  # the difference that decided, one of Study.steps
+
+
+def judge(steps, claimed=True, margin=0):
+    """(verdict, the step that decides) on "every difference is above -margin"; claimed=False: on
+    the opposite. The weakest step decides; no steps: not measured."""
+    if not steps:
+        return VERDICTS[-1], None
+    weakest = min(steps, key=lambda step: step["interval"][0])
+    if weakest["interval"][0] > -margin:
+        place = 0
+    elif all(step["difference"] > -margin for step in steps):
+        place = 1
+    else:
+        place = 3 if any(step["interval"][1] < -margin for step in steps) else 2
+    return VERDICTS[place if claimed else 3 - place], weakest
+
+
+def claims(study):
+    """[Claim] of the paper about a property, from the words that its module brings."""
+    found = [*trend_claims(study), *regulariser_claims(study), *loss_claims(study)]
+    return [Claim(text, paper, ours or arrow(steps), *judge(steps, **how))
+            for text, paper, steps, ours, how in found]
+
+
+def trend_claims(study):
+    """Yield (text, paper, steps, ours, how to judge): Table 1, and the task from weak to strong."""
+    module = study.module
+    for (key, name), said in zip(STRATEGIES.items(), module.PAPER):
+        ladders = [study.ladder(key, student, module.TRUST) for student in STUDENTS]
+        ours = ", ".join(f"{ladder[0]['student'].removeprefix('student-')} {ladder[0]['trend']}"
+                         for ladder in ladders if ladder)
+        if said in STATES:
+            yield (f"{name}: {module.TRUST} shows {'a' if said == 'yes' else 'no'} weak-to-strong "
+                   "trend", f"Table 1: {said}", sum(ladders, []) if all(ladders) else [], ours,
+                   {"claimed": said == "yes"})
+    for student in STUDENTS if module.SIGN > 0 else ():
+        gap = study.gap_recovered("none", student)
+        yield (f"{STRATEGIES['none']}: {module.TASK} rises from weak to {student} to ceiling", "",
+               study.ladder("none", student, module.TASK), gap and recovered(gap), {})
+
+
+def regulariser_claims(study):
+    """Yield the same of TFT: trust gained by the weak model alone, and by all models; where trust
+    is a gap that the students close (SIGN < 0), also its price."""
+    module, (none, weak, both) = study.module, STRATEGIES
+    verb, said = "raises" if module.SIGN > 0 else "lowers", getattr(module, "PAPER_TEXT", "")
+    steps = study.steps([(none, "weak"), (weak, "weak")], module.TRUST)
+    yield (f"{STRATEGIES[weak]} {verb} the weak model's {module.TRUST}", said and f"{said} %",
+           steps, said and arrow(steps, percent=True), {})
+    for model in MODELS if module.SIGN > 0 else STUDENTS:
+        parts = [(none, model), (both, model)]
+        same = study.of(*parts[0]) == study.of(*parts[1])  # the ceiling chosen has no regulariser
+        steps = [] if same else study.steps(parts, module.TRUST)
+        yield (f"{STRATEGIES[both]} {verb} the {module.TRUST} of {model}", "", steps,
+               "the same run" if same and study.of(*parts[0]) else relative(steps), {})
+        if module.SIGN < 0:
+            yield (f"... which costs {model} less than {100 * SMALL:g} points of {module.TASK}",
+                   "small", study.steps(parts, module.TASK), "", {"margin": SMALL})
+
+
+def loss_claims(study):
+    """Yield the same of the confidence loss: aux against naive, in trust and in the task."""
+    module, better = study.module, "higher" if study.module.SIGN > 0 else "lower"
+    for key, name in STRATEGIES.items():
+        parts = [(key, student) for student in STUDENTS]
+        yield (f"{name}: {module.TRUST} is {better} with the confidence loss than naive", "Fig. 2",
+               study.steps(parts, module.TRUST), "", {})
+        yield (f"{name}: {module.TASK} is higher with the confidence loss than naive",
+               "Burns et al.", study.steps(parts, module.TASK), "", {})
+
+
+def arrow(steps, percent=False):
+    """"0.712 → 0.781", the means of the first step; "" without one."""
+    scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
+    return " → ".join(f"{scale * mean:.{digits}f}" for mean in steps[0]["means"]) + unit \
+        if steps else ""
+
+
+def relative(steps):
+    """"0.250 → 0.200 (-20 %)"."""
+    if not steps or not steps[0]["means"][0]:
+        return arrow(steps)
+    before, after = steps[0]["means"]
+    return f"{arrow(steps)} ({100 * (after / before - 1):+.0f} %)"
+
+
+def recovered(gap):
+    """"PGR 0.61", with (!) where it says little."""
+    return f"PGR {gap[0]:.2f}{' (!)' * gap[1]}"
 
 
 def write_csv(path, studies):

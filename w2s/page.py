@@ -1,0 +1,237 @@
+"""A report is a list of blocks, rendered three ways: Markdown, one HTML page, a terminal.
+
+Text carries `code` and **bold** as in Markdown. The page needs no network and no script. It is
+readable on a phone (a wide table scrolls in its own box), in light and dark, and on paper.
+"""
+
+import re
+import textwrap
+from dataclasses import dataclass
+from html import escape
+
+# words that are cells of their own and get a colour
+TONES = {"yes": "good", "seen": "good", "ordered": "between", "not clear": "between", "no": "bad",
+         "not seen": "bad", "reversed": "bad", "not run": "gone", "not measured": "gone"}
+ANSI = {"good": 34, "between": 33, "bad": 31, "gone": 2}  # blue, yellow, red, faint
+
+
+@dataclass
+class Heading:
+    text: str
+    level: int = 2
+
+
+@dataclass
+class Text:
+    text: str
+
+
+@dataclass
+class Bullets:
+    items: list
+
+
+@dataclass
+class Table:
+    """A blank first cell belongs to the one above it."""
+
+    caption: str
+    head: list
+    body: list
+
+    def right(self):
+        """Which columns hold numbers: [bool]."""
+        return [all(re.match(r"[-+\d\[]|$", row[i]) for row in self.body)
+                for i in range(len(self.head))]
+
+    def lines(self):
+        """The cells padded to equal columns: [[str]], the head first."""
+        rows = [self.head, *self.body]
+        width = [max(len(row[i]) for row in rows) for i in range(len(self.head))]
+        return [[text.rjust(w) if right else text.ljust(w)
+                 for text, w, right in zip(row, width, self.right())] for row in rows]
+
+
+@dataclass
+class Picture:
+    """An image: the path for Markdown, the text of an <svg> element for the page."""
+
+    caption: str
+    path: str
+    svg: str
+
+
+def markdown(blocks):
+    """The report as Markdown; its tables read as plain text too."""
+    return "\n\n".join(_markdown(block) for block in blocks) + "\n"
+
+
+def _markdown(block):
+    match block:
+        case Heading():
+            return f"{'#' * block.level} {block.text}"
+        case Bullets():
+            return "\n".join(f"- {item}" for item in block.items)
+        case Picture():
+            return f"![{block.caption}]({block.path})"
+        case Table():
+            head, *body = ["| " + " | ".join(row) + " |" for row in block.lines()]
+            rule = "|".join("-" * (len(text) + 1) + ("-", ":")[right]
+                            for text, right in zip(block.lines()[0], block.right()))
+            return "\n".join([f"### {block.caption}", "", head, f"|{rule}|", *body])
+    return block.text
+
+
+def terminal(blocks, colour=False):
+    """The report for a screen; words of TONES are coloured when `colour` is set."""
+    return "\n\n".join(_terminal(block, colour) for block in blocks) + "\n"
+
+
+def _terminal(block, colour):
+    if isinstance(block, Table):
+        lines = [[_paint(text) if colour else text for text in row] for row in block.lines()]
+        lines = ["  ".join(row).rstrip() for row in lines]
+        width = max(len("  ".join(row)) for row in block.lines())
+        return "\n".join([block.caption, "-" * width, lines[0], "-" * width, *lines[1:]])
+    return "\n".join(textwrap.fill(line, 100, break_long_words=False, break_on_hyphens=False)
+                     for line in re.sub(r"\*\*|`", "", _markdown(block)).splitlines())
+
+
+def _paint(text):
+    """A padded cell in the colour of its word."""
+    tone = TONES.get(text.strip())
+    return f"\x1b[{ANSI[tone]}m{text}\x1b[0m" if tone else text
+
+
+def html(title, blocks):
+    """The report as one page."""
+    links = [f'<a href="#{_anchor(block.text)}">{_inline(block.text)}</a>' for block in blocks
+             if isinstance(block, Heading) and block.level == 2]
+    body = [_html(block) for block in blocks]
+    first = next((i for i, block in enumerate(blocks)
+                  if isinstance(block, Heading) and block.level == 2), len(body))
+    body.insert(first, f'<nav aria-label="Contents">{" ".join(links)}</nav>')
+    return ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+            + "\n".join(body) + "\n</main>\n</body>\n</html>\n")
+
+
+def _html(block):
+    match block:
+        case Heading():
+            return (f'<h{block.level} id="{_anchor(block.text)}">{_inline(block.text)}'
+                    f"</h{block.level}>")
+        case Bullets():
+            return "<ul>\n" + "\n".join(f"<li>{_inline(item)}" for item in block.items) + "\n</ul>"
+        case Picture():
+            label = escape(block.caption)
+            svg = block.svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+            return f"<figure>{_box(svg, block.caption)}<figcaption>{label}</figcaption></figure>"
+        case Table():
+            return _box(_table(block), block.caption)
+    return f"<p>{_inline(block.text)}</p>"
+
+
+def _box(content, label):
+    """What is wider than the screen scrolls in here, by keyboard too."""
+    return (f'<div class="wide" role="region" tabindex="0" aria-label="{escape(label)}">'
+            f"{content}</div>")
+
+
+def _table(table):
+    """A <table>: row heads span the blank cells below them."""
+    classes = [["num"] if right else [] for right in table.right()]
+    head = "".join(f'<th scope="col"{_class(c)}>{_inline(text)}</th>'
+                   for text, c in zip(table.head, classes))
+    lines = []
+    for i, row in enumerate(table.body):
+        span = 1
+        while i + span < len(table.body) and not table.body[i + span][0]:
+            span += 1
+        spans = f' rowspan="{span}"' if span > 1 else ""
+        long = _class(["long"] if len(row[0]) > 30 else [])
+        first = f'<th scope="row"{spans}{long}>{_inline(row[0])}</th>' if row[0] or i == 0 else ""
+        cells = "".join(f"<td{_class([*c, TONES.get(text)])}>{_inline(text)}</td>"
+                        for text, c in zip(row[1:], classes[1:]))
+        lines.append(f"<tr{_class(['group'] if first else [])}>{first}{cells}</tr>")
+    return (f"<table><caption><span>{_inline(table.caption)}</span></caption>\n"
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody></table>")
+
+
+def _class(names):
+    names = " ".join(filter(None, names))
+    return f' class="{names}"' if names else ""
+
+
+def _anchor(text):
+    return re.sub(r"\W+", "-", text.lower()).strip("-")
+
+
+def _inline(text):
+    """Text with `code` and **bold** as HTML."""
+    text = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text, quote=False))
+    return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
+
+
+LIGHT = """--paper: #ffffff; --ink: #1c2126; --pale: #57606a; --rule: #d9dee3; --link: #0a58a8;
+--good: #cfe3f7; --good-ink: #0b3d70; --between: #fbe6b3; --between-ink: #5c4300;
+--bad: #f6d5cf; --bad-ink: #7a1f10; --gone: #eceff1; --gone-ink: #57606a;"""
+DARK = """--paper: #14181c; --ink: #e6e9ec; --pale: #a3adb7; --rule: #39424b; --link: #7db7f0;
+--good: #123b63; --good-ink: #cfe6ff; --between: #54410a; --between-ink: #ffe7a8;
+--bad: #5e231a; --bad-ink: #ffd9d2; --gone: #262d34; --gone-ink: #a3adb7;"""
+STYLE = """
+:root { color-scheme: light dark; LIGHT }
+@media (prefers-color-scheme: dark) { :root { DARK } }
+@media print { :root { color-scheme: light; LIGHT } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+main { max-width: 66rem; margin: 0 auto; padding: 1rem; }
+p, li, figcaption { max-width: 46rem; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: .5rem 0 1rem; }
+h2 { font-size: 1.3rem; margin: 2.5rem 0 .5rem; padding-top: .8rem;
+  border-top: 2px solid var(--rule); }
+ul { padding-left: 1.2rem; }
+li { margin: .25rem 0; overflow-wrap: anywhere; }
+a { color: var(--link); }
+nav { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; margin: 1.5rem 0 0; font-size: .95rem; }
+code { font: .9em ui-monospace, "DejaVu Sans Mono", monospace; background: var(--gone);
+  padding: .1em .3em; border-radius: .2em; overflow-wrap: anywhere; }
+.wide { overflow-x: auto; margin: 1rem 0; }
+.wide:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
+table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
+caption span { position: sticky; left: 0; display: inline-block; width: max-content;
+  max-width: calc(100vw - 3rem); }
+th, td { padding: .3rem .7rem; text-align: left; vertical-align: top; }
+thead th { border-bottom: 2px solid var(--pale); vertical-align: bottom; }
+tbody th { font-weight: 500; }
+.long { min-width: 13rem; }
+tbody tr { border-bottom: 1px solid var(--rule); }
+td:not(.num) { min-width: 3rem; }
+td { white-space: nowrap; }
+.num { text-align: right; white-space: nowrap; }
+.good, .between, .bad, .gone { font-weight: 600; }
+.good { background: var(--good); color: var(--good-ink); }
+.between { background: var(--between); color: var(--between-ink); }
+.bad { background: var(--bad); color: var(--bad-ink); }
+.gone { background: var(--gone); color: var(--gone-ink); font-weight: 400; }
+figure { margin: 1rem 0; }
+figcaption { color: var(--pale); font-size: .9rem; }
+svg { display: block; width: 100%; min-width: 46rem; height: auto; }
+@media print {
+  body { font-size: 10pt; }
+  main { max-width: none; padding: 0; }
+  nav { display: none; }
+  .wide { overflow: visible; }
+  table { font-size: 7.5pt; }
+  th, td { padding: .15rem .35rem; }
+  td:not(.num, .good, .between, .bad, .gone) { white-space: normal; }
+  svg { min-width: 0; }
+  h2, caption { break-after: avoid; }
+  tr, figure { break-inside: avoid; }
+  tbody tr:first-child { break-before: avoid; }
+  .good, .between, .bad, .gone { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+}
+""".replace("LIGHT", LIGHT).replace("DARK", DARK)
