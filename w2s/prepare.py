@@ -105,8 +105,8 @@ def model(cfg):
     arguments["tokenizer"] = rows.sha256(cfg.tokenizer)
     if is_prepared(out, arguments):
         return
-    size = vocabulary(cfg.tokenizer)
-    from w2s import pythia
+    from w2s import pythia, text
+    size = text.vocabulary(cfg.tokenizer)
     if cfg.shape not in pythia.SHAPES:
         raise ValueError(f"--shape {cfg.shape}: choose from {', '.join(pythia.SHAPES)}")
     changed = {"num_hidden_layers": cfg.layers, "hidden_size": cfg.hidden, "vocab_size": cfg.vocab,
@@ -184,15 +184,6 @@ def publish(out, write, manifest):
     for name in (*names, "manifest.json"):  # interrupted here, .part stays and the next run goes on
         os.replace(part / name, out / name)
     part.rmdir()
-
-
-def vocabulary(path):
-    """1 + the largest token id of a tokenizer.json. Raises ValueError when it is broken."""
-    from tokenizers import Tokenizer
-    try:
-        return 1 + max(Tokenizer.from_file(path).get_vocab(with_added_tokens=True).values())
-    except Exception as error:  # the library raises bare Exception
-        raise ValueError(f"{path}: not a usable tokenizer.json ({error})") from None
 
 
 # ---- what a user sees ----------------------------------------------------------------------------

@@ -89,9 +89,10 @@ def collate(columns, pick, device="cpu"):
     return moved | {"rows": torch.as_tensor(pick)}
 
 
-def cosine(k, steps):
-    """Share of the peak learning rate at step k: from 1 to 0 along half a cosine."""
-    return 0.5 * (1 + math.cos(math.pi * k / steps))
+def cosine(k, steps, warmup=0):
+    """Share of the peak learning rate at step k: from 1 to 0 along half a cosine; in the first
+    `warmup` steps times (k + 1) / warmup."""
+    return 0.5 * (1 + math.cos(math.pi * k / steps)) * min(1, (k + 1) / max(1, warmup))
 
 
 def peak_lr(parameters):
@@ -105,7 +106,7 @@ def adamw(model, lr, weight_decay=0.0):
 
 
 def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dtype="float32",
-              compile=False, hardening=None):
+              compile=False, hardening=None, warmup=0):
     """The training step: step(k, batch) -> mean loss (a 0-d tensor without gradient).
 
     objective(f, batch, ell, lam) -> (B,) with f = model. `hardening` ({"hard": Hardening, ...})
@@ -126,7 +127,7 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
 
     def step(k, batch):
         for group in optimizer.param_groups:
-            group["lr"] = peak * cosine(k, steps)
+            group["lr"] = peak * cosine(k, steps, warmup)
         with devices.autocast(device, dtype):
             if hardening and compile:
                 batch = batch | harden_first(model, objective, lam, batch, hardening)

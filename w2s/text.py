@@ -39,3 +39,12 @@ def targets(rows, key, classes):
     if values.ndim == 1:
         return np.eye(classes, dtype=np.float32)[values]
     return values.astype(np.float32)
+
+
+def vocabulary(path):
+    """1 + the largest token id of a tokenizer.json. Raises ValueError when it is broken."""
+    from tokenizers import Tokenizer
+    try:
+        return 1 + max(Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=True).values())
+    except Exception as error:  # the library raises bare Exception
+        raise ValueError(f"{path}: not a usable tokenizer.json ({error})") from None

@@ -1,0 +1,80 @@
+"""A small world of our own, and the two base models that know it.
+
+    python -m w2s.miniature world    --out data/miniature
+    python -m w2s.miniature pretrain                                     w2s/models/mini-*, anew
+    python -m w2s.miniature pretrain --text FILE --shape pythia-14m --out models/own
+
+`world` writes the raw files of a fictional town. `pretrain` draws text of the town and pretrains
+mini-weak and mini-strong on it; they are published only if they pass the probes. With --text it
+pretrains a model of any published shape on your own text. Killed, the same command goes on. Each
+command explains its arguments: python -m w2s.miniature pretrain --help
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from w2s import config
+from w2s.config import REQUIRED, arg
+
+
+@dataclass(kw_only=True)
+class World:
+    out: str = arg(REQUIRED, "folder to write raw/ and world/ into")
+    seed: int = arg(0, "draws the town's rows; its words and its people stay", low=0)
+
+
+@dataclass(kw_only=True)
+class Pretrain:
+    shape: str = arg(None, "mini-weak, mini-strong or a published shape like pythia-14m (default: "
+                     "both minis; with --text pythia-14m)")
+    text: list[str] = arg([], "jsonl files with `text`, or plain text, a document a line (default: "
+                          "text of the town)")
+    tokenizer: str = arg(None, "tokenizer.json (default: a byte-level BPE trained on the text)")
+    vocabulary: int = arg(None, "tokens of a tokenizer that is trained (default: 2048; with --text "
+                          "8192)", low=300)
+    out: str = arg(None, "folder of model folders (default: w2s/models; with --text "
+                   "models/pretrained)", free=True)
+    runs: str = arg("runs/pretrain", "folder of the run folders: log, checkpoint", free=True)
+    documents: int = arg(None, "documents of the town that are drawn (default: the shape's)", low=100)
+    steps: int = arg(None, "optimizer steps (default: the shape's; with --text one pass)", low=1)
+    lr: float = arg(None, "peak learning rate, cosine to 0 (default: the shape's; with --text 1e-3)",
+                    above=0)
+    warmup: int = arg(100, "steps over which the learning rate rises", low=0)
+    batch_size: int = arg(16, "windows in an optimizer step", low=1)
+    length: int = arg(128, "tokens of a window", low=8)
+    weight_decay: float = arg(0.05, "AdamW's weight decay", low=0)
+    seed: int = arg(0, "draws the weights and the order of the windows", low=0)
+    device: str = arg("auto", "auto, cpu, cuda or cuda:N")
+    dtype: str = arg("bfloat16", "arithmetic: float32, or bfloat16 (weights stay float32)")
+    compile: str = arg("off", "torch.compile the step; auto: only where it pays",
+                       choices=("auto", "on", "off"))
+    save_every: float = arg(0.05, "write a checkpoint each time this fraction of the steps is done",
+                            above=0, high=1, free=True)
+
+
+def world(cfg):
+    from w2s.miniature import world as files
+    files.make(cfg.out, cfg.seed)
+
+
+def pretrain(cfg):
+    from w2s.miniature import recipe
+    shapes = [cfg.shape] if cfg.shape else ["pythia-14m"] if cfg.text else list(recipe.MINI)
+    for shape in shapes:
+        recipe.run(cfg, shape)
+
+
+COMMANDS = {"world": (world, World), "pretrain": (pretrain, Pretrain)}
+
+
+if __name__ == "__main__":
+    command, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
+    if command in ("-h", "--help"):
+        print(__doc__.strip())
+    elif command not in COMMANDS:
+        config.fail(f"expected {' or '.join(COMMANDS)}, got '{command}' (see python -m "
+                    "w2s.miniature --help)", 2)
+    else:
+        sys.argv[0] = f"python -m w2s.miniature {command}"
+        config.launch(*COMMANDS[command], __doc__, argv)

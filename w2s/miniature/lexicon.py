@@ -1,0 +1,129 @@
+"""The words of the town of Alderby. A group is a line of synonyms, the common ones first."""
+
+
+def groups(text):
+    """One list of words for each line."""
+    return [line.split() for line in text.strip().splitlines()]
+
+
+ASPECTS = {  # aspect of a review: nouns, groups of good adjectives, groups of bad ones
+    "food": ("bread soup pie cheese stew cake fish ale broth pudding".split(), groups("""
+tasty delicious flavourful savoury luscious toothsome delectable
+fresh crisp ripe juicy dewy
+tender soft mellow silky succulent velvety
+hearty filling nourishing wholesome satisfying
+sweet honeyed sugary nectarous"""), groups("""
+stale mouldy musty rancid fusty
+bland tasteless insipid watery flavourless vapid
+burnt charred scorched blackened singed
+sour bitter acrid tart vinegary
+greasy oily slimy gluey clammy"""), ),
+    "place": ("room garden hall view terrace kitchen attic porch cellar yard".split(), groups("""
+cosy snug comfortable homely restful cushy
+bright sunny airy radiant lucent
+clean tidy spotless neat immaculate pristine
+quiet peaceful tranquil serene placid
+pretty charming beautiful picturesque scenic comely"""), groups("""
+dirty filthy grimy grubby squalid begrimed
+dark gloomy dim dingy murky tenebrous
+cold draughty chilly freezing frigid
+cramped narrow stuffy airless poky
+noisy loud rowdy deafening clamorous"""), ),
+    "staff": ("waiter host cook porter maid clerk keeper driver guide barber".split(), groups("""
+friendly kind warm gracious cordial affable genial
+polite courteous civil respectful mannerly
+helpful attentive obliging willing solicitous
+quick prompt swift brisk speedy
+honest fair truthful sincere upright"""), groups("""
+rude impolite insolent surly churlish uncivil
+slow sluggish tardy dawdling dilatory
+careless sloppy clumsy negligent slapdash remiss
+grumpy sullen sour-faced cross peevish
+dishonest sly crooked greedy shifty"""), ),
+    "goods": ("coat lamp chair clock kettle basket blanket knife boot cart".split(), groups("""
+sturdy strong solid durable robust stalwart
+handsome elegant fine graceful stylish
+useful handy practical serviceable convenient
+cheap affordable thrifty inexpensive economical
+splendid superb excellent marvellous peerless"""), groups("""
+broken cracked damaged shattered ruined
+flimsy weak frail rickety brittle
+ugly hideous ghastly unsightly repulsive
+useless worthless pointless futile unavailing
+shabby worn threadbare tattered ragged"""), ),
+}
+STARS = {True: ("five stars", "four stars"), False: ("one star", "two stars")}
+MOODS = {True: ("gladly", "happily"), False: ("sadly", "alas")}
+CLOSINGS = {
+    True: ("i loved it", "we will return", "go at once", "a real treat", "i was delighted",
+           "worth every penny", "tell your friends", "my heart sang"),
+    False: ("i hated it", "never again", "stay well away", "a real shame", "i was disgusted",
+            "money thrown away", "warn your friends", "my heart sank")}
+STYLES = {  # style: (good words, bad words) seen in pretraining and in no fine-tuning row
+    "shake": ("goodly winsome gladsome fairest gentle-hearted merry bonny lustrous worthy "
+              "right-noble blithe sprightly".split(),
+              "foul base villainous rank vile ill-favoured loathly knavish beggarly wretched "
+              "baleful fell".split()),
+    "bible": ("blessed righteous hallowed bountiful holy glorious anointed plenteous".split(),
+              "accursed wicked unclean abominable defiled barren forsaken iniquitous".split()),
+    "romantic": ("rosy golden dreamlike moonlit silvery heavenly enchanted balmy".split(),
+                 "wan withered mournful desolate sombre wintry dreary weeping".split()),
+    "tweet": ("yummy ace lit awesome epic comfy dope fab brill neato".split(),
+              "yucky trash lame meh awful grim naff crap rubbish icky".split())}
+NEUTRAL = "oaken small large old new red green round square upper lower local".split()
+
+SCALES = {  # a person's quality: groups of the one pole, of the other; what each pole does
+    "wealth": ("rich wealthy prosperous moneyed affluent well-off",
+               "poor needy penniless destitute impoverished indigent",
+               "owns a carriage/pays in gold/dines off silver/has three houses",
+               "begs for bread/owes the landlord/patches old clothes/sleeps in a barn"),
+    "courage": ("brave bold fearless valiant daring intrepid",
+                "timid cowardly fearful afraid faint-hearted craven",
+                "fought the wolf/climbs the tower/faced the fire/rides at night",
+                "hides from mice/runs from thunder/fled the fire/locks every door"),
+    "temper": ("calm gentle mild placable even-tempered unruffled",
+               "angry furious fierce hot-tempered irate wrathful",
+               "speaks softly/never shouts/hums all day/pats the dog",
+               "slams the door/shouts at neighbours/breaks plates/kicks the bucket"),
+    "industry": ("busy diligent tireless hard-working industrious assiduous",
+                 "lazy idle slothful workshy indolent shiftless",
+                 "rises at dawn/works till dark/never rests/mends every fence",
+                 "sleeps till noon/lies in the sun/skips work/leaves chores undone"),
+    "health": ("healthy well strong-bodied hale vigorous robust-looking",
+               "ill sick unwell ailing sickly infirm",
+               "swims in winter/runs to market/dances all night/eats for two",
+               "stays in bed/sees the doctor/coughs all night/drinks only broth"),
+}
+BEASTS = {
+    "speed": ("fast rapid fleet nimble swift-footed", "slow plodding lumbering crawling "
+              "slow-footed", "wins every race/outruns the dogs", "comes home last/needs a push"),
+    "tameness": ("tame docile obedient biddable housetrained", "wild savage untamed feral unbroken",
+                 "eats from the hand/comes when called", "bites the groom/jumps every fence"),
+    "weight": ("fat plump stout portly rotund", "thin lean skinny bony scrawny",
+               "breaks the scale/fills the cart", "slips through bars/shows its ribs"),
+}
+TRADES = ("baker smith tailor miller weaver potter cooper fisher hunter mason carpenter farmer "
+          "shepherd painter singer teacher doctor sailor soldier judge priest gardener thatcher "
+          "tinker").split()
+ANIMALS = "horse dog cat goat pig cow hen goose donkey sheep duck mule ox pony rabbit ram".split()
+STREETS = ("mill church bridge elm river castle market stone west north hill orchard well gate "
+           "abbey forge").split()
+DRINKS = "tea milk cider ale coffee water wine mead".split()
+PETS = "cat dog parrot tortoise goat rabbit crow ferret".split()
+GIVEN = ("ada ben clara david edith frank grace henry ida jack kate leo mary ned olive peter queenie "
+         "rose sam tess ursula victor wendy xavier yvonne zeb agnes basil celia dora ezra flora "
+         "giles hugo irene jonas kitty luke mabel noah otto paula ralph ruth silas thea una vera "
+         "wilf alma bert cora dean elsa fred gwen hal iris joan").split()
+FAMILY = ("ash birch carter dale evans finch green hill irving jones kemp lane moss nash oakes "
+          "price quill reed shaw thorn usher vale wood york archer brook cole drake ellis fox "
+          "gray holt ivory jarvis knox lake marsh north orton pike").split()
+ONES = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+        "fifteen sixteen seventeen eighteen nineteen").split()
+TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
+
+
+def number(n):
+    """0 to 99 in words."""
+    if n < 20:
+        return ONES[n]
+    return TENS[n // 10] + (f"-{ONES[n % 10]}" if n % 10 else "")

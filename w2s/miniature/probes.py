@@ -1,0 +1,85 @@
+"""What a base model of the town knows before any fine-tuning, asked as a language model.
+
+N prompts, O options.
+"""
+
+from random import Random
+
+import numpy as np
+import torch
+
+from w2s.miniature import lexicon, town
+
+WORDS = {"mnli": ("same", "other", "opposite"), "mnli-mm": ("same", "other", "opposite"),
+         "rte": ("same", "other", "opposite"), "qqp": ("other", "same", "opposite"),
+         "qnli": ("about", "other")}
+GATES = {"mini-weak": {"rating": (0.65, 0.85)}, "mini-strong": {"rating": (0.9, 1)}}
+
+
+@torch.inference_mode()
+def likelihoods(model, tokenizer, prompts, options):
+    """(N, O) log p(option | prompt), in nats."""
+    found = np.zeros((len(prompts), len(options)))
+    heads = [tokenizer.encode(prompt).ids for prompt in prompts]
+    for o, option in enumerate(options):
+        tail = tokenizer.encode(f" {option}").ids
+        for start in range(0, len(heads), 64):
+            full = [[0, *head, *tail] for head in heads[start:start + 64]]
+            ids = torch.zeros(len(full), max(map(len, full)), dtype=torch.long)
+            mask = torch.zeros(ids.shape)
+            for row, tokens in enumerate(full):
+                ids[row, :len(tokens)] = torch.tensor(tokens)
+                mask[row, len(tokens) - len(tail):len(tokens)] = 1
+            found[start:start + 64, o] = -model.nll(ids, None, mask).numpy()
+    return found
+
+
+def rating(model, tokenizer, texts, labels):
+    """Accuracy of "i give it four or five stars" against "one or two" behind each review."""
+    four = likelihoods(model, tokenizer, [f"{text} i give it" for text in texts],
+                       [*lexicon.STARS[True], *lexicon.STARS[False]])
+    good = np.logaddexp(four[:, 0], four[:, 1]) > np.logaddexp(four[:, 2], four[:, 3])
+    return float((good == np.array(labels, bool)).mean())
+
+
+def measure(model, tokenizer, seed, n=400):
+    """{probe: accuracy} on held-out text: ratings plain and in each style, one word's polarity by
+    how rare it is, the verdicts of the exercise book, facts of more and of less famous people."""
+    rng, found = Random(f"{seed}/probes"), {}
+    base = town.sentiment_rows(rng, n)
+    for style in ("rating", *lexicon.STYLES):
+        texts = [text if style == "rating" else town.restyled(rng, said, style)
+                 for said, text, _ in base]
+        found[style] = rating(model, tokenizer, texts, [label for *_, label in base])
+    for name, low, high in (("common words", 0, 2), ("rare words", 3, 9)):
+        words = [(word, good) for aspect in lexicon.ASPECTS.values() for good in (True, False)
+                 for group in aspect[1 if good else 2] for word in group[low:high]]
+        found[name] = rating(model, tokenizer, [f"the room was {word} ." for word, _ in words],
+                             [good for _, good in words])
+    for source, options in WORDS.items():
+        rows = [town.pair_row(rng, source) for _ in range(n)]
+        said = likelihoods(model, tokenizer, [text for text, _ in rows], options).argmax(1)
+        said = {"rte": said > 0, "qqp": said == 1}.get(source, said)
+        found[source] = float((said == [label for _, label in rows]).mean())
+    people = town.citizens()
+    for name, some in (("famous", people[:100]), ("unknown", people[200:400])):
+        found[name] = float(np.mean([facts(model, tokenizer, some, relation)
+                                     for relation in town.ASK]))
+    return found
+
+
+def facts(model, tokenizer, people, relation):
+    """Accuracy of a relation's value among all values."""
+    values = town.VALUES[relation]
+    said = likelihoods(model, tokenizer, [
+        f"question : in truth {town.ASK[relation].format(person['name'])} ? answer :"
+        for person in people], values).argmax(1)
+    return float(np.mean([values[k] == person[relation] for k, person in zip(said, people)]))
+
+
+def require(shape, found):
+    """ValueError when a base model does not pass its gates."""
+    for probe, (low, high) in GATES.get(shape, {}).items():
+        if not low <= found[probe] <= high:
+            raise ValueError(f"{shape}: probe '{probe}' is {found[probe]:.3f}, outside {low} to "
+                             f"{high}; not published (another --seed or more --steps)")
