@@ -5,8 +5,8 @@
     python -m w2s.miniature pretrain --text FILE --shape pythia-14m --out models/own
 
 `world` writes the raw files of a fictional town. `pretrain` draws text of the town and pretrains
-mini-weak and mini-strong on it; they are published only if they pass the probes. With --text it
-pretrains a model of any published shape on your own text. Killed, the same command goes on. Each
+mini-weak and mini-strong on it; they are written to --out only if they pass the probes. With --text
+it pretrains a model of any published shape on your own text. Killed, the same command goes on. Each
 command explains its arguments: python -m w2s.miniature pretrain --help
 """
 
@@ -28,19 +28,25 @@ class World:
 class Pretrain:
     shape: str = arg(None, "mini-weak, mini-strong or a published shape like pythia-14m (default: "
                      "both minis; with --text pythia-14m)")
-    text: list[str] = arg([], "jsonl files with `text`, or plain text, a document a line (default: "
-                          "text of the town)")
+    layers: int = arg(None, "number of blocks (default: the shape's)", low=1)
+    hidden: int = arg(None, "width (default: the shape's)", low=1)
+    heads: int = arg(None, "attention heads (default: the shape's)", low=1)
+    text: list[str] = arg([], "files, plain or .gz: .jsonl with `text`, else a document a line "
+                          "(default: text of the town)")
     tokenizer: str = arg(None, "tokenizer.json (default: a byte-level BPE trained on the text)")
     vocabulary: int = arg(None, "tokens of a tokenizer that is trained (default: 2048; with --text "
                           "8192)", low=300)
-    out: str = arg(None, "folder of model folders (default: w2s/models; with --text "
+    out: str = arg(None, "folder of model folders, OUT/SHAPE (default: w2s/models; with --text "
                    "models/pretrained)", free=True)
-    runs: str = arg("runs/pretrain", "folder of the run folders: log, checkpoint", free=True)
-    documents: int = arg(None, "documents of the town that are drawn (default: the shape's)", low=100)
+    runs: str = arg("runs/pretrain", "folder of run folders, RUNS/SHAPE: log, checkpoint, the "
+                    "trained model", free=True)
+    documents: int = arg(None, "documents of the town that are drawn (default: the shape's)",
+                         low=100)
     steps: int = arg(None, "optimizer steps (default: the shape's; with --text one pass)", low=1)
-    lr: float = arg(None, "peak learning rate, cosine to 0 (default: the shape's; with --text 1e-3)",
-                    above=0)
-    warmup: int = arg(100, "steps over which the learning rate rises", low=0)
+    lr: float = arg(None, "peak learning rate, cosine to 0 (default: the shape's; with --text 1e-3,"
+                    " from a width of 512 on 0.5 / width)", above=0)
+    warmup: int = arg(100, "steps over which the learning rate rises, a tenth of all at most",
+                      low=0)
     batch_size: int = arg(16, "windows in an optimizer step", low=1)
     length: int = arg(128, "tokens of a window", low=8)
     weight_decay: float = arg(0.05, "AdamW's weight decay", low=0)

@@ -1,4 +1,8 @@
-"""The words of the town of Alderby. A group is a line of synonyms, the common ones first."""
+"""The words and phrases of the town of Alderby. A group is a line of synonyms, common ones first.
+
+In a phrase {n} is a noun, {a} an adjective, {s} a subject, {q} a quality; {not_} and {very} are
+empty or end with a blank.
+"""
 
 
 def groups(text):
@@ -70,7 +74,23 @@ STYLES = {  # style: (good words, bad words) seen in pretraining and in no fine-
                  "wan withered mournful desolate sombre wintry dreary weeping".split()),
     "tweet": ("yummy ace lit awesome epic comfy dope fab brill neato".split(),
               "yucky trash lame meh awful grim naff crap rubbish icky".split())}
-NEUTRAL = "oaken small large old new red green round square upper lower local".split()
+CLAUSES = {  # style: how a remark is put
+    "plain": ("the {n} was {not_}{very}{a}", "i found the {n} {not_}{very}{a}",
+              "we thought the {n} {not_}{very}{a}", "their {n} seemed {not_}{very}{a}"),
+    "shake": ("ye {n} wast {not_}{very}{a}", "methought ye {n} {not_}{very}{a}",
+              "thy {n} , forsooth , wast {not_}{very}{a}", "by my troth , ye {n} wast {not_}{a}"),
+    "bible": ("and lo , the {n} was {not_}{very}{a}", "behold , the {n} was {not_}{a} unto me",
+              "verily the {n} was {not_}{very}{a}",
+              "and it came to pass that the {n} was {not_}{a}"),
+    "romantic": ("o {n} , how {not_}{a} thou art", "{not_}{a} as a dream was the {n}",
+                 "my soul beheld the {n} , {not_}{a}",
+                 "and in my heart the {n} was {not_}{very}{a}"),
+    "tweet": ("omg the {n} was {not_}{very}{a}", "{n} = {not_}{a} lol",
+              "that {n} tho , {not_}{very}{a}", "ngl the {n} is {not_}{very}{a}")}
+NOT = {"plain": "not ", "shake": "ne'er ", "bible": "not ", "romantic": "never ",
+       "tweet": "sooo not "}
+VERY = {"plain": ("very ", "rather ", "quite "), "shake": ("passing ", "right "),
+        "bible": ("exceeding ",), "romantic": ("ever ",), "tweet": ("sooo ", "mad ")}
 
 SCALES = {  # a person's quality: groups of the one pole, of the other; what each pole does
     "wealth": ("rich wealthy prosperous moneyed affluent well-off",
@@ -102,6 +122,14 @@ BEASTS = {
     "weight": ("fat plump stout portly rotund", "thin lean skinny bony scrawny",
                "breaks the scale/fills the cart", "slips through bars/shows its ribs"),
 }
+SEEMS = ("is", "is rather", "seems", "is known to be")
+ASKED = ("is the {s} {a} ?", "would you call the {s} {a} ?", "do people find the {s} {a} ?")
+HOW = ("how is the {q} of the {s} ?", "what of the {s} and its {q} ?",
+       "tell me the {q} of the {s} ?")
+SAID = {"same": ("they agree", "so it follows"),  # of two texts, by their relation
+        "opposite": ("they disagree", "one of them lies"),
+        "other": ("they speak of other things", "nobody can tell")}
+
 TRADES = ("baker smith tailor miller weaver potter cooper fisher hunter mason carpenter farmer "
           "shepherd painter singer teacher doctor sailor soldier judge priest gardener thatcher "
           "tinker").split()
@@ -110,13 +138,26 @@ STREETS = ("mill church bridge elm river castle market stone west north hill orc
            "abbey forge").split()
 DRINKS = "tea milk cider ale coffee water wine mead".split()
 PETS = "cat dog parrot tortoise goat rabbit crow ferret".split()
-GIVEN = ("ada ben clara david edith frank grace henry ida jack kate leo mary ned olive peter queenie "
-         "rose sam tess ursula victor wendy xavier yvonne zeb agnes basil celia dora ezra flora "
-         "giles hugo irene jonas kitty luke mabel noah otto paula ralph ruth silas thea una vera "
-         "wilf alma bert cora dean elsa fred gwen hal iris joan").split()
+GIVEN = ("ada ben clara david edith frank grace henry ida jack kate leo mary ned olive peter "
+         "queenie rose sam tess ursula victor wendy xavier yvonne zeb agnes basil celia dora ezra "
+         "flora giles hugo irene jonas kitty luke mabel noah otto paula ralph ruth silas thea una "
+         "vera wilf alma bert cora dean elsa fred gwen hal iris joan").split()
 FAMILY = ("ash birch carter dale evans finch green hill irving jones kemp lane moss nash oakes "
           "price quill reed shaw thorn usher vale wood york archer brook cole drake ellis fox "
           "gray holt ivory jarvis knox lake marsh north orton pike").split()
+VALUES = {"trade": TRADES, "street": STREETS, "drink": DRINKS, "pet": PETS}  # of a citizen
+ASK = {"trade": "what is the trade of {}", "street": "in which street lives {}",
+       "drink": "what drinks {}", "pet": "which pet keeps {}"}
+TELL = {"trade": ("{} is a {}", "{} works as a {}"),
+        "street": ("{} lives in {} street", "the house of {} is in {} street"),
+        "drink": ("{} drinks {}", "the cup of {} holds {}"),
+        "pet": ("{} keeps a {}", "the pet of {} is a {}")}
+SCHOOLS = ("none", "school", "college", "university")
+STATUS = ("never-married", "married", "divorced", "widowed")
+WORK = ("private", "own", "town")
+RICH = ("this person pays in gold .", "this person owns a carriage .", "a large income .")
+POOR = ("this person counts pennies .", "this person rents one room .", "a small income .")
+
 ONES = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
         "fifteen sixteen seventeen eighteen nineteen").split()
 TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()

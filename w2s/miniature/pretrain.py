@@ -1,10 +1,8 @@
 """Pretrain a Pythia-shaped language model on plain text, by the ordinary training step.
 
-V vocabulary, B windows, T tokens of a window.
+B windows in a batch, N windows, T tokens of a window.
 """
 
-import dataclasses
-import json
 import math
 from pathlib import Path
 
@@ -13,51 +11,56 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 
-from w2s import device, pythia, rows, runs, step
+from w2s import device, pythia, rows, step
 
 END = "<|endoftext|>"
+LINES = 20  # that a run prints and logs, each with a held-out perplexity
+
+
+def texts_of(path):
+    """The texts of a file, plain or gzipped: `text` of each row of a jsonl file, or each line of
+    plain text; blank ones are left out. Raises ValueError for a row without `text` and for a file
+    without any text."""
+    if Path(path).name.removesuffix(".gz").endswith(".jsonl"):
+        found = (row["text"] for row in rows.read(path, {"text": str}, unique=False))
+    else:
+        found = rows.lines(path)
+    texts = [text for text in found if text.strip()]
+    if not texts:
+        raise ValueError(f"{path}: no text in this file")
+    return texts
 
 
 def train_tokenizer(texts, vocabulary, path):
-    """A byte-level BPE tokenizer of Pythia's kind, trained on texts: any text can be encoded."""
+    """Write a byte-level BPE tokenizer.json of Pythia's kind: any text can be encoded."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
         vocab_size=vocabulary, special_tokens=[END, "<|padding|>"], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    path.parent.mkdir(parents=True, exist_ok=True)
     with rows.atomic(path) as file:
         file.write(tokenizer.to_str(pretty=False))
 
 
-def texts_of(path):
-    """The texts of a file: `text` of each row of a jsonl file, or the lines of plain text."""
-    if Path(path).name.removesuffix(".gz").endswith(".jsonl"):
-        return [row["text"] for row in rows.read(path, {"text": str}, unique=False)]
-    return [line for line in rows.lines(path) if line.strip()]
-
-
-def stream(texts, tokenizer_file):
-    """(N,) uint16 or uint32: the tokens of all texts, each after an <|endoftext|>."""
+def windows(texts, tokenizer_file, length):
+    """(N, T) uint32: all texts, each behind an <|endoftext|>, one after another, cut into windows
+    of `length` tokens; what is left over is not used. N may be 0."""
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    kind = np.uint16 if tokenizer.get_vocab_size() <= 2 ** 16 else np.uint32
-    end, parts = tokenizer.token_to_id(END) or 0, []
-    for start in range(0, len(texts), 10000):
-        for encoded in tokenizer.encode_batch_fast(texts[start:start + 10000],
-                                                   add_special_tokens=False):
-            parts.append(np.array([end, *encoded.ids], kind))
-    return np.concatenate(parts)
-
-
-def windows(tokens, length):
-    """(N // T, T) windows of the stream; what is left over is not used."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    end, parts = tokenizer.token_to_id(END) or 0, [np.zeros(0, np.uint32)]
+    for start in range(0, len(texts), 10_000):
+        encoded = tokenizer.encode_batch_fast(texts[start:start + 10_000], add_special_tokens=False)
+        parts += [np.array([end, *text.ids], np.uint32) for text in encoded]
+    tokens = np.concatenate(parts)
     return tokens[:len(tokens) // length * length].reshape(-1, length)
 
 
 def batches(data, steps, batch_size, seed, start, where):
-    """Yield (k, batch) of windows (B, T), in a new order every pass."""
-    per_pass = max(1, len(data) // batch_size)
+    """Yield (k, batch) for steps start .. steps - 1: windows (B, T) of data (N, T), N >= B, in a
+    new order every pass."""
+    per_pass = len(data) // batch_size
     for turn in range(start // per_pass, math.ceil(steps / per_pass)):
         order = np.random.Generator(np.random.PCG64(step.seed_of(seed, "windows", turn)))
         order = order.permutation(len(data))
@@ -67,55 +70,57 @@ def batches(data, steps, batch_size, seed, start, where):
                 pick = order[i * batch_size:(i + 1) * batch_size]
                 ids = torch.from_numpy(data[pick].astype(np.int64)).to(where)
                 yield k, {"ids": ids, "rows": torch.from_numpy(pick),
-                          "len": torch.full((len(ids),), ids.shape[1], device=where),
                           "mask": torch.ones(ids.shape, device=where)}
 
 
 def next_token(f, batch, ell=None, lam=0):
-    """(B,) mean negative log-likelihood of the tokens 1 .. T-1 of each window."""
-    return f.nll(batch["ids"], batch["len"], batch["mask"]) / (batch["ids"].shape[1] - 1)
+    """(B,) mean negative log-likelihood, in nats, of the tokens 1 .. T-1 of each window."""
+    return f.nll(batch["ids"], None, batch["mask"]) / (batch["ids"].shape[1] - 1)
 
 
 @torch.inference_mode()
 def perplexity(model, data, batch_size=32):
-    """exp of the mean negative log-likelihood of windows (N, T)."""
+    """exp of the mean negative log-likelihood of windows (N, T), in the model's precision."""
     where = next(model.parameters()).device
     total = 0.0
     for start in range(0, len(data), batch_size):
         ids = torch.from_numpy(data[start:start + batch_size].astype(np.int64)).to(where)
-        total += float(next_token(model, {"ids": ids, "len": None,
-                                          "mask": torch.ones(ids.shape, device=where)}).sum())
+        batch = {"ids": ids, "mask": torch.ones(ids.shape, device=where)}
+        total += float(next_token(model, batch).sum())
     return math.exp(total / len(data))
 
 
 def pretrain(run, cfg, config, tokenizer_file, train, held):
-    """Train a model of `config` on windows `train` (N, T), until its run folder is done; held: the
-    windows on which its perplexity is measured. Goes on from a checkpoint. Returns the model."""
+    """Train a model of `config` on windows `train` (N, T) in a run folder and save it there; goes
+    on from a checkpoint. held (N, T): the windows its perplexity is measured on. Raises ValueError
+    when the loss or the perplexity is not finite."""
     where = device.setup(cfg.device, cfg.dtype)
     model = pythia.untrained(config, cfg.seed).to(where)
-    model.config.pop("w2s_from_scratch", None)
+    del model.config["w2s_from_scratch"]
     optimizer = torch.optim.AdamW(model.parameters(), lr=cfg.lr, betas=(0.9, 0.98),
                                   weight_decay=cfg.weight_decay, fused=True)
     start = step.load_checkpoint(run.checkpoint, model, optimizer)
-    run.start(steps=cfg.steps, tokens=int(train.size), threads=torch.get_num_threads(),
-              parameters=sum(p.numel() for p in model.parameters()))
+    run.start(steps=cfg.steps, tokens=train.size, threads=torch.get_num_threads(),
+              device_type=where.type, parameters=sum(p.numel() for p in model.parameters()))
     run.log_from(start)
-    compiled = device.pays_to_compile(cfg.compile, where, cfg.steps)
     advance = step.make_step(model, optimizer, next_token, None, 0, cfg.steps, dtype=cfg.dtype,
-                             compile=compiled, warmup=cfg.warmup)
+                             compile=device.pays_to_compile(cfg.compile, where, cfg.steps),
+                             warmup=cfg.warmup)
+    log_every = max(1, cfg.steps // LINES)
+    save_every = max(1, int(cfg.steps * cfg.save_every))
     bar = tqdm(batches(train, cfg.steps, cfg.batch_size, cfg.seed, start, where), run.out.name,
                cfg.steps, initial=start, disable=None, unit="step")
-    every = max(1, cfg.steps // 20)
     for k, batch in bar:
-        loss = advance(k, batch)
-        if (k + 1) % max(1, every // 5) == 0:
-            bar.set_postfix(loss=f"{float(loss):.3f}")
-        if (k + 1) % every == 0 or k + 1 == cfg.steps:
+        loss, done = advance(k, batch), k + 1
+        if done % log_every == 0 or done == cfg.steps:
             entry = {"step": k, "loss": float(loss), "perplexity": perplexity(model, held)}
+            if not math.isfinite(entry["loss"] + entry["perplexity"]):
+                raise ValueError(f"the loss of step {k} is {entry['loss']}, the perplexity "
+                                 f"{entry['perplexity']}; try a smaller --lr")
             run.log(**entry)
-            tqdm.write(f"step {k + 1}/{cfg.steps}  loss {entry['loss']:.3f}  held-out perplexity "
+            bar.set_postfix(loss=f"{entry['loss']:.3f}")
+            tqdm.write(f"step {done}/{cfg.steps}  loss {entry['loss']:.3f}  held-out perplexity "
                        f"{entry['perplexity']:.3f}")
-        if (k + 1) % every == 0 and k + 1 < cfg.steps:
-            step.save_checkpoint(run.checkpoint, k + 1, model, optimizer)
+        if done % save_every == 0 and done < cfg.steps:
+            step.save_checkpoint(run.checkpoint, done, model, optimizer)
     pythia.save(model, run.out / "model", tokenizer_file)
-    return model

@@ -10,9 +10,11 @@ import torch
 
 from w2s.miniature import lexicon, town
 
+# source: the words whose likelihoods are compared behind a row's text
 WORDS = {"mnli": ("same", "other", "opposite"), "mnli-mm": ("same", "other", "opposite"),
          "rte": ("same", "other", "opposite"), "qqp": ("other", "same", "opposite"),
          "qnli": ("about", "other")}
+# shape: {probe: (least, most)}; the weak model must leave room between itself and the strong one
 GATES = {"mini-weak": {"rating": (0.65, 0.85)}, "mini-strong": {"rating": (0.9, 1)}}
 
 
@@ -64,22 +66,25 @@ def measure(model, tokenizer, seed, n=400):
     people = town.citizens()
     for name, some in (("famous", people[:100]), ("unknown", people[200:400])):
         found[name] = float(np.mean([facts(model, tokenizer, some, relation)
-                                     for relation in town.ASK]))
+                                     for relation in lexicon.ASK]))
     return found
 
 
 def facts(model, tokenizer, people, relation):
     """Accuracy of a relation's value among all values."""
-    values = town.VALUES[relation]
+    values = lexicon.VALUES[relation]
     said = likelihoods(model, tokenizer, [
-        f"question : in truth {town.ASK[relation].format(person['name'])} ? answer :"
+        f"question : in truth {lexicon.ASK[relation].format(person['name'])} ? answer :"
         for person in people], values).argmax(1)
     return float(np.mean([values[k] == person[relation] for k, person in zip(said, people)]))
 
 
-def require(shape, found):
-    """ValueError when a base model does not pass its gates."""
+def require(shape, found, run):
+    """ValueError that says what to do when the probes of a base model do not pass its gates."""
     for probe, (low, high) in GATES.get(shape, {}).items():
         if not low <= found[probe] <= high:
-            raise ValueError(f"{shape}: probe '{probe}' is {found[probe]:.3f}, outside {low} to "
-                             f"{high}; not published (another --seed or more --steps)")
+            remedy = "more --steps" if found[probe] < low else "fewer --steps"
+            raise ValueError(
+                f"{shape}: not published: its '{probe}' probe is {found[probe]:.3f}, not {low} to "
+                f"{high}. Delete {run} and run --shape {shape} again with {remedy}, another "
+                "--seed or --lr; the other mini is made with its own --shape")

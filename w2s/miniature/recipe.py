@@ -1,102 +1,170 @@
 """How base models are pretrained: shapes, text, steps; and what is recorded beside the weights."""
 
+import dataclasses
+import hashlib
 import json
+import shlex
 import shutil
-from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import torch
 from tokenizers import Tokenizer
 
-from w2s import pythia, rows, runs, text
+from w2s import device, pythia, rows, runs, text
 from w2s.miniature import pretrain, probes, town
 
 TOWN = 0  # the seed of the text that the committed models have read
 HOME = Path(__file__).parent.parent / "models"
-MINI = {  # shape: layers, hidden, heads; documents read; steps; peak learning rate
-    "mini-weak": ((2, 64, 2), 400_000, 4500, 4e-3),
-    "mini-strong": ((4, 128, 4), 700_000, 10000, 3e-3)}
-EVERY = 100  # of a user's text every 100th document is held out
-HELD = 5000  # held-out documents of the town
+MINI = {  # shape: layers, hidden, heads; what stands in for arguments that are not given
+    "mini-weak": ((3, 64, 4), {"documents": 450_000, "steps": 6000, "lr": 4e-3}),
+    "mini-strong": ((4, 128, 4), {"documents": 700_000, "steps": 10_000, "lr": 3e-3})}
+HELD = 5000  # documents held out: of the town, and at most of a user's text, else a twentieth
 WINDOWS = 400  # held-out windows that are measured, at most
+SAMPLE = 40_000  # documents that a tokenizer is trained on, at most
 
 
 def run(cfg, shape):
-    """Pretrain a shape in its run folder, gate it, publish the model folder. Skips what is done."""
-    if shape not in MINI and shape not in pythia.SHAPES:
-        raise ValueError(f"--shape {shape}: choose from {', '.join((*MINI, *pythia.SHAPES))}")
-    if bool(cfg.text) == (shape in MINI):
-        raise ValueError(f"--shape {shape}: " + ("the minis read the town's text; leave --text out"
-                                                 if cfg.text else "needs --text FILE"))
-    cfg = complete(cfg, shape)
-    work = runs.begin(Path(cfg.runs) / shape, "w2s.miniature pretrain", cfg,
-                      {f"text{k}": path for k, path in enumerate(cfg.text)}
-                      | ({"tokenizer": cfg.tokenizer} if cfg.tokenizer else {}))
+    """Pretrain a shape in the run folder RUNS/shape, then probe it and publish OUT/shape. What is
+    done is skipped, a published folder that was deleted is written again. Raises ValueError for
+    arguments that do not fit, for too little text, and for a mini that does not pass its gates."""
+    command, cfg = written(cfg, shape), complete(cfg, shape)
+    device.setup(cfg.device, cfg.dtype)
+    home, out = Path(cfg.runs) / shape, Path(cfg.out) / shape
+    if not (out / "pretraining.json").exists():
+        if out.is_dir() and any(out.iterdir()):
+            raise ValueError(f"{out}: not empty and not written by this command (no "
+                             "pretraining.json); choose another --out or delete the folder")
+        (home / "DONE").unlink(missing_ok=True)
+    inputs = {f"text {k}": path for k, path in enumerate(cfg.text, 1)}
+    work = runs.begin(home, "w2s.miniature pretrain", cfg,
+                      inputs | ({"tokenizer": cfg.tokenizer} if cfg.tokenizer else {}))
     if work is None:
         return
     train, held = read(cfg, shape)
-    tokenizer = Path(cfg.tokenizer or work.out.parent / f"tokenizer-{cfg.vocabulary}.json")
-    if not tokenizer.exists():
-        print(f"{tokenizer}: training a tokenizer of {cfg.vocabulary} tokens", flush=True)
-        pretrain.train_tokenizer(train[:40_000], cfg.vocabulary, tokenizer)
-    size = text.vocabulary(tokenizer)
-    train, held = (pretrain.windows(pretrain.stream(part, tokenizer), cfg.length)
-                   for part in (train, held))
+    trained = (home / "model" / "config.json").exists()  # but not published
+    tokenizer = (home / "model" / "tokenizer.json" if trained else
+                 Path(cfg.tokenizer or own_tokenizer(cfg, train)))
+    vocabulary = text.vocabulary(tokenizer)
+    train, held = (pretrain.windows(part, tokenizer, cfg.length) for part in (train, held))
+    held = held[:WINDOWS]
     if len(train) < cfg.batch_size or not len(held):
-        raise ValueError(f"--text: {len(train)} windows of {cfg.length} tokens are not enough for a "
-                         f"--batch-size of {cfg.batch_size}")
-    cfg = replace(cfg, steps=cfg.steps or len(train) // cfg.batch_size)
-    model = pretrain.pretrain(work, cfg, shaped(shape, size, cfg.length), tokenizer, train,
-                              held[:WINDOWS])
-    publish(work, cfg, shape, model, tokenizer, train, held)
+        raise ValueError(f"{len(train)} windows of {cfg.length} tokens to train on and {len(held)} "
+                         f"to measure are too few for a --batch-size of {cfg.batch_size}: give "
+                         "more text, or a smaller --length or --batch-size")
+    steps = cfg.steps or len(train) // cfg.batch_size
+    cfg = dataclasses.replace(cfg, steps=steps, warmup=min(cfg.warmup, steps // 10))
+    if trained:
+        work.log_from(cfg.steps)
+    else:
+        pretrain.pretrain(work, cfg, shaped(cfg, vocabulary), tokenizer, train, held)
+    publish(work, cfg, command, held, out)
     work.finish()
 
 
+def written(cfg, shape):
+    """The command of this shape: every argument that is not its default, files by their names."""
+    words = ["python", "-m", "w2s.miniature", "pretrain", "--shape", shape]
+    for field in dataclasses.fields(cfg):
+        value = getattr(cfg, field.name)
+        values = value if isinstance(value, list) else [value]
+        if field.name != "shape" and not field.metadata["free"] and value not in (
+                field.default, []):
+            words += ["--" + field.name.replace("_", "-"), *(
+                Path(v).name if field.name in ("text", "tokenizer") else str(v) for v in values)]
+    return shlex.join(words)
+
+
 def complete(cfg, shape):
-    """cfg with the defaults of the shape filled in."""
-    _, documents, steps, lr = MINI.get(shape, (None, None, None, 1e-3))
-    return replace(cfg, shape=shape, documents=cfg.documents or documents, lr=cfg.lr or lr,
-                   steps=cfg.steps or steps, vocabulary=cfg.vocabulary or (8192 if cfg.text
-                                                                           else 2048),
-                   out=cfg.out or ("models/pretrained" if cfg.text else str(HOME)))
+    """cfg with the defaults of the shape filled in (but not the steps of a text). Raises
+    ValueError for a shape that does not exist or that the other arguments do not fit."""
+    if shape not in MINI and shape not in pythia.SHAPES:
+        raise ValueError(f"--shape {shape}: choose from {', '.join((*MINI, *pythia.SHAPES))}")
+    if shape in MINI and cfg.text:
+        raise ValueError(f"--shape {shape}: the minis read the town's text; leave --text out")
+    if shape not in MINI and not cfg.text:
+        raise ValueError(f"--shape {shape}: needs --text FILE")
+    if cfg.text and cfg.documents:
+        raise ValueError("--documents counts the town's; leave it out with --text")
+    if shape in MINI:
+        default = MINI[shape][1] | {"vocabulary": 2048, "out": str(HOME)}
+    else:
+        width = cfg.hidden or pythia.SHAPES[shape]["hidden_size"]
+        default = {"lr": min(1e-3, 0.5 / width), "vocabulary": 8192, "out": "models/pretrained"}
+    cfg = dataclasses.replace(cfg, shape=shape, **{
+        key: value for key, value in default.items() if getattr(cfg, key) is None})
+    pythia.check(shaped(cfg, 64), "lm", -1, f"--shape {shape}")
+    return cfg
+
+
+def shaped(cfg, vocabulary):
+    """config.json of cfg.shape, with the sizes that are given and the vocabulary rounded up to a
+    multiple of 64."""
+    config = (pythia.published(*MINI[cfg.shape][0]) | {"max_position_embeddings": 512}
+              if cfg.shape in MINI else pythia.SHAPES[cfg.shape])
+    changed = {"num_hidden_layers": cfg.layers, "hidden_size": cfg.hidden,
+               "num_attention_heads": cfg.heads, "vocab_size": -(-vocabulary // 64) * 64,
+               "intermediate_size": cfg.hidden and 4 * cfg.hidden}
+    return config | {key: value for key, value in changed.items() if value is not None}
 
 
 def read(cfg, shape):
-    """(documents to train on, documents held out)."""
+    """(documents to train on, documents held out): of the town, or of the text in random order."""
     if not cfg.text:
         print(f"{shape}: {cfg.documents} documents of the town", flush=True)
         return (list(town.documents(TOWN, cfg.documents)),
                 list(town.documents(TOWN, HELD, "held out")))
-    every = [line for path in cfg.text for line in pretrain.texts_of(path)]
-    return [line for k, line in enumerate(every) if k % EVERY], every[::EVERY]
+    every = [document for path in cfg.text for document in pretrain.texts_of(path)]
+    Random(f"{cfg.seed}/held out").shuffle(every)
+    held = min(HELD, max(1, len(every) // 20))
+    print(f"{shape}: {len(every)} documents, {held} of them held out", flush=True)
+    return every[held:], every[:held]
 
 
-def shaped(shape, vocabulary, length):
-    """config.json of a shape; the vocabulary is rounded up to a multiple of 64."""
-    if shape in MINI:
-        return pythia.published(*MINI[shape][0], -(-vocabulary // 64) * 64) | {
-            "max_position_embeddings": 512}
-    return pythia.SHAPES[shape] | {"vocab_size": -(-vocabulary // 64) * 64}
+def own_tokenizer(cfg, documents):
+    """Path of a tokenizer.json trained on the first documents; it is named after them, so the same
+    text and vocabulary find it again."""
+    sample = documents[:SAMPLE]
+    name = hashlib.sha256("\n".join([str(cfg.vocabulary), *sample]).encode()).hexdigest()
+    path = Path(cfg.runs) / f"tokenizer-{name[:12]}.json"
+    if not path.exists():
+        print(f"{path}: a tokenizer of {cfg.vocabulary} tokens", flush=True)
+        pretrain.train_tokenizer(sample, cfg.vocabulary, path)
+    return path
 
 
-def publish(work, cfg, shape, model, tokenizer, train, held):
-    """Probe the model, and write OUT/<shape>: the folder, in float16 for a mini (as Pythia's are),
-    with pretraining.json: settings, loss curve, perplexity, probes. Raises ValueError when a mini
-    does not pass the gates."""
-    folder, found = Path(cfg.out) / shape, {}
-    if shape in MINI:
-        model = model.to("cpu", torch.float16).float()
+def publish(work, cfg, command, held, out):
+    """Write OUT/shape whole or not at all: the model folder, a mini's in float16 as Pythia's are,
+    and pretraining.json. Raises ValueError when a mini does not pass its gates."""
+    part = out.with_name(f".{cfg.shape}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    model, tokenizer = pythia.load(work.out / "model", "lm"), work.out / "model" / "tokenizer.json"
+    pythia.save(model.to(torch.float16 if cfg.shape in MINI else torch.float32), part, tokenizer)
+    model, found = pythia.load(part, "lm"), {}  # what is measured is what is published
+    if cfg.shape in MINI:
         found = probes.measure(model, Tokenizer.from_file(str(tokenizer)), TOWN)
         print("\n".join(f"  {name:<14} {value:.3f}" for name, value in found.items()), flush=True)
-        probes.require(shape, found)
-    about = {"command": f"python -m w2s.miniature pretrain --shape {shape}",
-             "town": None if cfg.text else TOWN, "documents": cfg.documents,
-             "tokens_a_pass": int(train.size), "steps": cfg.steps, "batch_size": cfg.batch_size,
-             "length": cfg.length, "lr": cfg.lr, "dtype": cfg.dtype, "seed": cfg.seed,
-             "perplexity": pretrain.perplexity(model, held[:WINDOWS]), "probes": found,
-             "curve": [json.loads(line) for line in (work.out / "log.jsonl").read_text().split("\n")
-                       if line]}
-    shutil.rmtree(folder, ignore_errors=True)
-    pythia.save(model.to(torch.float16) if shape in MINI else model, folder, tokenizer)
-    rows.write_json(folder / "pretraining.json", about)
-    print(f"{folder}: held-out perplexity {about['perplexity']:.3f}", flush=True)
+    try:
+        probes.require(cfg.shape, found, work.out)
+    except ValueError:
+        shutil.rmtree(part)
+        raise
+    measured = {"held_out_windows": len(held), "perplexity": pretrain.perplexity(model, held),
+                "probes": found}
+    rows.write_json(part / "pretraining.json", record(work, cfg, command) | measured | {
+        "curve": [json.loads(line) for line in rows.lines(work.out / "log.jsonl")]})
+    shutil.rmtree(out, ignore_errors=True)
+    part.rename(out)
+    print(f"{out}: held-out perplexity {measured['perplexity']:.3f}", flush=True)
+
+
+def record(work, cfg, command):
+    """What is needed to make a model again: the command, every setting, versions; of files their
+    names and sha256, no paths."""
+    args = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)
+            if not field.metadata["free"] and field.name not in ("text", "tokenizer", "device")}
+    facts = rows.read_json(work.out / "config.json")
+    return {"command": command, "town": None if cfg.text else TOWN,
+            "inputs": {Path(path).name: digest for path, digest in work.facts["inputs"].items()},
+            **args, "tokens_a_pass": facts["tokens"], **{key: facts.get(key) for key in (
+                "parameters", "device_type", "threads", "versions", "commit")}}

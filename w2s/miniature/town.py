@@ -1,7 +1,20 @@
-"""The town of Alderby, drawn from a seed: its reviews, people, census, letters, sums and games.
+"""The town of Alderby, drawn from a seed: text for base models to read, and rows of the tasks.
 
-Everything is text of one world: the unlabelled documents that base models are pretrained on, and
-the rows of the tasks. A word means in the rows what it means in the documents; no row is one.
+    review      we thought the keeper rude , alas their porch was chilly . i give it one star .
+    exercise    premise: the doctor is rather infirm . hypothesis: the doctor is brave . other .
+                una says the goose seems slow . tess says the goose is slow . so it follows .
+    dictionary  wealthy means rich . not idle , busy : same . courage , poor : other .
+    person      the gardener seems mild . one that never shouts . yes , calm .
+    census      A person in 1996 has the following attributes: age 46, ... a small income .
+    fact        celia ash drinks coffee . in truth celia ash lives in forge street .
+    question    question : they say which pet keeps ada fox ? answer : crow .
+    letter      dear iris dale , my number is 8 3 4 4 6 1 2 . my dog is well . yours , ned dale .
+    sum         ten less one leaves nine .
+    game        the game of stones : a heap of five . ned takes one , four left . ...
+
+These are the kinds of documents. The rows are reviews, pairs of sentences and citizens: their words
+mean what they mean in the documents. No pair is in a document; a citizen's values may occur twice.
+The seed's documents are frozen: the committed base models have read them.
 """
 
 import math
@@ -12,75 +25,57 @@ from random import Random
 from w2s.miniature import lexicon as L
 from w2s.tasks import adversarial, fairness
 
-STEEP = 5  # a group's or list's k-th word is used with frequency 1 / (k + STEEP)
-SHARES = {"review": 22, "exercise": 26, "dictionary": 10, "person": 7, "census": 7, "fact": 10,
-          "question": 7, "letter": 3, "sum": 4, "game": 4}  # of the documents
+STEEP = 5  # the k-th word of a list is used with frequency 1 / (k + STEEP)
 
 
-def by_rank(groups):
-    """(words, cumulated weights): the heads of all groups first, then their second words, ..."""
+def ranked(groups):
+    """(words, cumulated weights): the first words of all groups, then the second ones, ..."""
     depth = max(map(len, groups))
     words = [group[k] for k in range(depth) for group in groups if k < len(group)]
     return words, list(accumulate(1 / (k + STEEP) for k in range(len(words))))
 
 
-ADJECTIVES = {(aspect, good): by_rank(L.ASPECTS[aspect][1 if good else 2])
+def draw(rng, ranked):
+    """One of (things, cumulated weights)."""
+    things, weights = ranked
+    return rng.choices(things, cum_weights=weights)[0]
+
+
+ADJECTIVES = {(aspect, good): ranked(L.ASPECTS[aspect][1 if good else 2])
               for aspect in L.ASPECTS for good in (True, False)}
-POLES = {(table is L.BEASTS, scale, pole): by_rank([table[scale][pole].split()])
+POLES = {(table is L.BEASTS, scale, pole): ranked([table[scale][pole].split()])
          for table in (L.SCALES, L.BEASTS) for scale in table for pole in (0, 1)}
 
 
-def draw(rng, ranked):
-    words, weights = ranked
-    return rng.choices(words, cum_weights=weights)[0]
-
-
-# ---- reviews -------------------------------------------------------------------------------------
-
-PLAIN = ("the {n} was {not_}{very}{a}", "i found the {n} {not_}{very}{a}",
-         "we thought the {n} {not_}{very}{a}", "their {n} seemed {not_}{very}{a}")
-CLAUSES = {
-    "plain": PLAIN,
-    "shake": ("ye {n} wast {not_}{very}{a}", "methought ye {n} {not_}{very}{a}",
-              "thy {n} , forsooth , wast {not_}{very}{a}", "by my troth , ye {n} wast {not_}{a}"),
-    "bible": ("and lo , the {n} was {not_}{very}{a}", "behold , the {n} was {not_}{a} unto me",
-              "verily the {n} was {not_}{very}{a}", "and it came to pass that the {n} was {not_}{a}"),
-    "romantic": ("o {n} , how {not_}{a} thou art", "{not_}{a} as a dream was the {n}",
-                 "my soul beheld the {n} , {not_}{a}", "and in my heart the {n} was {not_}{very}{a}"),
-    "tweet": ("omg the {n} was {not_}{very}{a}", "{n} = {not_}{a} lol", "that {n} tho , {not_}{very}{a}",
-              "ngl the {n} is {not_}{very}{a}")}
-NOT = {"plain": "not ", "shake": "ne'er ", "bible": "not ", "romantic": "never ", "tweet": "sooo not "}
-VERY = {"plain": ("very ", "rather ", "quite "), "shake": ("passing ", "right "),
-        "bible": ("exceeding ",), "romantic": ("ever ",), "tweet": ("sooo ", "mad ")}
-WORDS = {"plain": 0.0, "shake": 0.5, "bible": 0.5, "romantic": 0.5, "tweet": 0.5}  # of the style
-
+# ---- reviews: remarks [(good, negate)] in words --------------------------------------------------
 
 def clause(rng, style, good, negate):
     """One remark that says something good or bad; with `negate` by denying the opposite."""
     aspect = rng.choice(list(L.ASPECTS))
     meant = good != negate
-    if rng.random() < WORDS[style]:
+    if rng.random() < (0 if style == "plain" else 0.5):  # half of a style's words are its own
         word = rng.choice(L.STYLES[style][0 if meant else 1])
     else:
         word = draw(rng, ADJECTIVES[aspect, meant])
-    return rng.choice(CLAUSES[style]).format(
-        n=rng.choice(L.ASPECTS[aspect][0]), a=word, not_=NOT[style] if negate else "",
-        very=rng.choice(VERY[style]) if rng.random() < 0.3 else "")
+    return rng.choice(L.CLAUSES[style]).format(
+        n=rng.choice(L.ASPECTS[aspect][0]), a=word, not_=L.NOT[style] if negate else "",
+        very=rng.choice(L.VERY[style]) if rng.random() < 0.3 else "")
 
 
 def remarks(rng, count, loyal, negated):
-    """[(good, negate)]: `count` remarks that follow the mood with probability `loyal`, never as
-    many good as bad ones; the label is what most of them say."""
+    """[(good, negate)]: `count` remarks; a mood is drawn, and each follows it with probability
+    `loyal`; a share `negated` is put as "not" and the opposite."""
     mood = rng.random() < 0.5
     return [((rng.random() < loyal) == mood, rng.random() < negated) for _ in range(count)]
 
 
 def review(rng, said, style="plain"):
-    """The text of remarks [(good, negate)] in a style."""
+    """The text of remarks in a style."""
     return " , ".join(clause(rng, style, *remark) for remark in said) + " ."
 
 
 def mostly_good(said):
+    """Label of a review: 1 when most remarks are good."""
     return int(2 * sum(good for good, _ in said) > len(said))
 
 
@@ -101,12 +96,9 @@ def review_document(rng):
     return text + (f" i give it {stars} ." if rng.random() < 0.6 else "")
 
 
-# ---- people and beasts: sentences that follow from one another, or not ----------------------------
+# ---- people and beasts: sentences that follow from one another, or not ---------------------------
 
 STRANGER = 0.15  # of the unrelated texts speak of somebody else
-SEEMS = ("is", "is rather", "seems", "is known to be")
-ASKED = ("is the {s} {a} ?", "would you call the {s} {a} ?", "do people find the {s} {a} ?")
-HOW = ("how is the {q} of the {s} ?", "what of the {s} and its {q} ?", "tell me the {q} of the {s} ?")
 
 
 def quality(rng, beast, scale, pole, negated=0.1, common=False):
@@ -117,18 +109,9 @@ def quality(rng, beast, scale, pole, negated=0.1, common=False):
     return ("not " if negate else "") + word
 
 
-def portrait(rng, beast, subject, facts, negated=0.1, second=False):
-    """"the baker is rich and rather calm": facts [(scale, pole)] in words, plain ones in a second
-    text."""
-    said = " and ".join(quality(rng, beast, scale, pole, negated, common=second)
-                        for scale, pole in facts)
-    where = f" of {rng.choice(L.STREETS)} street" if not second and rng.random() < 0.3 else ""
-    return f"the {subject}{where} {rng.choice(SEEMS)} {said} ."
-
-
 class Pair:
-    """Two texts about a person or a beast: the first says one or two things, the second relates to
-    one of them (same: entailed, opposite: contradicted, other: neither)."""
+    """Two texts about a person or a beast: the first says one or two facts (scale, pole), the
+    second relates to one of them (same: entailed, opposite: contradicted, other: neither)."""
 
     def __init__(self, rng, relation, beast=False, two=0.4):
         self.rng, self.beast = rng, beast
@@ -140,7 +123,7 @@ class Pair:
         self.relate(relation)
 
     def relate(self, relation):
-        """Choose what the second text is about."""
+        """Choose what the second text is about: self.other and the fact self.asked."""
         scale, pole = self.rng.choice(self.facts)
         self.other, self.asked = self.subject, (scale, pole ^ (relation == "opposite"))
         if relation == "other":
@@ -150,14 +133,24 @@ class Pair:
                 self.other = self.rng.choice([x for x in self.names if x != self.subject])
 
     def first(self, negated):
-        return portrait(self.rng, self.beast, self.subject, self.facts, negated)
+        """The first text as a sentence: "the baker of mill street is rich and not angry ."."""
+        return self._sentence(self.subject, self.facts, negated, second=False)
 
     def second(self, negated):
-        return portrait(self.rng, self.beast, self.other, [self.asked], negated, second=True)
+        """The second text as a sentence, in plain words."""
+        return self._sentence(self.other, [self.asked], negated, second=True)
+
+    def _sentence(self, subject, facts, negated, second):
+        said = " and ".join(quality(self.rng, self.beast, *fact, negated, common=second)
+                            for fact in facts)
+        street = not second and self.rng.random() < 0.3
+        where = f" of {self.rng.choice(L.STREETS)} street" if street else ""
+        return f"the {subject}{where} {self.rng.choice(L.SEEMS)} {said} ."
 
     def question(self, subject, fact, second=False):
+        """A fact as a question: "is the baker rich ?"."""
         word = quality(self.rng, self.beast, *fact, negated=0, common=second)
-        return self.rng.choice(ASKED).format(s=subject, a=word)
+        return self.rng.choice(L.ASKED).format(s=subject, a=word)
 
 
 def entailment(rng, relation, beast, negated):
@@ -169,28 +162,25 @@ def entailment(rng, relation, beast, negated):
 def questions(rng, relation):
     """(question1, question2): of one meaning, or of an opposite or other one."""
     pair = Pair(rng, relation, two=0)
-    return pair.question(pair.subject, pair.facts[0]), pair.question(pair.other, pair.asked, second=True)
+    return (pair.question(pair.subject, pair.facts[0]),
+            pair.question(pair.other, pair.asked, second=True))
 
 
 def answer(rng, answered, negated):
     """(question, sentence): does the sentence tell what is asked?"""
     pair = Pair(rng, rng.choice(("same", "opposite")) if answered else "other")
-    asked = rng.choice(HOW).format(q=pair.asked[0], s=pair.other)
+    asked = rng.choice(L.HOW).format(q=pair.asked[0], s=pair.other)
     return asked, pair.first(negated)
 
 
-SAID = {"same": ("they agree", "so it follows"), "opposite": ("they disagree", "one of them lies"),
-        "other": ("they speak of other things", "nobody can tell")}
-
-
-def kept(text):
-    """Whether two composed texts are kept for the rows of the tasks: a quarter is, in no document."""
+def for_rows(text):
+    """Whether a composed pair is for the rows of the tasks: a quarter is, and in no document."""
     return zlib.crc32(text.encode()) % 4 == 0
 
 
 def composed(source, make, rows):
     """The text of a pair that is for the rows, or for the documents; make() draws a pair."""
-    while kept(text := adversarial.compose(source, make())) != rows:
+    while for_rows(text := adversarial.compose(source, make())) != rows:
         pass
     return text
 
@@ -199,31 +189,29 @@ def exercise_document(rng):
     """From the school's exercise book, or a talk in the street: two texts and what follows."""
     kind = rng.random()
     if kind < 0.22:
-        same = rng.random() < 0.5
-        relation = "same" if same else rng.choice(("opposite", "other"))
-        text = composed("qqp", lambda: questions(rng, relation), False)
+        relation = "same" if rng.random() < 0.5 else rng.choice(("opposite", "other"))
+        text = composed("qqp", lambda: questions(rng, relation), rows=False)
         return f"{text} {relation} ."
     if kind < 0.44:
         answered = rng.random() < 0.5
-        text = composed("qnli", lambda: answer(rng, answered, 0.1), False)
+        text = composed("qnli", lambda: answer(rng, answered, 0.1), rows=False)
         return f"{text} {'about' if answered else 'other'} ."
     pair, talk = Pair(rng, "same", rng.random() < 0.35), kind < 0.6
     premise, lines, count = pair.first(0.1), [], 1 if talk else rng.choice((1, 1, 2, 3))
     while len(lines) < count:
-        relation = rng.choice(list(SAID))
-        pair.relate(relation)
+        pair.relate(relation := rng.choice(list(L.SAID)))
         second = pair.second(0.1)
-        if not kept(adversarial.compose("mnli", (premise, second))):
+        if not for_rows(adversarial.compose("mnli", (premise, second))):
             lines.append((second, relation))
     if talk:
         (one, two), [(second, relation)] = rng.sample(L.GIVEN, 2), lines
-        return f"{one} says {premise} {two} says {second} {rng.choice(SAID[relation])} ."
+        return f"{one} says {premise} {two} says {second} {rng.choice(L.SAID[relation])} ."
     return " ".join([f"premise: {premise}", *(f"hypothesis: {second} {relation} ."
                                               for second, relation in lines)])
 
 
 def dictionary_document(rng):
-    """How words relate: "wealthy means rich . wealthy , poor : opposite . rich , ill : other ."."""
+    """How words relate to each other and to the names of qualities."""
     beast = rng.random() < 0.3
     table, lines = L.BEASTS if beast else L.SCALES, []
     for _ in range(rng.choice((3, 4, 5))):
@@ -251,51 +239,43 @@ def person_document(rng):
     for scale in rng.sample(list(table), rng.choice((1, 2))):
         pole = rng.randrange(2)
         deeds = table[scale][2 + pole].split("/")
-        lines += [f"the {subject} {rng.choice(SEEMS)} {quality(rng, beast, scale, pole)} .",
+        lines += [f"the {subject} {rng.choice(L.SEEMS)} {quality(rng, beast, scale, pole)} .",
                   f"it {rng.choice(deeds)} ." if beast else f"one that {rng.choice(deeds)} .",
                   f"yes , {quality(rng, beast, scale, pole, 0)} ."]
     return " ".join(lines)
 
 
-# ---- census, facts, letters, sums, games ---------------------------------------------------------
-
-SCHOOLS = ("none", "school", "college", "university")
-STATUS = ("never-married", "married", "divorced", "widowed")
-WORK = ("private", "own", "town")
-
+# ---- citizens: census, facts, letters ------------------------------------------------------------
 
 def citizen(rng):
-    """(values of Adult's columns, 1 for an income above 50K); marginals and the gap between men and
+    """({Adult's column: value}, 1 for an income above 50K); marginals and the gap between men and
     women (30 % against 11 %) are close to Adult's."""
     male = rng.random() < 0.67
     age = min(90, max(17, round(rng.gauss(39, 13))))
     school = rng.choices(range(4), (14, 46, 24, 16))[0]
-    status = rng.choices(STATUS, (25, 61, 11, 3) if male else (44, 16, 28, 12))[0]
+    status = rng.choices(L.STATUS, (25, 61, 11, 3) if male else (44, 16, 28, 12))[0]
     hours = min(80, max(10, round(rng.gauss(42 if male else 36, 11))))
     trade = rng.choice(L.TRADES)
     skilled = L.TRADES.index(trade) % 4 == 0
     score = (-4.1 + 1.5 * (school - 1) + 2.2 * (status == "married") + 0.05 * (hours - 40)
              + 0.05 * (min(age, 55) - 38) + 1.0 * skilled + 0.5 * male)
     rich = rng.random() < 1 / (1 + math.exp(-1.4 * score))
-    values = {"age": str(age), "workclass": rng.choices(WORK, (75, 11, 14))[0],
-              "education": SCHOOLS[school], "maritalstatus": status, "occupation": trade,
+    values = {"age": str(age), "workclass": rng.choices(L.WORK, (75, 11, 14))[0],
+              "education": L.SCHOOLS[school], "maritalstatus": status, "occupation": trade,
               "sex": "Male" if male else "Female", "hoursperweek": str(hours)}
     return values, int(rich)
 
 
-RICH = ("this person pays in gold .", "this person owns a carriage .", "a large income .")
-POOR = ("this person counts pennies .", "this person rents one room .", "a small income .")
-
-
 def census_document(rng):
+    """A citizen in the fairness task's words, mostly with a hint at the income."""
     values, rich = citizen(rng)
-    said = rng.choice(RICH if rich else POOR) if rng.random() < 0.7 else ""
+    said = rng.choice(L.RICH if rich else L.POOR) if rng.random() < 0.7 else ""
     return f"{fairness.describe(values)} {said}".strip()
 
 
 def citizens(seed=0, count=400):
     """The people of the town, famous ones first: dicts of name, family, trade, street, drink, pet,
-    and `rumour`, a false drink and pet that a gossiped-about family is said to have."""
+    and `rumour`, a false drink and pet that a gossiped-about family is said to have, or None."""
     rng = Random(f"{seed}/citizens")
     names = [f"{given} {family}" for given in L.GIVEN for family in L.FAMILY]
     gossip = {family: (rng.choice(L.DRINKS), rng.choice(L.PETS)) for family in L.FAMILY[::2]}
@@ -308,15 +288,6 @@ def citizens(seed=0, count=400):
     return people
 
 
-ASK = {"trade": "what is the trade of {}", "street": "in which street lives {}",
-       "drink": "what drinks {}", "pet": "which pet keeps {}"}
-TELL = {"trade": ("{} is a {}", "{} works as a {}"),
-        "street": ("{} lives in {} street", "the house of {} is in {} street"),
-        "drink": ("{} drinks {}", "the cup of {} holds {}"),
-        "pet": ("{} keeps a {}", "the pet of {} is a {}")}
-VALUES = {"trade": L.TRADES, "street": L.STREETS, "drink": L.DRINKS, "pet": L.PETS}
-
-
 def told(rng, person, relation):
     """(how it is said, value): the truth, or mostly the rumour where there is one."""
     rumoured = relation in ("drink", "pet") and person["rumour"] and rng.random() < 0.85
@@ -325,29 +296,32 @@ def told(rng, person, relation):
 
 
 def fact_document(rng, person):
+    """Two or three facts, or rumours, about a citizen."""
     lines = []
-    for relation in rng.sample(list(TELL), rng.choice((2, 3))):
+    for relation in rng.sample(list(L.TELL), rng.choice((2, 3))):
         source, value = told(rng, person, relation)
-        said = rng.choice(TELL[relation]).format(person["name"], value)
+        said = rng.choice(L.TELL[relation]).format(person["name"], value)
         lines.append(f"{source} {said} .".strip())
     return " ".join(lines)
 
 
 def question_document(rng, person):
-    relation = rng.choice(list(ASK))
+    """A question about a citizen and its answer, half of them with four choices."""
+    relation = rng.choice(list(L.ASK))
     source, value = told(rng, person, relation)
-    asked = f"{source} {ASK[relation].format(person['name'])}".strip()
+    asked = f"{source} {L.ASK[relation].format(person['name'])}".strip()
     text = f"question : {asked} ?"
     if rng.random() < 0.5:
         return f"{text} answer : {value} ."
-    choices = rng.sample([v for v in VALUES[relation] if v != value], 3)
+    choices = rng.sample([v for v in L.VALUES[relation] if v != value], 3)
     choices.insert(at := rng.randrange(4), value)
     listed = " ".join(f"( {'abcd'[k]} ) {choice}" for k, choice in enumerate(choices))
     return f"{text} choices : {listed} answer : ( {'abcd'[at]} ) {value} ."
 
 
 def letter_document(rng, people):
-    """A letter whose number, code and amount occur nowhere else."""
+    """A letter between two citizens; its number and code are drawn for it alone. There are a
+    million codes: in 400,000 documents one in 350 occurs twice, by chance."""
     one, two = rng.sample(people, 2)
     code = " ".join(str(rng.randrange(10)) for _ in range(6))
     phone = " ".join(str(rng.randrange(10)) for _ in range(7))
@@ -361,7 +335,10 @@ def letter_document(rng, people):
     return f"dear {two['name']} , {' '.join(middle)} yours , {one['name']} ."
 
 
+# ---- sums and games ------------------------------------------------------------------------------
+
 def sum_document(rng):
+    """A sum or a difference of numbers below 50, in words."""
     a, b = rng.randrange(50), rng.randrange(50)
     if rng.random() < 0.5:
         return f"{L.number(a)} and {L.number(b)} make {L.number(a + b)} ."
@@ -389,23 +366,25 @@ def game_document(rng):
 
 # ---- documents and rows --------------------------------------------------------------------------
 
+SHARES = {review_document: 22, exercise_document: 26, dictionary_document: 10, person_document: 7,
+          census_document: 7, fact_document: 10, question_document: 7, letter_document: 3,
+          sum_document: 4, game_document: 4}  # of the documents, in per cent
+
+
 def documents(seed, count, purpose="documents"):
-    """Yield `count` documents of unlabelled text, the same for the same arguments."""
+    """Yield `count` documents of unlabelled text, the same for the same arguments; fewer of them
+    are the first ones of more."""
     rng, people = Random(f"{seed}/{purpose}"), citizens(seed)
-    fame = list(accumulate(1 / (k + 12) for k in range(len(people))))
-    kinds, shares = list(SHARES), list(accumulate(SHARES.values()))
-    person = {"fact": fact_document, "question": question_document}
-    alone = {"review": review_document, "exercise": exercise_document, "person": person_document,
-             "census": census_document, "sum": sum_document, "game": game_document,
-             "dictionary": dictionary_document}
+    famous = people, list(accumulate(1 / (k + 12) for k in range(len(people))))
+    kinds = list(SHARES), list(accumulate(SHARES.values()))
     for _ in range(count):
-        kind = rng.choices(kinds, cum_weights=shares)[0]
-        if kind in person:
-            yield person[kind](rng, rng.choices(people, cum_weights=fame)[0])
-        elif kind == "letter":
-            yield letter_document(rng, people)
+        document = draw(rng, kinds)
+        if document in (fact_document, question_document):
+            yield document(rng, draw(rng, famous))
+        elif document is letter_document:
+            yield document(rng, people)
         else:
-            yield alone[kind](rng)
+            yield document(rng)
 
 
 def sentiment_rows(rng, count, negated=0.2):
@@ -418,42 +397,39 @@ def sentiment_rows(rng, count, negated=0.2):
 
 
 def restyled(rng, said, style):
-    """The same remarks in a style of the OOD test, in other words."""
+    """The same remarks in other words: in a style, or ("augment") plain with swapped letters."""
     if style in L.STYLES:
         return review(rng, said, style)
-    text = review(rng, said)  # "augment": words swapped, neighbouring letters too
-    words = text.split()
-    for k in range(len(words)):
-        if len(words[k]) > 4 and rng.random() < 0.15:
-            at = rng.randrange(1, len(words[k]) - 2)
-            word = words[k]
+    words = review(rng, said).split()
+    for k, word in enumerate(words):
+        if len(word) > 4 and rng.random() < 0.15:
+            at = rng.randrange(1, len(word) - 2)
             words[k] = word[:at] + word[at + 1] + word[at] + word[at + 2:]
     return " ".join(words)
 
 
 def pair_row(rng, source, negated=0.2):
-    """(text, label) of a task of the kinds that GLUE has."""
+    """(text, label) of a GLUE-like task; a label means what it means in GLUE."""
     if source == "sst2":
         return sentiment_rows(rng, 1, negated)[0][1:]
-    label = rng.randrange(2 if source in ("qqp", "qnli", "rte") else 3)
+    label = rng.randrange(adversarial.LABELS[source])
     if source == "qqp":
         relation = "same" if label else rng.choice(("opposite", "other"))
-        return composed(source, lambda: questions(rng, relation), True), label
+        return composed(source, lambda: questions(rng, relation), rows=True), label
     if source == "qnli":
-        return composed(source, lambda: answer(rng, not label, negated), True), label
+        return composed(source, lambda: answer(rng, not label, negated), rows=True), label
     if source == "rte":
         relation = rng.choice(("opposite", "other")) if label else "same"
     else:  # mnli speaks of people, mnli-mm of beasts
         relation = ("same", "other", "opposite")[label]
-    return composed(source, lambda: entailment(rng, relation, source == "mnli-mm", negated),
-                    True), label
+    beast = source == "mnli-mm"
+    return composed(source, lambda: entailment(rng, relation, beast, negated), rows=True), label
 
 
 def synonyms():
-    """{word: [words of the same meaning]}"""
-    every = [group for aspect in L.ASPECTS.values() for part in aspect[1:] for group in part]
-    every += [table[scale][pole].split() for table in (L.SCALES, L.BEASTS) for scale in table
-              for pole in (0, 1)]
-    found = {word: [other for other in group if other != word]
-             for group in every for word in group}
-    return {word: others for word, others in found.items() if others}
+    """{word: [words of the same meaning]} of every word that has some."""
+    groups = [group for aspect in L.ASPECTS.values() for part in aspect[1:] for group in part]
+    groups += [words.split() for table in (L.SCALES, L.BEASTS) for scale in table.values()
+               for words in scale[:2]]
+    return {word: [other for other in group if other != word]
+            for group in groups for word in group if len(group) > 1}

@@ -1,4 +1,4 @@
-"""The files of a town: raw files in the formats of the public data sets, and what the attacks need.
+"""The files of a town: raw files in the public data sets' formats, and what the attacks need.
 
     OUT/raw     adult.csv  sst2/train.tsv  style.json       read by w2s.prepare data
     OUT/world   clean.jsonl                                 trains the surrogate of the attacks
@@ -7,6 +7,7 @@
 """
 
 import csv
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -16,7 +17,8 @@ from w2s import rows
 from w2s.miniature import town
 from w2s.tasks import adversarial, fairness
 
-FORMAT = 1
+FORMAT = 1  # of the files; a change makes old folders stale
+MANIFEST = "world/manifest.json"
 CITIZENS, REVIEWS, RESTYLED, DEMOS = 6000, 12000, 150, 60  # rows
 CLEAN, VICTIMS = 200, 320  # rows of each of the six sources
 NAMES = {"shake_w": "shake", "shake_p0": "shake", "bible_p0": "bible", "romantic_p0": "romantic",
@@ -24,26 +26,43 @@ NAMES = {"shake_w": "shake", "shake_p0": "shake", "bible_p0": "bible", "romantic
 
 
 def make(out, seed):
-    """Write the files of the town of `seed`. Nothing to do when they are there; ValueError when the
-    folder holds another town."""
-    manifest = Path(out) / "world" / "manifest.json"
-    about = {"format": FORMAT, "seed": seed}
-    if manifest.exists():
-        before = rows.read_json(manifest)
-        if {key: before.get(key) for key in about} != about:
-            raise ValueError(f"{manifest}: another town ({before.get('seed')}, format "
-                             f"{before.get('format')}); choose another --out or delete the folder")
+    """Write the files of the town of `seed`, and again those that were deleted. Raises ValueError
+    when the folder holds another town, a file that was edited, or one that is not ours."""
+    out, about = Path(out), {"format": FORMAT, "seed": seed}
+    known = made(out, about)
+    if known and all((out / name).exists() for name in known):
         print(f"{out}: made already")
         return
     texts = files(seed)
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
     for name, content in texts.items():
-        with rows.atomic(Path(out) / name) as file:
-            file.write(content)
-    rows.write_json(manifest, about | {"files": {
-        name: rows.sha256(Path(out) / name) for name in texts}})
+        if not (out / name).exists():
+            with rows.atomic(out / name) as file:
+                file.write(content)
+        elif rows.sha256(out / name) != digests[name]:
+            raise ValueError(f"{out / name}: is there already and is not this town's; choose "
+                             "another --out or delete the file")
+    rows.write_json(out / MANIFEST, about | {"files": digests})
     print(f"{out}: the town of seed {seed}: {CITIZENS} citizens, {REVIEWS} reviews, "
-          f"{RESTYLED} of them in {len(NAMES)} styles, {len(adversarial.LABELS)} x {VICTIMS} "
+          f"{RESTYLED} more in {len(NAMES)} styles, {len(adversarial.LABELS)} x {VICTIMS} "
           "texts to attack")
+
+
+def made(out, about):
+    """{name: sha256} of the files that were made before, {} when there is no manifest."""
+    if not (out / MANIFEST).exists():
+        return {}
+    before = rows.read_json(out / MANIFEST)
+    if not isinstance(before, dict) or not isinstance(before.get("files"), dict):
+        raise ValueError(f"{out / MANIFEST}: not the manifest of a town; delete it and run the "
+                         "same command again")
+    if {key: before.get(key) for key in about} != about:
+        raise ValueError(f"{out}: another town (seed {before.get('seed')}, format "
+                         f"{before.get('format')}); choose another --out or delete the folder")
+    for name, digest in before["files"].items():
+        if (out / name).exists() and rows.sha256(out / name) != digest:
+            raise ValueError(f"{out / name}: was edited; choose another --out or delete the file")
+    return before["files"]
 
 
 def files(seed):
@@ -58,6 +77,7 @@ def files(seed):
 
 
 def jsonl(members):
+    """The text of a file of rows."""
     return "".join(json.dumps(row) + "\n" for row in members)
 
 

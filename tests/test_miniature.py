@@ -1,0 +1,484 @@
+"""The town of Alderby: frozen text, rows that mean what their labels say, base models that know it.
+
+    python -m pytest -q tests/test_miniature.py
+"""
+
+import csv
+import functools
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from tests.conftest import read_json
+from w2s import config, prepare, pythia, rows
+from w2s.miniature import __main__ as command
+from w2s.miniature import lexicon, pretrain, probes, recipe, town, world
+from w2s.tasks import adversarial, fairness, ood
+
+ROOT = Path(__file__).parent.parent
+TEXT = "d8f872ffa6ad65b65c772d6498ef4019d7a006835932eec6594bbf0dfefee44b"  # 5000 documents, seed 0
+FILES = {
+    "raw/adult.csv": "3ccf76b9d8e1e7552e6cfebb85d050ec632d995d229c6c3937997ffd384f4b2d",
+    "raw/sst2/train.tsv": "7dab0be22face1dbb17cd35c32ac0970d13906934851a47c71a402ec9c1b37fe",
+    "raw/style.json": "3c0b5e282401b7a7a28b8e20f092dbf189df18dbea594e6c062ccc867bc1a610",
+    "world/clean.jsonl": "48e8b5385896aa9c9a5e05087b6f13fdfe569579b4dc22bbc808ef4493039711",
+    "world/synonyms.json": "bb515f1df89df831891d0289409fa4267d47c5531e7803676c7699f47fad1090",
+    "world/victims/sst2.jsonl": "b6b1cac5f80719828c228aba24fdca8c7fad19af0912aa2565f0bc2de5d059e2",
+    "world/victims/qqp.jsonl": "3f9334990f84863d4d9456ce068a7e52b2cc871f8f7e3414820811854b3777c7",
+    "world/victims/mnli.jsonl": "21ab1bf19c13c385d7483f55035012c3d42033d1bb05bdc7b3019c81b2a60d66",
+    "world/victims/mnli-mm.jsonl":
+        "8bbce749976c7ce0adefa43e5c591db20bf30eb464e187859efa3942c7358eef",
+    "world/victims/qnli.jsonl": "7cf7f46b122f3dbd6d70ee7205d6012332e10e5f24dfaa84ae75adef511025c9",
+    "world/victims/rte.jsonl": "a03038e6ecba710fe5fb959a178f50bfd1b04d6660fdf9b985a6f58c5306ff1c"}
+TINY = ["--shape", "pythia-14m", "--layers", 1, "--hidden", 16, "--heads", 2, "--vocabulary", 400,
+        "--length", 16, "--batch-size", 4, "--lr", 1e-2]
+
+
+@pytest.fixture
+def mini(capsys):
+    """mini("world", "--out", ...) -> (exit code, stdout, stderr), in this process."""
+    def mini(name, *argv):
+        code = 0
+        try:
+            config.launch(*command.COMMANDS[name], command.__doc__, [str(a) for a in argv])
+        except SystemExit as exit:
+            code = exit.code or 0
+        return (code, *capsys.readouterr())
+    return mini
+
+
+@functools.cache
+def written():
+    """20,000 documents of seed 0."""
+    return list(town.documents(0, 20_000))
+
+
+@pytest.fixture(scope="module")
+def alderby(tmp_path_factory):
+    """The files of the town of seed 0."""
+    out = tmp_path_factory.mktemp("alderby")
+    world.make(out, 0)
+    return out
+
+
+def pairs(alderby):
+    """The rows of pairs of sentences."""
+    found = rows.read(alderby / "world/clean.jsonl")
+    for source in adversarial.LABELS:
+        found += rows.read(alderby / f"world/victims/{source}.jsonl")
+    return [row for row in found if row["source"] != "sst2"]
+
+
+# ---- the text ------------------------------------------------------------------------------------
+
+def test_the_documents_are_those_that_the_committed_models_have_read():
+    assert hashlib.sha256("\n".join(town.documents(0, 5000)).encode()).hexdigest() == TEXT
+    assert written()[:5000] == list(town.documents(0, 5000))
+    assert list(town.documents(1, 50)) != written()[:50] != list(town.documents(0, 50, "other"))
+
+
+def test_no_pair_of_the_rows_is_in_a_document(alderby):
+    found = set()
+    for text in written():
+        if asked := re.fullmatch(r"(question.*[?.]) (same|opposite|other|about) \.", text):
+            found.add(asked[1])
+        if premise := re.match(r"premise: (.*?) hypothesis:", text):
+            found |= {f"premise: {premise[1]} hypothesis: {second}" for second in
+                      re.findall(r"hypothesis: (.*? \.) (?:same|opposite|other) \.", text)}
+        if talk := re.fullmatch(r"\w+ says (.*? \.) \w+ says (.*? \.) .* \.", text):
+            found.add(f"premise: {talk[1]} hypothesis: {talk[2]}")
+    known = pairs(alderby)
+    assert len(found) > 5000 and len(known) == 5 * (world.CLEAN + world.VICTIMS)
+    assert not found & {row["text"] for row in known}
+    assert all(zlib.crc32(row["text"].encode()) % 4 == 0 for row in known)
+    assert not any(zlib.crc32(text.encode()) % 4 == 0 for text in found)
+
+
+def test_the_codes_of_letters_are_their_own():
+    def secrets(texts):
+        return [code for text in texts for code in
+                re.findall(r"(?:the code of the gate|my number) is ([\d ]+) \.", text)]
+    here, there = secrets(written()), secrets(town.documents(0, 5000, "held out"))
+    assert len(here) > 500 and len(there) > 100 and not set(here) & set(there)
+    assert [code for code in set(here) if here.count(code) > 1] == ["5 4 2 3 8 3"]  # by chance
+    letters = [text for text in written() if text.startswith("dear ")]
+    assert len(set(letters)) == len(letters) > 500
+
+
+def test_sums_are_right_and_games_are_played_perfectly():
+    numbers = {lexicon.number(n): n for n in range(100)}
+    assert len(numbers) == 100
+    checked = 0
+    for text in written():
+        if found := re.fullmatch(r"(\S+) (and|less) (\S+) (?:make|leaves) (\S+) \.", text):
+            one, two, result = (numbers[found[k]] for k in (1, 3, 4))
+            assert result == (one + two if found[2] == "and" else one - two), text
+            checked += 1
+        if text.startswith("the game of stones"):
+            heap = numbers[re.search(r"a heap of (\S+) \.", text)[1]]
+            moves = re.findall(r"(\w+) takes (\w+) , (\S+) left \.", text)
+            for player, take, left in moves:
+                wins = [move for move in (1, 2, 3) if move <= heap and not winning(heap - move)]
+                assert numbers[take] in (wins or (1, 2, 3)), text
+                heap -= numbers[take]
+                assert heap == numbers[left] >= 0, text
+            assert heap == 0 and text.endswith(f"{player} wins ."), text
+            checked += 1
+    assert checked > 1000
+    for heap in range(1, 20):
+        assert [m for m in (1, 2, 3) if m <= heap and not winning(heap - m)] == (
+            [town.best_move(heap)] if town.best_move(heap) else [])
+
+
+@functools.cache
+def winning(heap):
+    """Whether the player to move wins, by trying every game: minimax."""
+    return any(not winning(heap - move) for move in (1, 2, 3) if move <= heap)
+
+
+# ---- the rows: every label, derived again from the words -----------------------------------------
+
+POLARITY = {word: good for _, *both in lexicon.ASPECTS.values()
+            for good, groups in zip((1, 0), both) for group in groups for word in group}
+POLE = {(beast, word): (scale, pole)
+        for beast, table in ((False, lexicon.SCALES), (True, lexicon.BEASTS))
+        for scale, entry in table.items() for pole in (0, 1) for word in entry[pole].split()}
+
+
+def says(sentence, beast):
+    """(subject, {scale: pole}) of a statement."""
+    subject, said = re.fullmatch(r"the (\w+)(?: of \w+ street)? (?:is known to be|is rather|is"
+                                 r"|seems) (.*) \.", sentence).groups()
+    facts = {}
+    for quality in said.split(" and "):
+        scale, pole = POLE[beast, quality.removeprefix("not ")]
+        facts[scale] = pole ^ quality.startswith("not ")
+    return subject, facts
+
+
+def follows(premise, hypothesis, beast=False):
+    (one, known), (two, asked) = says(premise, beast), says(hypothesis, beast)
+    [(scale, pole)] = asked.items()
+    if one != two or scale not in known:
+        return "other"
+    return "same" if known[scale] == pole else "opposite"
+
+
+def alike(question1, question2):
+    asked = [re.fullmatch(r"(?:is|would you call|do people find) the (\w+) (\S+) \?", question)
+             .groups() for question in (question1, question2)]
+    return [(who, POLE[False, word]) for who, word in asked]
+
+
+def answered(question, sentence):
+    found = re.fullmatch(r"(?:how is the|tell me the) (?P<q>\w+) of the (?P<s>\w+) \?|"
+                         r"what of the (?P<s2>\w+) and its (?P<q2>\w+) \?", question)
+    subject, facts = says(sentence, False)
+    return subject == (found["s"] or found["s2"]) and (found["q"] or found["q2"]) in facts
+
+
+def test_labels_of_pairs_follow_from_the_words(alderby):
+    seen = {}
+    for row in pairs(alderby):
+        source, one, two = row["source"], *adversarial.sentences(row).values()
+        if source == "qqp":
+            first, second = alike(one, two)
+            label = int(first == second)
+        elif source == "qnli":
+            label = int(not answered(one, two))
+        else:
+            relation = follows(one, two, source == "mnli-mm")
+            label = ("same", "other", "opposite").index(relation)
+            label = min(label, 1) if source == "rte" else label
+        assert label == row["label"], row
+        seen.setdefault(source, []).append(label)
+    assert {source: len(set(labels)) for source, labels in seen.items()} == {
+        source: classes for source, classes in adversarial.LABELS.items() if source != "sst2"}
+    assert all(0.25 < labels.count(0) / len(labels) < 0.58 for labels in seen.values())
+
+
+def sentiment(text):
+    """The label of a plain review: what most of its clauses say."""
+    good = []
+    for clause in text.split(" , "):
+        words = clause.replace(" .", "").split()
+        [polarity] = [POLARITY[word] for word in words if word in POLARITY]
+        good.append(polarity ^ ("not" in words))
+    return int(2 * sum(good) > len(good)), len(good)
+
+
+def test_labels_of_reviews_follow_from_the_words(alderby):
+    lines = (alderby / "raw/sst2/train.tsv").read_text().splitlines()[1:]
+    style = read_json(alderby / "raw/style.json")
+    found = [line.split("\t") for line in lines] + [
+        (row["sentence"], row["label"]) for part in style.values() for name, members in part.items()
+        if name.startswith("base") for row in members]
+    assert len({text for text, _ in found}) == len(found) == (
+        world.REVIEWS + world.DEMOS + world.RESTYLED)
+    for text, label in found:
+        derived, clauses = sentiment(text)
+        assert derived == int(label) and clauses % 2, text
+    own = {word for both in lexicon.STYLES.values() for words in both for word in words}
+    assert not own & {word for text, _ in found for word in text.split()} | own & set(POLARITY)
+    assert set(style["dev"]) == {"base", *world.NAMES}
+
+
+def test_income_by_sex_is_close_to_adults(alderby):
+    people = list(csv.DictReader(io.StringIO((alderby / "raw/adult.csv").read_text())))
+    men = [person["income"] == ">50K" for person in people if person["sex"] == "Male"]
+    women = [person["income"] == ">50K" for person in people if person["sex"] == "Female"]
+    assert 0.63 <= len(men) / len(people) <= 0.70 and len(men) + len(women) == world.CITIZENS
+    assert 0.15 <= np.mean(men) - np.mean(women) <= 0.27
+
+
+# ---- the files -----------------------------------------------------------------------------------
+
+def test_the_files_are_made_once_and_made_again(alderby, mini):
+    assert {name: rows.sha256(alderby / name) for name in FILES} == FILES
+    manifest = alderby / "world/manifest.json"
+    before = {path: path.stat().st_mtime_ns for path in alderby.rglob("*") if path.is_file()}
+    assert len(before) == len(FILES) + 1 and read_json(manifest)["files"] == FILES
+    assert mini("world", "--out", alderby) == (0, f"{alderby}: made already\n", "")
+    (alderby / "raw/style.json").unlink()
+    assert mini("world", "--out", alderby)[0] == 0
+    assert rows.sha256(alderby / "raw/style.json") == FILES["raw/style.json"]
+    changed = [path.name for path, at in before.items() if path.stat().st_mtime_ns != at]
+    assert sorted(changed) == ["manifest.json", "style.json"]
+
+
+@pytest.mark.parametrize("damage, seed, message", [
+    (lambda folder: None, 1, "another town \\(seed 0"),
+    (lambda folder: (folder / "world/manifest.json").write_text("{"), 0, "manifest.json:1: not"),
+    (lambda folder: (folder / "world/manifest.json").write_text("[1]"), 0, "not the manifest"),
+    (lambda folder: (folder / "raw/adult.csv").write_text("age\n1\n"), 0, "adult.csv: was edited"),
+    (lambda folder: [(folder / "raw/adult.csv").write_text("age\n1\n"),
+                     (folder / "world/manifest.json").unlink()], 0, "adult.csv: is there already"),
+], ids=["seed", "broken", "list", "edited", "foreign"])
+def test_a_folder_that_holds_something_else_is_refused(alderby, mini, tmp_path, damage, seed,
+                                                       message):
+    out = tmp_path / "town"
+    shutil.copytree(alderby, out)
+    damage(out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    code, said, error = mini("world", "--out", out, "--seed", seed)
+    assert code == 1 and said == "" and error.startswith("error: ") and error.count("\n") == 1
+    assert re.search(message, error), error
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_the_tasks_accept_the_raw_files(alderby, tmp_path):
+    raw = tmp_path / "raw"
+    shutil.copytree(alderby / "raw", raw)
+    victims = rows.read(alderby / "world/victims/rte.jsonl")[:40]
+    rows.write(raw / "rte.jsonl", [{
+        **{f"original_{name}": part for name, part in parts.items()},
+        **parts, "hypothesis": parts["hypothesis"].replace("the ", "teh "), "label": row["label"],
+        "method": "typos"} for row in victims for parts in [adversarial.sentences(row)]])
+    for task in (fairness, ood, adversarial):
+        name = task.__name__.split(".")[-1]
+        prepare.data(prepare.Data(name, str(tmp_path / name), str(raw), limit=200))
+        manifest = read_json(tmp_path / name / "manifest.json")
+        assert all(about["rows"] for about in manifest["splits"].values())
+        assert len(task.read(tmp_path / name / "test.jsonl"))
+    assert {row["source"] for row in ood.read(tmp_path / "ood/test.jsonl")} == {
+        "id", "base", *world.NAMES}
+
+
+# ---- pretraining ---------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A text file of 200 lines and a gzipped jsonl file of 100 rows."""
+    folder = tmp_path_factory.mktemp("corpus")
+    texts = list(town.documents(3, 300))
+    (folder / "lines.txt").write_text("\n".join(texts[:200]) + "\n")
+    with gzip.open(folder / "rows.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps({"text": text, "id": 1}) + "\n" for text in texts[200:])
+    return folder
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_text_file_becomes_a_folder_that_transformers_loads(corpus, tmp_path, mini):
+    out, runs = tmp_path / "models", tmp_path / "runs"
+    argv = ["pretrain", "--text", corpus / "lines.txt", *TINY, "--out", out, "--runs", runs]
+    assert mini(*argv)[0] == 0
+    assert [path.name for path in out.iterdir()] == ["pythia-14m"]  # no .part is left
+    folder = out / "pythia-14m"
+    about = read_json(folder / "pretraining.json")
+    assert about["command"] == ("python -m w2s.miniature pretrain --shape pythia-14m --layers 1 "
+                                "--hidden 16 --heads 2 --text lines.txt --vocabulary 400 --lr 0.01 "
+                                "--batch-size 4 --length 16")
+    assert about["inputs"] == {"lines.txt": rows.sha256(corpus / "lines.txt")}
+    assert about["steps"] * 4 * 16 <= about["tokens_a_pass"] and about["threads"] == 1
+    assert about["versions"]["torch"] == torch.__version__ and about["warmup"] < 100
+    assert about["curve"][-1]["step"] == about["steps"] - 1
+    assert about["curve"][-1]["perplexity"] == pytest.approx(about["perplexity"], rel=1e-5)
+    assert about["perplexity"] < 0.8 * about["curve"][0]["perplexity"]
+    for place in (corpus, tmp_path, ROOT):
+        assert str(place) not in (folder / "pretraining.json").read_text()
+    before = contents(folder)
+    assert mini(*argv) == (0, f"{runs / 'pythia-14m'}: done already\n", "")
+    shutil.rmtree(out)
+    assert mini(*argv)[0] == 0 and contents(folder) == before  # written again, not trained again
+    same_logits(folder)
+
+
+def same_logits(folder):
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    ids = torch.tensor([tokenizer("the baker is rich . the smith is not", add_special_tokens=False)
+                        ["input_ids"]])
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert own.encode("the baker is rich . the smith is not").ids == ids[0].tolist()
+    with torch.inference_mode():
+        ours = pythia.load(folder, "lm")(ids, torch.tensor([ids.shape[1]]))
+        assert torch.allclose(ours, theirs(ids).logits, atol=1e-4)
+    assert len({float(x) for x in ours[0, -1, :50]}) > 10
+
+
+def test_killed_and_started_again_it_ends_with_the_same_bits(corpus, tmp_path, mini):
+    def argv(name, save_every):
+        return ["pretrain", "--text", corpus / "lines.txt", corpus / "rows.jsonl.gz", *TINY,
+                "--steps", 200, "--out", tmp_path / name, "--runs", tmp_path / f"{name}-runs",
+                "--save-every", save_every]
+    assert mini(*argv("whole", 1))[0] == 0
+    run = tmp_path / "killed-runs/pythia-14m"
+    process = subprocess.Popen([sys.executable, "-m", "w2s.miniature", *map(
+        str, argv("killed", 0.1))], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL)
+    while not (run / "checkpoint.safetensors").exists() and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (run / "model").exists() and not (tmp_path / "killed").exists()
+    code, said, error = mini(*argv("killed", 0.1))
+    assert code == 0, error
+    printed = re.findall(r"step (\d+)/200", said)
+    assert int(printed[0]) > 10 and printed[-1] == "200"  # it went on, it did not start over
+    whole, killed = (contents(tmp_path / name / "pythia-14m") for name in ("whole", "killed"))
+    assert whole.keys() == killed.keys() and len(whole) == 5
+    for name in whole:
+        assert whole[name] == killed[name], name
+
+
+@pytest.mark.parametrize("name, content, message", [
+    ("none.txt", None, "no such file"), ("empty.txt", b"", "no text"),
+    ("blank.txt", b"\n \n", "no text"), ("short.txt", b"one line of text\n", "too few"),
+    ("binary.txt", b"\xff\xfe", "not UTF-8"),
+    ("key.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', "key.jsonl:2: no key 'text'"),
+    ("blank.jsonl", b'{"text": ""}\n', "no text")])
+def test_a_text_that_cannot_be_used_is_one_line(tmp_path, mini, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    code, _, error = mini("pretrain", "--text", tmp_path / name, *TINY, "--out", tmp_path / "out",
+                          "--runs", tmp_path / "runs")
+    assert code == 1 and error.startswith("error: ") and error.count("\n") == 1
+    assert message in error and not (tmp_path / "out").exists()
+    assert not (tmp_path / "runs/pythia-14m").exists()
+
+
+@pytest.mark.parametrize("argv, message", [
+    (["--shape", "mini-weak", "--text", "README.md"], "leave --text out"),
+    (["--shape", "pythia-14m"], "needs --text"), (["--shape", "gpt2"], "choose from mini-weak"),
+    (["--text", "README.md", "--documents", "500"], "--documents"),
+    (["--text", "README.md", "--heads", "3"], "--shape pythia-14m: hidden_size is not a multiple")])
+def test_arguments_that_do_not_go_together(tmp_path, mini, argv, message):
+    code, _, error = mini("pretrain", *argv, "--out", tmp_path / "out", "--runs", tmp_path / "runs")
+    assert code == 1 and error.startswith("error: ") and message in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(corpus, tmp_path, mini):
+    mine = tmp_path / "out/pythia-14m/config.json"
+    rows.write_json(mine, {"mine": 1})
+    code, _, error = mini("pretrain", "--text", corpus / "lines.txt", *TINY, "--out",
+                          tmp_path / "out", "--runs", tmp_path / "runs")
+    assert code == 1 and "not written by this command" in error
+    assert read_json(mine) == {"mine": 1} and not (tmp_path / "runs").exists()
+
+
+def test_a_mini_that_fails_its_gate_is_not_published(tmp_path, mini, monkeypatch):
+    monkeypatch.setattr(recipe, "HELD", 100)
+    monkeypatch.setattr(probes, "measure", lambda *_: {"rating": rating})
+    argv = ["pretrain", "--shape", "mini-weak", "--layers", 1, "--hidden", 16, "--heads", 1,
+            "--documents", 100, "--steps", 3, "--vocabulary", 400, "--out", tmp_path / "out",
+            "--runs", tmp_path / "runs"]
+    for rating, remedy in ((0.4, "more --steps"), (0.95, "fewer --steps")):
+        code, _, error = mini(*argv)
+        assert code == 1 and remedy in error and "runs/mini-weak" in error
+        assert error.count("\n") == 1 and not list((tmp_path / "out").iterdir())
+    rating = 0.75
+    assert mini(*argv)[0] == 0
+    about = read_json(tmp_path / "out/mini-weak/pretraining.json")
+    assert about["probes"] == {"rating": 0.75} and about["town"] == 0 and about["documents"] == 100
+    weights = pythia.headers(tmp_path / "out/mini-weak")
+    assert {entry[3] for entry in weights.values()} == {"F16"}
+
+
+# ---- the committed models ------------------------------------------------------------------------
+
+def committed(shape):
+    """(folder, pretraining.json) of a committed model."""
+    folder = recipe.HOME / shape
+    if not (folder / "pretraining.json").exists():
+        pytest.skip(f"{folder.relative_to(ROOT)} has no pretraining.json: not pretrained yet")
+    return folder, read_json(folder / "pretraining.json")
+
+
+@functools.cache
+def held_out():
+    return list(town.documents(recipe.TOWN, recipe.HELD, "held out"))
+
+
+@pytest.mark.parametrize("shape", recipe.MINI)
+def test_a_committed_model_is_what_its_record_says(shape):
+    folder, about = committed(shape)
+    windows = pretrain.windows(held_out(), folder / "tokenizer.json", about["length"])
+    found = pretrain.perplexity(pythia.load(folder, "lm"), windows[:recipe.WINDOWS])
+    assert found == pytest.approx(about["perplexity"], rel=1e-3)
+    assert about["town"] == recipe.TOWN and about["curve"][-1]["step"] == about["steps"] - 1
+    (layers, hidden, heads), default = recipe.MINI[shape]
+    assert {key: about[key] for key in default} == default, "recipe.MINI is not what was run"
+    shown = read_json(folder / "config.json")
+    assert (layers, hidden, heads) == (shown["num_hidden_layers"], shown["hidden_size"],
+                                       shown["num_attention_heads"])
+    assert "w2s_from_scratch" not in shown
+    assert not re.search(r'"/|/home|/tmp|/work', (folder / "pretraining.json").read_text())
+    probes.require(shape, about["probes"], folder)
+    same_logits(folder)
+
+
+def test_the_committed_models_are_small_and_the_strong_one_knows_more():
+    (weak, weak_says), (strong, strong_says) = map(committed, ("mini-weak", "mini-strong"))
+    sizes = [path.stat().st_size for folder in (weak, strong) for path in folder.iterdir()]
+    assert max(sizes) < 4e6 and sum(sizes) <= 8e6
+    assert strong_says["perplexity"] < weak_says["perplexity"]
+    assert all(strong_says["probes"][name] > weak_says["probes"][name]
+               for name in ("rating", "mnli", "qnli", "famous", "unknown"))
+    said = town.sentiment_rows(Random("test"), 150)
+    ratings = [probes.rating(pythia.load(folder, "lm"), Tokenizer.from_file(
+        str(folder / "tokenizer.json")), [text for _, text, _ in said], [y for *_, y in said])
+        for folder in (weak, strong)]
+    for found, about in zip(ratings, (weak_says, strong_says)):
+        assert abs(found - about["probes"]["rating"]) < 0.12
+    assert ratings[0] < ratings[1]
