@@ -1,4 +1,4 @@
-"""w2s.study, report and page on planted runs of chosen trust. 35 s: pytest tests/test_report.py"""
+"""w2s.study, claims, report, page on planted runs of chosen trust: pytest tests/test_report.py"""
 
 import csv
 import json
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from w2s import page, report, rows, study, tasks
-from w2s.config import parse
+from w2s import claims, page, report, rows, study, tasks
+from w2s.config import launch, parse
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {"fairness": (None,), "ood": ("id", "id", "id", "base", "bible_p0", "shake_w"),
@@ -28,7 +28,7 @@ LADDER = {"weak-none": (.70, .60), "student-naive-none": (.78, .70), "student-au
 FAIR = {name: (acc, round(.5 - trust / 2, 3)) for name, (acc, trust) in LADDER.items()}  # DPD
 
 
-def plant(folder, task, quality, seeds=(0, 1, 2), n=600, skip=(), fresh=(), **config):
+def plant(folder, task, quality, seeds=(0, 1, 2), n=300, skip=(), fresh=(), **config):
     """Write finished runs whose predictions have the accuracy and trust of quality {run: pair}.
 
     A seed's runs share their random numbers: where a run is right, a better one is right too. Runs
@@ -89,9 +89,9 @@ def run(folder, *flags):
 
 def states(folder, task):
     """{strategy: {student, None for both: state}} of a planted tree."""
-    steps = study.inequalities([study.Study.read(folder / task, draws=1000)])
-    return {key: {student: study.state(steps, task, key, student)
-                  for student in (*study.STUDENTS, None)} for key in study.STRATEGIES}
+    found = study.Study.read(folder / task, draws=1000)
+    return {key: {**{student: found.trend(key, student) for student in found.students},
+                  None: found.weakest_trend(key)} for key in study.STRATEGIES}
 
 
 def results(folder):
@@ -99,9 +99,11 @@ def results(folder):
         return list(csv.DictReader(file))
 
 
-def command(folder, *flags, **env):
-    return subprocess.run([sys.executable, "-m", "w2s.report", "--runs", str(folder), *flags],
-                          cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True)
+def command(capsys, folder, *flags):
+    """(exit code, stdout, stderr) of the command, in this process."""
+    with pytest.raises(SystemExit) as stop:
+        launch(report.main, report.Config, "", ["--runs", str(folder), *flags])
+    return stop.value.code or 0, *capsys.readouterr()
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +146,7 @@ def test_one_seed_gives_a_verdict_and_says_that_it_is_one(tmp_path):
 
 
 def test_a_ceiling_below_the_student_is_no_trend_and_the_order_is_printed(tmp_path):
-    plant(tmp_path, "adversarial", {**LADDER, "ceiling-none": (.9, .65)})
+    plant(tmp_path, "adversarial", {**LADDER, "ceiling-none": (.9, .65)}, n=120)
     assert states(tmp_path, "adversarial")["none"] == dict.fromkeys((*study.STUDENTS, None), "no")
     assert "weak 0.600 → ceiling 0.650 → student-naive 0.700" in run(tmp_path)
 
@@ -342,7 +344,8 @@ def test_seeds_with_their_own_test_rows_are_resampled_apart(tmp_path):
 def test_pgr_is_flagged_when_the_gap_is_within_two_standard_errors(tmp_path):
     plant(tmp_path, "adversarial", {**LADDER, "ceiling-none": (.71, .8)}, fresh=("ceiling-none",))
     text = run(tmp_path)
-    assert "8.00 (!)" in text and "- (!): PGR says little" in text  # (.78 - .70) / (.71 - .70)
+    assert "8.00! 10.00! |" in text  # (.78 - .70) / (.71 - .70)
+    assert "- !: PGR says little" in text
 
 
 def test_the_manifest_gives_the_number_of_rows(tmp_path):
@@ -357,15 +360,15 @@ def test_the_manifest_gives_the_number_of_rows(tmp_path):
         run(tmp_path)
 
 
-def test_the_command_draws_figures_and_prints_the_tables(tree):
+def test_the_command_draws_figures_and_prints_the_tables(tree, capsys):
     pytest.importorskip("matplotlib")
-    done = command(tree, "--draws", "400")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    code, out, _ = command(capsys, tree, "--draws", "400")
+    lines = out.splitlines()
+    assert code == 0
     assert lines[-3:] == [f"Report: {tree / 'report.html'}", *(
         f"        {tree / name}" for name in ("report.md", "results.csv"))]
-    assert max(map(len, lines[:-3])) <= 100 and "\x1b" not in done.stdout
-    assert "adversarial ra    No TFT        0.600  0.700  0.720    0.800" in done.stdout
+    assert max(map(len, lines[:-3])) <= 100 and "\x1b" not in out
+    assert "adversarial ra    No TFT        0.600  0.700  0.720    0.800" in out
     text = (tree / "report.md").read_text(encoding="utf-8")
     for task in SOURCES:
         assert f"(figures/{task}.png)" in text
@@ -381,38 +384,39 @@ def test_the_command_draws_figures_and_prints_the_tables(tree):
     assert "var(--ink)" in web and "var(--" not in (tree / "figures/ood.svg").read_text()
 
 
-def test_without_matplotlib_the_report_says_which_figures_are_missing(tmp_path):
+def test_without_matplotlib_the_report_says_which_figures_are_missing(tmp_path, monkeypatch):
     plant(tmp_path / "runs", "fairness", FAIR, seeds=(0,), n=120)
-    rows.write(tmp_path / "matplotlib.py", [])
-    (tmp_path / "matplotlib.py").write_text("raise ImportError('not here')")
-    done = command(tmp_path / "runs", "--draws", "100", PYTHONPATH=str(tmp_path))
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    run(tmp_path / "runs", "--figures", "yes")
     text = (tmp_path / "runs/report.md").read_text(encoding="utf-8")
     assert "Missing, because matplotlib is not installed: figures/fairness.png" in text
     assert "pip install -r requirements-figures.txt" in text
     assert not (tmp_path / "runs/figures").exists()
 
 
-def test_colour_is_for_terminals(tmp_path):
+def test_colour_is_for_terminals(tmp_path, monkeypatch, capsys):
     plant(tmp_path, "ood", LADDER, seeds=(0,), n=120)
-    flags = ("--draws", "100", "--figures", "no")
-    assert "\x1b[34myes" in command(tmp_path, *flags, CLICOLOR_FORCE="1").stdout
-    assert "\x1b" not in command(tmp_path, *flags, CLICOLOR_FORCE="1", NO_COLOR="1").stdout
+    monkeypatch.setenv("CLICOLOR_FORCE", "1")
+    assert "\x1b[34myes" in command(capsys, tmp_path, "--draws", "100", "--figures", "no")[1]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in command(capsys, tmp_path, "--draws", "100", "--figures", "no")[1]
 
 
 @pytest.mark.parametrize("flags, code, words", [
     (["--draws", "5"], 1, "--draws 5: must be >= 100"),
     (["--select", "train"], 1, "--select train"),
-    (["--draw", "200"], 2, "--draw"), ([], 1, "no finished run")])
-def test_bad_use_is_one_line_on_stderr(tmp_path, flags, code, words):
-    done = command(tmp_path, *flags)
-    assert done.returncode == code and words in done.stderr
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    (["--draw", "200"], 2, "--draw"), ([], 1, "no finished run"),
+    (["--runs", "nowhere"], 1, "nowhere: no such folder of runs")])
+def test_bad_use_is_one_line_on_stderr(tmp_path, capsys, flags, code, words):
+    found, _, error = command(capsys, tmp_path, *flags)
+    assert found == code and words in error
+    assert error.startswith("error: ") and error.count("\n") == 1
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    done = command(tmp_path / "nowhere")
-    assert done.returncode == 1 and "nowhere: no such folder of runs" in done.stderr
+def test_the_module_is_a_command(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "w2s.report", "--runs", str(tmp_path)], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("error: ")
 
 
 # ---- claims --------------------------------------------------------------------------------------
@@ -428,27 +432,28 @@ def step(low, difference, high):
     ([step(.01, .05, .09), step(-.04, -.03, -.01)], "reversed", "seen"),
     ([step(0, 0, 0)], "not seen", "not clear"), ([], "not measured", "not measured")])
 def test_a_verdict_is_the_weakest_difference_against_0(steps, word, opposite):
-    assert study.judge(steps)[0] == word
-    assert study.judge(steps, claimed=False)[0] == opposite
-    assert study.judge(steps)[1] is min(steps, key=lambda s: s["interval"][0], default=None)
+    assert claims.judge(steps)[0] == word
+    assert claims.judge(steps, claimed=False)[0] == opposite
+    assert claims.judge(steps)[1] is min(steps, key=lambda s: s["interval"][0], default=None)
 
 
 def test_a_small_cost_is_judged_against_its_margin():
-    assert study.judge([step(-.019, -.01, 0)], margin=.02)[0] == "seen"
-    assert study.judge([step(-.03, -.01, 0)], margin=.02)[0] == "not clear"
-    assert study.judge([step(-.05, -.04, -.03)], margin=.02)[0] == "reversed"
+    assert claims.judge([step(-.019, -.01, 0)], margin=.02)[0] == "seen"
+    assert claims.judge([step(-.03, -.01, 0)], margin=.02)[0] == "not clear"
+    assert claims.judge([step(-.05, -.04, -.03)], margin=.02)[0] == "reversed"
 
 
 def said(folder, task):
     """{sentence: Claim} of a planted property."""
-    return {claim.text: claim for claim in study.claims(study.Study.read(folder / task, draws=400))}
+    found = study.Study.read(folder / task, draws=400)
+    return {claim.text: claim for claim in claims.claims(found)}
 
 
 def test_each_claim_of_the_paper_has_a_verdict(tree):
     fair, adv = said(tree, "fairness"), said(tree, "adversarial")
     assert [(c.paper, c.verdict) for c in adv.values()][:3] == [
         ("Table 1: yes", "seen"), ("Table 1: no", "reversed"), ("Table 1: yes", "seen")]
-    own = adv["Weak TFT raises the weak model's ra"]
+    own = adv["Weak TFT and Weak+WTS TFT raise the ra of weak"]
     assert (own.paper, own.ours, own.verdict) == ("71 → 78 %", "60.0 → 64.0 %", "seen")
     assert own.step["difference"] == pytest.approx(.04) and own.step["p"] == .25
     assert adv["No TFT: acc rises from weak to student-naive to ceiling"].ours == "PGR 0.40"
@@ -456,7 +461,10 @@ def test_each_claim_of_the_paper_has_a_verdict(tree):
     assert gap.step["means"] == pytest.approx([.15, .13]) and gap.ours == "0.150 → 0.130 (-13 %)"
     assert gap.step["difference"] == pytest.approx(.02)  # in trust
     assert fair["... which costs student-naive less than 2 points of acc"].paper == "small"
-    assert not any("costs" in text for text in adv) and len(fair) == 14 and len(adv) == 16
+    assert not any("costs" in text for text in adv) and len(fair) == 14 and len(adv) == 15
+    gains = [text for text in adv if re.search("raises? the ra", text)]  # one claim for each model
+    assert [text.split(" of ")[1] for text in gains] == ["weak", "student-naive", "student-aux",
+                                                         "ceiling"]
 
 
 def test_a_claim_shows_its_difference_in_the_metric_itself(tree, text):
@@ -476,6 +484,31 @@ def test_claims_without_their_runs_are_not_measured(tmp_path):
                     "Weak+WTS TFT raises the ra of ceiling": "the same run",
                     "Weak+WTS TFT: ra is higher with the confidence loss than naive": "",
                     "Weak+WTS TFT: acc is higher with the confidence loss than naive": ""}
+
+
+def test_a_property_without_the_second_student_has_no_empty_place_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks.load("adversarial"), "STUDENTS", ("student-naive",), raising=False)
+    plant(tmp_path, "adversarial", {name: pair for name, pair in LADDER.items()
+                                    if "aux" not in name}, seeds=(0, 1), n=120)
+    text = run(tmp_path)
+    assert "Not finished" not in text and " 6 inequalities" in text
+    assert ["", "ours, student-naive", "yes", "yes", "yes"] in verdict(text)
+    assert not any("aux" in line[1] or "both" in line[1] for line in verdict(text))
+    assert "student-aux" not in text.split("## What")[1] and "confidence loss than" not in text
+    line = next(line for line in text.splitlines() if line.startswith("| adversarial acc"))
+    assert [cell.strip() for cell in line.split("|")[3:7]] == ["0.700", "0.783", "", "0.900"]
+    found = study.Study.read(tmp_path / "adversarial", draws=100)
+    _, _, _, groups, bars, _ = report.picture(found)
+    assert groups[0][1] == "trend: naive yes (paper: yes)" and len(bars) == 3
+    assert {r["model"] for r in results(tmp_path)} == {"weak", "student-naive", "ceiling"}
+
+
+def test_a_model_that_only_guesses_is_named(tmp_path):
+    plant(tmp_path, "ood", {**LADDER, "weak-none": (.5, .5), "student-aux-both": (.5, .76)},
+          seeds=(0,), n=300)
+    text = run(tmp_path)
+    assert "**No better than a constant guess.**" in text
+    assert "- OOD robustness, No TFT: weak\n- OOD robustness, Weak+WTS TFT: student-aux\n" in text
 
 
 def test_a_new_property_appears_by_itself(tmp_path, monkeypatch):

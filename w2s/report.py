@@ -9,6 +9,7 @@ is not there yet is listed.
 
 import io
 import itertools
+import math
 import os
 import platform
 import re
@@ -20,10 +21,11 @@ from pathlib import Path
 import torch
 
 from w2s import figures, page, rows, statistics
+from w2s.claims import VERDICTS, claims, inequalities, recovered
 from w2s.config import REQUIRED, arg, launch
 from w2s.page import Bullets, Heading, Picture, Table, Text
-from w2s.study import (CEILINGS, MODELS, STRATEGIES, STUDENTS, VERDICTS, Study, claims,
-                       inequalities, prepared, properties, recovered, state, tasks_in, write_csv)
+from w2s.study import (CEILINGS, STRATEGIES, STUDENTS, Study, prepared, properties, tasks_in,
+                       write_csv)
 
 
 @dataclass
@@ -42,6 +44,11 @@ class Config:
 
 
 GONE = "-"
+TREND = ("yes = weak < student < ceiling in trust, and the 95 % intervals of both differences "
+         "exclude 0; ordered = in that order, but an interval includes 0; no = another order.")
+UNDER_ATTACK = {"acc_text": "accuracy before the attack",  # what is shown beside the trust metric
+                "asr_own": "share of the right answers that the attack turned",
+                "queries": "texts tried for each right answer"}
 
 
 def main(config):
@@ -54,23 +61,22 @@ def main(config):
         raise ValueError(f"{folder}: no finished run in <task>/seed<k>/<run>/")
     steps = inequalities(studies)
     write_csv(folder / "results.csv", studies)
-    pictures, excuse = draw(folder, studies, steps, config.figures == "yes")
+    pictures, excuse = draw(folder, studies, config.figures == "yes")
     verdicts = {study.task: claims(study) for study in studies if study.runs}
     title = f"Weak-to-strong trustworthiness: {folder.resolve().name}"
-    short = [glance(studies, steps), legend(studies), tally(verdicts)]
+    short = [glance(studies), legend(studies), tally(verdicts)]
     gaps = warnings(studies)
     chapters = [chapter(study, steps, pictures.get(study.task)) for study in studies]
     blocks = [Heading(title, 1), *opening(config, studies), *gaps, *short,
-              *trends(studies, steps), *scorecard(studies, verdicts), *excuse,
+              *trends(studies), *scorecard(studies, verdicts), *excuse,
               *itertools.chain(*chapters), *method(config, studies, steps)]
     for name, text in (("report.md", page.markdown(blocks)),
                        ("report.html", page.html(title, blocks))):
         with rows.atomic(folder / name) as file:
             file.write(text)
     files = ("report.html", "report.md", "results.csv")
-    shown = [*short, *(gap for gap in gaps if isinstance(gap, Text)),
-             Text("\n".join(f"{'' if k else 'Report:':<8}{folder / file}"
-                            for k, file in enumerate(files)))]
+    shown = [*short, *(gap for gap in gaps if isinstance(gap, Text)), Text("Report: " + "\n        "
+             .join(str(folder / file) for file in files))]
     colour = sys.stdout.isatty() or bool(os.environ.get("CLICOLOR_FORCE"))
     print("\n" + page.terminal(shown, colour and not os.environ.get("NO_COLOR")), end="")
 
@@ -89,7 +95,7 @@ def opening(config, studies):
         about.setdefault(f"{models(study)}; seed{'s' * (len(study.seeds) > 1)} {seeds}", []).append(
             study.module.TITLE)
     ran = [run for study in studies for run in study.runs.values()]
-    lines = [f"**{' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}: {said}; "
+    heads = [f"**{' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}: {said}; "
              f"{len(ran)} finished runs{' in all' * (len(about) > 1)}.**"
              for said, names in about.items()]
     spent = [run.seconds for run in ran if run.seconds == run.seconds]  # not nan
@@ -103,13 +109,14 @@ def opening(config, studies):
              ("Commit", ", ".join(f"`{c[:9]}{'+' * c.endswith('+')}`" for c in commits)
               + " (+: with changed files)" * any(c.endswith("+") for c in commits)),
              ("Command", config.command and f"`{config.command}`")]
-    return [*([Text(config.note)] if config.note else []), *map(Text, lines),
+    return [*([Text(config.note)] if config.note else []), *map(Text, heads),
             Bullets([f"{name}: {said}" for name, said in facts if said]),
             Text("A weak model is fine-tuned on ground truth (weak) and labels a second split; a "
                  "strong model is fine-tuned on those labels, without (student-naive) and with "
                  "(student-aux) the confidence loss. The ceiling is the strong model fine-tuned on "
-                 "the weak model's own ground truth. Three strategies: no regulariser (No TFT), on "
-                 "the weak model (Weak TFT), on weak model and student (Weak+WTS TFT).")]
+                 "the weak model's own ground truth. Trustworthiness fine-tuning (TFT) adds a "
+                 "regulariser: to no model (No TFT), to the weak model (Weak TFT), to the weak "
+                 "model and the student (Weak+WTS TFT; WTS: weak-to-strong).")]
 
 
 def machine():
@@ -132,9 +139,10 @@ def clock(seconds):
 
 
 def warnings(studies):
-    """What a reader must know first: models from scratch, files that disagree, runs that miss."""
+    """What a reader must know first: models from scratch or no better than a constant guess, files
+    that disagree, runs that miss."""
     fresh = [f"{study.module.TITLE} ({', '.join(names)})" for study in studies
-             if (names := [model for model in MODELS if study.from_scratch(model)])]
+             if (names := [model for model in study.models if study.from_scratch(model)])]
     doubts = [f"{run}: eval.json says {metric} {said:.6f}, its predictions give {counted:.6f}, "
               "which stands here; run evaluate.py again"
               for study in studies for run, metric, said, counted in study.doubts()]
@@ -142,34 +150,46 @@ def warnings(studies):
                for study in studies for (name, why), seeds in study.missing.items()]
     blocks = [Text(f"**Trained from scratch, nothing pretrained**: {'; '.join(fresh)}.")] \
         if fresh else []
+    guessing = [f"{study.module.TITLE}, {name}: {', '.join(names)}" for study in studies
+                for key, name in STRATEGIES.items() if (names := guessers(study, key))]
     runs = sum(len(seeds) for study in studies for seeds in study.missing.values())
     for head, found in (
+            ("**No better than a constant guess.** The task performance of some models is not "
+             "clearly above that of the most frequent label, so their trust and PGR say little; "
+             "the report lists them.", guessing),
             (f"**Doubtful.** {len(doubts)} of the numbers in eval.json cannot be had from the "
-             "predictions; report.md lists them.", doubts),
+             "predictions; the report lists them.", doubts),
             (f"**Not finished.** {runs} run{'s are' if runs > 1 else ' is'} missing, and so are "
-             "their numbers; report.md lists them.", missing)):
+             "their numbers; the report lists them.", missing)):
         blocks += [Text(head), Bullets(found)] if found else []
     return blocks
 
 
+def guessers(study, strategy):
+    """The models whose interval of the task metric reaches down to the majority class."""
+    metric = study.module.TASK
+    found = {model: study.summary(strategy, model, metric) for model in study.models}
+    return [model for model, of in found.items()
+            if of and of["interval"][0] <= study.majority.get(metric, math.nan)]
+
+
 # ---- verdicts ------------------------------------------------------------------------------------
 
-def glance(studies, steps):
+def glance(studies):
     """The headline means of every property, in 100 columns; the terminal shows this table."""
-    body = []
+    body, models = [], ("weak", *STUDENTS, "ceiling")
     for study in studies:
-        module = study.module
-        for metric, (key, name) in itertools.product((module.TASK, module.TRUST),
-                                                     STRATEGIES.items()):
-            found = [study.summary(key, model, metric) for model in MODELS]
-            gaps = [study.gap_recovered(key, student) for student in STUDENTS]
-            pgr = " ".join(f"{gap[0]:.2f}" if gap else GONE for gap in gaps)
-            last = ([pgr, "", ""] if metric == module.TASK else
-                    ["", state(steps, study.task, key) or GONE,
-                     dict(zip(STRATEGIES, module.PAPER))[key]])
-            body.append([f"{study.task} {metric}" if key == "none" else "", name,
-                         *(f"{f['mean']:.3f}" if f else GONE for f in found), *last])
-    head = ["property", "strategy", *(model.removeprefix("student-") for model in MODELS),
+        module, paper = study.module, dict(zip(STRATEGIES, study.module.PAPER))
+        for metric, key in itertools.product((module.TASK, module.TRUST), STRATEGIES):
+            means = [mean(study.summary(key, model, metric)) if model in study.models else ""
+                     for model in models]
+            last = ["", study.weakest_trend(key) or GONE, paper[key]]
+            if metric == module.TASK:
+                gaps = [study.gap_recovered(key, student) for student in study.students]
+                last = [" ".join(map(recovered, gaps)), "", ""]
+            body.append([f"{study.task} {metric}" if key == "none" else "", STRATEGIES[key], *means,
+                         *last])
+    head = ["property", "strategy", *(model.removeprefix("student-") for model in models),
             "PGR naive aux", "trend", "paper"]
     return Table("Results at a glance: means over seeds", head, body)
 
@@ -177,8 +197,10 @@ def glance(studies, steps):
 def legend(studies):
     """What the columns of `glance` mean."""
     less = sorted({study.module.TRUST for study in studies if study.module.SIGN < 0})
-    return Text("trend: weak < student < ceiling in trust, for both students; yes, ordered (an "
-                "interval includes 0) or no." + f" Smaller is better: {', '.join(less)}." *
+    return Text("PGR: the share of the gap in task performance from weak to ceiling that a student "
+                "closes (below 0: worse than weak; above 1: better than the ceiling); !: the gap "
+                "is within 2 standard errors, so PGR says little. trend, of the weaker student: "
+                f"{TREND} paper: its Table 1." + f" Smaller is better: {', '.join(less)}." *
                 bool(less))
 
 
@@ -189,22 +211,25 @@ def tally(verdicts):
     return Text(f"{sum(count.values())} claims, judged at this scale: {said}.")
 
 
-def trends(studies, steps):
+def trends(studies):
     """Table 1 of the paper beside ours."""
-    body, ran = [], {study.task for study in studies}
+    body, ran = [], {study.task: study for study in studies}
     for task, module in properties().items():
-        ours = [["", f"ours, {student or 'both'}",
-                 *(state(steps, task, strategy, student) or "not run" for strategy in STRATEGIES)]
-                for student in (*STUDENTS, None)]
-        body += [[module.TITLE, "paper", *module.PAPER],
-                 *(ours if task in ran else [["", "ours", *("not run",) * 3]])]
+        body.append([module.TITLE, "paper", *module.PAPER])
+        found = {"ours": ["not run"] * len(STRATEGIES)}
+        if task in ran:
+            study = ran[task]
+            found = {f"ours, {student}": [study.trend(key, student) for key in STRATEGIES]
+                     for student in study.students}
+            if len(study.students) > 1:
+                found["ours, both"] = [study.weakest_trend(key) for key in STRATEGIES]
+        body += [["", whose, *(word or "not run" for word in words)]
+                 for whose, words in found.items()]
     return [Heading("Does the property go from weak to strong?"),
             Table("Table 1 of the paper, and ours", ["property", "whose", *STRATEGIES.values()],
                   body),
-            Text("yes: weak < student < ceiling in trust, and the 95 % intervals of both "
-                 "differences exclude 0. ordered: in that order, but an interval includes 0. no: "
-                 "another order. both: the weaker of the two students. not run: a run is missing. "
-                 "The paper has two states and does not say how they were decided.")]
+            Text(f"{TREND} both: the weaker of the two students. not run: a run is missing. The "
+                 "paper has two states and does not say how they were decided.")]
 
 
 def scorecard(studies, verdicts):
@@ -222,9 +247,10 @@ def scorecard(studies, verdicts):
                  "in Table 1. The opposite of a trend is clear when one difference clearly has the "
                  "wrong sign. For a cost of less than 2 points (ours; the paper says small) the "
                  "interval is compared with -0.02 instead of 0. p: exact sign-flip test over "
-                 "seeds, which few seeds keep large. Neither p nor intervals are corrected for the "
-                 "number of claims. TFT is compared with No TFT. A claim without an entry under "
-                 "paper has no figure there; Burns et al. (2023) proposed the confidence loss.")]
+                 "seeds, which few seeds keep large and one seed does not allow. Neither p nor "
+                 "intervals are corrected for the number of claims. TFT is compared with No TFT. A "
+                 "claim without an entry under paper has no figure there; Burns et al. (2023) "
+                 "proposed the confidence loss.")]
 
 
 def claim_row(claim):
@@ -232,9 +258,8 @@ def claim_row(claim):
     if claim.step is None:
         return [claim.text, claim.verdict, claim.paper, claim.ours, "", "", ""]
     step, sign = claim.step, claim.step["sign"]
-    return [claim.text, claim.verdict, claim.paper, claim.ours,
-            f"{sign * step['difference'] + 0.:+.3f}",  # + 0.: no -0.000
-            span(sorted(sign * end + 0. for end in step["interval"]), "+.3f"), f"{step['p']:.3f}"]
+    return [claim.text, claim.verdict, claim.paper, claim.ours, signed(sign * step["difference"]),
+            span(sorted(sign * end for end in step["interval"]), signed), chance(step, "p")]
 
 
 # ---- one property --------------------------------------------------------------------------------
@@ -257,7 +282,8 @@ def ceiling(choice):
             "task performance alone (these rows cannot measure trust)")
     shown = ", ".join(f"{name} {value:.4f}" for name, value in choice.scores.items())
     return (f"Ceiling of Weak TFT and Weak+WTS TFT: **{choice.run}**, chosen by {rule} on "
-            f"{choice.select} rows: {shown} (mean of {choice.seeds} seeds; README, deviation 9).")
+            f"{choice.select} rows: {shown} (mean of {choice.seeds} "
+            f"seed{'s' * (choice.seeds > 1)}; README, deviation 9).")
 
 
 def headline_table(study):
@@ -266,14 +292,13 @@ def headline_table(study):
     module, body = study.module, []
     attacks = study.attacks()
     own = [name for name in attacks if name == f"{module.TRUST}_own"]
-    for strategy, model in itertools.product(STRATEGIES, MODELS):
+    for (strategy, model), first in lines(study):
         found = [study.summary(strategy, model, name) for name in (module.TASK, module.TRUST)]
-        gap = study.gap_recovered(strategy, model) if model in STUDENTS else None
-        pgr = recovered(gap).removeprefix("PGR ") if gap else GONE * (model in STUDENTS)
         cells = [text for f in found for text in (spread(f), span(f["interval"]) if f else GONE)]
         cells += [spread(study.sliced(strategy, model, "all", name)) for name in own]
-        body.append([STRATEGIES[strategy] if model == MODELS[0] else "", label(study, model),
-                     str(len(study.of(strategy, model))), *cells, pgr])
+        student = model in study.students
+        body.append([*first, str(len(study.of(strategy, model))), *cells,
+                     recovered(study.gap_recovered(strategy, model)) if student else ""])
     if study.majority:
         constant = [f"{study.majority[name]:.3f}".replace("nan", GONE)
                     for name in (module.TASK, module.TRUST)]
@@ -282,8 +307,8 @@ def headline_table(study):
     head = ["strategy", "model", "seeds", f"{module.TASK}: mean ± sd", "95 % interval",
             f"{module.TRUST}: mean ± sd", "95 % interval",
             *(f"{name}: mean ± sd" for name in own), "PGR"]
-    flagged = any("(!)" in row[-1] for row in body)
-    note = ["(!): PGR says little, |ceiling - weak| is below 2 standard errors"] * flagged
+    note = ["!: PGR says little, |ceiling - weak| is below 2 standard errors"] * any(
+        "!" in row[-1] for row in body)
     return [Table(f"{module.TITLE}: task performance and trust", head, body),
             Bullets([f"{module.TASK}: {module.METRICS.get(module.TASK, '')}",
                      f"{module.TRUST}: {module.METRICS.get(module.TRUST, '')}; "
@@ -297,15 +322,15 @@ def headline_table(study):
 def trend_table(study, steps):
     """The raw ordering of the three means, always, and the evidence for each inequality."""
     order, tests, metric = [], [], study.module.TRUST
-    for strategy, student in itertools.product(STRATEGIES, STUDENTS):
+    for strategy, student in itertools.product(STRATEGIES, study.students):
         means = {model: found["mean"] for model in ("weak", student, "ceiling")
                  if (found := study.summary(strategy, model, metric))}
         ranked = [f"{label(study, model)} {means[model]:.3f}"
                   for model in sorted(means, key=lambda model: study.module.SIGN * means[model])]
-        trend = state(steps, study.task, strategy, student) or "not run"
+        trend = study.trend(strategy, student) or "not run"
         order.append([STRATEGIES[strategy], student, trend, " → ".join(ranked)])
-        tests += [[STRATEGIES[strategy], f"{s['lower']} < {s['upper']}", f"{s['difference']:+.4f}",
-                   span(s["interval"], "+.4f"), f"{s['p']:.4f}", f"{s['holm']:.4f}"]
+        tests += [[STRATEGIES[strategy], f"{s['lower']} < {s['upper']}", signed(s["difference"]),
+                   span(s["interval"], signed), chance(s, "p"), chance(s, "holm")]
                   for s in steps if (s["strategy"], s["student"]) == (strategy, student)]
     reach = "; ".join(f"{statistics.smallest_p(n):g} with {n} seed{'s' * (n > 1)}"
                       for n in sorted({step["n"] for step in steps}))
@@ -321,58 +346,50 @@ def trend_table(study, steps):
 def measures(study):
     """Every other metric on all rows, one column a metric."""
     module, attacks = study.module, study.attacks()
-    shown = {module.TASK, module.TRUST, f"{module.TRUST}_own"} | counts(study)
-    names = list(dict.fromkeys(m["metric"] for run in study.runs.values() for m in run.metrics
-                               if m["slice"] == "all" and m["metric"] not in shown))
+    hidden = {module.TASK, module.TRUST, "n"} | (attacks.keys() - UNDER_ATTACK.keys())
+    names = list(dict.fromkeys(metric for run in study.runs.values() for part, metric in run.metrics
+                               if part == "all" and metric not in hidden))
     if not names:
         return []
-    body = [[STRATEGIES[strategy] if model == MODELS[0] else "", label(study, model),
-             *(spread(study.sliced(strategy, model, "all", name)) for name in names)]
-            for strategy, model in itertools.product(STRATEGIES, MODELS)]
-    what = {name: module.METRICS.get(name) or
-            (f"{attacks[name]}, {attacked(study, attacks[name])}" if name in attacks else "")
-            for name in names}
+    body = [[*first, *(spread(study.sliced(*part, "all", name)) for name in names)]
+            for part, first in lines(study)]
+    what = {name: f"{UNDER_ATTACK[name]} ({attacks[name]}, {attacked(study, attacks[name])})"
+            if name in attacks else module.METRICS.get(name) for name in names}
     return [Table(f"{module.TITLE}: other measures on all rows (mean ± sd)",
                   ["strategy", "model", *names], body),
             Bullets([f"{name}: {said}" for name, said in what.items() if said])]
 
 
-def counts(study):
-    """Names of the metrics that are numbers of rows: whole numbers, not all of them 0 or 1."""
-    values = {}
-    for m in (m for run in study.runs.values() for m in run.metrics if m["value"] is not None):
-        values.setdefault(m["metric"], set()).add(m["value"])
-    return {name for name, found in values.items()
-            if max(found) > 1 and all(value.is_integer() for value in found)}
-
-
 def attacked(study, file):
     """"on 120 rows of each model", as the attack file says; "on the rows attacked" without `n`."""
     name = "n_" + file.removeprefix("attack-").removesuffix(".json")
-    found = sorted({int(m["value"]) for run in study.runs.values() for m in run.metrics
-                    if (m["slice"], m["metric"]) == ("all", name) and m["value"] is not None})
+    found = sorted({int(n) for run in study.runs.values()
+                    if (n := run.metrics.get(("all", name), math.nan)) == n})  # not nan
     return f"on {' to '.join(map(str, found[::max(1, len(found) - 1)]))} rows of each model" \
         if found else "on the rows attacked"
 
 
 def slices(study):
-    """A table for each metric that has slices: strategy x slice, one column a model."""
-    entries = [m for run in study.runs.values() for m in run.metrics if m["slice"] != "all"]
-    size = {m["slice"]: f"{m['value']:g}" for m in entries if m["metric"] == "n" and m["value"]}
-    tables, skipped, attacks = [], counts(study), study.attacks()
-    for metric in dict.fromkeys(m["metric"] for m in entries if m["metric"] not in skipped):
-        parts = list(dict.fromkeys(m["slice"] for m in entries if m["metric"] == metric))
-        body = [[STRATEGIES[strategy] if part == parts[0] else "", part,
-                 *([] if metric in attacks else [size.get(part, "")]),
-                 *(spread(study.sliced(strategy, model, part, metric)) for model in MODELS)]
-                for strategy, part in itertools.product(STRATEGIES, parts)]
-        head = ["strategy", "slice", *([] if metric in attacks else ["rows"]),
-                *(label(study, model) for model in MODELS)]
+    """A table for each metric that has slices: strategy x slice, one column a model. Of an attack
+    only the trust metric: results.csv has the others."""
+    found = {}  # {metric: {slice: a value}}
+    for run in study.runs.values():
+        for (part, metric), value in run.metrics.items():
+            if part != "all":
+                found.setdefault(metric, {})[part] = value
+    size = {part: f"{n:g}" for part, n in found.pop("n", {}).items()}
+    own, tables = f"{study.module.TRUST}_own", []
+    for metric in [name for name in found if name == own or name not in study.attacks()]:
+        counted = ["rows"] * (metric != own)
+        body = [["" if i else name, part, *(size.get(part, "") for _ in counted),
+                 *(spread(study.sliced(key, model, part, metric)) for model in study.models)]
+                for key, name in STRATEGIES.items() for i, part in enumerate(found[metric])]
+        head = ["strategy", "slice", *counted, *(label(study, model) for model in study.models)]
         tables.append(Table(f"{study.module.TITLE}: {metric} by slice (mean ± sd)", head, body))
     return tables
 
 
-def draw(folder, studies, steps, wanted=True):
+def draw(folder, studies, wanted=True):
     """({task: Picture}, blocks that say why there is none); writes figures/<task>.png and .svg."""
     if not wanted:
         return {}, [Text("Figures were not drawn: `--figures no`.")]
@@ -380,7 +397,7 @@ def draw(folder, studies, steps, wanted=True):
     for study in studies:
         path = f"figures/{study.task}"
         try:
-            figure = figures.draw(*picture(study, steps))
+            figure = figures.draw(*picture(study))
         except ImportError:
             names = ", ".join(f"figures/{s.task}.png" for s in studies)
             return {}, [Text(f"Missing, because matplotlib is not installed: {names}. This "
@@ -397,16 +414,17 @@ def draw(folder, studies, steps, wanted=True):
     return found, []
 
 
-def picture(study, steps):
+def picture(study):
     """The arguments of figures.draw for a property: trust above, task performance below."""
     module, seeds = study.module, len(study.seeds)
     groups, panels = [], []
     for (key, name), paper in zip(STRATEGIES.items(), module.PAPER):
-        naive, aux = (state(steps, study.task, key, student) or "not run" for student in STUDENTS)
-        groups.append((name, f"trend: naive {naive}, aux {aux} (paper: {paper})"))
+        found = ", ".join(f"{student.removeprefix('student-')} "
+                          f"{study.trend(key, student) or 'not run'}" for student in study.students)
+        groups.append((name, f"trend: {found} (paper: {paper})"))
     for metric, sign in ((module.TRUST, module.SIGN), (module.TASK, 1)):
         values = {(g, b): (found["mean"], *found["interval"])
-                  for g, strategy in enumerate(STRATEGIES) for b, model in enumerate(MODELS)
+                  for g, strategy in enumerate(STRATEGIES) for b, model in enumerate(study.models)
                   if (found := study.summary(strategy, model, metric))}
         guess = study.majority.get(metric) if metric == module.TASK else None
         panels.append({"name": f"{metric}: {module.METRICS.get(metric, metric)}", "values": values,
@@ -414,13 +432,11 @@ def picture(study, steps):
                        "line": None if guess is None else (guess, "majority\nclass")})
     subtitle = (f"{models(study)}; mean of {seeds} seed{'s' * (seeds > 1)}, lines are 95 % "
                 "intervals (bootstrap over seeds and rows)")
-    notes = ["trend: yes = weak < student < ceiling in trust, and the 95 % intervals of both "
-             "differences exclude 0; ordered = in that order, but an interval includes 0; "
-             "no = another order.",
+    notes = [f"trend: {TREND}",
              "The models share their test rows, so a difference can be clear where two lines "
              "overlap: its own interval is in report.md. "
              f"Ceiling of the two TFT strategies: {study.choice.run}."]
-    bars = [model.replace("student-", "student\n") for model in MODELS]
+    bars = [model.replace("student-", "student\n") for model in study.models]
     return study.module.TITLE, subtitle, notes, groups, bars, panels
 
 
@@ -446,6 +462,12 @@ def method(config, studies, steps):
 
 # ---- words ---------------------------------------------------------------------------------------
 
+def lines(study):
+    """[((strategy, model), [first two cells])] of a table with a line for each model."""
+    return [((key, model), ["" if i else name, label(study, model)])
+            for key, name in STRATEGIES.items() for i, model in enumerate(study.models)]
+
+
 def label(study, model):
     return f"{model} (from scratch)" if study.from_scratch(model) else model
 
@@ -464,15 +486,29 @@ def models(study):
     return ", ".join(shown)
 
 
+def mean(found):
+    """"0.812"."""
+    return f"{found['mean']:.3f}" if found else GONE
+
+
 def spread(found):
     """"0.812 ± 0.004"; without ± for one seed."""
-    return f"{found['mean']:.3f} ± {found['sd']:.3f}".removesuffix(" ± nan") if found else GONE
+    return f"{mean(found)} ± {found['sd']:.3f}".removesuffix(" ± nan") if found else GONE
 
 
-def span(ends, form=".3f"):
+def signed(value):
+    """"+0.020"; never -0.000."""
+    return f"{round(value, 3) + 0.:+.3f}"
+
+
+def span(ends, show="{:.3f}".format):
     """"[0.801, 0.823]"."""
-    low, high = ends
-    return f"[{low:{form}}, {high:{form}}]"
+    return f"[{', '.join(map(show, ends))}]"
+
+
+def chance(step, name):
+    """A p of a difference; one seed has none."""
+    return f"{step[name]:.3f}" if step["n"] > 1 else GONE
 
 
 if __name__ == "__main__":

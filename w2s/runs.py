@@ -143,7 +143,8 @@ def require_done(run, task):
     hold(run)
     found = read_config(run)
     if found["args"].get("task") != task:
-        raise ValueError(f"{run}: a run of task '{found['args'].get('task')}', not of --task {task}")
+        name = found["args"].get("task")
+        raise ValueError(f"{run}: a run of task '{name}', not of --task {task}")
     return found
 
 

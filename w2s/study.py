@@ -1,6 +1,6 @@
-"""Runs of one task read into numbers: headlines, bootstrap draws, ceiling, trends, claims.
+"""Runs of one task read into numbers: headlines, bootstrap draws, ceiling, trends, results.csv.
 
-N test rows, m sums of a row, n seeds, D bootstrap draws. w2s.report turns a Study into text.
+N test rows, m sums of a row, n seeds, D bootstrap draws. w2s.claims judges them, w2s.report writes.
 """
 
 import csv
@@ -16,16 +16,10 @@ import numpy as np
 from w2s import metrics, rows, statistics, tasks
 
 STRATEGIES = {"none": "No TFT", "weak": "Weak TFT", "both": "Weak+WTS TFT"}
-MODELS = ("weak", "student-naive", "student-aux", "ceiling")
-STUDENTS = MODELS[1:3]
+STUDENTS = ("student-naive", "student-aux")  # of a task without STUDENTS of its own
 CEILINGS = ("ceiling-none", "ceiling-tft")
-RUNS = {strategy: {"weak": weak, **{model: f"{model}-{strategy}" for model in STUDENTS}}
-        for strategy, weak in (("none", "weak-none"), ("weak", "weak-tft"), ("both", "weak-tft"))}
-NAMES = tuple(dict.fromkeys(name for runs in RUNS.values() for name in runs.values())) + CEILINGS
 NEEDED = ("DONE", "config.json", "eval.json", "predictions/test.jsonl")
 STATES = ("no", "ordered", "yes")
-VERDICTS = ("seen", "not clear", "not seen", "reversed", "not measured")
-SMALL = .02  # what a small cost in task performance is: 2 points (ours)
 
 
 @dataclass(eq=False)  # a run is itself, whatever its numbers
@@ -33,7 +27,7 @@ class Run:
     """A finished run on the test rows, sorted by id."""
 
     config: dict
-    metrics: list  # of eval.json and attack-*.json: {slice, metric, value}
+    metrics: dict  # {(slice, metric): value} of eval.json and attack-*.json; nan: undefined
     attacks: dict  # {metric: attack file that it is from}
     seconds: float  # in training steps; nan without log.jsonl
     ids: list
@@ -73,7 +67,9 @@ class Study:
         seeds = sorted(int(path.name[4:]) for path in folder.glob("seed*")
                        if re.fullmatch(r"seed\d+", path.name))
         study = cls(folder, tasks.load(folder.name), seeds)
-        for name, n in itertools.product(NAMES, seeds):
+        models = study.models[:-1]
+        names = [study.name(*part) for part in itertools.product(STRATEGIES, models)]
+        for name, n in itertools.product([*dict.fromkeys(names), *CEILINGS], seeds):
             study._add(name, n)
         study.choice = choose_ceiling(study, select)
         resample(study, draws, np.random.default_rng([seed, *study.task.encode()]))
@@ -104,16 +100,29 @@ class Study:
     def task(self):
         return self.folder.name
 
+    @property
+    def students(self):
+        return getattr(self.module, "STUDENTS", STUDENTS)
+
+    @property
+    def models(self):
+        return "weak", *self.students, "ceiling"
+
     def at(self, name, seed):
         """The folder of a run."""
         return self.folder / f"seed{seed}" / name
 
-    def of(self, strategy, model):
-        """{seed: Run} of the runs that stand for a model in a strategy (reading E20: ceiling)."""
+    def name(self, strategy, model):
+        """Name of the run that stands for a model in a strategy (reading E20: ceiling)."""
         if model == "ceiling":
-            name = CEILINGS[0] if strategy == "none" else self.choice.run
-        else:
-            name = RUNS[strategy][model]
+            return CEILINGS[0] if strategy == "none" else self.choice.run
+        if model == "weak":
+            return "weak-none" if strategy == "none" else "weak-tft"
+        return f"{model}-{strategy}"
+
+    def of(self, strategy, model):
+        """{seed: Run} of the runs that stand for a model in a strategy."""
+        name = self.name(strategy, model)
         return {seed: self.runs[name, seed] for seed in self.seeds if (name, seed) in self.runs}
 
     def attacks(self):
@@ -155,8 +164,9 @@ class Study:
 
     def sliced(self, strategy, model, part, metric):
         """{mean, sd} over seeds of an entry of eval.json; None when there is none."""
-        values = [m["value"] for run in self.of(strategy, model).values() for m in run.metrics
-                  if (m["slice"], m["metric"]) == (part, metric) and m["value"] is not None]
+        values = [run.metrics.get((part, metric), math.nan)
+                  for run in self.of(strategy, model).values()]
+        values = [value for value in values if not math.isnan(value)]
         return dict(zip(("mean", "sd"), statistics.mean_sd(values))) if values else None
 
     def sign(self, metric):
@@ -186,6 +196,16 @@ class Study:
         return [{"strategy": strategy, "student": student, "trend": trend, **step}
                 for step in self.steps(parts, metric)]
 
+    def trend(self, strategy, student):
+        """"yes" | "ordered" | "no" of weak, student, ceiling in trust; None: a run is missing."""
+        ladder = self.ladder(strategy, student, self.module.TRUST)
+        return ladder[0]["trend"] if ladder else None
+
+    def weakest_trend(self, strategy):
+        """The weakest trend of the students; None when a run of one is missing."""
+        found = [self.trend(strategy, student) for student in self.students]
+        return None if None in found else min(found, key=STATES.index)
+
     def gap_recovered(self, strategy, student):
         """(PGR of the mean task metric, whether |ceiling - weak| <= 2 standard errors) or None."""
         parts = [(strategy, model) for model in ("weak", student, "ceiling")]
@@ -199,29 +219,26 @@ class Study:
     def cells(self):
         """Yield the lines of results.csv: headlines as counted from the predictions, a student's
         PGR, the rest of eval.json; nothing undefined."""
-        for strategy, model in itertools.product(STRATEGIES, MODELS):
-            ends, task = [self.of(strategy, end) for end in ("weak", "ceiling")], self.module.TASK
+        for strategy, model in itertools.product(STRATEGIES, self.models):
             for seed, run in self.of(strategy, model).items():
-                counted = {("all", metric): value for metric, value in run.values.items()}
-                if model in STUDENTS and all(seed in end for end in ends):
-                    three = (ends[0][seed], run, ends[1][seed])
-                    found = [r.values[task] for r in three]
-                    if np.isfinite(found).all():
-                        counted["all", "pgr"] = metrics.pgr(*found)
-                said = {(m["slice"], m["metric"]): m["value"] for m in run.metrics}
-                for (part, metric), value in (said | counted).items():
-                    if value is not None and not np.isnan(value):
+                values = run.metrics | {("all", name): v for name, v in run.values.items()}
+                three = [self.of(strategy, part).get(seed) for part in ("weak", model, "ceiling")]
+                if model in self.students and all(three):
+                    scores = [part.values[self.module.TASK] for part in three]
+                    if np.isfinite(scores).all():
+                        values["all", "pgr"] = metrics.pgr(*scores)
+                for (part, metric), value in values.items():
+                    if not np.isnan(value):
                         value = repr(float(f"{value:.10g}"))
                         yield self.task, strategy, model, "all", seed, part, metric, value
 
     def doubts(self):
         """Yield (folder, metric, value in eval.json, value of the predictions) that differ."""
         for key, run in self.runs.items():
-            for m in run.metrics:
-                counted = run.values.get(m["metric"], np.nan)
-                if m["slice"] == "all" and m["value"] is not None:
-                    if abs(m["value"] - counted) > 1e-6:
-                        yield self.at(*key), m["metric"], m["value"], counted
+            for metric, counted in run.values.items():
+                said = run.metrics.get(("all", metric), math.nan)
+                if abs(said - counted) > 1e-6:
+                    yield self.at(*key), metric, said, counted
 
 
 def properties():
@@ -251,34 +268,30 @@ def prepared(folder):
 
 
 def measurements(folder):
-    """([{slice, metric, value}], {metric: file name}) of a run's eval.json on test rows and its
+    """({(slice, metric): value}, {metric: file name}) of a run's eval.json on test rows and its
     attack-<kind>.json. What both measure is called <metric>_<kind> where the attack did: its rows
     are others. Raises ValueError `FILE: what is wrong`."""
     found, attacks = entries(folder / "eval.json", "test", "metrics"), {}
-    known = {m["metric"] for m in found}
     for path in sorted(folder.glob("attack-*.json")):
-        kind = path.stem.removeprefix("attack-")
-        for m in entries(path, "metrics"):
-            name = f"{m['metric']}_{kind}" if m["metric"] in known else m["metric"]
-            found.append({**m, "metric": name})
-            attacks[name] = path.name
-        known |= attacks.keys()
+        known, kind = {metric for _, metric in found}, path.stem.removeprefix("attack-")
+        for (part, metric), value in entries(path, "metrics").items():
+            name = f"{metric}_{kind}" if metric in known else metric
+            found[part, name], attacks[name] = value, path.name
     return found, attacks
 
 
 def entries(path, *keys):
-    """The [{slice, metric, value}] under `keys` of a JSON file; None: a value that is undefined."""
+    """{(slice, metric): value} of the list under `keys` of a JSON file; nan: undefined."""
     found = rows.read_json(path)
     try:
         for key in keys:
             found = found[key]
-        found = [(m["slice"], m["metric"], float("nan" if m["value"] is None else m["value"]))
-                 for m in found]
+        found = {(str(m["slice"]), str(m["metric"])):
+                 float("nan" if m["value"] is None else m["value"]) for m in found}
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path}: not a list of slice, metric and value under "
                          f"{' / '.join(keys)}; delete the file and measure again") from None
-    return [{"slice": str(part), "metric": str(name), "value": v if math.isfinite(v) else None}
-            for part, name, v in found]
+    return {key: value if math.isfinite(value) else math.nan for key, value in found.items()}
 
 
 def read_config(folder):
@@ -371,126 +384,6 @@ def resample(study, draws, rng):
         totals = statistics.resample_totals(S, groups, draws, rng)
         for run, part in zip(runs, np.split(totals, len(runs), -1)):
             run.draws = headline(study.module, part)
-
-
-def inequalities(studies):
-    """weak < student and student < ceiling in tr, for each strategy and student with all its runs:
-    Study.ladder with the task, and Holm's p over the whole list."""
-    result = [{"task": study.task, **step}
-              for study, strategy, student in itertools.product(studies, STRATEGIES, STUDENTS)
-              for step in study.ladder(strategy, student, study.module.TRUST)]
-    adjusted = statistics.holm([step["p"] for step in result]) if result else []
-    return [{**step, "holm": p} for step, p in zip(result, adjusted)]
-
-
-def state(steps, task, strategy, student=None):
-    """A student's trend; without a student the weaker of both; None when a run is missing."""
-    if student is None:
-        both = [state(steps, task, strategy, student) for student in STUDENTS]
-        return None if None in both else min(both, key=STATES.index)
-    return next((step["trend"] for step in steps
-                 if (step["task"], step["strategy"], step["student"]) == (task, strategy, student)),
-                None)
-
-
-@dataclass
-class Claim:
-    """What the paper says about a property, and what was found here."""
-
-    text: str
-    paper: str  # its figure, or where it says so; "" where it gives neither
-    ours: str
-    verdict: str
-    step: dict = None  # the difference that decided, one of Study.steps
-
-
-def judge(steps, claimed=True, margin=0):
-    """(verdict, the step that decides) on "every difference is above -margin"; claimed=False: on
-    the opposite. The weakest step decides; no steps: not measured."""
-    if not steps:
-        return VERDICTS[-1], None
-    weakest = min(steps, key=lambda step: step["interval"][0])
-    if weakest["interval"][0] > -margin:
-        place = 0
-    elif all(step["difference"] > -margin for step in steps):
-        place = 1
-    else:
-        place = 3 if any(step["interval"][1] < -margin for step in steps) else 2
-    return VERDICTS[place if claimed else 3 - place], weakest
-
-
-def claims(study):
-    """[Claim] of the paper about a property, from the words that its module brings."""
-    found = [*trend_claims(study), *regulariser_claims(study), *loss_claims(study)]
-    return [Claim(text, paper, ours or arrow(steps), *judge(steps, **how))
-            for text, paper, steps, ours, how in found]
-
-
-def trend_claims(study):
-    """Yield (text, paper, steps, ours, how to judge): Table 1, and the task from weak to strong."""
-    module = study.module
-    for (key, name), said in zip(STRATEGIES.items(), module.PAPER):
-        ladders = [study.ladder(key, student, module.TRUST) for student in STUDENTS]
-        ours = ", ".join(f"{ladder[0]['student'].removeprefix('student-')} {ladder[0]['trend']}"
-                         for ladder in ladders if ladder)
-        if said in STATES:
-            yield (f"{name}: {module.TRUST} shows {'a' if said == 'yes' else 'no'} weak-to-strong "
-                   "trend", f"Table 1: {said}", sum(ladders, []) if all(ladders) else [], ours,
-                   {"claimed": said == "yes"})
-    for student in STUDENTS if module.SIGN > 0 else ():
-        gap = study.gap_recovered("none", student)
-        yield (f"{STRATEGIES['none']}: {module.TASK} rises from weak to {student} to ceiling", "",
-               study.ladder("none", student, module.TASK), gap and recovered(gap), {})
-
-
-def regulariser_claims(study):
-    """Yield the same of TFT: trust gained by the weak model alone, and by all models; where trust
-    is a gap that the students close (SIGN < 0), also its price."""
-    module, (none, weak, both) = study.module, STRATEGIES
-    verb, said = "raises" if module.SIGN > 0 else "lowers", getattr(module, "PAPER_TEXT", "")
-    steps = study.steps([(none, "weak"), (weak, "weak")], module.TRUST)
-    yield (f"{STRATEGIES[weak]} {verb} the weak model's {module.TRUST}", said and f"{said} %",
-           steps, said and arrow(steps, percent=True), {})
-    for model in MODELS if module.SIGN > 0 else STUDENTS:
-        parts = [(none, model), (both, model)]
-        same = study.of(*parts[0]) == study.of(*parts[1])  # the ceiling chosen has no regulariser
-        steps = [] if same else study.steps(parts, module.TRUST)
-        yield (f"{STRATEGIES[both]} {verb} the {module.TRUST} of {model}", "", steps,
-               "the same run" if same and study.of(*parts[0]) else relative(steps), {})
-        if module.SIGN < 0:
-            yield (f"... which costs {model} less than {100 * SMALL:g} points of {module.TASK}",
-                   "small", study.steps(parts, module.TASK), "", {"margin": SMALL})
-
-
-def loss_claims(study):
-    """Yield the same of the confidence loss: aux against naive, in trust and in the task."""
-    module, better = study.module, "higher" if study.module.SIGN > 0 else "lower"
-    for key, name in STRATEGIES.items():
-        parts = [(key, student) for student in STUDENTS]
-        yield (f"{name}: {module.TRUST} is {better} with the confidence loss than naive", "Fig. 2",
-               study.steps(parts, module.TRUST), "", {})
-        yield (f"{name}: {module.TASK} is higher with the confidence loss than naive",
-               "Burns et al.", study.steps(parts, module.TASK), "", {})
-
-
-def arrow(steps, percent=False):
-    """"0.712 → 0.781", the means of the first step; "" without one."""
-    scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
-    return " → ".join(f"{scale * mean:.{digits}f}" for mean in steps[0]["means"]) + unit \
-        if steps else ""
-
-
-def relative(steps):
-    """"0.250 → 0.200 (-20 %)"."""
-    if not steps or not steps[0]["means"][0]:
-        return arrow(steps)
-    before, after = steps[0]["means"]
-    return f"{arrow(steps)} ({100 * (after / before - 1):+.0f} %)"
-
-
-def recovered(gap):
-    """"PGR 0.61", with (!) where it says little."""
-    return f"PGR {gap[0]:.2f}{' (!)' * gap[1]}"
 
 
 def write_csv(path, studies):
