@@ -18,6 +18,7 @@
 #   --dtype float32|bfloat16     of training (bfloat16 where the processor has it, else float32)
 #   --epochs --batch-size --lr --max-length --device --compile    as in the training scripts
 #   --attack-limit N --synonyms FILE     attacks on each model itself: rows, words to swap in
+#   --town N         miniature: another made-up town (0), with rows of its own
 #   --ceiling-data weak|wts      rows whose ground truth the ceiling gets (weak; elsewhere: wts)
 #   --select val|test    rows on which a ceiling's lambda is chosen (val; the paper used test)
 #
@@ -38,16 +39,20 @@ whole() { [[ $2 =~ ^[1-9][0-9]{0,6}$ ]] || die "$1 $2: must be a whole number >=
 # for the runs with a regulariser only; students and ceilings get what their size gets.
 # preset     task         model   flag
 RECIPE='
-  miniature  ood          *       --lam     0.1
-  miniature  ood          *       --epochs  0.2
-  miniature  fairness     *       --epochs  1
-  miniature  adversarial  *       --epochs  1
-  miniature  *            *       --lr      1e-3
-  smoke      *            *       --lr      3e-3'
+  miniature  ood          weak    --epochs      0.1
+  miniature  ood          strong  --epochs      0.125
+  miniature  *            *       --epochs      1
+  miniature  ood          *       --lam         0.04
+  miniature  fairness     weak    --lam         1.5
+  miniature  *            weak    --lr          1e-3
+  miniature  *            weak    --batch-size  16
+  miniature  *            strong  --lr          2e-3
+  miniature  *            strong  --batch-size  64
+  smoke      *            *       --lr          3e-3'
 
 # ---- arguments -------------------------------------------------------------------------------------
 PRESET=miniature TASKS=fairness,ood,adversarial SEEDS= JOBS= LIMIT= RAW= OUT= DRY= RESPLIT= SELECT=val CEILING=weak
-WEAK= STRONG= NOTE= SYNONYMS= ATTACKED=
+WEAK= STRONG= NOTE= SYNONYMS= ATTACKED= TOWN=0
 TRAIN=() INFER=() COMMAND="bash run_all.sh${*:+ $*}"
 if [[ ${1:-} != -* && -n ${1:-} ]]; then PRESET=$1; shift; fi
 while [[ $# -gt 0 ]]; do
@@ -55,7 +60,7 @@ while [[ $# -gt 0 ]]; do
     --help|-h) usage; exit 0 ;;
     --dry-run) DRY=1; shift; continue ;;
     --resplit) RESPLIT=1; shift; continue ;;
-    --tasks|--seeds|--jobs|--limit|--attack-limit|--synonyms|--weak|--strong|--raw|--out|--select|--ceiling-data|--epochs|--batch-size|--lr|--max-length|--device|--dtype|--compile)
+    --tasks|--seeds|--jobs|--limit|--attack-limit|--synonyms|--town|--weak|--strong|--raw|--out|--select|--ceiling-data|--epochs|--batch-size|--lr|--max-length|--device|--dtype|--compile)
       [[ $# -ge 2 && -n $2 ]] || die "$1 needs a value (see run_all.sh --help)" 2 ;;
     *) die "unknown argument $1 (see run_all.sh --help)" 2 ;;
   esac
@@ -66,6 +71,7 @@ while [[ $# -gt 0 ]]; do
     --limit) whole "$1" "$2"; LIMIT=$2 ;;
     --attack-limit) whole "$1" "$2"; ATTACKED=$2 ;;
     --synonyms) SYNONYMS=$(path "$2"); [[ -f $SYNONYMS ]] || die "$SYNONYMS: no such file (--synonyms)" ;;
+    --town) [[ $2 =~ ^[0-9]{1,9}$ ]] || die "$1 $2: must be a whole number"; TOWN=$2 ;;
     --weak) WEAK=$(model "$2") ;;
     --strong) STRONG=$(model "$2") ;;
     --raw) RAW=$(path "$2"); [[ -d $RAW ]] || die "$RAW: no such folder (--raw)" ;;
@@ -152,7 +158,7 @@ case $PRESET in
     NOTE="MINIATURE: made-up data and small models; these numbers show the method, not those of the paper."
 
     phase "the town: raw files"
-    run "raw files" -m w2s.miniature world --out "$DATA"
+    run "raw files" -m w2s.miniature world --out "$DATA" --seed "$TOWN"
 
     if [[ " $TASKS " == *" adversarial "* ]]; then
       phase "a surrogate for the attacks, which is never evaluated"

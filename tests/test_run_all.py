@@ -66,7 +66,7 @@ def flag(line, name):
 
 def test_the_miniature_is_the_default_and_makes_its_attacked_rows_first():
     lines = commands("--seeds", 1)
-    assert lines == commands("miniature", "--seeds", 1)
+    assert lines[:-1] == commands("miniature", "--seeds", 1)[:-1]  # the report is told the command
     assert len(lines) == 1 + 1 + 6 + 3 + 3 * (4 + 1 + 6 + 2) + 3 + 1
     assert "w2s.miniature world" in lines[0] and "runs/miniature/surrogate" in lines[1]
     assert all("attacks.py text" in line and "/surrogate " in line for line in lines[2:8])

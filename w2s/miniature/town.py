@@ -153,9 +153,9 @@ class Pair:
         return self.rng.choice(L.ASKED).format(s=subject, a=word)
 
 
-def entailment(rng, relation, beast, negated):
+def entailment(rng, relation, beast, negated, two):
     """(premise, hypothesis)"""
-    pair = Pair(rng, relation, beast)
+    pair = Pair(rng, relation, beast, two)
     return pair.first(negated), pair.second(negated)
 
 
@@ -166,9 +166,9 @@ def questions(rng, relation):
             pair.question(pair.other, pair.asked, second=True))
 
 
-def answer(rng, answered, negated):
+def answer(rng, answered, negated, two=0.4):
     """(question, sentence): does the sentence tell what is asked?"""
-    pair = Pair(rng, rng.choice(("same", "opposite")) if answered else "other")
+    pair = Pair(rng, rng.choice(("same", "opposite")) if answered else "other", two=two)
     asked = rng.choice(L.HOW).format(q=pair.asked[0], s=pair.other)
     return asked, pair.first(negated)
 
@@ -408,22 +408,23 @@ def restyled(rng, said, style):
     return " ".join(words)
 
 
-def pair_row(rng, source, negated=0.2):
+def pair_row(rng, source, negated=0.1, two=0.25):
     """(text, label) of a GLUE-like task; a label means what it means in GLUE."""
     if source == "sst2":
-        return sentiment_rows(rng, 1, negated)[0][1:]
+        return sentiment_rows(rng, 1)[0][1:]
     label = rng.randrange(adversarial.LABELS[source])
     if source == "qqp":
         relation = "same" if label else rng.choice(("opposite", "other"))
         return composed(source, lambda: questions(rng, relation), rows=True), label
     if source == "qnli":
-        return composed(source, lambda: answer(rng, not label, negated), rows=True), label
+        return composed(source, lambda: answer(rng, not label, negated, two), rows=True), label
     if source == "rte":
         relation = rng.choice(("opposite", "other")) if label else "same"
     else:  # mnli speaks of people, mnli-mm of beasts
         relation = ("same", "other", "opposite")[label]
     beast = source == "mnli-mm"
-    return composed(source, lambda: entailment(rng, relation, beast, negated), rows=True), label
+    return composed(source, lambda: entailment(rng, relation, beast, negated, two),
+                    rows=True), label
 
 
 def synonyms():
