@@ -225,6 +225,7 @@ phase "report"
 run report -m w2s.report --runs "$OUT" --data "$DATA" --select "$SELECT" --command "$COMMAND" ${NOTE:+--note "$NOTE"}
 
 # ---- go ---------------------------------------------------------------------------------------------
+if [[ -t 1 ]]; then export CLICOLOR_FORCE=1; fi  # the pool hands the report's screen on
 if [[ -z $DRY ]]; then exec "$PY" -m w2s.pool --jobs "$JOBS" --show-last <<<"$(printf '%s\n' "${QUEUE[@]}")"; fi
 for line in "${QUEUE[@]}"; do
   if [[ $line == "# "* ]]; then echo "phase: ${line#\# }" >&2; else echo "${line%  # *}"; fi

@@ -35,17 +35,17 @@ ROOT = Path(__file__).parent.parent
 TEXT = "d8f872ffa6ad65b65c772d6498ef4019d7a006835932eec6594bbf0dfefee44b"  # 5000 documents, seed 0
 FILES = {
     "raw/adult.csv": "3ccf76b9d8e1e7552e6cfebb85d050ec632d995d229c6c3937997ffd384f4b2d",
-    "raw/sst2/train.tsv": "7dab0be22face1dbb17cd35c32ac0970d13906934851a47c71a402ec9c1b37fe",
-    "raw/style.json": "3c0b5e282401b7a7a28b8e20f092dbf189df18dbea594e6c062ccc867bc1a610",
-    "world/clean.jsonl": "48e8b5385896aa9c9a5e05087b6f13fdfe569579b4dc22bbc808ef4493039711",
+    "raw/sst2/train.tsv": "c212bd6f65aeee0e7a06057ee8dab384271e62a01e2a26f5407c19d2e50c07ac",
+    "raw/style.json": "b4c5ce8bbd2bdb4ce013e17d25350d3cec5a13a054a723b5e6eb02227d82611d",
+    "world/clean.jsonl": "c7681844a9cbced074c25b10bbd1090ad18bc1bb01051b0f041fc2e97101dd0a",
     "world/synonyms.json": "bb515f1df89df831891d0289409fa4267d47c5531e7803676c7699f47fad1090",
     "world/victims/sst2.jsonl": "b6b1cac5f80719828c228aba24fdca8c7fad19af0912aa2565f0bc2de5d059e2",
     "world/victims/qqp.jsonl": "3f9334990f84863d4d9456ce068a7e52b2cc871f8f7e3414820811854b3777c7",
-    "world/victims/mnli.jsonl": "21ab1bf19c13c385d7483f55035012c3d42033d1bb05bdc7b3019c81b2a60d66",
+    "world/victims/mnli.jsonl": "8ef24eb6949ea9f0028d58bee1d4a51eafe1e0ad8a5174260c7b47538b6083db",
     "world/victims/mnli-mm.jsonl":
-        "8bbce749976c7ce0adefa43e5c591db20bf30eb464e187859efa3942c7358eef",
-    "world/victims/qnli.jsonl": "7cf7f46b122f3dbd6d70ee7205d6012332e10e5f24dfaa84ae75adef511025c9",
-    "world/victims/rte.jsonl": "a03038e6ecba710fe5fb959a178f50bfd1b04d6660fdf9b985a6f58c5306ff1c"}
+        "0297308fac82e4b3c70939db37a624bb11b587f944e15000932208dc3db3f9cf",
+    "world/victims/qnli.jsonl": "f415b2375c579a00245fa91f219d48f19192b5f0d521bc6b7de8e2dedfd785b0",
+    "world/victims/rte.jsonl": "27a5128625420f6da24bd2f64a9dc07386cd5166ff2bcdbb0314ee0d1d538fe8"}
 TINY = ["--shape", "pythia-14m", "--layers", 1, "--hidden", 16, "--heads", 2, "--vocabulary", 400,
         "--length", 16, "--batch-size", 4, "--lr", 1e-2]
 
