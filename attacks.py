@@ -18,7 +18,6 @@ A killed process goes on after its last complete batch of rows.
 
 import os
 import shutil
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from w2s import config, rows, runs, splits, tasks
-from w2s.config import REQUIRED, arg, fail
+from w2s.config import REQUIRED, arg
 
 
 @dataclass(kw_only=True)
@@ -268,11 +267,4 @@ COMMANDS = {"text": (text, Text)}
 
 
 if __name__ == "__main__":
-    command, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
-    if command in ("-h", "--help"):
-        print(__doc__.strip())
-    elif command not in COMMANDS:
-        fail(f"expected {' or '.join(COMMANDS)}, got '{command}' (see attacks.py --help)", 2)
-    else:
-        sys.argv[0] = f"attacks.py {command}"
-        config.launch(*COMMANDS[command], __doc__, argv)
+    config.dispatch("attacks.py", COMMANDS, __doc__)

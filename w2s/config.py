@@ -82,6 +82,18 @@ def launch(main, Config, doc, argv=None):
         fail("interrupted; the same command goes on from the last checkpoint that was written", 130)
 
 
+def dispatch(program, commands, doc):
+    """Launch the command, {name: (main, Config)}, that the first argument names."""
+    name, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
+    if name in ("-h", "--help"):
+        print(doc.strip())
+    elif name not in commands:
+        fail(f"expected {' or '.join(commands)}, got '{name}' (see {program} --help)", 2)
+    else:
+        sys.argv[0] = f"{program} {name}"
+        launch(*commands[name], doc, argv)
+
+
 def parse(Config, doc, argv=None):
     """argv -> Config. Raises ValueError for a value out of range."""
     parser = _Parser(description=doc, allow_abbrev=False,

@@ -27,8 +27,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from w2s import rows, splits, tasks
-from w2s.config import REQUIRED, arg, fail, launch
+from w2s import config, rows, splits, tasks
+from w2s.config import REQUIRED, arg
 
 FORMAT = 1  # of the prepared files; a change makes old folders stale
 
@@ -236,12 +236,4 @@ COMMANDS = {"data": (data, Data), "model": (model, Model)}
 
 
 if __name__ == "__main__":
-    command, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
-    if command in ("-h", "--help"):
-        print(__doc__.strip())
-    elif command not in COMMANDS:
-        fail(f"expected {' or '.join(COMMANDS)}, got '{command}' (see python -m w2s.prepare "
-             "--help)", 2)
-    else:
-        sys.argv[0] = f"python -m w2s.prepare {command}"
-        launch(*COMMANDS[command], __doc__, argv)
+    config.dispatch("python -m w2s.prepare", COMMANDS, __doc__)

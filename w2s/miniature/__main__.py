@@ -10,7 +10,6 @@ it pretrains a model of any published shape on your own text. Killed, the same c
 command explains its arguments: python -m w2s.miniature pretrain --help
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,12 +74,4 @@ COMMANDS = {"world": (world, World), "pretrain": (pretrain, Pretrain)}
 
 
 if __name__ == "__main__":
-    command, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
-    if command in ("-h", "--help"):
-        print(__doc__.strip())
-    elif command not in COMMANDS:
-        config.fail(f"expected {' or '.join(COMMANDS)}, got '{command}' (see python -m "
-                    "w2s.miniature --help)", 2)
-    else:
-        sys.argv[0] = f"python -m w2s.miniature {command}"
-        config.launch(*COMMANDS[command], __doc__, argv)
+    config.dispatch("python -m w2s.miniature", COMMANDS, __doc__)
