@@ -145,6 +145,8 @@ def require_done(run, task):
     if found["args"].get("task") != task:
         name = found["args"].get("task")
         raise ValueError(f"{run}: a run of task '{name}', not of --task {task}")
+    if "max_length" not in found["args"]:
+        raise ValueError(f"{run / 'config.json'}: no max_length; delete the folder and run again")
     return found
 
 

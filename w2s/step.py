@@ -100,9 +100,10 @@ def peak_lr(parameters):
     return 1e-5 if parameters >= 0.9e9 else 5e-5
 
 
-def adamw(model, lr, weight_decay=0.0):
+def adamw(model, lr, weight_decay=0.0, betas=(0.9, 0.999)):
     """Fused AdamW over all parameters (3x the foreach one on CPU)."""
-    return torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+    return torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, betas=betas,
+                             fused=True)
 
 
 def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dtype="float32",

@@ -97,8 +97,7 @@ def pretrain(run, cfg, config, tokenizer_file, train, held):
     where = device.setup(cfg.device, cfg.dtype)
     model = pythia.untrained(config, cfg.seed).to(where)
     del model.config["w2s_from_scratch"]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=cfg.lr, betas=(0.9, 0.98),
-                                  weight_decay=cfg.weight_decay, fused=True)
+    optimizer = step.adamw(model, cfg.lr, cfg.weight_decay, betas=(0.9, 0.98))
     start = step.load_checkpoint(run.checkpoint, model, optimizer)
     run.start(steps=cfg.steps, tokens=train.size, threads=torch.get_num_threads(),
               device_type=where.type, parameters=sum(p.numel() for p in model.parameters()))
