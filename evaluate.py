@@ -43,24 +43,23 @@ def main(cfg):
     if not any(todo.values()):
         return
 
-    from w2s import device, predict, pythia, text
+    from w2s import device, pythia, text
     task = tasks.load(cfg.task)
     data = {name: task.read(path) for name, path in files.items()}
     where = device.setup(cfg.device, cfg.dtype)
     encoded = {}  # runs that share a tokenizer share the encoded rows
     for run in filter(todo.get, todo):
         folder = Path(run) / "model"
-        model = pythia.load(folder, head=task.KIND, num_labels=task.CLASSES, device=where)
+        model = pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, where)
         length = cfg.max_length or facts[run]["args"]["max_length"]
         for name in todo[run]:
             key = name, length, rows.sha256(folder / "tokenizer.json")
             if key not in encoded:
                 encoded[key] = task.encode(data[name], text.load_tokenizer(folder), length)
             text.require_fit(encoded[key], model.config["vocab_size"], folder)
-            found = predict.probabilities(model, encoded[key], cfg.dtype, f"evaluate {name}")
-            predictions = [{k: row[k] for k in KEEP if k in row}
-                           | {k: predict.plain(p[i]) for k, p in found.items()}
-                           for i, row in enumerate(data[name])]
+            found = task.predictions(model, encoded[key], cfg.dtype, f"evaluate {name}")
+            predictions = [{k: row[k] for k in KEEP if k in row} | p
+                           for row, p in zip(data[name], found)]
             measured = task.evaluate(predictions)
             shown = save(Path(run), name, predictions, measured, digests[name], cfg)
             print(f"{run}{runs.scratch(facts[run])}: {name:<5} {shown}", flush=True)

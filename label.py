@@ -21,6 +21,11 @@ class Config:
     run: list[str] = arg(REQUIRED, "finished run folders, the teachers")
     data: str = arg(REQUIRED, "rows to label: wts.jsonl of w2s.prepare, or yours")
     temperature: float = arg(1.0, "divides the logits before the softmax", above=0)
+    prefix: int = arg(64, "privacy: tokens of a text that stay as they are; the rest of its "
+                      "--max-length is written by the model", low=1)
+    decode: str = arg("greedy", "privacy: the most probable token, or one drawn from softmax("
+                      "logits / temperature)", choices=("greedy", "sample"))
+    seed: int = arg(0, "privacy: varies what --decode sample draws", low=0)
     max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
                           low=1)
     device: str = arg("auto", "auto, cpu, cuda or cuda:N")
@@ -38,35 +43,38 @@ def main(cfg):
     if not todo:
         return
 
-    from w2s import device, predict, pythia, text
+    from w2s import device, pythia, text
     task = tasks.load(cfg.task)
+    refuse_foreign(cfg, task)
     data = task.read(cfg.data)
     where = device.setup(cfg.device, cfg.dtype)
     for run in todo:
         folder = Path(run) / "model"
         columns = task.encode(data, text.load_tokenizer(folder),
                               cfg.max_length or facts[run]["args"]["max_length"])
-        model = pythia.load(folder, head=task.KIND, num_labels=task.CLASSES, device=where)
+        model = pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, where)
         text.require_fit(columns, model.config["vocab_size"], folder)
-        logits = predict.all_logits(model, columns, cfg.dtype, f"label {name}")  # {"p", "p_adv"}
-        absent = columns.get("absent", 0)  # stays out of the temperature
-        p = {key: predict.softmax((z - absent) / cfg.temperature + absent)
-             for key, z in logits.items()}
-        labelled = [row | {f"weak{key[1:]}": predict.plain(p[key][i]) for key in p}
-                    | {f"logits{key[1:]}": predict.plain(logits[key][i]) for key in p}
-                    for i, row in enumerate(data)]
+        labelled, about = task.label(model, text.load_tokenizer(folder), data, columns, cfg)
         file = Path(run) / "labels" / name
         rows.write(file, labelled)
         rows.write_json(f"{file}.meta.json", settings(digest, cfg))
-        right = sum(int(q.argmax()) == row["label"] for q, row in zip(p["p"], data)) / len(data)
-        print(f"{file}{runs.scratch(facts[run])}: {len(data)} rows, {right:.1%} of the weak labels "
-              "are right", flush=True)
+        print(f"{file}{runs.scratch(facts[run])}: {about}", flush=True)
 
 
 def settings(digest, cfg):
     """What the labels depend on, beside the run."""
-    return {"data": digest, "temperature": cfg.temperature, "max_length": cfg.max_length,
-            "dtype": cfg.dtype}
+    own = {key: getattr(cfg, key) for key in ("temperature", "prefix", "decode", "seed")}
+    return {"data": digest, "max_length": cfg.max_length, "dtype": cfg.dtype, **own}
+
+
+def refuse_foreign(cfg, task):
+    """ValueError for a flag that this task's labels do not depend on."""
+    idle = {"prefix", "decode", "seed", "temperature"} - {*task.LABEL}
+    idle |= {"temperature", "seed"} if "decode" in task.LABEL and cfg.decode == "greedy" else set()
+    for name in sorted(idle):
+        if getattr(cfg, name) != Config.__dataclass_fields__[name].default:
+            where = f"on --task {cfg.task}" + " without --decode sample" * ("decode" in task.LABEL)
+            raise ValueError(f"--{name} has no effect {where}; leave it out")
 
 
 def is_labelled(run, name, digest, cfg):

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import torch
 
-import attacks
 from tests.conftest import read_json
 from tests.smoke_data import BAD, GOOD, NOUN
 from w2s import config, perturb, predict, pythia, rows, runs, splits, text
+from w2s.attacks import text as attacks
 from w2s.tasks import adversarial
 
 ROOT = Path(__file__).parent.parent
@@ -243,8 +243,8 @@ def test_two_runs_in_one_process_are_one_at_a_time_and_done_once(done, home, tmp
 
 DIES_IN_THE_THIRD_BATCH = """
 import os, signal, sys
-import attacks
 from w2s import config, rows
+from w2s.attacks import text as attacks
 write = rows.write
 
 def dying(path, found):
@@ -345,4 +345,5 @@ def test_help_teaches_and_does_not_import_torch():
                                    capture_output=True)
                     for command in (("-c", program), ("attacks.py", "txt")))
     assert shown.returncode == 0 and "python attacks.py text --task" in shown.stdout, shown.stderr
-    assert wrong.returncode == 2 and wrong.stderr.startswith("error: expected text, got 'txt'")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("error: expected extraction or ")
+    assert "or text, got 'txt'" in wrong.stderr

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FLOOR = {4: "prepare report study claims pool miniature", 3: "tasks",
-         2: "fit predict step rows runs splits text hub perturb",
-         1: "pythia losses metrics statistics figures page config device"}
+FLOOR = {4: "prepare report study claims pool miniature attacks", 3: "tasks",
+         2: "fit predict lm step dp bookkeeping rows runs splits text hub perturb mail",
+         1: "pythia losses metrics accountant statistics figures page config device"}
 FLOOR = {name: floor for floor, names in FLOOR.items() for name in names.split()}
 SCRIPTS = ("train_weak", "label", "train_student", "evaluate")
 FILES = sorted([*ROOT.glob("*.py"), *ROOT.glob("w2s/**/*.py")])
@@ -34,7 +34,7 @@ def floor_of(path):
     relative = path.relative_to(ROOT)
     if relative.parts[0] != "w2s":
         return 4
-    packages = {"tasks", "miniature"}.intersection(relative.parts)
+    packages = {"tasks", "miniature", "attacks"}.intersection(relative.parts)
     return FLOOR.get(packages.pop() if packages else relative.stem)
 
 

@@ -35,7 +35,8 @@ class Training:
     """What both training scripts have in common. None: the task's or the size's default."""
 
     seed: int = arg(0, "varies the order of the data, the noise and every other draw", low=0)
-    epochs: float = arg(None, "passes over the data (default: the task's)", above=0, high=1e6)
+    epochs: float = arg(None, "passes over the data (default: the task's); 0: the untuned model, "
+                        "saved as a run", low=0, high=1e6)
     batch_size: int = arg(32, "rows in an optimizer step", low=1)
     lr: float = arg(None, "peak learning rate, cosine to 0 (default: 5e-5, "
                     "from 1B parameters on 1e-5)", above=0)
@@ -52,6 +53,24 @@ class Training:
                               "margin z1 - z0", choices=("probability", "logit"))
     noise_as: str = arg("std", "ood: lam is the noise's standard deviation or its variance",
                         choices=("std", "var"))
+    lm_loss: str = arg("both", "privacy: a student's loss covers the true beginning and the weak "
+                       "continuation, or the continuation alone", choices=("both", "continuation"))
+    optimizer: str = arg("adamw", "privacy: AdamW, or SGD as in Abadi et al. (same guarantee; give "
+                         "--lr too)", choices=("adamw", "sgd"))
+    clip: float = arg(1.0, "privacy: C, largest norm of a row's gradient", above=0)
+    noise_multiplier: float = arg(None, "privacy: sigma, noise in units of C, in place of the "
+                                  "target epsilon --lam", above=0)
+    delta: float = arg(None, "privacy: delta of (epsilon, delta)-DP (default: 1e-5)", above=0,
+                       high=0.5)
+    accountant: str = arg("pld", "privacy: epsilon by privacy loss distributions, or by Renyi DP",
+                          choices=("pld", "rdp"))
+    sampling: str = arg("poisson", "privacy: rows drawn independently, as epsilon supposes, or "
+                        "shuffled, and then nothing is certified", choices=("poisson", "shuffled"))
+    dp_method: str = arg("auto", "privacy: per-sample gradients by torch.func, or fast "
+                         "book-keeping", choices=("auto", "fast", "func"))
+    noise_seed: str = arg("run", "privacy: noise from --seed, or from the system, to release a "
+                          "model: a known seed lets anyone subtract the noise",
+                          choices=("run", "system"))
     device: str = arg("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = arg("float32", "arithmetic: float32, or bfloat16 (weights stay float32)")
     compile: str = arg("auto", "torch.compile the step; auto: only where it pays",
@@ -83,7 +102,8 @@ def launch(main, Config, doc, argv=None):
 
 
 def dispatch(program, commands, doc):
-    """Launch the command, {name: (main, Config)}, that the first argument names."""
+    """Launch the command, {name: (main, Config)}, that the first argument names. A third element is
+    the command's own text for --help; without it that is `doc`."""
     name, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     if name in ("-h", "--help"):
         print(doc.strip())
@@ -91,7 +111,8 @@ def dispatch(program, commands, doc):
         fail(f"expected {' or '.join(commands)}, got '{name}' (see {program} --help)", 2)
     else:
         sys.argv[0] = f"{program} {name}"
-        launch(*commands[name], doc, argv)
+        main, Config, *own = commands[name]
+        launch(main, Config, *(own or [doc]), argv)
 
 
 def parse(Config, doc, argv=None):

@@ -1,7 +1,6 @@
 """What surrounds the loop of a training script: model, data and checkpoint before it, log and
 progress inside it, the saved folder after it."""
 
-import dataclasses
 import time
 
 import numpy as np
@@ -10,6 +9,9 @@ from tqdm import tqdm
 
 from w2s import device, losses, pythia, rows, step, text
 
+PRIVACY = {"optimizer", "clip", "noise_multiplier", "delta", "accountant", "sampling", "dp_method",
+           "noise_seed"}  # flags that only a task with a plan for DP takes
+MIXES = " (and with DP abs and squared are refused: a covariance of the batch mixes rows)"
 LINES = 10  # lines a run prints; log.jsonl has five times as many
 
 
@@ -23,22 +25,25 @@ class Fit:
         self.lam = default["lam"] if cfg.lam is None else cfg.lam
         alpha = getattr(cfg, "alpha", 0)
         self.alpha = default["alpha"] if alpha is None else alpha
-        epochs = cfg.epochs or default["epochs"]
+        epochs = default["epochs"] if cfg.epochs is None else cfg.epochs
 
         self.cfg, self.run, self.task, self.folder = cfg, run, task, folder
         self.device = device.setup(cfg.device, cfg.dtype)
         self.columns = task.encode(data, text.load_tokenizer(folder), cfg.max_length, target=target,
                                    **{key: getattr(cfg, key) for key in task.ENCODE
                                       if hasattr(cfg, key)})
-        self.model = pythia.load(folder, head=task.KIND, num_labels=task.CLASSES,
-                                 device=self.device, head_layer=cfg.head_layer)
+        self.model = pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, self.device,
+                                 head_layer=cfg.head_layer)
         parameters = sum(p.numel() for p in self.model.parameters())
         self.lr = cfg.lr or step.peak_lr(parameters)
-        self.optimizer = step.adamw(self.model, self.lr, cfg.weight_decay)
+        self.optimizer = step.OPTIMIZERS[cfg.optimizer](self.model, self.lr, cfg.weight_decay)
         self.hardening = self._hardening() if self.alpha else None
-        self.steps = step.count_steps(len(data), epochs, cfg.batch_size)
-        self.start = step.load_checkpoint(run.checkpoint, self.model, self.optimizer,
-                                          self.hardening)
+        self.private, self.steps = None, step.count_steps(len(data), epochs, cfg.batch_size)
+        if hasattr(task, "plan") and epochs and (self.lam or cfg.noise_multiplier):
+            self.private = task.plan(cfg, self.lam, len(data), epochs)
+            self.steps = self.private.steps
+        self.states = (self.hardening or {}) | ({"privacy": self.private} if self.private else {})
+        self.start = step.load_checkpoint(run.checkpoint, self.model, self.optimizer, self.states)
         if self.start > self.steps:
             raise ValueError(f"{run.checkpoint}: of step {self.start}, but the run has "
                              f"{self.steps}; delete it to start over")
@@ -47,13 +52,15 @@ class Fit:
 
         truncated = sum(len(ids) == cfg.max_length for ids in self.columns["ids"])
         run.start(steps=self.steps, rows=len(data), lr=self.lr, lam=self.lam, alpha=self.alpha,
-                  epochs=epochs, parameters=parameters, compiled=compiled,
+                  epochs=epochs, **({"privacy": self.private.facts()} if self.private else {}), parameters=parameters, compiled=compiled,
                   threads=torch.get_num_threads(), truncated=truncated,
                   from_scratch=bool(self.model.config.get("w2s_from_scratch")))
         run.log_from(self.start)
         print(f"{run.out}: {len(data)} rows, {self.steps} steps, lam {self.lam:g}, alpha "
               f"{self.alpha:g}, lr {self.lr:g}, {parameters / 1e6:.1f}M parameters"
               + (f", goes on at step {self.start}" if self.start else ""), flush=True)
+        if self.private:
+            print(f"{run.out}: {self.private.said()}", flush=True)
         self._options = dict(clip_norm=cfg.clip_norm, dtype=cfg.dtype, compile=compiled,
                              hardening=self.hardening)
 
@@ -64,14 +71,16 @@ class Fit:
         def objective(f, batch, ell, lam):
             return self.task.objective(f, batch, ell, lam, **options)
 
+        more = {"private": self.private, "seed": self.cfg.seed} if self.private else {}
         return self.task.make_step(self.model, self.optimizer, objective, ell, self.lam, self.steps,
-                                   **self._options)
+                                   **self._options, **more)
 
     def batches(self):
         """Yield (k, batch) from where the run stands to its end, under a progress bar."""
+        more = {"private": self.private} if self.private else {}
         width = self.model.config["hidden_size"] if self.lam else 0
         found = self.task.batches(self.columns, self.steps, self.cfg.batch_size, seed=self.cfg.seed,
-                                  start=self.start, device=self.device, width=width)
+                                  start=self.start, device=self.device, width=width, **more)
         self.bar = tqdm(found, self.run.out.name, self.steps, initial=self.start, disable=None,
                         leave=False, unit="step")
         self.logged, self.tokens = time.monotonic(), 0
@@ -86,29 +95,33 @@ class Fit:
         if done % max(1, self.steps // (5 * LINES)) == 0 or done == self.steps:
             now = time.monotonic()
             entry = dict(step=k, loss=float(loss), lr=self.lr * step.cosine(k, self.steps), **extra)
-            if not np.isfinite(entry["loss"]):
+            if self.private:
+                entry |= self.private.entry(loss)
+            if entry["loss"] is not None and not np.isfinite(entry["loss"]):
                 raise ValueError(f"the loss of step {k} is {entry['loss']}; "
                                  "try a smaller --lr or --lam")
             seconds = now - self.logged
             speed = self.tokens / max(seconds, 1e-9)
             self.run.log(**entry, seconds=round(seconds, 3), tokens_per_second=round(speed))
             self.logged, self.tokens = now, 0
-            self.bar.set_postfix(loss=f"{entry['loss']:.4f}")
+            self.bar.set_postfix(loss=f"{float(loss):.4f}")
             if done % max(1, self.steps // LINES) == 0 or done == self.steps:
                 digits = len(str(self.steps))
-                tqdm.write(f"step {done:>{digits}}/{self.steps}  loss {entry['loss']:7.4f}"
+                tqdm.write(f"step {done:>{digits}}/{self.steps}  loss {float(loss):7.4f}"
                            f"  lr {entry['lr']:.2e}  {speed / 1000:6.1f}k tokens/s")
         every = max(1, int(self.steps * self.cfg.save_every))
         if done % every == 0 and done < self.steps:
             self._require_finite()
             step.save_checkpoint(self.run.checkpoint, done, self.model, self.optimizer,
-                                 self.hardening)
+                                 self.states)
 
     def finish(self):
         """Save OUT/model, which transformers loads too, and mark the run done."""
         self._require_finite()
         pythia.save(self.model, self.run.out / "model", f"{self.folder}/tokenizer.json")
         self.run.finish()
+        if self.private:
+            print(f"{self.run.out}: {self.private.told()}")
         if self.cfg.head_layer != -1:
             print("note: transformers reads only the last layer; it ignores --head-layer "
                   f"{self.cfg.head_layer} of this folder, and its logits differ")
@@ -178,10 +191,22 @@ def _refuse_taught(path, data, teacher, task):
 
 def _refuse_foreign_options(cfg, task):
     """ValueError for a flag that would be ignored: another task's, or the aux loss's at alpha 0."""
-    foreign = {"penalty", "penalty_output", "noise_as", "adv_label"} - {*task.OPTIONS, *task.ENCODE}
-    aux = {"threshold", "warmup"} if getattr(cfg, "alpha", None) == 0 else set()
-    for field in dataclasses.fields(cfg):
-        if field.name in foreign | aux and getattr(cfg, field.name) != field.default:
-            where = "with --alpha 0" if field.name in aux else f"on --task {cfg.task}"
-            flag = "--" + field.name.replace("_", "-")
-            raise ValueError(f"{flag} has no effect {where}; leave it out")
+    alpha = getattr(cfg, "alpha", None)
+    aux = {"threshold", "warmup"} if alpha == 0 else set()
+    private, own = hasattr(task, "plan"), {*task.OPTIONS, *task.ENCODE}
+    if private and alpha:
+        raise ValueError(f"--alpha {alpha:g}: {task.MIXES}")
+    foreign = {"penalty", "penalty_output", "noise_as", "adv_label", "lm_loss"} - own
+    foreign |= set() if private else PRIVACY
+    without = PRIVACY - {"optimizer"} if private and cfg.lam == 0 else set()
+    without |= {"clip_norm"} if private and cfg.lam != 0 else set()
+    for name, where in ([(name, f"on --task {cfg.task}") for name in sorted(foreign)]
+                        + [(name, "with --alpha 0") for name in sorted(aux)]
+                        + [(name, f"with --lam {cfg.lam}") for name in sorted(without)]):
+        field = type(cfg).__dataclass_fields__.get(name)
+        if field and getattr(cfg, name) != field.default:
+            why = MIXES if private and name == "penalty" else ""
+            raise ValueError(f"--{name.replace('_', '-')} has no effect {where}{why}; leave it out")
+    if private and cfg.optimizer == "sgd" and cfg.lr is None:
+        raise ValueError("--optimizer sgd: its learning rate is not AdamW's; give --lr, for example "
+                         "0.5")

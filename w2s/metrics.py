@@ -92,6 +92,18 @@ def extraction(true, generated):
             "fraction": fraction, "prefix": prefix}
 
 
+def exposure(true, others):
+    """Exposure of a secret in bits (Carlini et al. 2019, Eq. 2, estimated by sampling): log2 |R| -
+    log2 rank among R, the secret and the random candidates of its form.
+
+    true: the secret's log-probability; others (C,): the candidates'. From 0 (no more likely than
+    any of them) to log2(1 + C) (the most likely one); a tie counts one half.
+    """
+    true, others = _columns(true=([true], REAL))[0], _columns(others=(others, REAL))[0]
+    rank = 1 + (others > true).sum() + (others == true).sum() / 2
+    return float(np.log2(1 + len(others)) - np.log2(rank))
+
+
 def auc(score, label):
     """Area under the ROC curve: P(score of a 1 > score of a 0), ties counting one half.
 
@@ -105,6 +117,39 @@ def auc(score, label):
     _, place, count = np.unique(score, return_inverse=True, return_counts=True)
     rank = (np.cumsum(count) - (count - 1) / 2)[place]  # the mean rank of a tie
     return float((rank @ label - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def roc(score, label, weight=None):
+    """The ROC curve: (fpr, tpr), each (..., U + 1), at the thresholds that differ, from "nothing is
+    1" to "everything is"; rows of one score are accepted together.
+
+    score (N,) real, larger means 1; label (N,) in {0, 1}; weight (..., N), how often each row
+    counts (a bootstrap's draws), default once. Raises ValueError when a class is absent.
+    """
+    score, label = _columns(score=(score, REAL), label=(label, BINARY))
+    if len(np.unique(label)) < 2:
+        raise ValueError("label has one class only: there is no ROC curve")
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # of each threshold
+    weight = np.ones(len(score)) if weight is None else np.asarray(weight, dtype=np.float64)
+    rates = []
+    for y in (0, 1):
+        total = np.cumsum((weight * (label == y))[..., order], -1)
+        rate = np.zeros((*total.shape[:-1], len(last) + 1))
+        with np.errstate(invalid="ignore"):  # a draw without rows of a class: nan
+            rate[..., 1:] = total[..., last] / total[..., -1:]
+        rates.append(rate)
+    return tuple(rates)
+
+
+def tpr_at_fpr(score, label, bound):
+    """The largest true positive rate at a false positive rate of at most `bound`, on the rows as
+    they are: no interpolation. With fewer than 1 / bound rows of label 0 that means none wrong.
+
+    score (N,) real, larger means 1; label (N,) in {0, 1}; bound in [0, 1]. In [0, 1].
+    """
+    fpr, tpr = roc(score, label)
+    return float(tpr[fpr <= bound + 1e-12].max())
 
 
 def reliability(p, label, bins=15, mass="width"):

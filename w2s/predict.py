@@ -28,6 +28,25 @@ def all_logits(model, columns, dtype="float32", title="predict"):
     return found
 
 
+def label(model, tokenizer, data, columns, cfg):
+    """(rows with `weak`, f_w(x), and `logits`, for pairs also `weak_adv` and `logits_adv`; a line
+    about them). cfg.temperature divides the logits before the softmax."""
+    logits = all_logits(model, columns, cfg.dtype, "label")  # {"p", "p_adv"}
+    absent = columns.get("absent", 0)  # stays out of the temperature
+    p = {key: softmax((z - absent) / cfg.temperature + absent) for key, z in logits.items()}
+    labelled = [row | {f"weak{key[1:]}": plain(p[key][i]) for key in p}
+                | {f"logits{key[1:]}": plain(logits[key][i]) for key in p}
+                for i, row in enumerate(data)]
+    right = sum(int(q.argmax()) == row["label"] for q, row in zip(p["p"], data)) / len(data)
+    return labelled, f"{len(data)} rows, {right:.1%} of the weak labels are right"
+
+
+def predictions(model, columns, dtype="float32", title="predict"):
+    """N dicts of the probabilities of each text column, as the shortest floats that read back."""
+    found = probabilities(model, columns, dtype, title)
+    return [{key: plain(p[i]) for key, p in found.items()} for i in range(len(columns["ids"]))]
+
+
 def softmax(logits):
     """Float64 softmax over the last axis of an array, returned as float32."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
@@ -44,7 +63,7 @@ def _column(model, inputs, dtype, title):
     device = next(model.parameters()).device
     lengths = np.array([len(ids) for ids in inputs["ids"]])
     result = None
-    groups = _by_tokens(lengths, TOKENS[device.type])
+    groups = by_tokens(lengths, TOKENS[device.type])
     for pick in tqdm(groups, title, disable=not title or None, leave=False):
         batch = collate(inputs, pick, device)
         with devices.autocast(device, dtype):
@@ -59,7 +78,7 @@ def _column(model, inputs, dtype, title):
     return result
 
 
-def _by_tokens(lengths, tokens):
+def by_tokens(lengths, tokens):
     """Index arrays, longest rows first, each at most `tokens` padded tokens (or one row)."""
     ordered, start, groups = np.argsort(-lengths, kind="stable"), 0, []
     while start < len(ordered):

@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 QUERY, KEY_VALUE, ALL = slice(0, 1), slice(1, 3), slice(0, 3)    # parts of the fused matrix
+HEAD = {"class": "class", "letters": "lm", "text": "lm"}          # of a task's KIND
 CLASS_NAME = {"class": "GPTNeoXForSequenceClassification", "lm": "GPTNeoXForCausalLM"}
 OBSOLETE = (".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq")  # published buffers
 RENAMED = {"lm_head.weight": "embed_out.weight"}      # transformers 5 in memory, not on disk
@@ -127,6 +128,21 @@ class FusedQKV(nn.Linear):
         return F.linear(x, weight, bias)
 
 
+class Tied(nn.Module):
+    """A head without a matrix of its own: the embedding's."""
+
+    def __init__(self, embedding):
+        super().__init__()
+        self.embedding = [embedding]  # in a list: not a submodule, so its weight has one name
+
+    @property
+    def weight(self):
+        return self.embedding[0].weight
+
+    def forward(self, h):
+        return F.linear(h, self.weight)
+
+
 class Attention(nn.Module):
     def __init__(self, c):
         super().__init__()
@@ -188,6 +204,7 @@ class GPTNeoX(nn.Module):
     def __init__(self, config, head, num_labels=2, head_layer=-1, where="config.json"):
         super().__init__()
         self.config, self.kind, self.head_layer = dict(config), head, head_layer
+        self.whole = False                            # nll: all logits at once, in their places
         c = self.settings = check(config, head, head_layer, where)
         self.gpt_neox = nn.Module()
         self.gpt_neox.embed_in = nn.Embedding(c["vocab_size"], c["hidden_size"])
@@ -196,7 +213,9 @@ class GPTNeoX(nn.Module):
         if head == "class":
             self.score = nn.Linear(c["hidden_size"], num_labels, bias=False)
             nn.init.zeros_(self.score.weight)
-        elif not c["tie_word_embeddings"]:
+        elif c["tie_word_embeddings"]:
+            self.embed_out = Tied(self.gpt_neox.embed_in)
+        else:
             self.embed_out = nn.Linear(c["hidden_size"], c["vocab_size"], bias=False)
         dims = int(c["hidden_size"] // c["num_attention_heads"] * c["rotary_pct"])
         self.rotary = dims, c["rotary_emb_base"]
@@ -247,16 +266,13 @@ class GPTNeoX(nn.Module):
 
     def head(self, h):
         """h (..., D) -> logits (..., K) or (..., V)"""
-        if self.kind == "class":
-            return self.score(h)
-        tied = self.settings["tie_word_embeddings"]
-        return F.linear(h, self.gpt_neox.embed_in.weight) if tied else self.embed_out(h)
+        return (self.score if self.kind == "class" else self.embed_out)(h)
 
     def forward(self, ids, lengths, noise=None, mask=None):
         """ids (B, T) int64 right-padded, lengths (B,) int64 >= 1, noise (B, T, D) added to the
         embeddings -> (B, K) for "class", (B, T, V) for "lm", (B,) as `nll` if a mask is given."""
         if mask is not None:
-            return self.row_nll(ids, mask)
+            return self.row_nll(ids, mask, noise)
         if self.kind == "class":
             return self.head(self.last_state(ids, lengths, noise, self.head_layer))
         return self.head(self.states(ids, noise))
@@ -270,13 +286,15 @@ class GPTNeoX(nn.Module):
         mask (B, T); its column 0 is ignored, nothing predicts token 0."""
         return self(ids, lengths, mask=mask)    # by __call__: functional_call, DDP and FSDP see it
 
-    def row_nll(self, ids, mask):
+    def row_nll(self, ids, mask, noise=None):
         """Logits only where mask is 1, a chunk of tokens at a time, and again in backward. Compiled
-        (inductor fuses the loss into them) and under torch.func: all tokens in one tensor."""
+        (inductor fuses the loss into them), under torch.func and if `whole`: all tokens at once."""
         assert self.kind == "lm", 'rule: nll needs head="lm"'
-        h, target = self.states(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten()  # (B*(T-1), .)
+        h = self.states(ids, noise)[:, :-1].flatten(0, 1)                         # (B*(T-1), D)
+        target = ids[:, 1:].flatten()
         mask = mask[:, 1:]
-        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        if self.whole or torch.compiler.is_compiling() or (
+                torch._C._are_functorch_transforms_active()):
             return (self.token_nll(h, target).view(mask.shape) * mask).sum(1)
         kept = mask.flatten().nonzero()[:, 0]                                     # (P,)
         chunk = LOGITS_HELD[h.device.type == "cpu"] // self.settings["vocab_size"] + 1

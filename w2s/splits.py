@@ -17,6 +17,7 @@ from w2s import hub, rows
 
 SPLITS = ("weak", "wts", "val", "trust", "test")
 DEPTH = 3  # folders below --raw that are looked into
+TREE = "maildir"  # but this one is taken as a whole: half a million mails
 
 
 # ---- the raw folder ------------------------------------------------------------------------------
@@ -69,6 +70,12 @@ class Raw:
             self.notes.append(f"read {self._name(best)}, not {', '.join(map(self._name, others))}")
         return best
 
+    def every(self, suffix):
+        """Paths of all files whose name ends with `suffix` (".eml"), sorted."""
+        found = sorted(path for name, path in self.files.items() if name.endswith(suffix))
+        self.looked_for[f"*{suffix}"] = f"{len(found)} files ({digest(*found)})" if found else None
+        return [self.folder / path for path in found]
+
     def fetch(self, public, what, where):
         """Paths of public.files, which stand in for `what`, in the cache of huggingface_hub.
         Raises the ValueError of `missing` when they are not to be had."""
@@ -96,7 +103,7 @@ class Raw:
         """Enter a file that was read: `count` rows, of which left_out {reason: n} were not used."""
         left_out = {reason: n for reason, n in sorted(dict(left_out).items()) if n}
         self.sources[self._name(path)] = {
-            "sha256": rows.sha256(path), "rows": count, "used": count - sum(left_out.values()),
+            "sha256": _sha256(path), "rows": count, "used": count - sum(left_out.values()),
             "left_out": left_out}
         if path in self.fetched:
             name = self.fetched[path]
@@ -114,13 +121,13 @@ class Raw:
         """What differs from the raw files that a manifest was made from, as a list of phrases."""
         changed = []
         for name, before in manifest.get("looked_for", {}).items():
-            self.find(name)
+            self.every(name[1:]) if name[0] == "*" else self.find(name)
             now = self.looked_for[name]
             if now != before:
                 changed.append(f"{name} was {before or 'absent'}, is {now or 'absent'}")
         for path, source in manifest.get("sources", {}).items():
             file = self.folder and self.folder / path
-            if file and file.exists() and rows.sha256(file) != source["sha256"]:
+            if file and file.exists() and _sha256(file) != source["sha256"]:
                 changed.append(f"content of {path}")
         return changed
 
@@ -155,12 +162,31 @@ def table(path, delimiter=",", quoting=csv.QUOTE_MINIMAL):
         raise ValueError(f"{path}:1: the file is empty")
 
 
+def _sha256(path):
+    """Hex digest of a file, or of the names and contents of all files below a folder."""
+    if not path.is_dir():
+        return rows.sha256(path)
+    total = hashlib.sha256()
+    for place, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(place, name)
+            total.update(f"{file.relative_to(path).as_posix()} {rows.sha256(file)}\n".encode(
+                errors="surrogateescape"))
+    return total.hexdigest()
+
+
 def _files_below(folder):
-    """{lower-case relative path without .gz: relative path}, plain files before gzipped ones."""
+    """{lower-case relative path without .gz: relative path}, plain files before gzipped ones. A
+    folder called maildir counts as a file, however much is below it."""
     found = []
+    if folder.name.lower() == TREE:
+        return {TREE: "."}
     for place, folders, names in os.walk(folder):
         here = Path(place).relative_to(folder)
-        folders[:] = [f for f in folders if f[0] != "." and len(here.parts) < DEPTH]
+        names += [f for f in folders if f.lower() == TREE]
+        folders[:] = [f for f in folders
+                      if f[0] != "." and f.lower() != TREE and len(here.parts) < DEPTH]
         found += [(here / name).as_posix() for name in names]
     found.sort(key=lambda p: (p.lower().endswith(".gz"), p))
     return {p.lower().removesuffix(".gz"): p for p in reversed(found)}

@@ -29,8 +29,9 @@ def normal(shape, *parts):
 
 
 def count_steps(n, epochs, batch_size):
-    """Optimizer steps in `epochs` passes (a fraction is legal) over n rows; at least one."""
-    return max(1, round(epochs * math.ceil(n / batch_size)))
+    """Optimizer steps in `epochs` passes (a fraction is legal) over n rows; at least one, but none
+    for epochs = 0, the untuned model."""
+    return max(1, round(epochs * math.ceil(n / batch_size))) if epochs else 0
 
 
 def order(lengths, batch_size, seed, epoch):
@@ -77,12 +78,12 @@ def collate(columns, pick, device="cpu"):
     for key, column in columns.items():
         if isinstance(column, list):
             ids = [column[i] for i in pick]
-            width = -(-max(map(len, ids)) // multiple) * multiple
+            width = -(-max(map(len, ids), default=1) // multiple) * multiple
             padded = np.zeros((len(ids), width), dtype=np.int64)
             for row, values in zip(padded, ids):
                 row[:len(values)] = values
             batch[key] = torch.from_numpy(padded)
-            batch[key.replace("ids", "len")] = torch.tensor([len(values) for values in ids])
+            batch[key.replace("ids", "len")] = torch.tensor([len(v) for v in ids], dtype=torch.int64)
         else:
             batch[key] = torch.from_numpy(column[pick])
     moved = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
@@ -104,6 +105,14 @@ def adamw(model, lr, weight_decay=0.0, betas=(0.9, 0.999)):
     """Fused AdamW over all parameters (3x the foreach one on CPU)."""
     return torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, betas=betas,
                              fused=True)
+
+
+def sgd(model, lr, weight_decay=0.0):
+    """Plain SGD over all parameters."""
+    return torch.optim.SGD(model.parameters(), lr=lr, weight_decay=weight_decay)
+
+
+OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
 
 
 def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dtype="float32",
@@ -183,14 +192,15 @@ def weak_label(logits, batch):
     return losses.wts_aux(logits, batch["target"], batch["alpha"], batch["hard"])
 
 
-def save_checkpoint(path, k, model, optimizer, hardening=None):
-    """What step k needs, written all or nothing: parameters, AdamW's moments, recent scores."""
+def save_checkpoint(path, k, model, optimizer, states=None):
+    """What step k needs, written all or nothing: parameters, AdamW's moments, and states {name:
+    what has a state_dict of tensors}, such as recent scores or the accountant's history."""
     tensors = {f"model/{name}": p for name, p in model.state_dict().items()}
     for name, p in model.named_parameters():
         for key, value in optimizer.state[p].items():
             tensors[f"optimizer/{key}/{name}"] = value
-    for name, h in (hardening or {}).items():
-        tensors |= {f"{name}/{pool}": scores for pool, scores in h.state_dict().items()}
+    for name, kept in (states or {}).items():
+        tensors |= {f"{name}/{key}": value for key, value in kept.state_dict().items()}
     tensors = {key: value.detach().contiguous() for key, value in tensors.items()}
     part = path.with_name(f".{path.name}.part")
     try:
@@ -202,7 +212,7 @@ def save_checkpoint(path, k, model, optimizer, hardening=None):
                       str(path)) from None
 
 
-def load_checkpoint(path, model, optimizer, hardening=None):
+def load_checkpoint(path, model, optimizer, states=None):
     """Put a checkpoint back; the step to go on from, 0 when there is none."""
     if not path.exists():
         return 0
@@ -224,9 +234,9 @@ def load_checkpoint(path, model, optimizer, hardening=None):
                  for key in ("step", "exp_avg", "exp_avg_sq")}
         if all(value is not None for value in state.values()):  # else: above --head-layer -2
             optimizer.state[p] = state
-    if not optimizer.state:
+    if not optimizer.state and isinstance(optimizer, torch.optim.AdamW):
         raise ValueError(f"{path}: no optimizer state in this checkpoint; delete it to start over")
-    for name, h in (hardening or {}).items():
-        h.load_state_dict({key.split("/")[1]: value for key, value in tensors.items()
-                           if key.startswith(name + "/")})
+    for name, kept in (states or {}).items():
+        kept.load_state_dict({key.split("/")[1]: value for key, value in tensors.items()
+                              if key.startswith(name + "/")})
     return k

@@ -1,0 +1,65 @@
+"""Invented mails, and runs of tiny language models that know some of them by heart."""
+
+import random
+import shutil
+
+import torch
+
+from w2s import pythia, rows, text
+
+LETTERS = "ghijklmnopqrstuvwxyz"  # none that a hash has
+
+
+def mails(split, n, seed, words=10):
+    """n rows of words of random letters with a number of five digits, which `secrets` marks, after
+    the third word."""
+    draw, found = random.Random(seed), []
+    for i in range(n):
+        said = ["".join(draw.choices(LETTERS, k=5)) for _ in range(words)]
+        start, code = " ".join(said[:3]) + " ", f"{draw.randrange(10 ** 5):05d}"
+        found.append({"id": f"{split}{i}", "group": f"{split}{i}", "split": split,
+                      "text": f"{start}{code} {' '.join(said[3:])}",
+                      "secrets": [[len(start), len(start) + len(code)]]})
+    return found
+
+
+def run(folder, base, script, file, member=(), steps=0, seen=48):
+    """A finished run folder: the model of `base` after `steps` of Adam on the first `seen` tokens
+    of the rows `member`, and on them from the 13th on; it reads 48."""
+    model, tokenizer = pythia.load(base, "lm"), text.load_tokenizer(base)
+    if steps:
+        ids = text.tokenize(tokenizer, [row["text"] for row in member], seen)
+        ids += [row[12:] for row in ids]
+        padded = torch.zeros(len(ids), max(map(len, ids)), dtype=torch.int64)
+        mask = torch.zeros(padded.shape)
+        for i, row in enumerate(ids):
+            padded[i, :len(row)], mask[i, :len(row)] = torch.from_numpy(row).long(), 1
+        optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (model.nll(padded, mask.sum(1).long(), mask).sum() / mask[:, 1:].sum()).backward()
+            optimizer.step()
+    pythia.save(model, folder / "model", base / "tokenizer.json")
+    key = {"train_weak.py": "data", "train_student.py": "labels"}[script]
+    rows.write_json(folder / "config.json", {
+        "script": script, "args": {"task": "privacy", "max_length": 48, "model": str(base),
+                                   key: str(file)},
+        "inputs": {str(path): rows.sha256(path) for path in (base, file)}})
+    (folder / "DONE").touch()
+
+
+def make(out, world):
+    """weak, wts, test.jsonl in `out`, and the runs knows (weak.jsonl by heart), base (untuned) and
+    student (of wts.jsonl it knows the first 24 tokens)."""
+    base = out / "tiny"
+    shutil.copytree(world / "tiny-2x32", base)
+    parts = {"weak": mails("weak", 8, 1), "wts": mails("wts", 6, 2), "test": mails("test", 8, 3)}
+    parts["test"] += [row | {"split": "test", "source": "pile"} for row in mails("pile", 3, 4)]
+    for name, found in parts.items():
+        rows.write(out / f"{name}.jsonl", found)
+    run(out / "knows", base, "train_weak.py", out / "weak.jsonl", parts["weak"], 90)
+    run(out / "base", base, "train_weak.py", out / "weak.jsonl")
+    labels = out / "labels.jsonl"
+    rows.write(labels, [row | {"weak_text": "", "weak_from": 0} for row in parts["wts"]])
+    run(out / "student", base, "train_student.py", labels, parts["wts"], 90, 24)
+    return out

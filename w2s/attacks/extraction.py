@@ -1,0 +1,199 @@
+"""Extraction: let language models continue the beginnings of mails they were trained on.
+
+    python attacks.py extraction --task privacy --run runs/mine/weak runs/mine/base-weak \\
+        --data data/mine/weak.jsonl data/mine/wts.jsonl data/mine/test.jsonl
+
+A model gets --prefix tokens of a mail, writes --suffix more, greedily, and is compared with the
+mail (Biderman et al. 2023, Eq. 1). There are two windows for every model (reading P7):
+
+    extraction         prompt 0..31, compared with 32..63: text that a student was trained on too
+    extraction_unseen  prompt 32..63, compared with 64..95: a student saw only its teacher's words
+
+For each window (the second one's names end in _unseen):
+
+    extraction, extraction_exact    share of the suffix's tokens that are right, of mails whose
+                                    whole suffix is; what follows an end of text counts as wrong
+    common_prefix                   tokens before the first wrong one
+    extraction_at_8, _16, ...       the first window's suffix after a shorter prompt (--curve)
+
+Of the numbers that a row's `secrets` mark, [[first character, end], ...], once of all and once,
+_unseen, of those that end beyond the first window:
+
+    secret_exact   share that greedy decoding writes down whole after all that stands before them
+    exposure       bits (Carlini et al. 2019): log2(|R| / rank by probability) in R, the secret and
+                   --candidates of its form with other digits; log2(1 + candidates) at most
+
+Slices: `members` (and `all`, the headline) are the rows a run was trained on, according to its
+config.json; `non-members` are rows of the test split. A rate means nothing without the non-members
+and an untuned model (train_weak.py --epochs 0) beside it. Rows too short for a window are left out
+of it and counted. --samples N: instead of greedily, the likeliest of N samples; extraction_any is
+the share of mails that one of the N reproduces whole.
+
+RUN/attack-extraction.json gets the metrics, RUN/attacks/extraction.jsonl a line for each row. Text
+and tokens are never written.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from w2s import metrics, runs, statistics
+from w2s.attacks import exposure, target
+from w2s.config import REQUIRED, arg
+
+
+@dataclass(kw_only=True)
+class Extraction:
+    task: str = arg(REQUIRED, "task of the runs, one of language models: privacy")
+    run: list[str] = arg(REQUIRED, "finished run folders, attacked one after the other")
+    data: list[str] = arg(REQUIRED, "rows, those the runs were trained on and test.jsonl")
+    members: str = arg(None, "rows that count as trained on (default: as config.json of each run "
+                       "says)")
+    prefix: int = arg(32, "tokens of the prompt", low=1)
+    suffix: int = arg(32, "tokens that the model writes and that are compared", low=1)
+    start: int = arg(0, "the first window's first token", low=0)
+    unseen_start: int = arg(None, "the second window's first token (default: --start + --prefix)",
+                            low=0)
+    curve: list[int] = arg([], "prompt lengths of extraction_at_K (default: a quarter, half and "
+                           "all of --prefix)")
+    samples: int = arg(0, "take the likeliest of N samples; 0: decode greedily", low=0)
+    temperature: float = arg(1.0, "of the samples", above=0)
+    candidates: int = arg(200, "random secrets that a secret is ranked among; 0: no exposure",
+                          low=0)
+    limit: int = arg(None, "at most N rows of each file, the same for every run (default: all)",
+                     low=1)
+    seed: int = arg(0, "varies the samples, the candidates and the rows that --limit keeps", low=0)
+    max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
+                          low=1)
+    device: str = arg("auto", "auto, cpu, cuda or cuda:N")
+    dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
+
+
+def extraction(cfg):
+    """Attack each run; write attack-extraction.json and attacks/extraction.jsonl."""
+    cuts, now, secrets = windows(cfg), target.settings(cfg), {}
+    for it in target.targets(cfg, "extraction", now):
+        kept = [i for i, ids in enumerate(it.ids) if fits(ids, cuts[""], cfg.suffix)]
+        if not kept:
+            raise ValueError(f"{it.run}: no row has the {cuts[''][1] + cfg.suffix} tokens that a "
+                             f"window needs, of the {it.encoding[1]} that are read")
+        if it.encoding not in secrets:
+            secrets[it.encoding] = exposure.find(it, cfg, cuts[""][1] + cfg.suffix)
+        found = {i: {} for i in kept}
+        for name, cut in cuts.items():
+            add_window(found, it, name, cut, cfg)
+        exposure.add(found, it, secrets[it.encoding], cfg)
+        measured = measure(it, found)
+        lines = [target.described(it.data[i], it.member[i]) | values for i, values in found.items()]
+        target.save(it, "extraction", now, lines, measured)
+        print(f"{it.run}{runs.scratch(it.facts)}: {summary(it, found, measured)}", flush=True)
+
+
+def windows(cfg):
+    """{end of the metrics' names: (first token of the prompt, first token of the suffix)}."""
+    if not cfg.samples and cfg.temperature != 1:
+        raise ValueError("--temperature means nothing without --samples")
+    middle = cfg.start + cfg.prefix
+    second = middle if cfg.unseen_start is None else cfg.unseen_start
+    curve = cfg.curve or [k for k in (cfg.prefix // 4, cfg.prefix // 2, cfg.prefix) if k]
+    if min(curve) < 1 or max(curve) > middle:
+        raise ValueError(f"--curve: a prompt has 1 to {middle} tokens, those before the first "
+                         "window's suffix")
+    return {"": (cfg.start, middle), "_unseen": (second, second + cfg.prefix)} | {
+        f"_at_{k}": (middle - k, middle) for k in sorted(set(curve))}
+
+
+def fits(ids, cut, suffix):
+    return len(ids) >= cut[1] + suffix
+
+
+def add_window(found, it, name, cut, cfg):
+    """Add the metrics of one window to the rows, {row: {metric: value}}, that are long enough."""
+    if name == f"_at_{cfg.prefix}":  # the first window itself
+        for values in found.values():
+            values[f"extraction{name}"] = values["extraction"]
+        return
+    some = [i for i in found if fits(it.ids[i], cut, cfg.suffix)]
+    if not some:
+        return
+    true = [it.ids[i][cut[1]:cut[1] + cfg.suffix] for i in some]
+    prompts = [it.ids[i][cut[0]:cut[1]] for i in some]
+    written, hit = write(it.model, prompts, true, cfg, f"extract {it.run.name}{name}")
+    score = metrics.extraction(true, written)
+    for n, i in enumerate(some):
+        found[i][f"extraction{name}"] = score["fraction"][n]
+        if name in ("", "_unseen"):
+            found[i][f"extraction_exact{name}"] = int(score["fraction"][n] == 1)
+            found[i][f"common_prefix{name}"] = score["prefix"][n]
+            if hit is not None:
+                found[i][f"extraction_any{name}"] = int(hit[n])
+
+
+def write(model, prompts, true, cfg, title):
+    """(N token arrays that the model writes, cut at the end of text; (N,) bool, whether one of the
+    samples is the true suffix, None where decoding is greedy)."""
+    from w2s import lm
+    from w2s.step import seed_of
+    if not cfg.samples:
+        new = lm.continuations(model, prompts, cfg.suffix, dtype=cfg.dtype, title=title)
+        return [lm.until_end(row) for row in new], None
+    N = len(true)
+    best, likelihood, hit = [None] * N, np.full(N, -np.inf), np.zeros(N, bool)
+    for k in range(cfg.samples):
+        new = lm.continuations(model, prompts, cfg.suffix, cfg.temperature,
+                               seed_of(cfg.seed, "sample", k), cfg.dtype, title)
+        scores = lm.token_scores(model, [np.append(*pair) for pair in zip(prompts, new)],
+                                 cfg.dtype, title)
+        for i, row in enumerate(map(lm.until_end, new)):
+            hit[i] |= np.array_equal(row, true[i])
+            place = len(prompts[i]) - 1  # of the first new token in logp; its end of text counts
+            mean = scores[i]["logp"][place:place + len(row) + 1].mean()
+            if mean > likelihood[i]:
+                best[i], likelihood[i] = row, mean
+    return best, hit
+
+
+def measure(it, found):
+    """[{slice, metric, value}]: means over a slice's rows, of secrets over its secrets; how many
+    rows there are, and how many were too short for a window."""
+    split = [row.get("split") for row in it.data]
+    slices = {"all": it.member, "members": it.member} | target.untrained(it.data, it.member)
+    slices |= {name: np.array([s == name for s in split]) for name in sorted({*split} - {None})}
+    names = dict.fromkeys(key for values in found.values() for key in values)
+    result = []
+    for name, here in slices.items():
+        rows = [found[i] for i in np.flatnonzero(here) if i in found]
+        values = {"n": len(rows), "left_out": int(here.sum()) - len(rows)}
+        long = sum("extraction_unseen" in row for row in rows)
+        values["left_out_unseen"] = int(here.sum()) - long
+        for key in names:
+            these = [row for row in rows if key in row]
+            if key.startswith("secrets"):
+                values[key] = sum(row[key] for row in these)
+            elif these:
+                weight = [exposure.weight(row, key) for row in these]
+                values[key] = float(np.average([row[key] for row in these], weights=weight))
+        result += [{"slice": name, "metric": key, "value": value} for key, value in values.items()]
+    return result
+
+
+def summary(it, found, measured):
+    """The line that a user reads: members against non-members, with 95 % intervals."""
+    value = {(m["slice"], m["metric"]): m["value"] for m in measured}
+    masks = {"members": it.member} | target.untrained(it.data, it.member)
+    parts = []
+    for name in ("members", "non-members"):
+        here = [i for i in found if name in masks and masks[name][i]]
+        if not here:
+            parts.append(f"no {name}")
+            continue
+        sums = np.array([[found[i]["extraction"], 1] for i in here])
+        drawn = statistics.resample_totals(sums, [it.data[i]["group"] for i in here], 2000,
+                                           np.random.default_rng(0))
+        low, high = statistics.interval(drawn[:, 0] / drawn[:, 1])
+        part = f"{name} {sums[:, 0].mean():.4f} [{low:.4f}, {high:.4f}]"
+        unseen = value.get((name, "extraction_unseen"))
+        part += "" if unseen is None else f" unseen {unseen:.4f}"
+        parts.append(f"{part} n {len(here)}")
+    short = len(it.data) - len(found)
+    return "extraction " + "  ".join(parts + [f"left out {short}"] * bool(short))

@@ -1,0 +1,146 @@
+"""A language model under attack: its rows, which of them it was trained on, where results go.
+
+Nothing here or in an attack prints or stores a text or a token: mails are private, ids are not.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from w2s import rows, runs, splits, tasks
+from w2s.attacks import refuse_changes
+
+TRAINED = {"train_weak.py": "data", "train_student.py": "labels"}  # the argument with the rows
+
+
+class Target(NamedTuple):
+    """A run that is to be attacked. N rows."""
+    run: Path
+    facts: dict         # its config.json
+    model: object
+    tokenizer: object
+    encoding: tuple     # runs with the same one have the same ids
+    data: list          # N rows
+    ids: list           # N arrays of tokens
+    member: np.ndarray  # (N,) bool: whether the run was trained on the row
+
+
+def targets(cfg, kind, now):
+    """Yield a Target for each run of cfg that is not attacked yet; all are checked before the first
+    one is loaded. Raises ValueError for bad input, one line without any text of a row."""
+    tasks.check(cfg.task)
+    facts = {run: runs.require_done(run, cfg.task)  # sorted: two processes never wait in a ring
+             for run in sorted(cfg.run, key=os.path.realpath)}
+    todo = [run for run in dict.fromkeys(cfg.run) if not is_attacked(Path(run), kind, now)]
+    if not todo:
+        return
+
+    from w2s import device, pythia, text
+    task = tasks.load(cfg.task)
+    if task.KIND != "text":
+        raise ValueError(f"--task {cfg.task}: has class labels; this attack is on language models "
+                         "(attacks.py text is on classifiers)")
+    trained = {run: trained_on(run, facts[run], cfg.members) for run in todo}
+    data = read(task, cfg)
+    member = {run: np.array([row["id"] in trained[run] for row in data]) for run in todo}
+    for run in todo:
+        if not member[run].any():
+            raise ValueError(f"--data: no row is among those that {run} was trained on; add that "
+                             "file")
+    where, encoded = device.setup(cfg.device, cfg.dtype), {}
+    for run in todo:
+        folder = Path(run) / "model"
+        length = cfg.max_length or facts[run]["args"]["max_length"]
+        tokenizer = text.load_tokenizer(folder)
+        encoding = rows.sha256(folder / "tokenizer.json"), length
+        if encoding not in encoded:
+            encoded[encoding] = task.encode(data, tokenizer, length)["ids"]
+        model = pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, where)
+        text.require_fit({"ids": encoded[encoding]}, model.config["vocab_size"], folder)
+        yield Target(Path(run), facts[run], model, tokenizer, encoding, data, encoded[encoding],
+                     member[run])
+
+
+def settings(cfg, **changed):
+    """{"data": {name: sha256}, "args"}: what a result depends on beside the run."""
+    data = {Path(path).name.removesuffix(".gz"): rows.sha256(path) for path in cfg.data}
+    if len(data) < len(cfg.data):
+        raise ValueError("--data: two files of one name")
+    args = dataclasses.asdict(cfg) | changed
+    args["members"] = rows.sha256(cfg.members) if cfg.members else None
+    for key in ("task", "run", "data", "device"):
+        del args[key]
+    return {"data": data, "args": args}
+
+
+def is_attacked(run, kind, now):
+    """True when the results are there. ValueError when they were made otherwise."""
+    measured, each = files(run, kind)
+    refuse_changes(measured, now)
+    if not (measured.exists() and each.exists()):
+        return False
+    print(f"{run}: attacked already ({kind})")
+    return True
+
+
+def files(run, kind):
+    """(file of the metrics, file with a line for each row)."""
+    return run / f"attack-{kind}.json", run / "attacks" / f"{kind}.jsonl"
+
+
+def trained_on(run, facts, given=None):
+    """Ids of the rows that a run was trained on: of `given`, or of the file in its config.json.
+    Raises ValueError when that file is gone or no longer what it was."""
+    path = given or facts["args"].get(TRAINED.get(facts.get("script")))
+    if not path:
+        raise ValueError(f"{run}/config.json: does not say what the run was trained on; pass "
+                         "--members FILE")
+    if not given:
+        if not Path(path).exists():
+            raise ValueError(f"{run}: was trained on {path}, which is gone; pass --members FILE")
+        if facts["inputs"].get(path) != rows.sha256(path):
+            raise ValueError(f"{run}: was trained on {path}, which has changed since; pass "
+                             "--members FILE")
+    return {row["id"] for row in rows.read(path, {"id": str})}
+
+
+def read(task, cfg):
+    """The rows of all files of --data, at most --limit of each, the same for every run."""
+    data, seen = [], {}
+    for path in cfg.data:
+        found = [{"group": row["id"], **row} for row in task.read(path)]
+        for n, row in enumerate(found, 1):
+            if seen.setdefault(row["id"], path) != path:
+                raise ValueError(f"{path}:{n}: id '{row['id']}' is in {seen[row['id']]} too")
+        data += splits.limit(found, cfg.limit, cfg.seed)
+    return data
+
+
+def untrained(data, member):
+    """{name: (N,) bool} of the rows that the run was not trained on. "non-members": held out, of
+    the test split where rows have one, and of a source that members have too: the Pile's mails are
+    another distribution. Beside it each split, and each source of the held-out rows."""
+    split = np.array([row.get("split", "test") for row in data])
+    source = np.array([row.get("source", "") for row in data])
+    held_out = ~member & (split == "test")
+    found = {"non-members": held_out & np.isin(source, source[member])}
+    found |= {name: held_out & (source == name) for name in sorted({*source[held_out]} - {""})}
+    found |= {name: ~member & (split == name) for name in sorted({row["split"] for row in data
+                                                                  if "split" in row})}
+    return {name: here for name, here in found.items() if here.any()}
+
+
+def described(row, member):
+    """What a line about a row says of it: never its text."""
+    return {key: row[key] for key in ("id", "group", "split", "source") if key in row} | {
+        "member": int(member)}
+
+
+def save(target, kind, now, lines, measured):
+    """Write the lines of the rows, then the metrics: [{slice, metric, value}]."""
+    file, each = files(target.run, kind)
+    rows.write(each, lines)
+    rows.write_json(file, now | {"n": len(lines), "metrics": measured})

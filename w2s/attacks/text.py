@@ -1,0 +1,256 @@
+"""Attack finished runs, each through its own probabilities.
+
+    python attacks.py text --task adversarial --run runs/mine/weak --data data/mine/test.jsonl
+
+`text` perturbs every row that the run gets right until its answer flips, asking for nothing but
+class probabilities (some 50 queries a row and method):
+
+    typos        misspells the words that matter most
+    synonyms     exchanges them for words of --synonyms, a JSON file {word: [words]}
+    distraction  adds one or two remarks that say nothing about the label; no words change
+
+RUN/attack-text.json gets the accuracy under attack, `ra_own`, and what each method achieved. The
+flipped texts go to RUN/attacks/<data>.jsonl in AdvGLUE++'s form: named sst2.jsonl (or after another
+GLUE task) in a folder, they are raw data for `python -m w2s.prepare data --task adversarial`.
+A killed process goes on after its last complete batch of rows.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from w2s import rows, runs, splits, tasks
+from w2s.attacks import refuse_changes
+from w2s.config import REQUIRED, arg
+
+
+@dataclass(kw_only=True)
+class Text:
+    task: str = arg(REQUIRED, "task of the runs, one with classes: fairness, ood, adversarial")
+    run: list[str] = arg(REQUIRED, "finished run folders, attacked one after the other")
+    data: str = arg(REQUIRED, "rows with ground truth (test.jsonl); text_adv is not needed")
+    out: str = arg(None, "file of the flipped texts, for a single run (default: "
+                   "RUN/attacks/<data>.jsonl)")
+    methods: list[str] = arg([], "typos, synonyms, distraction (default: all; synonyms only if "
+                             "there is a file of them)")
+    synonyms: str = arg(None, "JSON file {word: [words]}; the first five of a word are tried")
+    budget: float = arg(0.25, "share of a text's words that may change, at least one word",
+                        above=0, high=1)
+    limit: int = arg(None, "attack at most N rows, stratified by source (default: all)", low=1)
+    seed: int = arg(0, "varies the typos and which rows --limit keeps", low=0)
+    batch_size: int = arg(64, "rows attacked side by side", low=1)
+    max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
+                          low=1)
+    device: str = arg("auto", "auto, cpu, cuda or cuda:N")
+    dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
+
+
+def text(cfg):
+    """Attack each run with each method; write attack-text.json and the flipped texts."""
+    tasks.check(cfg.task)
+    if cfg.out and len(set(cfg.run)) > 1:
+        raise ValueError("--out takes the texts of a single --run; leave it out for several")
+    if cfg.out and os.path.realpath(cfg.out) == os.path.realpath(cfg.data):
+        raise ValueError(f"--out {cfg.out}: would overwrite --data")
+    synonyms, now = settings(cfg)
+    name = Path(cfg.data).name.removesuffix(".gz")
+    facts = {run: runs.require_done(run, cfg.task)  # sorted: two processes never wait in a ring
+             for run in sorted(cfg.run, key=os.path.realpath)}
+    places = {run: Place.of(Path(run), name, cfg.out and Path(cfg.out)) for run in cfg.run}
+    todo = [run for run in places if not is_attacked(run, places[run], now)]
+    if not todo:
+        return
+    if cfg.out:
+        runs.release()  # nothing is written into the run: others may attack it for other rows
+
+    from w2s import device
+    task = tasks.load(cfg.task)
+    data, left_out = read(task, cfg)
+    where = device.setup(cfg.device, cfg.dtype)
+    for run in todo:
+        length = cfg.max_length or facts[run]["args"]["max_length"]
+        ask = asker(task, data, Path(run) / "model", length, where, cfg.dtype)
+        found = search(run, places[run].parts, task, data, ask, synonyms, now)
+        measured = measure(data, found, now["args"]["methods"])
+        measured.append({"slice": "all", "metric": "left_out", "value": left_out})
+        rows.write(places[run].texts, flipped(cfg, task, data, found, Path(run).resolve().name))
+        rows.write_json(places[run].measured, now | {"n": len(data), "metrics": measured})
+        shutil.rmtree(places[run].parts, ignore_errors=True)
+        print(f"{run}{runs.scratch(facts[run])}: {summary(measured)}", flush=True)
+
+
+def settings(cfg):
+    """(synonyms or None, {"data": sha256, "args": what the result depends on beside the run})."""
+    known = ("typos", "synonyms", "distraction")
+    unknown = [method for method in cfg.methods if method not in known]
+    if unknown:
+        raise ValueError(f"--methods {unknown[0]}: choose from {', '.join(known)}")
+    if "synonyms" in cfg.methods and not cfg.synonyms:
+        raise ValueError("--methods synonyms needs --synonyms FILE, a JSON file {word: [words]}")
+    if cfg.synonyms and cfg.methods and "synonyms" not in cfg.methods:
+        raise ValueError("--synonyms means nothing without the method synonyms")
+    chosen = [method for method in known if method in (cfg.methods or known)
+              and (method != "synonyms" or cfg.synonyms)]
+    used = "synonyms" in chosen
+    args = {"methods": chosen, "synonyms": rows.sha256(cfg.synonyms) if used else None,
+            **{key: getattr(cfg, key) for key in ("budget", "limit", "seed", "batch_size",
+                                                  "max_length", "dtype")}}
+    return (read_synonyms(cfg.synonyms) if used else None,
+            {"data": rows.sha256(cfg.data), "args": args})
+
+
+def read_synonyms(path):
+    """{word in lower case: [words]} of a JSON file, checked."""
+    table = rows.read_json(path)
+    if not isinstance(table, dict) or not table:
+        raise ValueError(f"{path}:1: expected an object {{word: [word, ...]}}")
+    for word, others in table.items():
+        if not isinstance(others, list) or not all(
+                isinstance(o, str) and o.strip() and not rows.SURROGATE.search(o) for o in others):
+            raise ValueError(f"{path}: '{word[:40]}' needs a list of words")
+    return {word.lower(): [" ".join(o.split()) for o in others] for word, others in table.items()}
+
+
+class Place(NamedTuple):
+    """Where an attack's results go: into the run, or with --out beside that file."""
+    texts: Path     # flipped texts
+    measured: Path  # accuracy under attack
+    parts: Path     # complete batches that wait for the rest
+
+    @classmethod
+    def of(cls, run, name, out):
+        if out:
+            return cls(out, out.with_name(f".{out.name}.attack"),
+                       out.with_name(f".{out.name}.parts"))
+        folder = run / "attacks"
+        return cls(folder / name, run / "attack-text.json", folder / ".text")
+
+
+def is_attacked(run, place, now):
+    """True when the results are there already. ValueError when they, or the unfinished work, were
+    made from other data or with other settings."""
+    refuse_changes(place.measured, now)
+    refuse_changes(place.parts / "settings.json", now, place.parts)
+    if not (place.measured.exists() and place.texts.exists()):
+        return False
+    print(f"{run}: attacked already")
+    shutil.rmtree(place.parts, ignore_errors=True)
+    return True
+
+
+def read(task, cfg):
+    """(rows to attack, number of rows whose text has not the form that the task can cut)."""
+    if task.KIND != "class":
+        raise ValueError(f"--task {cfg.task}: has no classes; a text attack needs some")
+    data = rows.read(cfg.data, {k: rule for k, rule in task.FIELDS.items() if k != "text_adv"})
+    classes = getattr(task, "LABELS", {})
+    for n, row in enumerate(data, 1):
+        k = classes.get(row.get("source"), task.CLASSES)
+        if row["label"] >= k:
+            raise ValueError(f"{cfg.data}:{n}: 'label' is {row['label']}, but {row['source']} has "
+                             f"only {k} classes")
+    usable = [{"group": row["id"], **row} for row in data if cut(task, row)]
+    if not usable:
+        raise ValueError(f"{cfg.data}:1: no row's text has the form of --task {cfg.task}")
+    return splits.limit(usable, cfg.limit, cfg.seed), len(data) - len(usable)
+
+
+def cut(task, row):
+    """{name: sentence} of a row's text: as the task's `sentences` cuts it, else the whole text."""
+    return task.sentences(row) if hasattr(task, "sentences") else {"text": row["text"]}
+
+
+def asker(task, data, folder, length, where, dtype):
+    """ask(texts, numbers of their rows in data) -> (n, K) probabilities of a model folder."""
+    from w2s import predict, pythia
+    from w2s import text as words
+    model = pythia.load(folder, head=task.KIND, num_labels=task.CLASSES, device=where)
+    tokenizer = words.load_tokenizer(folder)
+    absent = task.encode([{**row, "text_adv": ""} for row in data], tokenizer, length).get("absent")
+
+    def ask(texts, numbers):
+        columns = {"ids": words.tokenize(tokenizer, texts, length)}
+        words.require_fit(columns, model.config["vocab_size"], folder)
+        if absent is not None:
+            columns["absent"] = absent[numbers]
+        return predict.probabilities(model, columns, dtype, title="")["p"]
+    return ask
+
+
+def search(run, parts, task, data, ask, synonyms, now):
+    """Attack N rows in batches, each kept on disk as soon as it is complete. Returns N dict {id,
+    right, attacks {method: [sentences that flip the answer or None, queries]}}."""
+    from tqdm import tqdm
+
+    from w2s import perturb
+    compose = getattr(task, "compose", lambda source, sentences: "".join(sentences))
+    cases = [perturb.Case(row, n, cut(task, row).values(), partial(compose, row.get("source")))
+             for n, row in enumerate(data)]
+    args, found = now["args"], []
+    rows.write_json(parts / "settings.json", now)
+    with tqdm(total=len(data), desc=f"attack {run}", unit="row", disable=None, leave=False) as bar:
+        for start in range(0, len(data), args["batch_size"]):
+            file = parts / f"{start}.jsonl"
+            if not file.exists():
+                rows.write(file, perturb.attack(
+                    cases[start:start + args["batch_size"]], ask, args["methods"], args["budget"],
+                    synonyms, args["seed"]))
+            found += rows.read(file)
+            bar.update(len(found) - bar.n)
+    return found
+
+
+def measure(data, found, methods):
+    """[{slice, metric, value}]: of all methods together (a row falls when one of them flips it),
+    per source, and per method. `all` and `attack:<method>` are means over the sources, as `ra`."""
+    source = np.array([row.get("source", "") for row in data])
+    right = np.array([entry["right"] for entry in found])
+    done = [[entry["attacks"].get(method, (None, 0)) for method in methods] for entry in found]
+    flips = np.array([[sentences is not None for sentences, _ in each] for each in done])  # (N, M)
+    queries = np.array([[n for _, n in each] for each in done])
+    everyone = np.full(len(data), True)
+    slices = {"all": (everyone, flips.any(1), queries.sum(1))}
+    slices |= {s: (source == s, flips.any(1), queries.sum(1)) for s in sorted({*source} - {""})}
+    slices |= {f"attack:{method}": (everyone, flips[:, k], queries[:, k])
+               for k, method in enumerate(methods)}
+    result = []
+    for name, (here, flip, asked) in slices.items():
+        sources = [here & (source == s) for s in sorted({*source[here]})]
+        attacked, fell = int((here & right).sum()), int((here & flip).sum())
+        values = {"acc": np.mean([right[s].mean() for s in sources]),
+                  "ra_own": np.mean([(right & ~flip)[s].mean() for s in sources]),
+                  "asr_own": fell / max(1, attacked),
+                  "queries": asked[here].sum() / max(1, attacked),
+                  "n": int(here.sum()), "attacked": attacked, "successful": fell,
+                  "failed": attacked - fell, "skipped": int(here.sum()) - attacked}
+        result += [{"slice": name, "metric": key, "value": value if isinstance(value, int)
+                    else float(value)} for key, value in values.items()]
+    return result
+
+
+def flipped(cfg, task, data, found, run):
+    """Yield the successful attacks, one AdvGLUE++ record each: both texts sentence by sentence."""
+    for row, entry in zip(data, found):
+        clean = cut(task, row)
+        for method, (sentences, queries) in entry["attacks"].items():
+            if sentences is not None:
+                yield {"id": f"{row['id']}/{method}", "task": row.get("source", cfg.task),
+                       **dict(zip(clean, sentences)),
+                       **{f"original_{name}": sentence for name, sentence in clean.items()},
+                       "label": row["label"], "method": method, "model": run,
+                       "result": "successful", "queries": queries}
+
+
+def summary(measured):
+    """The line that a user reads."""
+    value = {(m["slice"], m["metric"]): m["value"] for m in measured}
+    methods = [m["slice"] for m in measured if m["slice"][:7] == "attack:" and m["metric"] == "n"]
+    return "  ".join([f"acc {value['all', 'acc']:.4f}", f"ra_own {value['all', 'ra_own']:.4f}",
+                      *(f"{s[7:]} {value[s, 'successful']}/{value[s, 'attacked']}"
+                        for s in methods), f"queries {value['all', 'queries']:.0f} a row"]
+                     + [f"left out {n}" for n in [value["all", "left_out"]] if n])

@@ -1,0 +1,209 @@
+"""Clipped sums of per-sample gradients without the per-sample gradients: one backward pass.
+
+The gradient of a layer's weight is a product of its input x and its output gradient g. So the norm
+of each row's share follows from x and g alone, and so does the sum in which every row counts with
+its own factor (Goodfellow 2015, arXiv 1510.01799; ghost norms: Li et al. 2022, arXiv 2110.05679;
+book-keeping: Bu et al. 2023, arXiv 2210.00038). For the layers of LAYERS; Tied is a head that
+shares the embedding's matrix. Backward computes only g, then each weight costs one more product:
+as much as without privacy, plus the norms. tests/test_dp.py holds it to dp.func_sum.
+
+B rows, T tokens (all dimensions between the first and the last), i inputs, o outputs, V vocabulary.
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from w2s.pythia import ALL, FusedQKV, Tied
+
+LAYERS = (nn.Linear, nn.Embedding, nn.LayerNorm, Tied)
+
+
+def unsupported(model):
+    """What the model has that this file cannot do, or None."""
+    for name, module in model.named_modules():
+        own = [p for p in module.parameters(recurse=False) if p.requires_grad]
+        if own and not isinstance(module, LAYERS):
+            return f"{name or 'the model'} is a {type(module).__name__}"
+        if isinstance(module, nn.Embedding) and (module.max_norm or module.scale_grad_by_freq):
+            return f"{name} has max_norm or scale_grad_by_freq"
+    return None
+
+
+class Tape:
+    """Notes (name, module, its arguments, output) of every layer that runs, in order.
+
+    Given `offsets`, one tensor for each, it adds them to the outputs: the gradient of an offset is
+    that of the output, in a form that torch.func.grad takes and torch.compile traces. weights
+    {layer's name: [names of weight and bias]}: a Tied layer's is the embedding's."""
+
+    def __init__(self, model, only=None):
+        self.uses, self.offsets, self.start, self.hooks, self.weights = None, None, False, [], {}
+        names = {id(p): name for name, p in model.named_parameters()}
+        for name, module in model.named_modules():
+            if name in only if only is not None else isinstance(module, LAYERS):
+                self.hooks.append(module.register_forward_hook(partial(self.note, name)))
+                own = module.weight, getattr(module, "bias", None)
+                self.weights[name] = [names[id(p)] for p in own if p is not None]
+
+    def run(self, objective, f, batch, offsets=None, start=False):
+        """(losses (B,), uses) of one forward pass; start: outputs that depend on nothing
+        differentiable become leaves, at which backward ends."""
+        self.uses, self.offsets, self.start = [], offsets, start
+        try:
+            losses = objective(f, batch)
+        finally:
+            uses, self.uses, self.offsets = self.uses, None, None
+        return losses, uses
+
+    def note(self, name, module, inputs, output):
+        if self.uses is None:
+            return None
+        if self.offsets is not None:
+            output = output + self.offsets[len(self.uses)]
+        elif self.start and not output.requires_grad:
+            output.requires_grad_()
+        self.uses.append((name, module, inputs, output))
+        return output
+
+    def remove(self):
+        for hook in self.hooks:
+            hook.remove()
+
+
+def output_gradients(tape, model, objective, batch):
+    """(losses (B,), [(name, module, arguments, gradient g of the output)]). The weights are taken
+    for constants, so that backward computes no gradient of theirs."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    try:
+        for p in trained:
+            p.requires_grad_(False)
+        with torch.enable_grad():
+            losses, uses = tape.run(objective, model, batch, start=True)
+    finally:
+        for p in trained:
+            p.requires_grad_()
+    found = torch.autograd.grad(losses.sum(), [use[-1] for use in uses], allow_unused=True)
+    return losses.detach(), [(*use[:3], g) for use, g in zip(uses, found) if g is not None]
+
+
+def traced_gradients(tape, model, objective, batch, offsets):
+    """The same for torch.compile; offsets: zeros in the shapes of the outputs."""
+    layers = []
+
+    def total(offsets):
+        losses, uses = tape.run(objective, model, batch, offsets)
+        layers.extend((name, module, inputs[1:]) for name, module, inputs, _ in uses)
+        return losses.sum(), (losses, [inputs[0] for _, _, inputs, _ in uses])
+
+    found, (losses, inputs) = torch.func.grad(total, has_aux=True)(offsets)
+    return losses, [(name, module, (x, *more), g)
+                    for (name, module, more), x, g in zip(layers, inputs, found)]
+
+
+class Layer:
+    """One weight in one batch: x (B, T, i) or token ids (B, T), and g (B, T, o)."""
+
+    def __init__(self, module, part, rows, uses):
+        self.module, self.part = module, part
+        lead = 0 if isinstance(module, nn.Embedding) else 1
+        x = [inputs[0].reshape(rows, -1, *inputs[0].shape[inputs[0].ndim - lead:])
+             for inputs, _ in uses]
+        g = [g.reshape(rows, -1, g.shape[-1]) for _, g in uses]
+        self.x, self.g = (v[0] if len(v) == 1 else torch.cat(v, 1) for v in (x, g))
+        self.per_row = None
+        if isinstance(module, nn.LayerNorm):
+            wide = torch.promote_types(self.x.dtype, torch.float32)
+            shape = module.normalized_shape
+            self.x = F.layer_norm(self.x.to(wide), shape, None, None, module.eps)
+            self.g = self.g.to(wide)
+        elif lead:
+            self.x = self.x.to(self.g.dtype)
+        elif module.padding_idx is not None:
+            self.g = self.g * (self.x != module.padding_idx)[..., None]
+
+    def squared_norm(self):
+        """(B,) squared norms of the rows' gradients of weight and bias."""
+        x, g, module = self.x, self.g, self.module
+        bias = getattr(module, "bias", None) is not None
+        if isinstance(module, nn.LayerNorm):
+            self.per_row = (g * x).sum(1), g.sum(1)
+            return sum(v.square().sum(1) for v in self.per_row[:1 + bias])
+        if isinstance(module, nn.Embedding):
+            return (gram(g) * (x[:, :, None] == x[:, None])).sum((1, 2))
+        (T, i), o = x.shape[1:], g.shape[2]
+        if T * (i + o) <= i * o:  # T x T products are smaller than the gradients themselves
+            return ((gram(x) + bias) * gram(g)).sum((1, 2))
+        self.per_row = torch.bmm(g.transpose(1, 2), x)                            # (B, o, i)
+        squares = wide(self.per_row).square().sum((1, 2))
+        return squares + wide(g).sum(1).square().sum(1) if bias else squares
+
+    def weighted(self, factor):
+        """[gradient of the weight, of the bias] summed over the rows, each times its factor; of an
+        embedding the pair (token ids, gradients of its rows)."""
+        x, g, module = self.x, self.g, self.module
+        scaled = lambda v: (wide(v) * factor[:, None, None]).to(v.dtype).flatten(0, 1)  # noqa: E731
+        if isinstance(module, nn.LayerNorm):
+            return [factor @ v for v in self.per_row]
+        if isinstance(module, nn.Embedding):
+            return [(x.flatten(), wide(scaled(g)))]
+        if self.per_row is not None:
+            weight = (factor @ wide(self.per_row).flatten(1)).view(self.per_row.shape[1:])
+        elif x.shape[2] <= g.shape[2]:
+            weight = g.flatten(0, 1).t() @ scaled(x)
+        else:
+            weight = scaled(g).t() @ x.flatten(0, 1)
+        return [self.whole(wide(v)) for v in (weight, factor @ wide(g).sum(1))]
+
+    def whole(self, v):
+        """v, the gradient of the rows `part` of a fused matrix, among zeros for the other rows."""
+        if self.part in (None, ALL):
+            return v
+        heads = self.module.heads
+        full = v.new_zeros(heads, 3, len(v) // heads // (self.part.stop - self.part.start),
+                           *v.shape[1:])
+        full[:, self.part] = v.view(heads, -1, *full.shape[2:])
+        return full.flatten(0, 2)
+
+
+def gram(v):
+    """(B, T, T) inner products of the tokens of v (B, T, n), in float32 at least."""
+    return wide(torch.bmm(v, v.transpose(1, 2)))
+
+
+def wide(v):
+    return v.to(torch.promote_types(v.dtype, torch.float32))
+
+
+def cross(embedding, head):
+    """(B,) inner products of the two gradients of one matrix: as embedding and as Tied head."""
+    B, T = embedding.x.shape
+    at = embedding.x[:, None].expand(-1, head.g.shape[1], -1)                     # (B, S, T)
+    logits = head.g.gather(2, at)
+    return (wide(logits) * wide(torch.bmm(head.x.to(embedding.g.dtype),
+                                          embedding.g.transpose(1, 2)))).sum((1, 2))
+
+
+def clipped_sum(gradients, weights, rows, factor_of, squares=0):
+    """([(name, sum over rows of factor times gradient)], norms (B,)). A sum over an embedding is
+    (token ids, values) still to be added up.
+
+    gradients as `output_gradients` gives them, weights as Tape has them; factor_of(norms (B,)) ->
+    (B,); squares: what other weights add to the squared norms."""
+    uses = {}
+    for name, module, inputs, g in gradients:
+        part = (inputs[1] if len(inputs) > 1 else ALL) if isinstance(module, FusedQKV) else None
+        key = name, part and (part.start, part.stop)
+        uses.setdefault(key, (module, part, []))[2].append((inputs, g))
+    layers = [(weights[key[0]], Layer(module, part, rows, found))
+              for key, (module, part, found) in uses.items()]
+    squares = sum([layer.squared_norm() for _, layer in layers], squares)
+    tables = {own[0]: layer for own, layer in layers if isinstance(layer.module, nn.Embedding)}
+    for own, layer in layers:
+        if isinstance(layer.module, Tied) and own[0] in tables:
+            squares = squares + 2 * cross(tables[own[0]], layer)
+    norms = squares.clamp(min=0).sqrt()
+    factor = factor_of(norms)
+    return [pair for own, layer in layers for pair in zip(own, layer.weighted(factor))], norms

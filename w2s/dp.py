@@ -1,0 +1,484 @@
+"""DP-SGD and DP-Adam by hand (Abadi et al. 2016, arXiv 1607.00133, Algorithm 1).
+
+    1. Poisson sampling: each row is in a step's batch with probability q = B/N      `batches`
+    2. per-sample gradients  g_i = grad l(theta, x_i)                                `func_sum`
+    3. clip                  g_i <- g_i min(1, C / |g_i|)                            `clip_factor`
+    4. noise and average     g~ = (sum_i g_i + N(0, sigma^2 C^2 I)) / B              `add_noise`
+    5. a step of SGD or AdamW along g~                                               `make_step`
+
+The paper prints max(1, C/|g|) (reading P1) and adds noise to the mean (P2); this is Abadi's. B is
+the *expected* batch size: a batch has as many rows as were drawn, and without rows it is noise.
+`func_sum` is the algorithm line by line, `fast_sum` gives the same numbers by book-keeping. Sums
+and noise are in float32 whatever the forward pass computes in.
+
+The generators are not cryptographic, and whoever knows the seed can subtract the noise: train what
+you release with --noise-seed system (reading P14).
+"""
+
+import contextlib
+import math
+import secrets
+import sys
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call, grad, vmap
+
+from w2s import accountant, bookkeeping
+from w2s import device as devices
+from w2s import step as plain
+from w2s.bookkeeping import Tape, wide
+
+PER_SAMPLE = 2 ** 26  # numbers in the per-sample gradients that func holds at a time
+LOGITS = {True: 2 ** 25, False: 2 ** 28}  # of a micro-batch: on a CPU 134 MB, else 1 GB
+COUNTS = ("rows", "clipped", "nonfinite", "empty")
+MIXES = ("the confidence loss hardens by a quantile over the batch, so a row's loss depends on other "
+         "rows, and clipping bounds nothing; take --alpha 0 (README, reading P5)")
+BLOCK = 2 ** 20  # numbers of noise that one generator draws
+
+
+class Gradient(dict):
+    """{parameter name: private gradient}. Beside it, for the log and not private: how many rows
+    there were, were clipped, were not finite, and the mean loss (nan without rows)."""
+
+    rows = clipped = nonfinite = 0
+    loss = math.nan
+
+
+# ---- one private gradient ------------------------------------------------------------------------
+
+def private_gradient(model, objective, batch, clip, sigma, expected_batch, generator,
+                     method="auto", *, compile=False):
+    """{parameter name: gradient}: steps 2 to 4 of Algorithm 1 for one batch.
+
+    objective(f, batch) -> (B,) losses, f being the model or the model bound to parameters; batch: a
+    dict of tensors whose first dimension is B >= 0 (with "func" a row keeps a leading dimension of
+    1). clip: C; sigma: noise multiplier, the noise on the sum has standard deviation sigma C; the
+    result is divided by expected_batch, whatever B is. method: "func", "fast", or "auto": fast
+    where it knows all layers. A row whose gradient is not finite counts as zero. In a process group
+    each process gives its own rows, the sums are added up, and the noise once, from generators in
+    the same state. Raises ValueError for settings without meaning and a model that fast cannot do.
+    """
+    sum_of = _method(model, method, clip, sigma, expected_batch)
+    found = Gradient({name: torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32))
+                      for name, p in model.named_parameters() if p.requires_grad})
+    losses = []
+    with whole_logits(model):
+        for part in micro_batches(model, batch, sum_of):
+            sums, norms, part_losses = sum_of(model, objective, part, clip, compile)
+            finite = torch.isfinite(norms)
+            if not finite.all():  # the others anew: 0 times infinity is no zero
+                rest = {key: value[finite] for key, value in part.items()}
+                sums = sum_of(model, objective, rest, clip, compile)[0] if finite.any() else []
+            add_up(found, sums)
+            losses.append(part_losses[finite])
+            found.rows += len(norms)
+            found.nonfinite += int((~finite).sum())
+            found.clipped += int((norms[finite] > clip).sum())
+    found.loss = float(torch.cat(losses).detach().mean()) if losses else math.nan
+    if world() > 1:
+        for value in found.values():
+            torch.distributed.all_reduce(value)
+    if sigma:
+        add_noise(found.values(), sigma * clip, generator)
+    for value in found.values():
+        value /= expected_batch
+    return found
+
+
+def clip_factor(norms, clip):
+    """(B,) min(1, C / (|g_i| + 1e-6)). The 1e-6 keeps a zero gradient from a division by zero, and
+    only ever clips a little more."""
+    return (clip / (norms + 1e-6)).clamp(max=1)
+
+
+def func_sum(model, objective, batch, clip, compile=False):
+    """(clipped gradients of B rows summed up [(name, sum)], norms (B,), losses (B,)): the
+    reference, per-sample gradients by vmap(grad(loss)).
+
+    One trick makes it usable: an embedding is differentiated with respect to what it gives each
+    token, not to its whole table; book-keeping adds that up."""
+    tables = {name for name, m in model.named_modules() if type(m) is nn.Embedding} - tied(model)
+    dense = {name: p.detach() for name, p in model.named_parameters()
+             if p.requires_grad and name.rpartition(".")[0] not in tables}
+    rest = {name: p.detach() for name, p in model.named_parameters() if name not in dense}
+    tape = Tape(model, tables)
+
+    def loss(dense, offsets, row):
+        row = {key: value[None] for key, value in row.items()}
+        losses, uses = tape.run(objective, Bound(model, {**rest, **dense}), row, offsets)
+        return losses[0], (losses[0], [inputs[0][0] for _, _, inputs, _ in uses])
+
+    try:
+        outputs = one_row(tape, model, objective, batch)
+        offsets = [y.new_zeros(len(_any(batch)), *y.shape) for *_, y in outputs]
+        (g, g_out), (losses, tokens) = vmap(grad(loss, (0, 1), has_aux=True), (None, 0, 0))(
+            dense, offsets, batch)
+    finally:
+        tape.remove()
+    with precise(_any(batch)):
+        return _clipped(g, outputs, tokens, g_out, tape.weights, losses, clip)
+
+
+def _clipped(g, outputs, tokens, g_out, weights, losses, clip):
+    """Clip and add up per-sample gradients {name: (B, ...)} and those of embeddings' outputs."""
+    squares = sum(wide(v).flatten(1).square().sum(1) for v in g.values())          # (B,)
+    embedded = [(name, module, (ids,), each[:, 0]) for (name, module, *_), ids, each
+                in zip(outputs, tokens, g_out)]
+    factors = []
+    sums, norms = bookkeeping.clipped_sum(
+        embedded, weights, len(losses),
+        lambda norms: factors.append(clip_factor(norms, clip)) or factors[0], squares)
+    return sums + [(name, torch.einsum("b,b...->...", factors[0], wide(v)))
+                   for name, v in g.items()], norms, losses.detach()
+
+
+def fast_sum(model, objective, batch, clip, compile=False):
+    """The same by book-keeping (w2s/bookkeeping.py); `compile`: as one graph of torch.compile."""
+    if compile:
+        return _compiled_sum(model, objective, batch, clip)
+    tape = Tape(model)
+    try:
+        losses, gradients = bookkeeping.output_gradients(tape, model, objective, batch)
+    finally:
+        tape.remove()
+    with precise(losses):
+        return *bookkeeping.clipped_sum(gradients, tape.weights, len(losses),
+                                        lambda norms: clip_factor(norms, clip)), losses
+
+
+def _compiled_sum(model, objective, batch, clip):
+    """fast_sum in few shapes: rows are padded to a multiple of 16, tokens to one of 32."""
+    B = len(_any(batch))
+    batch, counts = pad(batch, -B % 16), torch.arange(B + -B % 16, device=_any(batch).device) < B
+    tape, run = _compiled.setdefault(model, {}).get(objective) or _compile(model, objective)
+    offsets = [y.new_zeros(()).expand(len(counts) * len(y), *y.shape[1:])
+               for *_, y in one_row(tape, model, objective, batch)]
+    with torch._dynamo.config.patch(recompile_limit=64):
+        sums, norms, losses = run(batch, offsets, clip, counts)
+    return sums, norms[:B], losses[:B].detach()
+
+
+def _compile(model, objective):
+    tape = Tape(model)
+
+    def run(batch, offsets, clip, counts):
+        losses, gradients = bookkeeping.traced_gradients(tape, model, objective, batch, offsets)
+        with precise(losses):
+            return *bookkeeping.clipped_sum(
+                gradients, tape.weights, losses.shape[0],
+                lambda norms: clip_factor(norms, clip) * counts), losses
+
+    _compiled[model][objective] = tape, torch.compile(run, dynamic=False)
+    return _compiled[model][objective]
+
+
+def pad(batch, rows):
+    """The batch with its first row repeated `rows` times at the end, and with ids, mask and noise
+    as long as a multiple of 32 tokens."""
+    found = {}
+    for key, value in batch.items():
+        value = torch.cat([value, value[:1].expand(rows, *value.shape[1:])]) if rows else value
+        if key in ("ids", "mask", "noise") and "len" in batch:
+            more = -value.shape[1] % 32
+            value = F.pad(value, (0, 0) * (value.ndim - 2) + (0, more)) if more else value
+        found[key] = value
+    return found
+
+
+_compiled = weakref.WeakKeyDictionary()
+
+
+class Bound:
+    """A model with other parameters: f(ids, lengths, noise=None) and f.nll(ids, lengths, mask)."""
+
+    def __init__(self, model, weights):
+        self.model, self.weights = model, weights
+
+    def __call__(self, *args, **kwargs):
+        return functional_call(self.model, self.weights, args, kwargs)
+
+    def nll(self, ids, lengths, mask):
+        return self(ids, lengths, mask=mask)
+
+
+@torch.no_grad()
+def one_row(tape, model, objective, batch):
+    """The tape's uses for the first row alone: the layers in order, and shapes of their outputs."""
+    return tape.run(objective, model, {key: value[:1] for key, value in batch.items()})[1]
+
+
+def micro_batches(model, batch, sum_of):
+    """The batch in parts that fit into memory, rows of about one length together and padding cut:
+    the clipped sum does not depend on it."""
+    B, ids = len(_any(batch)), batch.get("ids")
+    if sum_of is func_sum:
+        numbers = sum(p.numel() for name, p in model.named_parameters()
+                      if p.requires_grad and "embed_in" not in name)
+        size = PER_SAMPLE // max(1, numbers)
+    else:
+        heads = [m.weight.shape[0] for m in model.modules()
+                 if isinstance(m, bookkeeping.Tied) or isinstance(m, nn.Linear)]
+        T = ids.shape[1] if ids is not None and ids.ndim == 2 else 1
+        size = LOGITS[_any(batch).device.type == "cpu"] // max(1, T * max(heads, default=1))
+    size = max(1, size)
+    size = math.ceil(B / math.ceil(B / size)) if B else 1  # parts of about one size
+    if B > size and "len" in batch:
+        order = batch["len"].argsort(descending=True, stable=True)
+        batch = {key: value[order] for key, value in batch.items()}
+    for start in range(0, B, size):
+        part = {key: value[start:start + size] for key, value in batch.items()}
+        if B > size and "len" in batch and ids is not None:
+            longest = int(part["len"].max())
+            part |= {key: part[key][:, :longest] for key in ("ids", "mask", "noise")
+                     if key in part}
+        yield part
+
+
+def add_up(total, sums):
+    """Add [(name, sum, or token ids and values of an embedding)] to total {name: tensor}."""
+    for name, value in sums:
+        if name in total and isinstance(value, tuple):
+            total[name].index_add_(0, value[0], value[1].to(total[name].dtype))
+        elif name in total:
+            total[name] += value
+
+
+def add_noise(values, std, generator):
+    """Add N(0, std^2) to every number of the tensors, in blocks that have a generator of their own,
+    seeded by `generator`: drawing is single-threaded, so blocks run side by side."""
+    values = list(values)
+    if values[0].device.type != "cpu":
+        for value in values:
+            value += std * torch.randn(value.shape, generator=generator, dtype=value.dtype,
+                                       device=value.device)
+        return
+    blocks = [value.view(-1)[start:start + BLOCK] for value in values
+              for start in range(0, value.numel(), BLOCK)]
+    seeds = torch.randint(2 ** 63 - 1, (len(blocks),), generator=generator).tolist()
+
+    def add(block, seed):
+        draw = torch.Generator().manual_seed(seed)
+        block += torch.empty_like(block).normal_(0, std, generator=draw)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(add, blocks, seeds))
+
+
+def precise(tensor):
+    """Context without autocast: norms, sums and noise are in float32."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+@contextlib.contextmanager
+def whole_logits(model):
+    """nll with all logits of a micro-batch in their places, as per-sample norms need them."""
+    heads = [module for module in model.modules() if hasattr(module, "whole")]
+    try:
+        for module in heads:
+            module.whole = True
+        yield
+    finally:
+        for module in heads:
+            module.whole = False
+
+
+def tied(model):
+    """Names of the embeddings whose matrix another layer uses too."""
+    used = {id(m.weight) for m in model.modules() if isinstance(m, bookkeeping.Tied)}
+    return {name for name, m in model.named_modules()
+            if type(m) is nn.Embedding and id(m.weight) in used}
+
+
+def world():
+    """Number of processes that train together."""
+    there = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if there else 1
+
+
+def _any(batch):
+    return next(iter(batch.values()))
+
+
+def _method(model, method, clip, sigma, expected_batch):
+    for name, value, good in (("clip", clip, clip > 0), ("sigma", sigma, sigma >= 0),
+                              ("expected_batch", expected_batch, expected_batch > 0)):
+        if not good or not math.isfinite(value):
+            raise ValueError(f"{name} {value}: must be {'>= 0' if name == 'sigma' else '> 0'} and "
+                             "finite")
+    if method not in ("func", "fast", "auto"):
+        raise ValueError(f"method {method}: choose func, fast or auto")
+    cannot = bookkeeping.unsupported(model)
+    if method == "fast" and cannot:
+        raise ValueError(f"method fast: {cannot}, and it knows Linear, Embedding and LayerNorm "
+                         "only; use func")
+    return func_sum if method == "func" or cannot else fast_sum
+
+
+# ---- a private run -------------------------------------------------------------------------------
+
+@dataclass
+class Plan:
+    """What a private run does, fixed before its first step, and what it has done so far. q, sigma,
+    N and the number of steps are public. sampling "shuffled" takes ordinary batches: then nothing
+    is certified. noise_seed "run": from --seed; "system": from the system, and kept nowhere."""
+
+    rows: int             # N
+    expected_batch: int   # B
+    steps: int
+    clip: float           # C
+    sigma: float
+    delta: float
+    epsilon: float        # after all steps; inf when nothing is certified
+    accountant: str
+    sampling: str
+    method: str
+    noise_seed: str
+    done: int = 0
+    rows_now: int = 0     # in the last batch
+    counts: dict = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+
+    @property
+    def q(self):
+        """Probability that a row is in a batch."""
+        return min(1.0, self.expected_batch / self.rows)
+
+    def spent(self, steps, method=None):
+        """epsilon after `steps` steps."""
+        if self.sampling != "poisson":
+            return math.inf
+        return accountant.epsilon(self.sigma, self.q, steps, self.delta, method or self.accountant)
+
+    def facts(self):
+        """What config.json keeps; null: not certified."""
+        found = {key: getattr(self, key) for key in (
+            "epsilon", "delta", "sigma", "clip", "q", "steps", "rows", "expected_batch",
+            "accountant", "sampling", "method", "noise_seed")}
+        return found | {"epsilon": self.epsilon if math.isfinite(self.epsilon) else None}
+
+    def entry(self, loss):
+        """What a line of the log gets: counts so far, null for the loss of no rows."""
+        return self.counts | ({"loss": None} if math.isnan(loss) and not self.rows_now else {})
+
+    def note(self, g):
+        """Count a step that was done with this Gradient."""
+        now = {key: getattr(g, key, 0) for key in COUNTS}
+        for key, n in (now | {"empty": int(now["rows"] == 0)}).items():
+            self.counts[key] += n
+        self.done, self.rows_now = self.done + 1, now["rows"]
+
+    def state_dict(self):
+        """For a checkpoint: the mechanisms that were run, [sigma, q, steps] each, and counts."""
+        return {"history": torch.tensor([[self.sigma, self.q, self.done]], dtype=torch.float64),
+                "counts": torch.tensor(list(self.counts.values()))}
+
+    def load_state_dict(self, state):
+        """Go on from a checkpoint. ValueError when it was made by another mechanism."""
+        history = state["history"].tolist() if "history" in state else None
+        if not history or [[self.sigma, self.q]] != [entry[:2] for entry in history]:
+            raise ValueError("the checkpoint's privacy history is not this run's; delete the run "
+                             "folder to start over")
+        self.done = int(history[0][2])
+        self.counts = dict(zip(COUNTS, state["counts"].tolist()))
+
+    def seed(self, *parts):
+        """Seed of a secret draw, the same in every process."""
+        if self.noise_seed != "system":
+            return plain.seed_of(*parts)
+        value = torch.tensor([secrets.randbits(62)])
+        if world() > 1:
+            torch.distributed.broadcast(value, 0)
+        return int(value)
+
+    def told(self):
+        """What was spent, when the run is over."""
+        spent = self.spent(self.done)
+        share = self.counts["clipped"] / max(1, self.counts["rows"])
+        return (f"epsilon {spent:.4g} spent in {self.done} steps (delta {self.delta:g}, "
+                f"{self.sampling} sampling{'' if math.isfinite(spent) else ', not certified'}); "
+                f"{share:.0%} of the gradients clipped, {self.counts['nonfinite']} not finite, "
+                f"{self.counts['empty']} empty batches")
+
+    def said(self):
+        """The guarantee in a line, with the sampling that it supposes."""
+        if self.sampling != "poisson":
+            return (f"sigma {self.sigma:.4g}, C {self.clip:g}; shuffled sampling: epsilon not "
+                    "certified")
+        other = "rdp" if self.accountant == "pld" else "pld"
+        return (f"epsilon {self.epsilon:.4g} ({self.accountant.upper()}; {other.upper()} "
+                f"{self.spent(self.steps, other):.4g}) at delta {self.delta:g}, Poisson sampling: "
+                f"sigma {self.sigma:.4g}, C {self.clip:g}, q {self.q:.4g}, {self.steps} steps")
+
+
+def plan(cfg, epsilon, rows, epochs):
+    """The Plan of a run with this configuration: ceil(epochs N / B) steps (reading P13), sigma for
+    the target epsilon, or epsilon for --noise-multiplier. Raises ValueError when both are given."""
+    if cfg.noise_multiplier is not None and cfg.lam is not None:
+        raise ValueError(f"--lam {cfg.lam:g} and --noise-multiplier {cfg.noise_multiplier:g}: each "
+                         "sets the noise; give one of them")
+    steps = max(1, math.ceil(epochs * rows / cfg.batch_size))
+    delta = 1e-5 if cfg.delta is None else cfg.delta
+    if delta > 1 / rows:
+        print(f"warning: delta {delta:g} is above 1/N = {1 / rows:.2g}: that permits publishing a "
+              "whole row; give a smaller --delta", file=sys.stderr, flush=True)
+    how = min(1.0, cfg.batch_size / rows), steps, delta, cfg.accountant
+    sigma = cfg.noise_multiplier
+    if sigma is None:
+        sigma = accountant.noise_multiplier(epsilon, *how)
+    spent = accountant.epsilon(sigma, *how) if cfg.sampling == "poisson" else math.inf
+    return Plan(rows, cfg.batch_size, steps, cfg.clip, sigma, delta, spent, cfg.accountant,
+                cfg.sampling, cfg.dp_method, cfg.noise_seed)
+
+
+def batches(columns, steps, batch_size, seed, start=0, device="cpu", width=0, private=None):
+    """Yield (k, batch) for steps start .. steps - 1 as step.batches; with a Plan by Poisson
+    sampling: each of N rows is in a batch with probability q, independently. A process of a group
+    gets its share of the rows."""
+    if private is None or private.sampling != "poisson":
+        yield from plain.batches(columns, steps, batch_size, seed, start, device)
+        return
+    lengths = plain.row_lengths(columns)
+    rank = torch.distributed.get_rank() if world() > 1 else 0
+    for k in range(start, steps):
+        draw = np.random.Generator(np.random.PCG64(private.seed(seed, "poisson", k)))
+        pick = np.flatnonzero(draw.random(len(lengths)) < private.q)[rank::world()]
+        yield k, plain.collate(columns, pick, device)
+
+
+def make_step(model, optimizer, objective, ell, lam, steps, *, private=None, seed=0,
+              dtype="float32", compile=False, hardening=None, **options):
+    """step.make_step; with a Plan the private step: step(k, batch) -> mean loss, nan without rows.
+    Raises ValueError for a loss that mixes rows."""
+    if private is None:
+        return plain.make_step(model, optimizer, objective, ell, lam, steps, dtype=dtype,
+                               compile=compile, hardening=hardening, **options)
+    if hardening:
+        raise ValueError("--alpha with DP: " + MIXES)
+    device, peak = next(model.parameters()).device, optimizer.defaults["lr"]
+    more = {"compile": True} if compile else {}
+
+    def bound(f, batch):
+        return objective(f, batch, ell, lam)
+
+    def step(k, batch):
+        draw = torch.Generator(device if device.type == "cuda" else "cpu")
+        draw.manual_seed(private.seed(seed, "noise", k))
+        batch = {key: value for key, value in batch.items() if key != "rows"}
+        with devices.autocast(device, dtype):
+            g = private_gradient(model, bound, batch, private.clip, private.sigma,
+                                 private.expected_batch, draw, method=private.method, **more)
+        for group in optimizer.param_groups:
+            group["lr"] = peak * plain.cosine(k, steps)
+        for name, p in model.named_parameters():
+            p.grad = g[name].to(p.dtype) if name in g else None
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        private.note(g)
+        return torch.tensor(getattr(g, "loss", math.nan))
+
+    return step

@@ -1,0 +1,112 @@
+"""What a language model says of rows of text: the log-probability of each token, continuations.
+
+Rows are sorted by length, batched by tokens and handed back in file order, as in w2s.predict.
+N rows, T tokens of a row, V vocabulary.
+"""
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from w2s import device as devices
+from w2s import text
+from w2s.predict import by_tokens, plain
+from w2s.step import collate, seed_of
+
+TOKENS = {"cpu": 2048, "cuda": 65536}   # padded tokens of a batch
+LOGITS = {"cpu": 2 ** 24, "cuda": 2 ** 28}  # held at a time
+END = 0                                 # <|endoftext|> of Pythia's tokenizer
+
+
+@torch.inference_mode()
+def token_scores(model, ids, dtype="float32", title="predict", moments=False):
+    """N dicts of arrays over the T - 1 tokens of a row that are predicted: logp, log p(token |
+    those before it) in nats, and hit, whether the token is the most probable one; with `moments`
+    also mean and sd of log p(v | those before) under p itself (min-k++).
+
+    ids: list of N token arrays. Raises ValueError when a log-probability is not finite.
+    """
+    found, device = [None] * len(ids), next(model.parameters()).device
+    groups = by_tokens(np.array([len(row) for row in ids]), TOKENS[device.type])
+    for pick in tqdm(groups, title, disable=not title or None, leave=False):
+        batch = collate({"ids": [ids[i] for i in pick]}, np.arange(len(pick)), device)
+        with devices.autocast(device, dtype):
+            h, target = model.states(batch["ids"])[:, :-1].flatten(0, 1), batch["ids"][:, 1:]
+            chunk = LOGITS[device.type] // model.settings["vocab_size"] + 1
+            parts = [_scores(model.head(part).float(), token, moments)
+                     for part, token in zip(h.split(chunk), target.flatten().split(chunk))]
+        columns = {key: torch.cat([part[key] for part in parts]).view(target.shape).cpu().numpy()
+                   for key in parts[0]} if parts else {}
+        for n, i in enumerate(pick):
+            found[i] = {key: column[n, :len(ids[i]) - 1] for key, column in columns.items()}
+            if not np.isfinite(found[i].get("logp", np.zeros(1))).all():
+                raise ValueError(f"{title or 'attack'}: the model's output is not finite "
+                                 f"(row {i + 1})")
+    return found
+
+
+def _scores(logits, token, moments):
+    """{name: (P,)} of logits (P, V) float32 and the tokens (P,) that came."""
+    logp = logits.log_softmax(-1)
+    found = {"logp": logp.gather(1, token[:, None])[:, 0], "hit": logp.argmax(-1) == token}
+    if moments:
+        p = logp.exp()
+        mean = (p * logp).sum(-1)
+        found |= {"mean": mean, "sd": ((p * logp.square()).sum(-1) - mean ** 2).clamp(0).sqrt()}
+    return found
+
+
+def continuations(model, prompts, new_tokens, temperature=0.0, seed=0, dtype="float32",
+                  title="generate"):
+    """(N, new_tokens) int64, what the model writes after each prompt, a non-empty token array;
+    greedy at temperature 0, else sampled from (seed, batch). Nothing stops at end of text."""
+    from w2s import pythia
+    device, found = next(model.parameters()).device, np.zeros((len(prompts), new_tokens), np.int64)
+    lengths = np.array([len(row) for row in prompts])
+    groups = by_tokens(lengths + new_tokens, TOKENS[device.type] * 4)
+    for n, pick in enumerate(tqdm(groups, title, disable=not title or None, leave=False)):
+        batch = collate({"ids": [prompts[i] for i in pick]}, np.arange(len(pick)), device)
+        draw = torch.Generator().manual_seed(seed_of(seed, "generate", n)) if temperature else None
+        with devices.autocast(device, dtype):
+            new = pythia.generate(model, batch["ids"], batch["len"], new_tokens, temperature, draw)
+        found[pick] = new.cpu().numpy()
+    return found
+
+
+def until_end(tokens):
+    """The tokens before the first <|endoftext|>."""
+    end = np.flatnonzero(tokens == END)
+    return tokens[:end[0]] if len(end) else tokens
+
+
+def label(model, tokenizer, data, columns, cfg):
+    """(rows with `weak_text`, a line about them): free generation. The first cfg.prefix tokens x_i
+    of a row stay true, the model writes the rest of its sequence (reading P6). weak_from is the
+    place of the first character that is not true; rows with no more than the prefix get "".
+    """
+    heads = [ids[:cfg.prefix] for ids in columns["ids"]]
+    wanted = [len(ids) - len(head) for ids, head in zip(columns["ids"], heads)]
+    some = [i for i, n in enumerate(wanted) if n]
+    temperature = cfg.temperature if cfg.decode == "sample" else 0.0
+    new = continuations(model, [heads[i] for i in some], max(wanted), temperature, cfg.seed,
+                        cfg.dtype, "generate") if some else []
+    written = dict(zip(some, new))
+    tokenizer.no_truncation()
+    labelled, same, tokens = [], 0, 0
+    for i, row in enumerate(data):
+        own = until_end(written[i][:wanted[i]]) if i in written else np.zeros(0, np.int64)
+        true = columns["ids"][i][cfg.prefix:]
+        same, tokens = same + int((own == true[:len(own)]).sum()), tokens + len(true)
+        ends = tokenizer.encode(row["text"], add_special_tokens=False).offsets
+        labelled.append(row | {"weak_text": tokenizer.decode(own.tolist(), False),
+                               "weak_from": ends[len(heads[i]) - 1][1] if ends else 0})
+    return labelled, (f"{len(data)} rows, {tokens} tokens written, {same / max(1, tokens):.1%} "
+                      "of them the true ones")
+
+
+def predictions(model, columns, dtype="float32", title="predict"):
+    """N dicts: nll, the sum of -log p over a row's predicted tokens, in nats; tokens, how many they
+    are; correct, how many of them the model held most probable."""
+    return [{"nll": plain([-row["logp"].sum(dtype=np.float64)])[0], "tokens": len(row["logp"]),
+             "correct": int(row["hit"].sum())} if row else {"nll": 0.0, "tokens": 0, "correct": 0}
+            for row in token_scores(model, columns["ids"], dtype, title)]

@@ -1,0 +1,114 @@
+"""Privacy: language models fine-tuned on mail, with DP-SGD; what can be extracted from them.
+
+B rows, T tokens, N rows of a split. lambda_P is the epsilon of (epsilon, delta)-DP (reading P4):
+lam = 0 trains without privacy, lam = 8 with epsilon 8. One row is one mail, the unit of privacy.
+"""
+
+import numpy as np
+import torch
+
+from w2s import dp, rows, splits, text
+from w2s.dp import MIXES, make_step, plan  # noqa: F401  (this is how privacy differs)
+from w2s.lm import label, predictions  # noqa: F401  (weak labels are free generation)
+
+KIND, CLASSES = "text", None
+TASK, TRUST, SIGN = "acc", "extraction", -1
+STUDENTS = ("student-naive",)  # the confidence loss does not apply to free generation (reading P5)
+METRICS = {"acc": "next-token accuracy on held-out mail",
+           "ppl": "perplexity on held-out mail",
+           "extraction": "share of the 32 tokens that greedy decoding continues a member's first "
+                         "32 tokens with that are the true ones (Biderman et al. 2023, Eq. 1)"}
+TITLE, ROW = "Privacy", 4
+PAPER = ("no", "no", "no")  # Table 1: No TFT, Weak TFT, Weak+WTS TFT
+PAPER_TEXT = "18 → 14"  # extraction of the weak model without and with TFT, in per cent
+NOTE = ("acc is next-token accuracy on held-out mail, extraction the share of tokens that greedy "
+        "decoding reproduces of the mail a model was trained on: D_W for weak and ceiling, D_WTS "
+        "for the student, which saw only its first half as it was.")
+DEFAULTS = {"lam": (8, "ours: epsilon"), "alpha": (0, "no confidence loss, reading P5"),
+            "epochs": (3, "ours")}
+OPTIONS, ENCODE = (), ("lm_loss",)  # flags of objective, of encode
+LABEL = ("prefix", "decode", "temperature", "seed")  # flags of label
+FIELDS = {"id": str, "text": str}
+
+
+def read(path, weak=False):
+    """Rows of a split, checked; weak=True: a labels file, each row with the weak continuation."""
+    found = rows.read(path, {**FIELDS, **({"weak_text": str} if weak else {})})
+    for n, row in enumerate(found if weak else (), 1):
+        if type(row.get("weak_from")) is not int or not 0 <= row["weak_from"] <= len(row["text"]):
+            raise ValueError(f"{path}:{n}: 'weak_from' is {row.get('weak_from')!r}, expected a "
+                             "place in the text (label.py writes it)")
+    return found
+
+
+def encode(rows, tokenizer, max_length, target="label", lm_loss="both"):
+    """Columns of N rows: ids (list of token arrays) and start (N,), the first token that the loss
+    counts. target "weak": a row's true beginning and the weak model's continuation."""
+    if target != "weak":
+        return {"ids": text.tokenize(tokenizer, [row["text"] for row in rows], max_length),
+                "start": np.ones(len(rows), np.int64)}
+    heads = text.tokenize(tokenizer, [row["text"][:row["weak_from"]] for row in rows], max_length)
+    tails = text.tokenize(tokenizer, [row["weak_text"] for row in rows], max_length)
+    ids = [np.concatenate([head, tail] if row["weak_text"] else [head])[:max_length]
+           for row, head, tail in zip(rows, heads, tails)]
+    start = [len(head) if lm_loss == "continuation" else 1 for head in heads]
+    return {"ids": ids, "start": np.array(start)}
+
+
+def batches(columns, *args, width=0, **kwargs):
+    """dp.batches with mask (B, T): 1 where a token is predicted."""
+    for k, batch in dp.batches(columns, *args, **kwargs):
+        place = torch.arange(batch["ids"].shape[1], device=batch["ids"].device)
+        batch["mask"] = ((place >= batch.pop("start")[:, None])
+                         & (place < batch["len"][:, None])).float()
+        yield k, batch
+
+
+def objective(f, batch, ell, lam):
+    """Mean over a row's predicted tokens of -log p(token | those before it): (B,), in nats. The
+    weak and the student stage differ in the text alone, so ell is not needed; lam is the epsilon
+    of the private step."""
+    count = batch["mask"][:, 1:].sum(1).clamp(min=1)
+    return f.nll(batch["ids"], batch["len"], batch["mask"]) / count
+
+
+def sums(rows):
+    """(N, 5): predicted tokens, correct ones and nll of held-out mail; members attacked and the
+    fraction of their tokens that was extracted."""
+    return np.array([[row.get("tokens", 0), row.get("correct", 0), row.get("nll", 0),
+                      row.get("member", 0), row.get("member", 0) * row.get("extraction", 0)]
+                     for row in rows], dtype=np.float64)
+
+
+def headline(totals):
+    """{"acc", "ppl", "extraction"} (...,) from totals (..., 5)."""
+    tokens, correct, nll, members, extracted = np.moveaxis(np.asarray(totals), -1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {"acc": correct / tokens, "ppl": np.exp(nll / tokens),
+                "extraction": extracted / members}
+
+
+def evaluate(rows):
+    """[{slice, metric, value}] of predictions: perplexity and next-token accuracy (reading P10)."""
+    by_source = {"all": rows}
+    for row in rows:
+        by_source.setdefault(row.get("source", "all"), []).append(row)
+    by_source["all"] = rows
+    result = []
+    for name, members in by_source.items():
+        found = headline(sums(members).sum(0))
+        result += [{"slice": name, "metric": key, "value": float(found[key])}
+                   for key in ("acc", "ppl")]
+        result.append({"slice": name, "metric": "n", "value": len(members)})
+    return result
+
+
+# ---- raw files -----------------------------------------------------------------------------------
+
+def prepare(raw, seed=0, split="grouped"):
+    """{split: rows}: de-duplicated mail bodies of at least 128 pieces, D_W, D_WTS and non-members
+    40/40/20 (reading E22); the Pile's test mails are further non-members."""
+    from w2s import mail
+    pool, extra = mail.bodies(raw)
+    parts = splits.usual(pool, seed, split)
+    return parts | {"test": parts["test"] + extra}
