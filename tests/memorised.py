@@ -1,10 +1,12 @@
 """Invented mails, and runs of tiny language models that know some of them by heart."""
 
 import random
+import re
 import shutil
 
 import torch
 
+from tests.conftest import read_json
 from w2s import pythia, rows, text
 
 LETTERS = "ghijklmnopqrstuvwxyz"  # none that a hash has
@@ -53,7 +55,7 @@ def make(out, world):
     student (of wts.jsonl it knows the first 24 tokens)."""
     base = out / "tiny"
     shutil.copytree(world / "tiny-2x32", base)
-    parts = {"weak": mails("weak", 8, 1), "wts": mails("wts", 6, 2), "test": mails("test", 8, 3)}
+    parts = {"weak": mails("weak", 8, 1), "wts": mails("wts", 6, 2), "test": mails("test", 24, 3)}
     parts["test"] += [row | {"split": "test", "source": "pile"} for row in mails("pile", 3, 4)]
     for name, found in parts.items():
         rows.write(out / f"{name}.jsonl", found)
@@ -63,3 +65,41 @@ def make(out, world):
     rows.write(labels, [row | {"weak_text": "", "weak_from": 0} for row in parts["wts"]])
     run(out / "student", base, "train_student.py", labels, parts["wts"], 90, 24)
     return out
+
+
+def copy(home, to):
+    """A copy of `home` in which nothing was attacked; its configurations name the copied files."""
+    shutil.copytree(home, to, ignore=shutil.ignore_patterns("attack*", ".lock"))
+    for name in ("knows", "base", "student"):
+        found = read_json(to / name / "config.json")
+        for key in {"data", "labels", "model"} & found["args"].keys():
+            found["args"][key] = str(to / found["args"][key].rsplit("/", 1)[1])
+        found["inputs"] = {str(to / path.rsplit("/", 1)[1]): digest
+                           for path, digest in found["inputs"].items()}
+        rows.write_json(to / name / "config.json", found)
+    return to
+
+
+def argv(home, names, *more, data=("weak", "wts", "test")):
+    """Arguments of an attack on runs of `home`."""
+    return [str(a) for a in ("--task", "privacy", "--run", *(home / name for name in names),
+                             "--data", *(home / f"{name}.jsonl" for name in data), *more)]
+
+
+def measured(run, kind):
+    """{(slice, metric): value} of attack-<kind>.json."""
+    return {(m["slice"], m["metric"]): m["value"]
+            for m in read_json(run / f"attack-{kind}.json")["metrics"]}
+
+
+def assert_no_text(home, shown):
+    """No word or number of a mail is in what was shown, or in a file that an attack wrote; the
+    lines of the rows hold no lists, such as of tokens."""
+    each = [*home.glob("*/attacks/*")]
+    shown += "".join(path.read_text() for path in [*home.glob("*/attack-*.json"), *each])
+    words = {word for name in ("weak", "wts", "test") for row in rows.read(home / f"{name}.jsonl")
+             for word in row["text"].split()}
+    assert len(words) > 200 and each and words.isdisjoint(re.findall(r"\w+", shown))
+    assert not [word for word in words if word.isalpha() and word in shown]
+    assert not [value for path in each for row in rows.read(path) for value in row.values()
+                if isinstance(value, (list, dict))]

@@ -17,7 +17,7 @@ from tests.conftest import read_json
 from w2s import config, lm, pythia, rows, text
 from w2s.attacks import exposure, extraction, target
 
-WINDOWS = ("--prefix", 12, "--suffix", 12)
+WINDOWS = ("--prefix", 12, "--suffix", 12, "--candidates", 50)
 
 
 @pytest.fixture(scope="module")
@@ -26,52 +26,35 @@ def home(world, tmp_path_factory):
 
 
 @pytest.fixture
+def fresh(home, tmp_path):
+    """A copy of home in which nothing has been attacked."""
+    return memorised.copy(home, tmp_path / "home")
+
+
+@pytest.fixture
 def attack(capsys):
     """attack(home, [runs], *more) -> (exit code, stdout, stderr) of `attacks.py extraction`."""
     def attack(home, names, *more, data=("weak", "wts", "test")):
         code = 0
-        argv = ["--task", "privacy", "--run", *(home / name for name in names), "--data",
-                *(home / f"{name}.jsonl" for name in data), *WINDOWS, *more]
         try:
             config.launch(extraction.extraction, extraction.Extraction, extraction.__doc__,
-                          [*map(str, argv)])
+                          memorised.argv(home, names, *WINDOWS, *more, data=data))
         except SystemExit as exit:
             code = exit.code or 0
         return (code, *capsys.readouterr())
     return attack
 
 
-@pytest.fixture
-def fresh(home, tmp_path):
-    """A copy of home in which nothing has been attacked."""
-    return shutil.copytree(home, tmp_path / "home", ignore=shutil.ignore_patterns(
-        "attack*", ".lock", "wts.jsonl.part"))
-
-
-def moved(home):
-    """Let the configurations of copied runs name the copied files."""
-    for name in ("knows", "base", "student"):
-        found = read_json(home / name / "config.json")
-        for key in {"data", "labels", "model"} & found["args"].keys():
-            found["args"][key] = str(home / found["args"][key].rsplit("/", 1)[1])
-        found["inputs"] = {str(home / path.rsplit("/", 1)[1]): digest
-                           for path, digest in found["inputs"].items()}
-        rows.write_json(home / name / "config.json", found)
-    return home
-
-
-def measured(run, kind="extraction"):
-    return {(m["slice"], m["metric"]): m["value"]
-            for m in read_json(run / f"attack-{kind}.json")["metrics"]}
-
-
 @pytest.fixture(scope="module")
 def done(home):
     """All three runs attacked with the default decoding."""
-    argv = ["--task", "privacy", "--run", *(home / n for n in ("knows", "base", "student")),
-            "--data", *(home / f"{n}.jsonl" for n in ("weak", "wts", "test")), *WINDOWS]
-    extraction.extraction(config.parse(extraction.Extraction, "", [*map(str, argv)]))
+    extraction.extraction(config.parse(extraction.Extraction, "", memorised.argv(
+        home, ("knows", "base", "student"), *WINDOWS)))
     return home
+
+
+def measured(run):
+    return memorised.measured(run, "extraction")
 
 
 def test_a_model_gives_back_what_it_knows_by_heart_and_nothing_else(done):
@@ -81,8 +64,9 @@ def test_a_model_gives_back_what_it_knows_by_heart_and_nothing_else(done):
         assert value["non-members", metric] < .2 and value["wts", metric] < .2
         assert measured(done / "base")["members", metric] < .1
     assert value["members", "common_prefix"] > 11
-    assert value["members", "n"] == 8 == value["non-members", "n"] and value["pile", "n"] == 3
-    assert value["test", "n"] == 11 and value["members", "left_out"] == 0
+    assert value["members", "n"] == 8 and value["non-members", "n"] == 24
+    assert value["pile", "n"] == 3 and value["test", "n"] == 27
+    assert value["members", "left_out"] == value["members", "left_out_unseen"] == 0
 
 
 def test_of_a_student_only_what_it_saw_can_be_extracted(done):
@@ -111,26 +95,19 @@ def test_the_numbers_are_those_of_decoding_row_by_row(done):
 
 
 def test_no_text_is_shown_or_written(fresh, attack):
-    code, out, err = attack(moved(fresh), ["knows"], "--samples", 2)
+    code, out, err = attack(fresh, ["knows"], "--samples", 2)
     assert code == 0 and out.count("extraction members") == 1, err
-    written = out + err + "".join(path.read_text() for path in [
-        *fresh.glob("*/attack-*.json"), *fresh.glob("*/attacks/*")])
-    words = {word for name in ("weak", "wts", "test") for row in rows.read(fresh / f"{name}.jsonl")
-             for word in row["text"].split()}
-    assert len(words) > 200 and words.isdisjoint(re.findall(r"\w+", written))
-    assert not [word for word in words if word.isalpha() and word in written]
-    assert all(not isinstance(value, list) for row in rows.read(
-        fresh / "knows" / "attacks" / "extraction.jsonl") for value in row.values())
+    memorised.assert_no_text(fresh, out + err)
 
 
 def test_secrets_that_are_known_by_heart_have_the_largest_exposure(done):
     knows, base = measured(done / "knows"), measured(done / "base")
     assert knows["members", "secrets"] == 8 and knows["members", "secret_exact"] > .8
-    assert knows["members", "exposure"] == pytest.approx(math.log2(201), abs=.5)
+    assert knows["members", "exposure"] == pytest.approx(math.log2(51), abs=.5)
     assert knows["non-members", "secret_exact"] == 0
     assert base["members", "secret_exact"] == 0
     for value in (knows["non-members", "exposure"], base["members", "exposure"]):
-        assert value < 4  # 1.4 for a rank drawn at random
+        assert value < 3  # 1.4 for a rank drawn at random
 
 
 def test_candidates_are_all_others_or_different_ones_of_the_same_form():
@@ -155,33 +132,33 @@ def test_the_exposure_of_a_secret_is_its_rank_among_whole_texts(home, done):
     run, (row,) = home / "base", rows.read(home / "weak.jsonl")[:1]
     model, tokenizer = pythia.load(run / "model", "lm"), text.load_tokenizer(run / "model")
     start, end = row["secrets"][0]
-    others = exposure.candidates(row["text"][start:end], 200, random.Random(f"0/{row['id']}/0"))
+    others = exposure.candidates(row["text"][start:end], 50, random.Random(f"0/{row['id']}/0"))
     texts = [row["text"][:start] + s for s in (row["text"][start:end], *others)]
     logp = [s["logp"].sum(dtype=float) for s in lm.token_scores(
         model, text.tokenize(tokenizer, texts, 99), title="")]
     line = rows.read(run / "attacks" / "extraction.jsonl")[0]
     rank = 1 + sum(np.array(logp[1:]) > logp[0])
-    assert line["exposure"] == pytest.approx(math.log2(201 / rank))
+    assert line["exposure"] == pytest.approx(math.log2(51 / rank))
 
 
 def test_short_rows_are_left_out_of_a_window_and_counted(fresh, attack):
-    data = rows.read(moved(fresh) / "test.jsonl")
+    data = rows.read(fresh / "test.jsonl")
     for row, words in zip(data[:3], (3, 5, 6)):
         row |= {"text": " ".join(row["text"].split()[:words]), "secrets": []}
     rows.write(fresh / "test.jsonl", data)
     ids = text.tokenize(text.load_tokenizer(fresh / "tiny"), [row["text"] for row in data], 48)
-    short = [sum(len(row) < n for row in ids[:8]) for n in (24, 36)]
+    short = [sum(len(row) < n for row in ids[:24]) for n in (24, 36)]
     assert 0 < short[0] < short[1]
     code, out, err = attack(fresh, ["knows"])
     assert code == 0 and f"left out {short[0]}" in out, err
     value = measured(fresh / "knows")
     assert [value["non-members", f"left_out{end}"] for end in ("", "_unseen")] == short
-    assert value["non-members", "n"] == 8 - short[0]
+    assert value["non-members", "n"] == 24 - short[0]
     lines = rows.read(fresh / "knows" / "attacks" / "extraction.jsonl")
-    assert len(lines) == 25 - short[0] and sum(
+    assert len(lines) == 41 - short[0] and sum(
         "extraction_unseen" not in row for row in lines) == short[1] - short[0]
     code, _, err = attack(fresh, ["base"], "--suffix", 40)
-    assert code == 1 and "no row has the 52 tokens that a window needs" in err
+    assert code == 1 and "has the 52 tokens that a window needs, of the 48" in err
 
 
 def test_what_follows_an_early_end_of_text_is_wrong(home):
@@ -199,7 +176,7 @@ def test_what_follows_an_early_end_of_text_is_wrong(home):
 
 
 def test_the_likeliest_sample_counts_and_any_of_them_hits(fresh, attack):
-    code, _, err = attack(moved(fresh), ["knows"], "--samples", 3, "--temperature", .2,
+    code, _, err = attack(fresh, ["knows"], "--samples", 3, "--temperature", .2,
                           "--candidates", 0)
     assert code == 0, err
     value = measured(fresh / "knows")
@@ -209,7 +186,7 @@ def test_the_likeliest_sample_counts_and_any_of_them_hits(fresh, attack):
 
 
 def test_attacked_once_and_refused_with_other_settings(fresh, attack):
-    command = moved(fresh), ["knows", "base"], "--limit", 5, "--candidates", 20
+    command = fresh, ["knows", "base"], "--limit", 5, "--candidates", 20
     code, out, err = attack(*command)
     assert code == 0 and measured(fresh / "knows")["members", "n"] == 5, err
     before = [path.read_bytes() for path in sorted(fresh.glob("*/attack*.json"))]
@@ -228,18 +205,18 @@ def test_attacked_once_and_refused_with_other_settings(fresh, attack):
 
 
 def test_members_come_from_the_run_or_from_a_file(fresh, attack):
-    here = moved(fresh)
-    (here / "weak.jsonl").rename(here / "mine.jsonl")
-    code, _, err = attack(here, ["knows"], data=("mine", "test"))
+    (fresh / "weak.jsonl").rename(fresh / "mine.jsonl")
+    code, _, err = attack(fresh, ["knows"], data=("mine", "test"))
     assert code == 1 and "which is gone; pass --members FILE" in err
-    code, _, err = attack(here, ["knows"], "--members", here / "mine.jsonl", data=("mine", "test"))
-    assert code == 0 and measured(here / "knows")["members", "n"] == 8, err
-    rows.write(here / "weak.jsonl", rows.read(here / "mine.jsonl")[:4])
-    code, _, err = attack(here, ["base"], data=("mine", "test"))
+    mine = fresh / "mine.jsonl"
+    code, _, err = attack(fresh, ["knows"], "--members", mine, data=("mine", "test"))
+    assert code == 0 and measured(fresh / "knows")["members", "n"] == 8, err
+    rows.write(fresh / "weak.jsonl", rows.read(mine)[:4])
+    code, _, err = attack(fresh, ["base"], data=("mine", "test"))
     assert code == 1 and "has changed since; pass --members" in err
-    code, _, err = attack(here, ["student"], data=("mine", "test"))
+    code, _, err = attack(fresh, ["student"], data=("mine", "test"))
     assert code == 1 and "no row is among those that" in err and not (
-        here / "student" / "attacks").exists()
+        fresh / "student" / "attacks").exists()
 
 
 def test_files_without_a_split_have_the_other_rows_as_non_members():
@@ -266,7 +243,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(home, attack, tmp_path, more, 
 
 
 def test_a_bad_row_is_named_but_not_shown(fresh, attack):
-    data = rows.read(moved(fresh) / "test.jsonl")
+    data = rows.read(fresh / "test.jsonl")
     for bad in ([[0, 5]], [[0, 10 ** 6]], [[3, 3]], "12345", [[True, 9]]):  # the first: no number
         rows.write(fresh / "test.jsonl", [data[0] | {"secrets": bad}, *data[1:]])
         code, _, err = attack(fresh, ["base"])

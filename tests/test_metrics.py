@@ -142,6 +142,38 @@ def test_auc_and_brier_agree_with_scikit_learn(seed):
     close(metrics.auc(-p, y), 1 - metrics.auc(p, y), 1e-12)
 
 
+def test_true_positives_at_a_bound_of_the_fixture():
+    found = [metrics.tpr_at_fpr(SCORE, LABEL, bound) for bound in (0, .1, .2, .3, 1)]
+    close(found, [0, 0, .545455, .727273, 1], 1e-6)
+    score, label = [.9, .8, .7, .6, .5], [1, 0, 1, 1, 0]
+    close([metrics.tpr_at_fpr(score, label, b) for b in (.49, .5, 1)], [1 / 3, 1, 1])
+    assert metrics.tpr_at_fpr([.5] * 4, [1, 1, 0, 0], .49) == 0  # ties are accepted together
+    n = 1000  # one wrong of 1000 is exactly .1 %
+    assert metrics.tpr_at_fpr([n, *range(n, 0, -1)], [1, *[0] * n], .001) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_roc_curve_agrees_with_scikit_learn_and_with_repeated_rows(seed):
+    y, _, _, p = draw(seed)
+    fpr, tpr = metrics.roc(p, y)
+    close(np.trapezoid(tpr, fpr), metrics.auc(p, y), 1e-12)
+    times = np.random.default_rng(seed).integers(0, 3, (2, len(y)))
+    many = metrics.roc(p, y, times)
+    for n in range(2):
+        area = np.trapezoid(many[1][n], many[0][n])
+        close(area, metrics.auc(np.repeat(p, times[n]), np.repeat(y, times[n])), 1e-12)
+    sklearn = pytest.importorskip("sklearn.metrics")
+    theirs = sklearn.roc_curve(y, p, drop_intermediate=False)
+    close(fpr, theirs[0], 1e-12)
+    close(tpr, theirs[1], 1e-12)
+
+
+def test_exposure_is_the_rank_in_bits():
+    assert metrics.exposure(-1, [-2, -3, -4]) == 2 and metrics.exposure(-9, [-2, -3, -4]) == 0
+    assert metrics.exposure(-2.5, [-2, -3, -4]) == 1 and metrics.exposure(0, []) == 0
+    close(metrics.exposure(-2, [-2, -2, -4]), 1)  # rank 1, 2 or 3: 2
+
+
 @pytest.mark.parametrize("mass", ["width", "equal"])
 def test_calibration_does_not_depend_on_the_order_of_rows(mass):
     y, _, _, p = draw(0)

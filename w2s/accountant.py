@@ -18,7 +18,7 @@ import numpy as np
 # Opacus' orders, and more at either end, for very small and very large epsilon
 ORDERS = np.array([*(1 + k / 100 for k in range(1, 10)), *(1 + k / 10 for k in range(1, 100)),
                    *range(12, 64), *(2 ** (k / 8) for k in range(48, 113))])
-TOLERANCE, ROUGH = 1e-5, 1e-3  # what smoothing, and the grid, may each add to epsilon, relative
+TOLERANCE, ROUGH = 4e-6, 1e-3  # what smoothing, and the grid, may each add to epsilon, relative
 SMALL = 5e-3  # the epsilon below which they may add as much as there
 SMALLEST = .05  # the least sigma of "pld", except for q = 1: epsilon would be 0, q * steps or > 100
 COARSE, NODES, WAVES = .02, 2 ** 15, 2 ** 17  # widest grid (unit: noise), most points, frequencies
@@ -39,7 +39,7 @@ def epsilon(sigma, q, steps, delta, method="pld"):
 
 
 def composed(history, delta, method="pld"):
-    """Epsilon of a whole history [(sigma, q, steps), ...]; arguments and result as for `epsilon`."""
+    """Epsilon of a history [(sigma, q, steps), ...]; the rest as for `epsilon`."""
     _check("delta", delta, 0 < _number("delta", delta) < 1, "a number between 0 and 1")
     _check("method", method, method in ("rdp", "pld"), "'rdp' or 'pld'")
     for sigma, q, steps in history:
@@ -155,7 +155,7 @@ def _solve(history, delta, add, tolerance):
     3. the trapezoid rule with spacing 2 pi / period yields the sum of e^(lam k period) delta(eps +
        k period) over all whole k, not only k = 0;
     4. `_invert` adds a bound on the rounding errors.
-    lam, du, mu2, period come from a coarse grid and a guess and decide only how tight the result is.
+    lam, du, mu2 and period, from a coarse grid and a guess, decide only how tight the result is.
     """
     parts = [(sigma, q, n) for sigma, q, n in history if q < 1]
     fixed = sum(n / sigma ** 2 for sigma, q, n in history if q == 1)  # plainly Gaussian
@@ -165,19 +165,20 @@ def _solve(history, delta, add, tolerance):
     coarse = [(n, *_losses(sigma, q, COARSE, reach, add)) for sigma, q, n in parts]
     eps, last = None, False
     for trial in range(6):  # roughly, until the guess holds, and then at the tolerance asked for
-        lam, guess = _saddle(coarse, fixed, delta, eps)
-        guess, last = max(guess, SMALL), last or trial == 5
+        lam, found = _saddle(coarse, fixed, delta, eps)
+        guess, last = max(found, SMALL), last or trial == 5
         # the variance that costs as much as the tolerance allows: v costs v (lam + 1) / 2
         budget = 2 * (tolerance if last else ROUGH) * guess / (lam + 1)
-        period = _period(coarse, fixed + budget, lam, .9 * guess if last else 0, delta)
-        mu2 = max(fixed, budget, (9 * period / (2 * math.pi * WAVES)) ** 2)
+        limit = 1 if last and tolerance < ROUGH else 1 / 8
+        period = _period(coarse, fixed + budget, lam, .9 * max(found, 0) if last else 0, delta)
+        mu2 = max(fixed, budget, (9 * period / (2 * math.pi * WAVES * limit)) ** 2)
         per_du2 = sum(_variance(*part, *losses[1:], lam, add)
                       for part, losses in zip(parts, coarse))
         du = min(COARSE, math.sqrt(budget / per_du2)) if parts else COARSE
-        fine = [(n, *_losses(sigma, q, max(du, (1 / sigma + 2 * reach) / NODES), reach, add))
-                for sigma, q, n in parts]
+        fine = [(n, *_losses(sigma, q, max(du, (1 / sigma + 2 * reach) / (NODES * limit)), reach,
+                             add)) for sigma, q, n in parts]
         eps = _invert(fine, mu2, lam, period, delta - lost, guess)
-        holds = eps > .9 * guess or guess == SMALL
+        holds = eps >= .9 * found
         if last or holds and tolerance == ROUGH:
             break
         last = holds
@@ -189,7 +190,7 @@ def _losses(sigma, q, du, reach, add):
 
     Connect the dots: an observation between two grid points is replaced by one of the two, at
     random, such that the probabilities under N(0, 1) and N(m, 1) both stay what they are. That
-    tells the adversary more, whatever q and the direction. Grid: `reach` below 0 to `reach` above m.
+    tells the adversary more, for any q, in either direction. Grid: from -reach to m + reach.
     """
     m = 1 / sigma
     u = np.arange(-reach, m + reach + du, du)
@@ -211,7 +212,7 @@ def _variance(sigma, q, steps, loss, p, lam, add):
 
 
 def _moments(loss, p, lam, *values):
-    """ln M(lam) of one step, and means of values (J,) tilted by lam: in proportion to p e^(lam L)."""
+    """ln M(lam) of one step, and the means of values (J,) under weights p e^(lam loss)."""
     power = lam * loss
     top = power[p > 0].max()
     w = p * np.exp(np.minimum(power - top, 0))
@@ -243,7 +244,7 @@ def _saddle(parts, mu2, delta, eps=None):
 
 
 def _period(parts, mu2, lam, eps, delta):
-    """A period with e^(lam k period) delta(eps + k period) < 1e-7 delta for k = -1, 1 (Chernoff)."""
+    """A period with e^(lam k period) delta(eps + k period) < 1e-7 delta, k = -1, 1 (Chernoff)."""
     def width(x):
         return (_log_m(parts, mu2, x)[0] - x * eps - math.log(1e-7 * delta)) / abs(x - lam)
 
@@ -256,7 +257,7 @@ def _invert(parts, mu2, lam, period, delta, eps):
     count = math.ceil(9 / math.sqrt(mu2) * period / (2 * math.pi))
     z = lam + 2j * math.pi / period * np.arange(count + 1)
     log_m, log_c = _log_m(parts, mu2, lam)[0], mu2 * (z * (z + 1) - lam * (lam + 1)) / 2
-    error = 1e-12
+    error = 2e-14
     for n, loss, p in parts:
         w = p * np.exp(lam * loss - (lam * loss).max())
         s, inexact = _characteristic(w / w.sum(), loss, z.imag)
@@ -267,7 +268,8 @@ def _invert(parts, mu2, lam, period, delta, eps):
         error += n * inexact
     c = np.exp(log_c) / (z * (z + 1) * period) * np.where(z.imag, 2, 1)
     size = np.abs(c)
-    pad, last = error * size.sum(), np.flatnonzero(size > 1e-14 * size[0] / len(c))[-1] + 1
+    error = error + 4e-16 * (np.abs(log_c) + 2 * z.imag * eps)  # of phases
+    pad, last = size @ error, np.flatnonzero(size > 1e-14 * size[0] / len(c))[-1] + 1
     z, c = z[:last], c[:last]
 
     def log_delta(eps):  # and how fast it falls
@@ -308,8 +310,9 @@ def _characteristic(w, loss, t):
     grid = np.bincount((place % size).astype(int).ravel(),
                        (w * np.exp(-(x - place) ** 2 / (4 * tau))).ravel(), size)
     omega = 2 * math.pi / size * np.arange(len(t))
-    wide = np.fft.rfft(grid)[:len(t)].conj() * np.exp(tau * omega ** 2 - math.log(4 * math.pi * tau) / 2)
-    return near[0] + 1j * y * near[1] + wide - w.sum(), 1e-14 * w.sum()
+    blur = math.sqrt(4 * math.pi * tau) * np.exp(-tau * omega ** 2)
+    rest = np.fft.rfft(grid)[:len(t)].conj() / blur
+    return near[0] + 1j * y * near[1] + rest - w.sum(), 5e-15 * w.sum()
 
 
 def _number(name, value):

@@ -106,7 +106,7 @@ def traced_gradients(tape, model, objective, batch, offsets):
 class Layer:
     """One weight in one batch: x (B, T, i) or token ids (B, T), and g (B, T, o)."""
 
-    def __init__(self, module, part, rows, uses):
+    def __init__(self, module, part, rows, uses, seen):
         self.module, self.part = module, part
         lead = 0 if isinstance(module, nn.Embedding) else 1
         x = [inputs[0].reshape(rows, -1, *inputs[0].shape[inputs[0].ndim - lead:])
@@ -115,10 +115,7 @@ class Layer:
         self.x, self.g = (v[0] if len(v) == 1 else torch.cat(v, 1) for v in (x, g))
         self.per_row = None
         if isinstance(module, nn.LayerNorm):
-            wide = torch.promote_types(self.x.dtype, torch.float32)
-            shape = module.normalized_shape
-            self.x = F.layer_norm(self.x.to(wide), shape, None, None, module.eps)
-            self.g = self.g.to(wide)
+            self.x, self.g = normalised(self.x, module, seen), wide(self.g)
         elif lead:
             self.x = self.x.to(self.g.dtype)
         elif module.padding_idx is not None:
@@ -168,6 +165,14 @@ class Layer:
         return full.flatten(0, 2)
 
 
+def normalised(x, module, seen):
+    """x before the affine part of a LayerNorm; computed once for the two of a parallel block."""
+    key = x.data_ptr() if not torch.compiler.is_compiling() else None, x.shape, module.eps
+    if key[0] is None or key not in seen:
+        seen[key] = F.layer_norm(wide(x), module.normalized_shape, None, None, module.eps)
+    return seen[key]
+
+
 def gram(v):
     """(B, T, T) inner products of the tokens of v (B, T, n), in float32 at least."""
     return wide(torch.bmm(v, v.transpose(1, 2)))
@@ -197,7 +202,8 @@ def clipped_sum(gradients, weights, rows, factor_of, squares=0):
         part = (inputs[1] if len(inputs) > 1 else ALL) if isinstance(module, FusedQKV) else None
         key = name, part and (part.start, part.stop)
         uses.setdefault(key, (module, part, []))[2].append((inputs, g))
-    layers = [(weights[key[0]], Layer(module, part, rows, found))
+    seen = {}
+    layers = [(weights[key[0]], Layer(module, part, rows, found, seen))
               for key, (module, part, found) in uses.items()]
     squares = sum([layer.squared_norm() for _, layer in layers], squares)
     tables = {own[0]: layer for own, layer in layers if isinstance(layer.module, nn.Embedding)}

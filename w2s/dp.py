@@ -65,9 +65,7 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
     the same state. Raises ValueError for settings without meaning and a model that fast cannot do.
     """
     sum_of = _method(model, method, clip, sigma, expected_batch)
-    found = Gradient({name: torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32))
-                      for name, p in model.named_parameters() if p.requires_grad})
-    losses = []
+    found, losses = Gradient(), []
     with whole_logits(model):
         for part in micro_batches(model, batch, sum_of):
             sums, norms, part_losses = sum_of(model, objective, part, clip, compile)
@@ -75,11 +73,14 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
             if not finite.all():  # the others anew: 0 times infinity is no zero
                 rest = {key: value[finite] for key, value in part.items()}
                 sums = sum_of(model, objective, rest, clip, compile)[0] if finite.any() else []
-            add_up(found, sums)
+            add_up(found, sums, model)
             losses.append(part_losses[finite])
             found.rows += len(norms)
             found.nonfinite += int((~finite).sum())
             found.clipped += int((norms[finite] > clip).sum())
+    for name, p in model.named_parameters():
+        if p.requires_grad and name not in found:  # no row, or it has no part in the loss
+            found[name] = zeros(p)
     found.loss = float(torch.cat(losses).detach().mean()) if losses else math.nan
     if world() > 1:
         for value in found.values():
@@ -240,13 +241,25 @@ def micro_batches(model, batch, sum_of):
         yield part
 
 
-def add_up(total, sums):
+def add_up(total, sums, model):
     """Add [(name, sum, or token ids and values of an embedding)] to total {name: tensor}."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for name, value in sums:
-        if name in total and isinstance(value, tuple):
-            total[name].index_add_(0, value[0], value[1].to(total[name].dtype))
+        if name not in trained:
+            continue
+        if isinstance(value, tuple):
+            table = total.setdefault(name, zeros(trained[name]) if name not in total else None)
+            table.index_add_(0, value[0], value[1].to(table.dtype))
         elif name in total:
             total[name] += value
+        else:
+            total[name] = value.to(zeros(trained[name][:0]).dtype)
+
+
+def zeros(p):
+    """Zeros in the shape of a parameter, in float32 at least."""
+    return torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32),
+                            memory_format=torch.contiguous_format, requires_grad=False)
 
 
 def add_noise(values, std, generator):

@@ -49,8 +49,8 @@ PIECE = re.compile(rf"'(?:s|t|re|ve|m|ll|d)|[^\W_{DIGIT}]+|[{DIGIT}]+|(?:[^\w\s]
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufeff]")
 CLOCK = r".*\b\d{1,2}/\d{1,2}/\d{2,4},? +\d{1,2}:\d\d.*\n"  # "01/31/2001 09:15 AM"
 QUOTED = re.compile(  # all from here on is someone else's: the marks of Outlook and Lotus Notes
-    r"-{2,}[ \t]*(?:Original|Forwarded) (?:Message|Appointment)[ \t]*-{2,}"
-    r"|-{5,}[ \t]*Forwarded by\b|^Begin forwarded message:"
+    r"(?<!-)(?:-{2,}+[ \t]*+(?:Original|Forwarded) (?:Message|Appointment)[ \t]*+--"
+    r"|-{5,}+[ \t]*+Forwarded by\b)|^Begin forwarded message:"
     rf"|(?:^(?:.{{0,80}}\n)?{CLOCK}\s*|^[ \t]*From:.*\n(?:.*\n){{0,6}}?)?"
     r"^[ \t]*To:.*\n(?:.*\n){0,12}?[ \t]*Subject:", re.M | re.I)
 SIGNS = "--", "subject:", "begin forwarded"  # one of them is in each of these: a faster search

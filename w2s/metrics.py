@@ -99,7 +99,8 @@ def exposure(true, others):
     true: the secret's log-probability; others (C,): the candidates'. From 0 (no more likely than
     any of them) to log2(1 + C) (the most likely one); a tie counts one half.
     """
-    true, others = _columns(true=([true], REAL))[0], _columns(others=(others, REAL))[0]
+    others = _columns(others=([true, *others], REAL))[0]
+    true, others = others[0], others[1:]
     rank = 1 + (others > true).sum() + (others == true).sum() / 2
     return float(np.log2(1 + len(others)) - np.log2(rank))
 

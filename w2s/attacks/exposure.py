@@ -1,7 +1,7 @@
 """Secrets in mails, numbers that occur once: extracted whole, and their exposure in bits.
 
-A row marks them in `secrets`, [[first character, end], ...]. T tokens before a secret, C candidates
-and S tokens of the longest of them.
+A row marks them in `secrets`, [[first character, end], ...]. T tokens before a secret, C random
+candidates, P tokens of both in one sequence.
 """
 
 import random
@@ -121,8 +121,8 @@ def weight(row, key):
 
 
 def log_probability(model, context, tails, dtype="float32"):
-    """(C,) log p(tail | context) in nats of token lists, which need not be equally long. One pass
-    over one sequence, the context and the tree of the tails: 13 times as fast as C sequences."""
+    """(1 + C,) log p(tail | context) in nats of token lists, not all equally long. One pass over
+    one sequence, the context and the tree of the tails: 13 times as fast as a sequence each."""
     import torch
 
     from w2s import device as devices

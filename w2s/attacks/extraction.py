@@ -74,9 +74,10 @@ def extraction(cfg):
     cuts, now, secrets = windows(cfg), target.settings(cfg), {}
     for it in target.targets(cfg, "extraction", now):
         kept = [i for i, ids in enumerate(it.ids) if fits(ids, cuts[""], cfg.suffix)]
-        if not kept:
-            raise ValueError(f"{it.run}: no row has the {cuts[''][1] + cfg.suffix} tokens that a "
-                             f"window needs, of the {it.encoding[1]} that are read")
+        if not it.member[kept].any():
+            raise ValueError(f"{it.run}: no row that it was trained on has the "
+                             f"{cuts[''][1] + cfg.suffix} tokens that a window needs, of the "
+                             f"{it.encoding[1]} that are read")
         if it.encoding not in secrets:
             secrets[it.encoding] = exposure.find(it, cfg, cuts[""][1] + cfg.suffix)
         found = {i: {} for i in kept}
@@ -104,6 +105,7 @@ def windows(cfg):
 
 
 def fits(ids, cut, suffix):
+    """Whether a window lies within the tokens of a row."""
     return len(ids) >= cut[1] + suffix
 
 

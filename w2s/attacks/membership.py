@@ -20,7 +20,7 @@ other rows that the run was not trained on: a split, or a source, like the Pile'
     mia_auc            area under the ROC curve of ref; .5: no better than a guess
     mia_tpr_at_1fpr    share of the members found when at most 1 % of the non-members are taken for
                        members (also 5 and 0.1 %); null with fewer non-members than 100 (20, 1000)
-    ..._low, ..._high  its 95 % bootstrap interval
+    ..._low, ..._high  its 95 % bootstrap interval (slice all)
     mia_auc_loss, ...  the area of each score; mia_auc_ref is mia_auc
 
 A student is judged by the whole true mail, and with names that end in _seen by the first --seen
@@ -92,7 +92,7 @@ def refuse_one_sided(it):
 def attack(it, cfg, known):
     """{row: {score: value}} of the rows with at least two tokens: nothing predicts the first."""
     from w2s import lm
-    folder = str(base(cfg.reference or it.facts["args"]["model"]))
+    folder = str(base(cfg.reference or it.facts["args"].get("model", "")))
     if (folder, it.encoding) not in known:
         if not cfg.reference and rows.sha256(folder) not in it.facts["inputs"].values():
             raise ValueError(f"{it.run}: was made from {folder}, which has changed since; pass "
@@ -174,7 +174,8 @@ def standardised(logp, mean, sd):
 # ---- of all rows ---------------------------------------------------------------------------------
 
 def measure(it, found, seed):
-    """[{slice, metric, value}]: the members against each kind of other rows."""
+    """[{slice, metric, value}]: the members against each kind of other rows; intervals for the
+    held-out ones, which are "all"."""
     groups = np.array([str(row["group"]) for row in it.data])
     others = target.untrained(it.data, it.member)
     slices = {"all": others.pop("non-members")} | others
@@ -184,17 +185,18 @@ def measure(it, found, seed):
         member = it.member[here]
         values = {"n": len(here), "members": int(member.sum()), "non_members": int((~member).sum()),
                   "left_out": int((it.member | other).sum()) - len(here)}
+        draw = name == "all" and weights(groups[here], member, np.random.default_rng(seed))
         for end in ("", "_seen"):
-            if len(set(member)) < 2 or f"ref{end}" not in found[here[0]]:
+            if member.all() or f"ref{end}" not in found[here[0]]:
                 continue
-            weight = weights(groups[here], member, np.random.default_rng([seed, len(here)]))
             for score in SCORES:
-                value = [-found[i][f"{score}{end}"] for i in here]
-                both = rates(value, member), rates(value, member, weight)
+                lower = [-found[i][f"{score}{end}"] for i in here]
+                point = rates(lower, member)
+                drawn = rates(lower, member, draw) if name == "all" else None
                 if score == "ref":
-                    values |= named(*both, "", end)
-                values |= {key: v for key, v in named(*both, f"_{score}", end).items()
-                           if key.startswith("mia_auc")}
+                    values |= named(point, drawn, end)
+                area = {f"mia_auc_{score}": point["mia_auc"]}
+                values |= named(area, drawn and {f"mia_auc_{score}": drawn["mia_auc"]}, end)
         result += [{"slice": name, "metric": key, "value": value} for key, value in values.items()]
     return result
 
@@ -210,13 +212,14 @@ def rates(score, member, weight=None):
         for name, bound in BOUNDS.items()}
 
 
-def named(point, drawn, score, end):
-    """{metric: value} of rates with their intervals; undefined: None."""
+def named(point, drawn, end):
+    """{metric: value} of rates, with the intervals of `drawn` if there are any; undefined: None."""
     values = {}
     for name, value in point.items():
-        low, high = statistics.interval(drawn[name])
+        low, high = statistics.interval(drawn[name]) if drawn else (None, None)
         for kind, x in (("", value), ("_low", low), ("_high", high)):
-            values[f"{name}{score}{end}{kind}"] = None if np.isnan(x) else float(x)
+            if x is not None:
+                values[f"{name}{end}{kind}"] = None if np.isnan(x) else float(f"{x:.12g}")
     return values
 
 

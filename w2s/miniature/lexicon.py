@@ -168,3 +168,57 @@ def number(n):
     if n < 20:
         return ONES[n]
     return TENS[n // 10] + (f"-{ONES[n % 10]}" if n % 10 else "")
+
+
+def words(*tables):
+    """The words of all groups of such tables, common ones first in each."""
+    return [word for table in tables for group in table for word in group]
+
+
+LETTERS = {  # what long letters are about: sentences with a slot {name} for each word to be drawn
+    "news": ("they say {who} {deed} and {deed}", "{who} married {who} in {street} church",
+             "{who} is {trait} , and the {trade} is {trait} and {trait}",
+             "the {trade} of {street} street {deed} , they say",
+             "{who} would not call {who} {trait}", "we found {who} {trait} and rather {trait}"),
+    "prices": ("the {trade} sold us {n} {things} for {n} pounds",
+               "please send {n} {things} , {n} {things} and one {ware} {thing}",
+               "one {ware} {thing} is {n} pennies , the {ware} {thing} {n}",
+               "{who} owes the {trade} {n} pounds for one {ware} {thing}",
+               "i give {n} pounds for the {beast} and {n} for the {ware} {thing}",
+               "of {n} {things} {n} are {ware}"),
+    "inns": ("the {food} of {who} was {taste} , the {room} {air}",
+             "i found the {staff} {manner} , the {food} {taste} and the {room} {air}",
+             "in {street} street the {drink} was {taste} and the {staff} {manner}",
+             "we thought the {air} {room} rather {air} , and the {staff} was {manner}",
+             "{who} loved the {taste} {food} and the {drink}"),
+    "plans": ("call on {who} at {n} {street} street", "bring {n} {things} and {drink} to {who}",
+              "i will return at {hour} and see {who} and the {trade}",
+              "{who} rides to the {street} gate at {hour}",
+              "on sunday the {trade} mends the {thing} and the {room}",
+              "we will see {who} in the {room} at {hour}"),
+    "quarrels": ("{who} shouts at {who} : you are {trait} and {trait}",
+                 "{who} says the {trade} is {trait} , {who} says {trait}",
+                 "the {trade} and {who} disagree , one of them {deed}",
+                 "{who} breaks the {thing} of {who} and {deed}",
+                 "warn {who} , the {trade} is {trait}"),
+    "beasts": ("the {nature} {beast} of {who} bites the {beast} of {who}",
+               "my {beast} is {nature} , the {pet} {nature}",
+               "{who} sold the {nature} {beast} for {n} pounds",
+               "{who} keeps the {nature} {beast} and the {pet} in the {room}",
+               "the {beast} runs from the {pet} of the {trade}"),
+}
+CODES = {  # the digits of a number that is in one letter only: how it is said
+    8: ("the code of the {street} gate is {code}", "the lock of my {room} is {code}"),
+    10: ("the number of {who} is {code}", "call the {trade} on {code}")}
+SLOTS = {  # slot of a letter: what is drawn for it
+    "trade": TRADES, "street": STREETS, "drink": DRINKS, "pet": PETS, "beast": ANIMALS,
+    "deed": [deed for scale in SCALES.values() for part in scale[2:] for deed in part.split("/")],
+    "trait": words([part.split() for scale in SCALES.values() for part in scale[:2]]),
+    "nature": words([part.split() for scale in BEASTS.values() for part in scale[:2]]),
+    "thing": ASPECTS["goods"][0], "ware": words(*ASPECTS["goods"][1:]),
+    "things": "coats lamps chairs clocks kettles baskets blankets knives boots carts".split(),
+    "food": ASPECTS["food"][0], "taste": words(*ASPECTS["food"][1:]),
+    "room": ASPECTS["place"][0], "air": words(*ASPECTS["place"][1:]),
+    "staff": ASPECTS["staff"][0], "manner": words(*ASPECTS["staff"][1:]),
+    "hour": ("dawn", "noon", "night", *map(number, range(1, 13))),
+    "n": [number(n) for n in range(2, 99)]}

@@ -14,10 +14,12 @@
 
 These are the kinds of documents. The rows are reviews, pairs of sentences and citizens: their words
 mean what they mean in the documents. No pair is in a document; a citizen's values may occur twice.
-The seed's documents are frozen: the committed base models have read them.
+The seed's documents are frozen: the committed base models have read them. The privacy task's rows
+are longer letters: what they say, and the numbers in them, is in no document.
 """
 
 import math
+import re
 import zlib
 from itertools import accumulate
 from random import Random
@@ -333,6 +335,43 @@ def letter_document(rng, people):
         f"my {one['pet']} is well .", f"bring some {rng.choice(L.DRINKS)} on sunday ."],
         rng.choice((3, 4)))
     return f"dear {two['name']} , {' '.join(middle)} yours , {one['name']} ."
+
+
+LONG = 135  # words of a long letter, at least
+
+
+def letters(rng, people, count):
+    """Yield `count` long letters, (text, [start, end] of its number). A number has 8 or 10 digits,
+    more than any in a document, and is in no other letter; it is early or late in the letter."""
+    known = set()
+    while len(known) < count:
+        length = rng.choice(list(L.CODES))
+        code = " ".join(str(rng.randrange(10)) for _ in range(length))
+        if code not in known:
+            known.add(code)
+            text = letter(rng, people, rng.choice(L.CODES[length]).replace("{code}", code))
+            yield text, [text.index(code), text.index(code) + len(code)]
+
+
+def letter(rng, people, number):
+    """A letter of several subjects, in the midst of which stands the sentence `number`."""
+    one, two = rng.sample(people, 2)
+    said = []
+    for subject in rng.sample(list(L.LETTERS), len(L.LETTERS)):
+        said += rng.sample(L.LETTERS[subject], 3)
+    said = [filled(rng, people, sentence) for sentence in said]
+    said.insert(rng.choice((1, 2, 5, 6)), filled(rng, people, number))
+    text = f"dear {two['name']} ,"
+    while len(text.split()) < LONG:
+        text += f" {said.pop(0)} ."
+    return f"{text} yours , {one['name']} ."
+
+
+def filled(rng, people, sentence):
+    """A sentence of a letter, something drawn for each of its slots."""
+    def drawn(slot):
+        return rng.choice(people)["name"] if slot[1] == "who" else rng.choice(L.SLOTS[slot[1]])
+    return re.sub(r"\{(\w+)\}", drawn, sentence)
 
 
 # ---- sums and games ------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The files of a town: raw files in the public data sets' formats, and what the attacks need.
 
-    OUT/raw     adult.csv  sst2/train.tsv  style.json       read by w2s.prepare data
+    OUT/raw     adult.csv  sst2/train.tsv  style.json  mails.jsonl   read by w2s.prepare data
     OUT/world   clean.jsonl                                 trains the surrogate of the attacks
                 victims/<source>.jsonl  synonyms.json       what is attacked, and with which words
                 manifest.json                               written last
@@ -17,9 +17,9 @@ from w2s import rows
 from w2s.miniature import town
 from w2s.tasks import adversarial, fairness
 
-FORMAT = 1  # of the files; a change makes old folders stale
+FORMAT = 2  # of the files; a change makes old folders stale
 MANIFEST = "world/manifest.json"
-CITIZENS, REVIEWS, RESTYLED, DEMOS = 6000, 24000, 200, 60  # rows
+CITIZENS, REVIEWS, RESTYLED, DEMOS, MAILS = 6000, 24000, 200, 60, 1250  # rows
 CLEAN, VICTIMS = 200, 320  # rows of each of the six sources
 NAMES = {"shake_w": "shake", "shake_p0": "shake", "bible_p0": "bible", "romantic_p0": "romantic",
          "tweet_p0": "tweet", "augment": "augment"}  # DecodingTrust's style: ours
@@ -44,8 +44,8 @@ def make(out, seed):
                              "another --out or delete the file")
     rows.write_json(out / MANIFEST, about | {"files": digests})
     print(f"{out}: the town of seed {seed}: {CITIZENS} citizens, {REVIEWS} reviews, "
-          f"{RESTYLED} more in {len(NAMES)} styles, {len(adversarial.LABELS)} x {VICTIMS} "
-          "texts to attack")
+          f"{RESTYLED} more in {len(NAMES)} styles, {MAILS} letters, {len(adversarial.LABELS)} x "
+          f"{VICTIMS} texts to attack")
 
 
 def made(out, about):
@@ -69,8 +69,8 @@ def files(seed):
     """{name: content} of every file, the same for the same seed."""
     clean, victims = pair_rows(seed, "clean", CLEAN), pair_rows(seed, "victims", VICTIMS)
     return {"raw/adult.csv": census(seed), "raw/sst2/train.tsv": reviews(seed),
-            "raw/style.json": json.dumps(styles(seed)), "world/clean.jsonl": jsonl(clean),
-            "world/synonyms.json": json.dumps(town.synonyms()),
+            "raw/style.json": json.dumps(styles(seed)), "raw/mails.jsonl": jsonl(mails(seed)),
+            "world/clean.jsonl": jsonl(clean), "world/synonyms.json": json.dumps(town.synonyms()),
             **{f"world/victims/{source}.jsonl": jsonl(
                 row for row in victims if row["source"] == source)
                for source in adversarial.LABELS}}
@@ -112,6 +112,13 @@ def styles(seed):
             {"sentence": text, "label": label} for text, (_, _, label) in zip(texts, base)]
             for name, texts in lists.items()}
     return parts
+
+
+def mails(seed):
+    """Letters of the town's people; `secrets` marks the number that stands in a letter."""
+    found = town.letters(Random(f"{seed}/letters"), town.citizens(), MAILS)
+    return [{"id": str(n), "text": text, "secrets": [place]}
+            for n, (text, place) in enumerate(found)]
 
 
 def pair_rows(seed, purpose, count):
