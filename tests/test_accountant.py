@@ -145,7 +145,7 @@ def test_between_the_bounds_of_dp_accounting(run):
     pld = pytest.importorskip("dp_accounting.pld.privacy_loss_distribution")
     sigma, q, steps, delta = run
     low, high = (pld.from_gaussian_mechanism(
-        sigma, sampling_prob=q, value_discretization_interval=1e-4, pessimistic_estimate=above,
+        sigma, sampling_prob=q, value_discretization_interval=3e-4, pessimistic_estimate=above,
         use_connect_dots=above).self_compose(steps).get_epsilon_for_delta(delta)
         for above in (False, True))
     assert low < epsilon(*run) < high * (1 + 1e-4)
@@ -165,7 +165,7 @@ def test_histories_compose():
 def test_a_mixed_history_agrees_with_dp_accounting():
     pld = pytest.importorskip("dp_accounting.pld.privacy_loss_distribution")
     first, second = (pld.from_gaussian_mechanism(
-        sigma, sampling_prob=q, value_discretization_interval=1e-4).self_compose(steps)
+        sigma, sampling_prob=q, value_discretization_interval=3e-4).self_compose(steps)
         for sigma, q, steps in MIXED)
     want = first.compose(second).get_epsilon_for_delta(1e-5)
     assert composed(MIXED, 1e-5) == pytest.approx(want, rel=1e-4)
@@ -217,7 +217,7 @@ def test_noise_multiplier_never_overshoots(run):
     for method in ("rdp", "pld"):
         started = time.process_time()
         sigma = noise_multiplier(target, q, steps, delta, method)
-        assert time.process_time() - started < 2  # .3 s at most on an idle core
+        assert time.process_time() - started < 2
         assert target * (1 - 1.5e-4) <= epsilon(sigma, q, steps, delta, method) <= target
 
 

@@ -52,7 +52,7 @@ def _scores(logits, token, moments):
     if moments:
         p = logp.exp()
         mean = (p * logp).sum(-1)
-        found |= {"mean": mean, "sd": ((p * logp.square()).sum(-1) - mean ** 2).clamp(0).sqrt()}
+        found |= {"mean": mean, "sd": (p * (logp - mean[:, None]).square()).sum(-1).sqrt()}
     return found
 
 

@@ -169,6 +169,8 @@ def _require(row, key, rule, path, n):
         want = f"one of {', '.join(map(str, rule))}"
     if not good:
         shown = repr(value) if len(repr(value)) < 60 else repr(value)[:57] + "..."
+        if rule is str:  # never a piece of the text: it may be somebody's mail
+            shown = "broken text" if isinstance(value, str) else type(value).__name__
         raise ValueError(f"{path}:{n}: '{key}' is {shown}, expected {want}")
 
 

@@ -73,11 +73,13 @@ def objective(f, batch, ell, lam):
 
 
 def sums(rows):
-    """(N, 5): predicted tokens, correct ones and nll of held-out mail; members attacked and the
-    fraction of their tokens that was extracted."""
-    return np.array([[row.get("tokens", 0), row.get("correct", 0), row.get("nll", 0),
-                      row.get("member", 0), row.get("member", 0) * row.get("extraction", 0)]
-                     for row in rows], dtype=np.float64)
+    """(N, 5): predicted tokens, correct ones and nll of held-out mail, not that of another corpus
+    (source pile); members attacked and the fraction of their tokens that was extracted."""
+    found = np.array([[row.get("tokens", 0), row.get("correct", 0), row.get("nll", 0),
+                       row.get("member", 0), row.get("member", 0) * row.get("extraction", 0)]
+                      for row in rows], dtype=np.float64)
+    found[[row.get("source") == "pile" for row in rows]] = 0
+    return found
 
 
 def headline(totals):
@@ -93,12 +95,11 @@ def evaluate(rows):
     by_source = {"all": rows}
     for row in rows:
         by_source.setdefault(row.get("source", "all"), []).append(row)
-    by_source["all"] = rows
-    result = []
+    by_source["all"], result = rows, []
     for name, members in by_source.items():
-        found = headline(sums(members).sum(0))
-        result += [{"slice": name, "metric": key, "value": float(found[key])}
-                   for key in ("acc", "ppl")]
+        total = sums([{**row, "source": ""} if name == "pile" else row for row in members]).sum(0)
+        result += [{"slice": name, "metric": key, "value": float(value)}
+                   for key, value in headline(total).items() if key in ("acc", "ppl")]
         result.append({"slice": name, "metric": "n", "value": len(members)})
     return result
 
