@@ -251,7 +251,7 @@ def test_epsilon_is_zero_only_when_delta_covers_everything():
 
 
 @pytest.mark.parametrize("name, value", [
-    ("sigma", -1), ("sigma", math.nan), ("sigma", "much"), ("sigma", None), ("q", -.1), ("q", 1.1),
+    ("sigma", -1), ("sigma", math.nan), ("sigma", "1"), ("sigma", None), ("q", -.1), ("q", 1.1),
     ("q", math.nan), ("steps", -1), ("steps", 1.5), ("steps", math.inf), ("steps", math.nan),
     ("delta", 0), ("delta", 1), ("delta", math.nan), ("method", "clt")])
 def test_bad_input(name, value):

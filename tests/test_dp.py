@@ -329,7 +329,7 @@ def test_the_sum_does_not_depend_on_micro_batches_order_and_padding(method, monk
 @pytest.mark.parametrize("tie", (False, True))
 def test_a_micro_batch_of_func_holds_no_more_numbers_than_it_may(tie, monkeypatch):
     """Per-sample gradients of all matrices but of an embedding, which is one only when tied."""
-    m, b = model(tie_word_embeddings=tie), batch(B=8)
+    m, b = model(tie_word_embeddings=tie, vocab_size=999), batch(B=8)
     numbers = sum(p.numel() for name, p in m.named_parameters() if tie or "embed_in" not in name)
     monkeypatch.setattr(dp, "PER_SAMPLE", 2 * numbers)
     assert [len(part["ids"]) for part in dp.micro_batches(m, b, dp.func_sum)] == [2, 2, 2, 2]

@@ -484,9 +484,9 @@ def test_groups_join_through_common_rows_whatever_their_order():
 def test_check_finds_every_kind_of_overlap():
     made = {name: [{"id": name, "group": name, "text": name}] for name in splits.SPLITS}
     assert splits.check(made) == {"disjoint": True}
-    for bad, match in (({"id": "weak"}, "weak and test share the id 'weak'"),
-                       ({"group": "val"}, "val and test share the group 'val'"),
-                       ({"text_adv": " WTS "}, "wts and test share the text 'wts'")):
+    for bad, match in (({"id": "weak"}, "weak and test share the id of 'weak'"),
+                       ({"group": "val"}, "val and test share the group of 'test'"),
+                       ({"text_adv": " WTS "}, "wts and test share the text of 'test'")):
         with pytest.raises(ValueError, match=match):
             splits.check({**made, "test": [made["test"][0] | bad]})
     shared = {**made, "test": made["val"] + made["test"]}

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOOR = {4: "prepare report study claims pool miniature attacks", 3: "tasks",
-         2: "fit predict lm step dp bookkeeping rows runs splits text hub perturb mail",
+         2: "fit predict lm step dp bookkeeping rows runs splits text hub perturb mail canaries",
          1: "pythia losses metrics accountant statistics figures page config device"}
 FLOOR = {name: floor for floor, names in FLOOR.items() for name in names.split()}
 PAIRS = (("report", "study"), ("report", "claims"), ("claims", "study"), ("attacks", "attacks"))

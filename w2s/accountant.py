@@ -317,7 +317,7 @@ def _characteristic(w, loss, t):
 
 def _number(name, value):
     try:
-        return float(value)
+        return float(None if isinstance(value, str) else value)
     except (TypeError, ValueError):
         raise ValueError(f"{name}: expected a number, got {value!r}") from None
 

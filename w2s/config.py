@@ -71,6 +71,10 @@ class Training:
     noise_seed: str = arg("run", "privacy: noise from --seed, or from the system, to release a "
                           "model: a known seed lets anyone subtract the noise",
                           choices=("run", "system"))
+    canaries: int = arg(0, "privacy: rows whose gradient is one coordinate of their own, half of "
+                        "them trained on, by which attacks.py audit bounds epsilon from below; "
+                        "1000 to 2000. Such a run is for auditing, not for release", low=0,
+                        high=10**6)
     device: str = arg("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = arg("float32", "arithmetic: float32, or bfloat16 (weights stay float32)")
     compile: str = arg("auto", "torch.compile the step; auto: only where it pays",

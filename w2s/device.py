@@ -2,9 +2,29 @@
 
 import contextlib
 import ctypes
+import os
 import platform
 
 import torch
+
+
+def join():
+    """Let the processes that torchrun started meet; (rank, their number), (0, 1) without it."""
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    if processes == 1:
+        return 0, 1
+    if not torch.distributed.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return torch.distributed.get_rank(), processes
+
+
+def leave():
+    """Wait for the other processes, then part."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def setup(name="auto", dtype="float32"):
@@ -18,6 +38,8 @@ def setup(name="auto", dtype="float32"):
         raise ValueError(f"--dtype {dtype}: choose float32 or bfloat16")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -81,10 +81,11 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
     for name, p in model.named_parameters():
         if p.requires_grad and name not in found:  # no row, or it has no part in the loss
             found[name] = zeros(p)
-    found.loss = float(torch.cat(losses).detach().mean()) if losses else math.nan
+    finite = found.rows - found.nonfinite
+    total = float(torch.cat(losses).detach().sum()) if losses else 0.0
     if world() > 1:
-        for value in found.values():
-            torch.distributed.all_reduce(value)
+        total, finite = add_processes(found, total, finite)
+    found.loss = total / finite if finite else math.nan
     if sigma:
         add_noise(found.values(), sigma * clip, generator)
     for value in found.values():
@@ -239,6 +240,18 @@ def micro_batches(model, batch, sum_of):
             part |= {key: part[key][:, :longest] for key in ("ids", "mask", "noise")
                      if key in part}
         yield part
+
+
+def add_processes(found, loss, finite):
+    """Add the sums and counts of all processes; (sum of the losses, number of finite rows)."""
+    for value in found.values():
+        torch.distributed.all_reduce(value)
+    counts = torch.tensor([loss, finite, found.rows, found.clipped, found.nonfinite],
+                          dtype=torch.float64, device=next(iter(found.values())).device)
+    torch.distributed.all_reduce(counts)
+    loss, *counts = counts.tolist()
+    finite, found.rows, found.clipped, found.nonfinite = map(int, counts)
+    return loss, finite
 
 
 def add_up(total, sums, model):
@@ -485,6 +498,8 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, private=None, see
         with devices.autocast(device, dtype):
             g = private_gradient(model, bound, batch, private.clip, private.sigma,
                                  private.expected_batch, draw, method=private.method, **more)
+        if hasattr(model, "observe"):  # canaries.Watched
+            model.observe(k, g, private.clip / private.expected_batch)
         for group in optimizer.param_groups:
             group["lr"] = peak * plain.cosine(k, steps)
         for name, p in model.named_parameters():

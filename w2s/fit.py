@@ -1,16 +1,18 @@
 """What surrounds the loop of a training script: model, data and checkpoint before it, log and
 progress inside it, the saved folder after it."""
 
+import os
+import sys
 import time
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from w2s import device, losses, pythia, rows, step, text
+from w2s import canaries, device, losses, pythia, rows, step, text
 
 PRIVACY = {"optimizer", "clip", "noise_multiplier", "delta", "accountant", "sampling", "dp_method",
-           "noise_seed"}  # flags that only a task with a plan for DP takes
+           "noise_seed", "canaries"}  # flags that only a task with a plan for DP takes
 MIXES = " (and with DP abs and squared are refused: a covariance of the batch mixes rows)"
 LINES = 10  # lines a run prints; log.jsonl has five times as many
 
@@ -28,6 +30,10 @@ class Fit:
         epochs = default["epochs"] if cfg.epochs is None else cfg.epochs
 
         self.cfg, self.run, self.task, self.folder = cfg, run, task, folder
+        rank, processes = device.join()
+        self.follows = rank > 0
+        if self.follows:  # the first process speaks and writes for all
+            sys.stdout = open(os.devnull, "w")
         self.device = device.setup(cfg.device, cfg.dtype)
         self.columns = task.encode(data, text.load_tokenizer(folder), cfg.max_length, target=target,
                                    **{key: getattr(cfg, key) for key in task.ENCODE
@@ -42,7 +48,13 @@ class Fit:
         if hasattr(task, "plan") and epochs and (self.lam or cfg.noise_multiplier):
             self.private = task.plan(cfg, self.lam, len(data), epochs)
             self.steps = self.private.steps
+        if processes > 1 and not self.private:
+            raise ValueError("torchrun: several processes train private models only (--task "
+                             "privacy with --lam > 0); run this one without torchrun")
         self.states = (self.hardening or {}) | ({"privacy": self.private} if self.private else {})
+        if cfg.canaries:
+            self.canaries = canaries.Canaries(cfg.canaries, self.private, cfg.seed)
+            self.states["canaries"] = self.canaries
         self.start = step.load_checkpoint(run.checkpoint, self.model, self.optimizer, self.states)
         if self.start > self.steps:
             raise ValueError(f"{run.checkpoint}: of step {self.start}, but the run has "
@@ -51,8 +63,9 @@ class Fit:
         compiled = device.pays_to_compile(cfg.compile, self.device, self.steps)
 
         truncated = sum(len(ids) == cfg.max_length for ids in self.columns["ids"])
+        privacy = {"privacy": self.private.facts()} if self.private else {}
         run.start(steps=self.steps, rows=len(data), lr=self.lr, lam=self.lam, alpha=self.alpha,
-                  epochs=epochs, **({"privacy": self.private.facts()} if self.private else {}), parameters=parameters, compiled=compiled,
+                  epochs=epochs, parameters=parameters, compiled=compiled, **privacy,
                   threads=torch.get_num_threads(), truncated=truncated,
                   from_scratch=bool(self.model.config.get("w2s_from_scratch")))
         run.log_from(self.start)
@@ -61,6 +74,10 @@ class Fit:
               + (f", goes on at step {self.start}" if self.start else ""), flush=True)
         if self.private:
             print(f"{run.out}: {self.private.said()}", flush=True)
+        if cfg.canaries:  # after `truncated` and the tokens' check: they are no text
+            self.columns = self.canaries.among(self.columns)
+            print(f"{run.out}: {cfg.canaries} canaries, half of them among the rows; a run to "
+                  "audit, not to release", flush=True)
         self._options = dict(clip_norm=cfg.clip_norm, dtype=cfg.dtype, compile=compiled,
                              hardening=self.hardening)
 
@@ -72,7 +89,11 @@ class Fit:
             return self.task.objective(f, batch, ell, lam, **options)
 
         more = {"private": self.private, "seed": self.cfg.seed} if self.private else {}
-        return self.task.make_step(self.model, self.optimizer, objective, ell, self.lam, self.steps,
+        model = self.model
+        if self.cfg.canaries:
+            model = canaries.Watched(model, self.canaries, self.private.clip)
+            objective = canaries.watched(objective)
+        return self.task.make_step(model, self.optimizer, objective, ell, self.lam, self.steps,
                                    **self._options, **more)
 
     def batches(self):
@@ -81,7 +102,7 @@ class Fit:
         width = self.model.config["hidden_size"] if self.lam else 0
         found = self.task.batches(self.columns, self.steps, self.cfg.batch_size, seed=self.cfg.seed,
                                   start=self.start, device=self.device, width=width, **more)
-        self.bar = tqdm(found, self.run.out.name, self.steps, initial=self.start, disable=None,
+        self.bar = tqdm(found, self.run.out.name, self.steps, initial=self.start, disable=self.follows or None,
                         leave=False, unit="step")
         self.logged, self.tokens = time.monotonic(), 0
         tokens = step.row_lengths(self.columns)
@@ -110,7 +131,7 @@ class Fit:
                 tqdm.write(f"step {done:>{digits}}/{self.steps}  loss {float(loss):7.4f}"
                            f"  lr {entry['lr']:.2e}  {speed / 1000:6.1f}k tokens/s")
         every = max(1, int(self.steps * self.cfg.save_every))
-        if done % every == 0 and done < self.steps:
+        if done % every == 0 and done < self.steps and not self.follows:
             self._require_finite()
             step.save_checkpoint(self.run.checkpoint, done, self.model, self.optimizer,
                                  self.states)
@@ -118,7 +139,10 @@ class Fit:
     def finish(self):
         """Save OUT/model, which transformers loads too, and mark the run done."""
         self._require_finite()
-        pythia.save(self.model, self.run.out / "model", f"{self.folder}/tokenizer.json")
+        if not self.follows:
+            pythia.save(self.model, self.run.out / "model", f"{self.folder}/tokenizer.json")
+        if self.cfg.canaries:
+            self.canaries.save(self.run.out / "canaries.safetensors")
         self.run.finish()
         if self.private:
             print(f"{self.run.out}: {self.private.told()}")
@@ -126,6 +150,7 @@ class Fit:
             print("note: transformers reads only the last layer; it ignores --head-layer "
                   f"{self.cfg.head_layer} of this folder, and its logits differ")
         print(f"{self.run.out}: done")
+        device.leave()
 
     def _require_finite(self):
         """ValueError when a parameter is not finite: nothing is saved then."""
@@ -202,7 +227,8 @@ def _refuse_foreign_options(cfg, task):
     without |= {"clip_norm"} if private and cfg.lam != 0 else set()
     for name, where in ([(name, f"on --task {cfg.task}") for name in sorted(foreign)]
                         + [(name, "with --alpha 0") for name in sorted(aux)]
-                        + [(name, f"with --lam {cfg.lam}") for name in sorted(without)]):
+                        + [(name, f"with --lam {cfg.lam}") for name in sorted(without)]
+                        + [("canaries", "with --epochs 0")] * (cfg.epochs == 0)):
         field = type(cfg).__dataclass_fields__.get(name)
         if field and getattr(cfg, name) != field.default:
             why = MIXES if private and name == "penalty" else ""

@@ -7,6 +7,7 @@ changed. No torch here, so that skipping costs no import.
 import contextlib
 import dataclasses
 import json
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -18,6 +19,11 @@ except ImportError:  # not a POSIX system: folders are not locked
     fcntl = None
 
 from w2s import rows
+
+
+def follows():
+    """Whether another process of torchrun writes this run's folder: all but the first follow."""
+    return int(os.environ.get("RANK", 0)) > 0
 
 
 def begin(out, script, settings, inputs):
@@ -34,7 +40,8 @@ def begin(out, script, settings, inputs):
     now = {"script": script, "args": dataclasses.asdict(settings),
            "inputs": {str(path): rows.sha256(path) for path in inputs.values()}}
     if (out / "config.json").exists():
-        hold(out)
+        if not follows():
+            hold(out)
         free = {f.name for f in dataclasses.fields(settings) if f.metadata.get("free")}
         _refuse_changes(out, read_config(out), now, free | {"out", *inputs})
         if (out / "DONE").exists():
@@ -42,7 +49,7 @@ def begin(out, script, settings, inputs):
             return None
     elif out.is_dir() and any(p.name[0] != "." for p in out.iterdir()):
         raise ValueError(f"{out}: not empty and not a run (no config.json); choose another --out")
-    return Run(out, now)
+    return Follower(out, now) if follows() else Run(out, now)
 
 
 class Run:
@@ -86,6 +93,22 @@ class Run:
             pass
         for name in ("checkpoint.safetensors", ".checkpoint.safetensors.part"):
             (self.out / name).unlink(missing_ok=True)
+
+
+class Follower(Run):
+    """A run that another process writes."""
+
+    def start(self, **facts):
+        pass
+
+    def log_from(self, step):
+        pass
+
+    def log(self, **entry):
+        pass
+
+    def finish(self):
+        pass
 
 
 def hold(folder):
