@@ -9,7 +9,7 @@
 #   smoke       everything once at its smallest, on invented rows and untrained models
 #   test        the test suite
 #
-#   --tasks a,b      fairness,ood,adversarial             --seeds N   how many seeds (3; smoke 1)
+#   --tasks a,b      fairness,ood,adversarial,privacy     --seeds N   how many seeds (3; smoke 1)
 #   --weak M         folder or hub name (EleutherAI/pythia-14m)   --strong M (EleutherAI/pythia-410m)
 #   --raw DIR        public data files already on disk    --limit N   at most N rows in every
 #                                                         split, test too
@@ -17,7 +17,8 @@
 #   --jobs N         commands side by side                --dry-run   print the commands, run nothing
 #   --dtype float32|bfloat16     of training (bfloat16 where the processor has it, else float32)
 #   --epochs --batch-size --lr --max-length --device --compile    as in the training scripts
-#   --attack-limit N --synonyms FILE     attacks on each model itself: rows, words to swap in
+#   --attack-limit N --synonyms FILE     attacks on each model itself: rows (privacy: of each split),
+#                                        words to swap in
 #   --town N         miniature: another made-up town (0), with rows of its own
 #   --ceiling-data weak|wts      rows whose ground truth the ceiling gets (weak; elsewhere: wts)
 #   --select val|test    rows on which a ceiling's lambda is chosen (val; the paper used test)
@@ -35,10 +36,13 @@ model() { if [[ -e $(path "$1") ]]; then path "$1"; else echo "$1"; fi; }
 whole() { [[ $2 =~ ^[1-9][0-9]{0,6}$ ]] || die "$1 $2: must be a whole number >= 1"; }
 
 # ---- what a preset trains with, where the default of a task or of a script does not fit ------------
-# The first line that matches counts, and an option given to run_all.sh before all of them. `--lam` is
-# for the runs with a regulariser only; students and ceilings get what their size gets.
+# The first line that matches counts, and an option given to run_all.sh before all of them. model: a
+# size, or a pattern of the runs' names; students and ceilings get what their size gets. `--lam` is for
+# the runs with a regulariser only.
 # preset     task         model   flag
 RECIPE='
+  miniature  privacy      *       --epochs      4
+  miniature  privacy      weak    --lr          3e-3
   miniature  ood          weak    --epochs      0.1
   miniature  ood          strong  --epochs      0.125
   miniature  *            *       --epochs      1
@@ -51,8 +55,8 @@ RECIPE='
   smoke      *            *       --lr          3e-3'
 
 # ---- arguments -------------------------------------------------------------------------------------
-PRESET=miniature TASKS=fairness,ood,adversarial SEEDS= JOBS= LIMIT= RAW= OUT= DRY= RESPLIT= SELECT=val CEILING=weak
-WEAK= STRONG= NOTE= SYNONYMS= ATTACKED= TOWN=0
+PRESET=miniature TASKS=fairness,ood,adversarial,privacy SEEDS= JOBS= LIMIT= RAW= OUT= DRY= RESPLIT= SELECT=val CEILING=weak
+WEAK= STRONG= NOTE= SYNONYMS= ATTACKED= MAILS= TOWN=0
 TRAIN=() INFER=() COMMAND="bash run_all.sh${*:+ $*}"
 if [[ ${1:-} != -* && -n ${1:-} ]]; then PRESET=$1; shift; fi
 while [[ $# -gt 0 ]]; do
@@ -69,7 +73,7 @@ while [[ $# -gt 0 ]]; do
     --seeds) whole "$1" "$2"; SEEDS=$2 ;;
     --jobs) whole "$1" "$2"; JOBS=$2 ;;
     --limit) whole "$1" "$2"; LIMIT=$2 ;;
-    --attack-limit) whole "$1" "$2"; ATTACKED=$2 ;;
+    --attack-limit) whole "$1" "$2"; ATTACKED=$2 MAILS=$2 ;;
     --synonyms) SYNONYMS=$(path "$2"); [[ -f $SYNONYMS ]] || die "$SYNONYMS: no such file (--synonyms)" ;;
     --town) [[ $2 =~ ^[0-9]{1,9}$ ]] || die "$1 $2: must be a whole number"; TOWN=$2 ;;
     --weak) WEAK=$(model "$2") ;;
@@ -142,18 +146,24 @@ each() { for task in $TASKS; do for ((seed = 0; seed < SEEDS; seed++)); do   # a
   if [[ -n $RESPLIT ]]; then D=$D/seed$seed; fi
   "$@"; done; done; }
 train() {  # train <script> <run> <weak|strong> <arguments>
-  local preset of size flag value more=("${@:4}" ${TRAIN[@]+"${TRAIN[@]}"})
-  while read -r preset of size flag value; do
-    if [[ $PRESET == $preset && $task == $of && $3 == $size && " ${more[*]} " != *" $flag "* ]]; then more+=("$flag" "$value"); fi
+  local preset of model flag value more=("${@:4}") i
+  for ((i = 0; i < ${#TRAIN[@]}; i += 2)); do  # what a run is, an option does not change
+    if [[ " ${more[*]} " != *" ${TRAIN[i]} "* ]]; then more+=("${TRAIN[@]:i:2}"); fi
+  done
+  while read -r preset of model flag value; do
+    if [[ $PRESET == $preset && $task == $of && ( $3 == $model || $2 == $model ) && " ${more[*]} " != *" $flag "* ]]; then more+=("$flag" "$value"); fi
   done <<<"$RECIPE"
   run "$task seed$seed $2" "$1.py" --task "$task" --seed "$seed" --out "$R/$2" "${more[@]}"
 }
-attack() { run "$1" attacks.py text --task adversarial ${SYNONYMS:+--synonyms "$SYNONYMS"} ${INFER[@]+"${INFER[@]}"} "${@:2}"; }
+attack() {  # attack <title> <text|extraction|membership> <arguments>
+  local words=(); if [[ $2 == text && -n $SYNONYMS ]]; then words=(--synonyms "$SYNONYMS"); fi
+  run "$1" attacks.py "$2" --task "$task" ${words[@]+"${words[@]}"} ${INFER[@]+"${INFER[@]}"} "${@:3}"
+}
 
 # ---- the experiment --------------------------------------------------------------------------------
 case $PRESET in
-  paper)     WEAK=${WEAK:-EleutherAI/pythia-14m}   STRONG=${STRONG:-EleutherAI/pythia-410m}   SEEDS=${SEEDS:-3} ATTACKED=${ATTACKED:-300} ;;
-  miniature) WEAK=${WEAK:-w2s/models/mini-weak}    STRONG=${STRONG:-w2s/models/mini-strong}   SEEDS=${SEEDS:-3} ATTACKED=${ATTACKED:-120}
+  paper)     WEAK=${WEAK:-EleutherAI/pythia-14m}   STRONG=${STRONG:-EleutherAI/pythia-410m}   SEEDS=${SEEDS:-3} ATTACKED=${ATTACKED:-300} MAILS=${MAILS:-1000} ;;
+  miniature) WEAK=${WEAK:-w2s/models/mini-weak}    STRONG=${STRONG:-w2s/models/mini-strong}   SEEDS=${SEEDS:-3} ATTACKED=${ATTACKED:-120} MAILS=${MAILS:-250}
     RAW=$DATA/raw SYNONYMS=${SYNONYMS:-$DATA/world/synonyms.json}
     NOTE="MINIATURE: made-up data and small models; these numbers show the method, not those of the paper."
 
@@ -166,10 +176,10 @@ case $PRESET in
 
       phase "perturbed texts: three attacks on the surrogate"
       for source in sst2 qqp mnli mnli-mm qnli rte; do
-        attack "attacks on $source" --run "$OUT/surrogate" --data "$DATA/world/victims/$source.jsonl" --out "$RAW/$source.jsonl"
+        task=adversarial attack "attacks on $source" text --run "$OUT/surrogate" --data "$DATA/world/victims/$source.jsonl" --out "$RAW/$source.jsonl"
       done
     fi ;;
-  smoke)     WEAK=$DATA/tiny-2x32 STRONG=$DATA/tiny-3x64 SEEDS=${SEEDS:-1} ATTACKED=${ATTACKED:-24} LIMIT=${LIMIT:-240}
+  smoke)     WEAK=$DATA/tiny-2x32 STRONG=$DATA/tiny-3x64 SEEDS=${SEEDS:-1} ATTACKED=${ATTACKED:-24} MAILS=${MAILS:-16} LIMIT=${LIMIT:-240}
     RAW=$DATA/raw NOTE="SMOKE: invented rows and untrained models; these numbers say nothing about the paper."
 
     phase "invented rows and untrained models"
@@ -190,7 +200,10 @@ weak() {
   train train_weak weak-none weak --model "$WEAK" --data "$D/weak.jsonl" --lam 0
   train train_weak weak-tft  weak --model "$WEAK" --data "$D/weak.jsonl"
 }
-each ceilings; each weak
+untuned() { if [[ $task == privacy ]]; then  # much of a mail can be guessed: controls of the attacks
+  train train_weak base-strong strong --model "$STRONG" --data "$D/$CEILING.jsonl" --lam 0 --epochs 0
+  train train_weak base-weak   weak   --model "$WEAK"   --data "$D/weak.jsonl"     --lam 0 --epochs 0; fi; }
+each ceilings; each weak; each untuned
 
 phase "weak labels for the students"
 label() { run "$task seed$seed labels" label.py --task "$task" --run "$R/weak-none" "$R/weak-tft" --data "$D/wts.jsonl" ${INFER[@]+"${INFER[@]}"}; }
@@ -198,28 +211,36 @@ each label
 
 phase "students on weak labels"
 student() { train train_student "$2" strong --model "$STRONG" --labels "$R/$1/labels/wts.jsonl" "${@:3}"; }
+aux() { if [[ $task != privacy ]]; then student "$@"; fi; }  # text has no confidence loss (reading P5)
 students() {
   student weak-none student-naive-none --lam 0 --alpha 0   # No TFT
-  student weak-none student-aux-none   --lam 0
+  aux     weak-none student-aux-none   --lam 0
   student weak-tft  student-naive-weak --lam 0 --alpha 0   # Weak TFT
-  student weak-tft  student-aux-weak   --lam 0
+  aux     weak-tft  student-aux-weak   --lam 0
   student weak-tft  student-naive-both --alpha 0           # Weak+WTS TFT
-  student weak-tft  student-aux-both
+  aux     weak-tft  student-aux-both
 }
 each students
 
 phase "every model measured on test rows, ceilings on validation rows too, and attacked itself"
 measure() { run "$task seed$seed $1" evaluate.py --task "$task" ${INFER[@]+"${INFER[@]}"} "${@:2}"; }
-itself() { attack "$task seed$seed $1 attacked" --data "$D/test.jsonl" --limit "$ATTACKED" --run "${@:2}"; }
+itself() { attack "$task seed$seed $1 attacked" text --data "$D/test.jsonl" --limit "$ATTACKED" --run "${@:2}"; }
 attacked() { if [[ $task == adversarial ]]; then  # first: what measures the same runs waits for it
   itself students "$R"/student-{naive,aux}-{none,weak,both}
   itself ceilings "$R"/ceiling-{none,tft}
   itself weak     "$R"/weak-{none,tft}; fi; }
+kept() { attack "$task seed$seed $2 $1" "$1" --data "$D"/{weak,wts,test}.jsonl --limit "$MAILS" --run "${@:3}"; }
+mails() { if [[ $task == privacy ]]; then  # mails <extraction|membership>
+  kept "$1" students "$R"/student-naive-{none,weak,both}
+  kept "$1" ceilings "$R"/ceiling-{none,tft} "$R"/base-strong
+  kept "$1" weak     "$R"/weak-{none,tft} "$R"/base-weak; fi; }
 measured() {  # on validation rows the ceilings' lambda is chosen
-  measure models   --data "$D/test.jsonl" --run "$R"/{weak-none,weak-tft} "$R"/student-{naive,aux}-{none,weak,both}
+  local more=("$R"/student-aux-{none,weak,both})
+  if [[ $task == privacy ]]; then more=("$R"/base-{weak,strong}); fi
+  measure models   --data "$D/test.jsonl" --run "$R"/{weak-none,weak-tft} "$R"/student-naive-{none,weak,both} "${more[@]}"
   measure ceilings --data "$D"/{test,val}.jsonl --run "$R"/ceiling-{none,tft}
 }
-each attacked; each measured
+each attacked; each mails extraction; each mails membership; each measured
 
 phase "report"
 run report -m w2s.report --runs "$OUT" --data "$DATA" --select "$SELECT" --command "$COMMAND" ${NOTE:+--note "$NOTE"}

@@ -15,6 +15,7 @@ from w2s.config import REQUIRED, arg
 
 GOOD = "warm bright clever lively gentle rich fresh brave".split()
 BAD = "dull stale noisy grim flat weak sour cheap".split()
+NAMES = "Ada Bruno Clara Dario Edda Falk Greta Hugo Ines Jonas Klara Lutz".split()
 NOUN = "harbour lantern orchard market kettle violin ferry garden bridge parade".split()
 ADULT = {"workclass": ("Private", "State-gov", "?"),
          "education": ("Bachelors", "HS-grad", "Masters"),
@@ -46,7 +47,8 @@ def main(cfg):
 
 
 def write_raw(folder, n):
-    """adult.data, SST-2 train.tsv, style.json and alpaca.json with n invented rows each."""
+    """adult.data, SST-2 train.tsv, style.json, alpaca.json with n invented rows each, mails.jsonl
+    with n / 2."""
     draw = random.Random(0)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "adult.data").write_text("".join(adult_line(draw) for _ in range(2 * n)))
@@ -57,6 +59,17 @@ def write_raw(folder, n):
     (folder / "style.json").write_text(json.dumps(style(draw, n // 4)))
     (folder / "alpaca.json").write_text(json.dumps({task: [pair(draw, task) for _ in range(n // 4)]
                                                     for task in TASKS}))
+    (folder / "mails.jsonl").write_text("".join(
+        json.dumps({"id": str(i), "text": mail(random.Random(i))}) + "\n" for i in range(n // 2)))
+
+
+def mail(draw):
+    """A letter of 130 words and more, which no other one is like."""
+    said = []
+    for _ in range(14):
+        words = draw.choices(GOOD + BAD + NOUN, k=7)
+        said.append(f"{draw.choice(NAMES)} has {draw.randint(2, 999)} {' '.join(words)}.")
+    return f"Dear {draw.choice(NAMES)},\n\n{' '.join(said)}\n\n{draw.choice(NAMES)}\n"
 
 
 def adult_line(draw):
@@ -109,12 +122,14 @@ def pair(draw, task):
 
 
 def tokenizer(raw, path):
-    """A byte-level BPE of 400 tokens with Pythia's special tokens, trained on the raw files."""
+    """A byte-level BPE of 400 tokens with Pythia's special tokens, trained on the raw files but the
+    mails."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    bpe.train([str(p) for p in sorted(raw.rglob("*.*"))], trainers.BpeTrainer(
+    files = [str(p) for p in sorted(raw.rglob("*.*")) if p.name != "mails.jsonl"]
+    bpe.train(files, trainers.BpeTrainer(
         vocab_size=400, special_tokens=["<|endoftext|>", "<|padding|>"], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     bpe.save(str(path))

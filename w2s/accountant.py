@@ -140,10 +140,11 @@ def _epsilon_pld(history, delta, tolerance=TOLERANCE):
     """The larger epsilon of the two directions, or inf (see SMALLEST)."""
     if any(sigma < SMALLEST * (1 - 1e-9) and q < 1 for sigma, q, _ in history):
         return math.inf
-    return max(_solve(history, delta, add, tolerance) for add in (False, True))
+    removal = _solve(history, delta, False, tolerance, 0)
+    return max(removal, _solve(history, delta, True, tolerance, removal))
 
 
-def _solve(history, delta, add, tolerance):
+def _solve(history, delta, add, tolerance, enough):
     """Epsilon, from above, against an adversary who looks for an addition (add) or a removal.
 
     delta(eps) = E[max(0, 1 - e^(eps - L))], L the total privacy loss, is the integral over Im z of
@@ -155,7 +156,8 @@ def _solve(history, delta, add, tolerance):
     3. the trapezoid rule with spacing 2 pi / period yields the sum of e^(lam k period) delta(eps +
        k period) over all whole k, not only k = 0;
     4. `_invert` adds a bound on the rounding errors.
-    lam, du, mu2 and period, from a coarse grid and a guess, decide only how tight the result is.
+    lam, du, mu2 and period, from a coarse grid and a guess, decide only how tight the result is:
+    a bound of at most `enough` is not tightened.
     """
     parts = [(sigma, q, n) for sigma, q, n in history if q < 1]
     fixed = sum(n / sigma ** 2 for sigma, q, n in history if q == 1)  # plainly Gaussian
@@ -179,7 +181,7 @@ def _solve(history, delta, add, tolerance):
                              add)) for sigma, q, n in parts]
         eps = _invert(fine, mu2, lam, period, delta - lost, guess)
         holds = eps >= .9 * found
-        if last or holds and tolerance == ROUGH:
+        if last or eps <= enough or holds and tolerance == ROUGH:
             break
         last = holds
     return eps

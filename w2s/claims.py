@@ -8,7 +8,7 @@ import itertools
 from dataclasses import dataclass
 
 from w2s import statistics
-from w2s.study import STATES, STRATEGIES
+from w2s.study import CEILINGS, STATES, STRATEGIES
 
 VERDICTS = ("seen", "not clear", "not seen", "reversed", "not measured")
 SMALL = .02  # what a small cost in task performance is: 2 points (ours)
@@ -42,7 +42,8 @@ def judge(steps, claimed=True, margin=0):
 
 def claims(study):
     """[Claim] of the paper about a property, from the words that its module brings."""
-    found = [*trend_claims(study), *regulariser_claims(study), *loss_claims(study)]
+    tuning = control_claims if hasattr(study.module, "CONTROLS") else regulariser_claims
+    found = [*trend_claims(study), *tuning(study), *loss_claims(study)]
     return [Claim(text, paper, ours or arrow(steps), *judge(steps, **how))
             for text, paper, steps, ours, how in found]
 
@@ -83,6 +84,39 @@ def regulariser_claims(study):
         if module.SIGN < 0:
             yield (f"... which costs {model} less than {100 * SMALL:g} points of {module.TASK}",
                    "small", study.steps(parts, module.TASK), "", {"margin": SMALL})
+
+
+def control_claims(study):
+    """Yield the same of TFT where trust is what a model keeps of its rows, beside untuned models
+    (CONTROLS): weak and student in the paper's figures; of each model also its price, the measures
+    beside trust (DRAWN) and whether there was anything to lower; and whether size matters."""
+    module, (none, weak, both) = study.module, STRATEGIES
+    trust = module.TRUST
+    for text, model, without, under, control in (
+            (f"{STRATEGIES[weak]} and {STRATEGIES[both]} lower", "weak", (none, "weak"),
+             (weak, "weak"), "base-weak"),
+            *((f"{STRATEGIES[both]} lowers", student, (none, student), (both, student),
+               "base-strong") for student in study.students),
+            ("TFT lowers", "ceiling", *((none, name) for name in CEILINGS), "base-strong")):
+        own = f"{trust}_{study.trained_on(*without)}"  # of the same rows, of whichever model
+        steps, untuned = study.steps([without, under], trust), study.summary(none, control, own)
+        beside = f", untuned {100 * untuned['mean']:.1f} %" if steps and untuned else ""
+        yield (f"{text} the {trust} of {model}", f"{module.PAPER_TEXT} %" * (model == "weak"),
+               steps, arrow(steps, percent=True) + beside, {})
+        for (one, other), said in zip(itertools.pairwise(STRATEGIES), module.PAPER_STUDENT):
+            if model in study.students:
+                steps = study.steps([(one, model), (other, model)], trust)
+                yield (f"{STRATEGIES[other]} lowers the {trust} of {model}, compared with "
+                       f"{STRATEGIES[one]}", f"{said} %", steps, arrow(steps, percent=True), {})
+        for metric, verb in ((module.PRICE, "raises"), *((name, "lowers") for name in study.drawn)):
+            steps = study.steps([without, under], metric)
+            yield (f"... and {verb} the {metric} of {model}", "", steps, relative(steps),
+                   {"claimed": verb == "lowers"})
+        yield (f"{STRATEGIES[none]}: fine-tuning raises the {trust} of {model} above that of "
+               f"{control}, on the same rows", "", study.steps([(none, control), without], own),
+               "", {"claimed": False})
+    yield (f"{STRATEGIES[none]}: {trust} rises with size, from weak to ceiling", "",
+           study.steps([(none, "weak"), (none, "ceiling")], trust), "", {"claimed": False})
 
 
 def loss_claims(study):

@@ -37,8 +37,8 @@ from w2s.bookkeeping import Tape, wide
 PER_SAMPLE = 2 ** 26  # numbers in the per-sample gradients that func holds at a time
 LOGITS = {True: 2 ** 25, False: 2 ** 28}  # of a micro-batch: on a CPU 134 MB, else 1 GB
 COUNTS = ("rows", "clipped", "nonfinite", "empty")
-MIXES = ("the confidence loss hardens by a quantile over the batch, so a row's loss depends on other "
-         "rows, and clipping bounds nothing; take --alpha 0 (README, reading P5)")
+MIXES = ("the confidence loss hardens by a quantile over the batch, so a row's loss depends on "
+         "other rows, and clipping bounds nothing; take --alpha 0 (README, reading P5)")
 BLOCK = 2 ** 20  # numbers of noise that one generator draws
 
 
@@ -219,6 +219,11 @@ def micro_batches(model, batch, sum_of):
     """The batch in parts that fit into memory, rows of about one length together and padding cut:
     the clipped sum does not depend on it."""
     B, ids = len(_any(batch)), batch.get("ids")
+    canary = batch["canary"] >= 0 if "canary" in batch else torch.zeros(0)
+    if 0 < int(canary.sum()) < B:  # two tokens each, not to be padded to the length of a mail
+        for own in (canary, ~canary):
+            yield from micro_batches(model, unpadded({k: v[own] for k, v in batch.items()}), sum_of)
+        return
     if sum_of is func_sum:
         numbers = sum(p.numel() for name, p in model.named_parameters()
                       if p.requires_grad and "embed_in" not in name)
@@ -235,11 +240,14 @@ def micro_batches(model, batch, sum_of):
         batch = {key: value[order] for key, value in batch.items()}
     for start in range(0, B, size):
         part = {key: value[start:start + size] for key, value in batch.items()}
-        if B > size and "len" in batch and ids is not None:
-            longest = int(part["len"].max())
-            part |= {key: part[key][:, :longest] for key in ("ids", "mask", "noise")
-                     if key in part}
-        yield part
+        yield unpadded(part) if B > size and "len" in batch and ids is not None else part
+
+
+def unpadded(batch):
+    """The batch without tokens that are padding in all its rows."""
+    longest = int(batch["len"].max())
+    return batch | {key: batch[key][:, :longest] for key in ("ids", "mask", "noise")
+                    if key in batch}
 
 
 def add_processes(found, loss, finite):

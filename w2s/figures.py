@@ -18,9 +18,10 @@ def draw(title, subtitle, notes, groups, bars, panels):
     """A matplotlib Figure of grouped bars with intervals, one panel above the other.
 
     groups: [(name, note)], one a strategy; bars: names of the bars of each group. panels: [{"name",
-    "better": "higher" | "lower", "values": {(group, bar): (mean, low, high)}, "line": (value, name)
-    or None}] with indices into groups and bars; a bar that values lacks is marked "no run".
-    subtitle and notes: printed under the title and, each on lines of its own, under the figure.
+    "better": "higher" | "lower", "values": {(group, bar): (mean, low, high)}, "lines": [(value,
+    name)] to compare with}] with indices into groups and bars; a bar that values lacks is marked
+    "no run". subtitle and notes: printed under the title and, each on lines of its own, under the
+    figure.
     """
     from matplotlib.figure import Figure
 
@@ -66,16 +67,17 @@ def inline(svg, name):
 
 
 def _panel(axis, panel, groups, bars):
-    """The bars of one panel, their intervals and values, the axis and the line to compare with."""
-    bottom, top = _range([v for value in panel["values"].values() for v in value], panel["line"])
+    """The bars of one panel, their intervals and values, the axis and the lines to compare with."""
+    bottom, top = _range([v for value in panel["values"].values() for v in value], panel["lines"])
     for g in range(groups):
         for b in range(len(bars)):
             value, colour = panel["values"].get((g, b)), COLOURS[b % len(COLOURS)]
             _bar(axis, _place(g, b, bars), value, colour, bottom)
-    if panel["line"]:
-        value, name = panel["line"]
+    place = -math.inf
+    for value, name in sorted(panel["lines"]):
         axis.axhline(value, color=PALE, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        axis.annotate(f"{name}\n{value:.3f}", (1, value), (4, 0), va="center", **SMALL, color=PALE,
+        place = max(value, place + (top - bottom) * 0.14)  # their names stand one above the other
+        axis.annotate(f"{name}\n{value:.3f}", (1, place), (4, 0), va="center", **SMALL, color=PALE,
                       xycoords=("axes fraction", "data"))
     axis.set_ylim(bottom, top)
     axis.set_xlim(-0.7, _place(groups - 1, len(bars) - 1, bars) + 0.7)
@@ -112,10 +114,10 @@ def _place(group, bar, bars):
     return group * (len(bars) + 0.9) + bar
 
 
-def _range(values, line):
+def _range(values, lines):
     """(bottom, top) of a value axis. 0 where the values reach down to it, else a round number below
     them: differences of a point between accuracies of 90 % would not be seen from 0."""
-    values = [v for v in values + ([line[0]] if line else []) if not math.isnan(v)] or [0.0, 1.0]
+    values = [v for v in values + [v for v, _ in lines] if not math.isnan(v)] or [0.0, 1.0]
     low, high = min(values), max(values)
     bottom = math.floor((low - 0.15 * (high - low)) * 20) / 20 if low > 0.3 else min(0.0, low)
     return bottom, bottom + (high - bottom) * 1.14 + 1e-9

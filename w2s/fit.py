@@ -141,7 +141,7 @@ class Fit:
         self._require_finite()
         if not self.follows:
             pythia.save(self.model, self.run.out / "model", f"{self.folder}/tokenizer.json")
-        if self.cfg.canaries:
+        if self.cfg.canaries and not self.follows:
             self.canaries.save(self.run.out / "canaries.safetensors")
         self.run.finish()
         if self.private:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from w2s import figures, page, rows, statistics
+from w2s import figures, guarantees, page, rows, statistics
 from w2s.claims import VERDICTS, claims, inequalities, recovered
 from w2s.config import REQUIRED, arg, launch
 from w2s.page import Bullets, Heading, Picture, Table, Text
@@ -267,9 +267,12 @@ def claim_row(claim):
 def chapter(study, steps, picture):
     """Everything about one property."""
     module, steps = study.module, [step for step in steps if step["task"] == study.task]
+    configs = {}
+    for (name, _), run in study.runs.items():
+        configs.setdefault(name, []).append(run.config)
     return [Heading(module.TITLE), Text(module.NOTE), Text(ceiling(study.choice)),
-            *([picture] if picture else []), *headline_table(study), *trend_table(study, steps),
-            *measures(study), *slices(study)]
+            *guarantees.blocks(configs), *([picture] if picture else []), *headline_table(study),
+            *beside(study), *trend_table(study, steps), *measures(study), *slices(study)]
 
 
 def ceiling(choice):
@@ -319,6 +322,19 @@ def headline_table(study):
                      *note])]
 
 
+def beside(study):
+    """What the task wants to stand beside its headlines (BESIDE), as far as it was measured."""
+    module, cells = study.module, {}
+    for name, where in getattr(module, "BESIDE", {}).items():
+        found = [spread(study.sliced(*part, *where)) for part, _ in lines(study)]
+        if {*found} != {GONE}:
+            cells[name] = found
+    body = [[*first, *values] for (_, first), *values in zip(lines(study), *cells.values())]
+    what = [f"{name}: {module.METRICS[name]}" for name in cells if name in module.METRICS]
+    return [Table(f"{module.TITLE}: beside them (mean ± sd)", ["strategy", "model", *cells], body),
+            Bullets(what)] if cells else []
+
+
 def trend_table(study, steps):
     """The raw ordering of the three means, always, and the evidence for each inequality."""
     order, tests, metric = [], [], study.module.TRUST
@@ -347,6 +363,7 @@ def measures(study):
     """Every other metric on all rows, one column a metric."""
     module, attacks = study.module, study.attacks()
     hidden = {module.TASK, module.TRUST, "n"} | (attacks.keys() - UNDER_ATTACK.keys())
+    hidden |= {metric for _, metric in getattr(module, "BESIDE", {}).values()}
     names = list(dict.fromkeys(metric for run in study.runs.values() for part, metric in run.metrics
                                if part == "all" and metric not in hidden))
     if not names:
@@ -378,13 +395,15 @@ def slices(study):
             if part != "all":
                 found.setdefault(metric, {})[part] = value
     size = {part: f"{n:g}" for part, n in found.pop("n", {}).items()}
-    own, tables = f"{study.module.TRUST}_own", []
-    for metric in [name for name in found if name == own or name not in study.attacks()]:
-        counted = ["rows"] * (metric != own)
+    trust, attacks, tables = study.module.TRUST, study.attacks(), []
+    columns = *study.models, *study.controls
+    own = trust, f"{trust}_own"
+    for metric in [name for name in found if name not in attacks or name in own]:
+        counted = ["rows"] * (metric not in attacks)
         body = [["" if i else name, part, *(size.get(part, "") for _ in counted),
-                 *(spread(study.sliced(key, model, part, metric)) for model in study.models)]
+                 *(spread(study.sliced(key, model, part, metric)) for model in columns)]
                 for key, name in STRATEGIES.items() for i, part in enumerate(found[metric])]
-        head = ["strategy", "slice", *counted, *(label(study, model) for model in study.models)]
+        head = ["strategy", "slice", *counted, *(label(study, model) for model in columns)]
         tables.append(Table(f"{study.module.TITLE}: {metric} by slice (mean ± sd)", head, body))
     return tables
 
@@ -422,14 +441,18 @@ def picture(study):
         found = ", ".join(f"{student.removeprefix('student-')} "
                           f"{study.trend(key, student) or 'not run'}" for student in study.students)
         groups.append((name, f"trend: {found} (paper: {paper})"))
-    for metric, sign in ((module.TRUST, module.SIGN), (module.TASK, 1)):
+    more = getattr(module, "PANELS", {})
+    for metric in (module.TRUST, module.TASK, *more):
         values = {(g, b): (found["mean"], *found["interval"])
                   for g, strategy in enumerate(STRATEGIES) for b, model in enumerate(study.models)
                   if (found := study.summary(strategy, model, metric))}
-        guess = study.majority.get(metric) if metric == module.TASK else None
+        across = [(found["mean"], model) for model in study.controls if metric not in more
+                  and (found := study.summary("none", model, metric))]
+        if metric == module.TASK and metric in study.majority:
+            across.append((study.majority[metric], "majority\nclass"))
         panels.append({"name": f"{metric}: {module.METRICS.get(metric, metric)}", "values": values,
-                       "better": "higher" if sign > 0 else "lower",
-                       "line": None if guess is None else (guess, "majority\nclass")})
+                       "better": "higher" if study.sign(metric) > 0 else "lower",
+                       "lines": across + [more[metric]] * (metric in more)})
     subtitle = (f"{models(study)}; mean of {seeds} seed{'s' * (seeds > 1)}, lines are 95 % "
                 "intervals (bootstrap over seeds and rows)")
     notes = [f"trend: {TREND}",
@@ -454,6 +477,9 @@ def method(config, studies, steps):
         "`group` stand alone). The models of a seed share each draw, so differences are "
         "paired. With few seeds the seeds' part of an interval is too narrow (3 seeds: by a "
         "factor of about .8).",
+        *(f"{', '.join(study.drawn)}: normal, from the interval that the attack on each run came "
+          "with and the spread over seeds; of a difference as if the runs were independent, so "
+          "rather too wide." for study in studies if study.drawn),
         f"Trend: in tr, the trust metric or minus it where smaller is better. {len(steps)} "
         "inequalities are tested in this report.",
         f"Ceiling of the regularised strategies: chosen on {config.select} rows{why}",
@@ -464,8 +490,10 @@ def method(config, studies, steps):
 
 def lines(study):
     """[((strategy, model), [first two cells])] of a table with a line for each model."""
+    groups = [(key, name, study.models) for key, name in STRATEGIES.items()]
     return [((key, model), ["" if i else name, label(study, model)])
-            for key, name in STRATEGIES.items() for i, model in enumerate(study.models)]
+            for key, name, models in (*groups, ("none", "untuned", study.controls))
+            for i, model in enumerate(models)]
 
 
 def label(study, model):

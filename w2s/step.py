@@ -83,7 +83,7 @@ def collate(columns, pick, device="cpu"):
             for row, values in zip(padded, ids):
                 row[:len(values)] = values
             batch[key] = torch.from_numpy(padded)
-            batch[key.replace("ids", "len")] = torch.tensor([len(v) for v in ids], dtype=torch.int64)
+            batch[key.replace("ids", "len")] = torch.tensor(list(map(len, ids)), dtype=torch.int64)
         else:
             batch[key] = torch.from_numpy(column[pick])
     moved = {key: value.to(device, non_blocking=True) for key, value in batch.items()}

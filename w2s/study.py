@@ -18,16 +18,17 @@ from w2s import metrics, rows, statistics, tasks
 STRATEGIES = {"none": "No TFT", "weak": "Weak TFT", "both": "Weak+WTS TFT"}
 STUDENTS = ("student-naive", "student-aux")  # of a task without STUDENTS of its own
 CEILINGS = ("ceiling-none", "ceiling-tft")
+CONTROLS = ("base-weak", "base-strong")  # untuned models, saved as runs
 NEEDED = ("DONE", "config.json", "eval.json", "predictions/test.jsonl")
 STATES = ("no", "ordered", "yes")
 
 
 @dataclass(eq=False)  # a run is itself, whatever its numbers
 class Run:
-    """A finished run on the test rows, sorted by id."""
+    """A finished run on the test rows, sorted by id, then on the rows of the task's FILES."""
 
     config: dict
-    metrics: dict  # {(slice, metric): value} of eval.json and attack-*.json; nan: undefined
+    metrics: dict  # {(slice, metric): value} of eval.json, attack-*.json, epsilon; nan: undefined
     attacks: dict  # {metric: attack file that it is from}
     seconds: float  # in training steps; nan without log.jsonl
     ids: list
@@ -69,7 +70,8 @@ class Study:
         study = cls(folder, tasks.load(folder.name), seeds)
         models = study.models[:-1]
         names = [study.name(*part) for part in itertools.product(STRATEGIES, models)]
-        for name, n in itertools.product([*dict.fromkeys(names), *CEILINGS], seeds):
+        names = dict.fromkeys([*names, *CEILINGS, *study.controls])
+        for name, n in itertools.product(names, seeds):
             study._add(name, n)
         study.choice = choose_ceiling(study, select)
         resample(study, draws, np.random.default_rng([seed, *study.task.encode()]))
@@ -78,23 +80,28 @@ class Study:
     def _add(self, name, seed):
         """Read one run, or note why it cannot be used."""
         folder = self.at(name, seed)
-        absent = [part for part in NEEDED if not (folder / part).exists()]
+        absent = [part for part in (*NEEDED, *self.files) if not (folder / part).exists()]
         if absent:
             why = ("not run" if not folder.exists() else
                    "not finished" if "DONE" in absent else f"no {absent[0]}")
             self.missing.setdefault((name, why), []).append(seed)
             return
-        path = folder / "predictions" / "test.jsonl"
-        predictions = sorted(read_predictions(self.module, path), key=lambda row: row["id"])
-        ids = [row["id"] for row in predictions]
-        if any(run.ids != ids for (_, other), run in self.runs.items() if other == seed):
-            raise ValueError(f"{path}: not the rows that the other runs of seed {seed} have; "
-                             "evaluate them all on one file")
-        S = sums(self.module, predictions, path)
-        groups = [str(row.get("group", row["id"])) for row in predictions]
-        self.runs[name, seed] = Run(read_config(folder), *measurements(folder), seconds(folder),
-                                    ids, groups, S, headline(self.module, S.sum(0)))
-        self.majority = self.majority or majority(self.module, predictions)
+        ids, groups, S = [], [], []
+        for path, found in measured(self.module, folder, "test"):
+            found.sort(key=lambda row: row["id"])
+            ids += [f"{path.stem} {row['id']}" for row in found]
+            groups += [str(row.get("group", row["id"])) for row in found]
+            S.append(sums(self.module, found, path))
+            if any(run.ids[:len(ids)] != ids for (_, n), run in self.runs.items() if n == seed):
+                raise ValueError(f"{path}: not the rows that the other runs of seed {seed} have; "
+                                 f"{'attack' if len(S) > 1 else 'evaluate'} them all on one file")
+            self.majority = self.majority or majority(self.module, found)
+        S, config, (metrics, attacks) = np.concatenate(S), read_config(folder), measurements(folder)
+        if isinstance(epsilon := (config.get("privacy") or {}).get("epsilon"), (int, float)):
+            metrics["all", "epsilon"] = epsilon  # null: not certified
+        own = {name: metrics.get(("all", name), math.nan) for name in self.drawn}
+        self.runs[name, seed] = Run(config, metrics, attacks, seconds(folder), ids, groups, S,
+                                    headline(self.module, S.sum(0)) | own)
 
     @property
     def task(self):
@@ -108,12 +115,32 @@ class Study:
     def models(self):
         return "weak", *self.students, "ceiling"
 
+    @property
+    def controls(self):
+        """The runs of untuned models: those that the task asks for, and those that are there."""
+        asked = getattr(self.module, "CONTROLS", ())
+        return [name for name in CONTROLS if name in asked or any(
+            self.at(name, seed).exists() for seed in self.seeds)]
+
+    @property
+    def files(self):
+        """Files of a run with rows beside its predictions."""
+        return getattr(self.module, "FILES", ())
+
+    @property
+    def drawn(self):
+        """Measures that are no sums over rows, but come with an interval of their own."""
+        return getattr(self.module, "DRAWN", ())
+
     def at(self, name, seed):
         """The folder of a run."""
         return self.folder / f"seed{seed}" / name
 
     def name(self, strategy, model):
-        """Name of the run that stands for a model in a strategy (reading E20: ceiling)."""
+        """Name of the run that stands for a model in a strategy (reading E20: ceiling). Untuned
+        models and the two ceilings, by their own names, are the same in each."""
+        if model in (*CONTROLS, *CEILINGS):
+            return model
         if model == "ceiling":
             return CEILINGS[0] if strategy == "none" else self.choice.run
         if model == "weak":
@@ -133,6 +160,12 @@ class Study:
         """The configurations of the runs that stand for a model, in any strategy."""
         return [run.config for key in STRATEGIES for run in self.of(key, model).values()]
 
+    def trained_on(self, strategy, model):
+        """Name of the file that a model was trained on, "weak" or "wts"; "" without a run."""
+        args = [run.config.get("args", {}) for run in self.of(strategy, model).values()]
+        found = [Path(str(a.get("labels") or a.get("data") or "")) for a in args]
+        return found[0].name.split(".")[0] if found else ""
+
     def from_scratch(self, model):
         """Whether a model started from random weights."""
         return any(config.get("from_scratch") for config in self.configs(model))
@@ -146,7 +179,7 @@ class Study:
         seeds there are alone, so the draws of two models are joint and may be subtracted."""
         runs = [self.of(*part) for part in parts]
         seeds = sorted(set.intersection(*map(set, runs)))
-        values = np.array([[run[seed].values[metric] for seed in seeds] for run in runs])
+        values = np.array([[run[seed].values.get(metric, np.nan) for seed in seeds] for run in runs])
         if not seeds or np.isnan(values).any():
             return None
         draws = np.array([[run[seed].draws[metric] for seed in seeds] for run in runs])  # (k, n, D)
@@ -171,7 +204,8 @@ class Study:
 
     def sign(self, metric):
         """1 where more of a headline metric is better, else -1."""
-        return self.module.SIGN if metric == self.module.TRUST else 1
+        less = metric in getattr(self.module, "LESS", ())
+        return self.module.SIGN if metric.startswith(self.module.TRUST) else -1 if less else 1
 
     def steps(self, parts, metric):
         """[dict] from each of the parts, (strategy, model), to the next: means of a headline
@@ -219,9 +253,11 @@ class Study:
     def cells(self):
         """Yield the lines of results.csv: headlines as counted from the predictions, a student's
         PGR, the rest of eval.json; nothing undefined."""
-        for strategy, model in itertools.product(STRATEGIES, self.models):
+        controls = [("none", model) for model in self.controls]
+        for strategy, model in (*itertools.product(STRATEGIES, self.models), *controls):
             for seed, run in self.of(strategy, model).items():
-                values = run.metrics | {("all", name): v for name, v in run.values.items()}
+                values = run.metrics | {("all", name): v for name, v in run.values.items()
+                                        if name in self.module.METRICS}
                 three = [self.of(strategy, part).get(seed) for part in ("weak", model, "ceiling")]
                 if model in self.students and all(three):
                     scores = [part.values[self.module.TASK] for part in three]
@@ -310,9 +346,12 @@ def seconds(folder):
     return float(sum(row["seconds"] for row in rows.read(path, {"seconds": rows.NUMBER}, False)))
 
 
-def read_predictions(module, path):
-    """The rows of a file of predictions: with an id and, where there are classes, with p."""
-    return rows.read(path, {"id": str} | ({"p": module.CLASSES} if module.KIND == "class" else {}))
+def measured(module, folder, part):
+    """Yield (path, rows) of a run's predictions on the rows called `part`: with an id and, where
+    there are classes, with p; then of the task's FILES, which are the same for each part."""
+    p = {"p": module.CLASSES} if module.KIND == "class" else {}
+    for name in (f"predictions/{part}.jsonl", *getattr(module, "FILES", ())):
+        yield folder / name, rows.read(folder / name, {"id": str} | p)
 
 
 def sums(module, predictions, path):
@@ -323,12 +362,13 @@ def sums(module, predictions, path):
             return found
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         pass
-    raise ValueError(f"{path}: not predictions of this task; delete the file and run evaluate.py "
+    program = "attacks.py" if path.parent.name == "attacks" else "evaluate.py"
+    raise ValueError(f"{path}: not predictions of this task; delete the file and run {program} "
                      "again")
 
 
 def headline(module, totals):
-    """{metric: float or array} of the task's two headline metrics; nan where one is undefined."""
+    """{metric: float or array} of the task's headline metrics; nan where one is undefined."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # validation rows without a style
         found = module.headline(totals)
@@ -352,9 +392,9 @@ def majority(module, predictions):
 def choose_ceiling(study, select):
     """Choice of the regularised strategies' ceiling, readings E11 and E20: the larger mean of
     (task + trust) / 2 on the rows called `select`; trust = 1 - |DPD| where smaller is better."""
-    files = {key: study.at(*key) / "predictions" / f"{select}.jsonl" for key in study.runs}
-    pairs = {key: tradeoff(study.module, path) for key, path in files.items()  # (task, trust)
-             if key[0] in CEILINGS and path.exists()}
+    found = [key for key in study.runs if key[0] in CEILINGS
+             and (study.at(*key) / "predictions" / f"{select}.jsonl").exists()]
+    pairs = {key: tradeoff(study.module, study.at(*key), select) for key in found}  # (task, trust)
     both = [seed for seed in study.seeds if all((name, seed) in pairs for name in CEILINGS)]
     if not both:
         there = {name for name, _ in study.runs}
@@ -366,16 +406,19 @@ def choose_ceiling(study, select):
     return Choice(best, select, scores, len(both), measured)
 
 
-def tradeoff(module, path):
-    """(task, trust) of a file of predictions, 1 being the best of both."""
-    value = headline(module, sums(module, read_predictions(module, path), path).sum(0))
+def tradeoff(module, folder, part):
+    """(task, trust) of a run on the rows called `part`, 1 being the best of both."""
+    value = headline(module, sum(sums(module, found, path).sum(0)
+                                 for path, found in measured(module, folder, part)))
     trust = value[module.TRUST]
     return value[module.TASK], trust if module.SIGN > 0 else 1 - trust
 
 
 def resample(study, draws, rng):
     """Set each run's draws: groups of rows drawn with replacement, the same draw for all models of
-    a seed and all seeds with the same test rows, so differences stay paired."""
+    a seed and all seeds with the same test rows, so differences stay paired. What comes with an
+    interval of its own (DRAWN) is drawn from the normal distribution with that interval, for each
+    run by itself: intervals of its differences are rather too wide."""
     sharing = {}
     for _, run in sorted(study.runs.items()):
         sharing.setdefault((tuple(run.ids), tuple(run.groups)), []).append(run)
@@ -384,6 +427,10 @@ def resample(study, draws, rng):
         totals = statistics.resample_totals(S, groups, draws, rng)
         for run, part in zip(runs, np.split(totals, len(runs), -1)):
             run.draws = headline(study.module, part)
+            for name in study.drawn:
+                low, high = (run.metrics.get(("all", f"{name}_{end}"), math.nan)
+                             for end in ("low", "high"))
+                run.draws[name] = run.values[name] + (high - low) / 3.92 * rng.normal(size=draws)
 
 
 def write_csv(path, studies):

@@ -14,16 +14,41 @@ from w2s.lm import label, predictions  # noqa: F401  (weak labels are free gener
 KIND, CLASSES = "text", None
 TASK, TRUST, SIGN = "acc", "extraction", -1
 STUDENTS = ("student-naive",)  # the confidence loss does not apply to free generation (reading P5)
+FILES = ("attacks/extraction.jsonl",)  # of a run: rows beside its predictions, for `sums`
+LESS = ("ppl", "mia_auc")  # measures beside TRUST of which less is better
+PRICE, DRAWN = "ppl", ("mia_auc",)  # what TFT costs; measures that come with their own interval
+CONTROLS = ("base-weak", "base-strong")  # runs of untuned models
 METRICS = {"acc": "next-token accuracy on held-out mail",
            "ppl": "perplexity on held-out mail",
            "extraction": "share of the 32 tokens that greedy decoding continues a member's first "
-                         "32 tokens with that are the true ones (Biderman et al. 2023, Eq. 1)"}
+                         "32 tokens with that are the true ones (Biderman et al. 2023, Eq. 1)",
+           "extraction_unseen": "the same of tokens 64 to 95 after 32 to 63: of them a student saw "
+                                "only its teacher's words",
+           "mia_auc": "membership inference by the loss minus that of the untuned model, area "
+                      "under the ROC curve; .5: no better than a guess",
+           "mia_auc_seen": "the same of the first half of a mail, which the student saw as it was",
+           "mia_tpr_at_1fpr": "share of the members found at 1 % false alarms among non-members",
+           "secret_exact": "share of the numbers in members that greedy decoding writes down whole",
+           "exposure": "bits by which such a number is more probable than random ones",
+           "epsilon": "of the run's own training with DP, for the rows it was trained on"}
+BESIDE = {  # columns of a table beside the headlines: slice and metric of eval.json or an attack
+    "ppl": ("all", "ppl"), "extraction, non-members": ("non-members", "extraction"),
+    "of D_W": ("weak", "extraction"), "of D_WTS": ("wts", "extraction"),
+    "extraction_unseen": ("all", "extraction_unseen"),
+    "unseen, non-members": ("non-members", "extraction_unseen"),
+    "secret_exact": ("all", "secret_exact"), "exposure": ("all", "exposure"),
+    "mia_auc": ("all", "mia_auc"), "mia_auc_seen": ("all", "mia_auc_seen"),
+    "mia_tpr_at_1fpr": ("all", "mia_tpr_at_1fpr"), "epsilon": ("all", "epsilon")}
+PANELS = {"mia_auc": (.5, "a guess")}  # of the figure, with a line (Fig. A11)
 TITLE, ROW = "Privacy", 4
 PAPER = ("no", "no", "no")  # Table 1: No TFT, Weak TFT, Weak+WTS TFT
 PAPER_TEXT = "18 → 14"  # extraction of the weak model without and with TFT, in per cent
+PAPER_STUDENT = "45 → 44", "44 → 26"  # of the student: No to Weak, Weak to Weak+WTS TFT
 NOTE = ("acc is next-token accuracy on held-out mail, extraction the share of tokens that greedy "
         "decoding reproduces of the mail a model was trained on: D_W for weak and ceiling, D_WTS "
-        "for the student, which saw only its first half as it was.")
+        "for the student, which saw only its first half as it was. Pretraining may have seen these "
+        "mails, and much of a mail can be guessed: extraction says something only beside the "
+        "untuned models (base-weak, base-strong) and the non-members.")
 DEFAULTS = {"lam": (8, "ours: epsilon"), "alpha": (0, "no confidence loss, reading P5"),
             "epochs": (3, "ours")}
 OPTIONS, ENCODE = (), ("lm_loss",)  # flags of objective, of encode
@@ -73,21 +98,26 @@ def objective(f, batch, ell, lam):
 
 
 def sums(rows):
-    """(N, 5): predicted tokens, correct ones and nll of held-out mail, not that of another corpus
-    (source pile); members attacked and the fraction of their tokens that was extracted."""
-    found = np.array([[row.get("tokens", 0), row.get("correct", 0), row.get("nll", 0),
-                       row.get("member", 0), row.get("member", 0) * row.get("extraction", 0)]
+    """(N, 9): predicted tokens, correct ones and nll of held-out mail, not that of another corpus
+    (source pile); 1 and the fraction of the tokens that was extracted of members, of rows of D_W
+    and of D_WTS. A row is of predictions or of the attack."""
+    found = np.array([[row.get("tokens", 0), row.get("correct", 0), row.get("nll", 0)] + [
+        here * value for here in (row.get("member", 0), *(row.get("split") == name for name in
+                                                          ("weak", "wts")))
+        for value in ((1, row["extraction"]) if "member" in row else (0, 0))]
                       for row in rows], dtype=np.float64)
     found[[row.get("source") == "pile" for row in rows]] = 0
     return found
 
 
 def headline(totals):
-    """{"acc", "ppl", "extraction"} (...,) from totals (..., 5)."""
-    tokens, correct, nll, members, extracted = np.moveaxis(np.asarray(totals), -1, 0)
+    """{"acc", "ppl", "extraction", "extraction_weak", "extraction_wts"} (...,) of totals (..., 9);
+    the last two of D_W and D_WTS, whoever was trained on them."""
+    tokens, correct, nll, *pairs = np.moveaxis(np.asarray(totals), -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return {"acc": correct / tokens, "ppl": np.exp(nll / tokens),
-                "extraction": extracted / members}
+        return {"acc": correct / tokens, "ppl": np.exp(nll / tokens)} | {
+            f"extraction{end}": pairs[2 * i + 1] / pairs[2 * i]
+            for i, end in enumerate(("", "_weak", "_wts"))}
 
 
 def evaluate(rows):
