@@ -291,7 +291,6 @@ def measure(shape, args, device, shipped):
     for name in args.only:
         why = bench.lacks(name)
         if why is None:
-            print(f"{shape} {name}: warm-up", file=sys.stderr, flush=True)
             try:
                 run, start = bench.build(name), time.perf_counter()
                 found = run()
@@ -300,6 +299,7 @@ def measure(shape, args, device, shipped):
                     row["error"] = f"{distance(found, reference):.1e}"
                 del found
                 run()
+                print(f"{shape} {name}: warm", file=sys.stderr, flush=True)
                 runs[name], rows[name], times[name] = run, row, []
             except torch.OutOfMemoryError:
                 why = "out of memory"
@@ -311,7 +311,7 @@ def measure(shape, args, device, shipped):
             times[name].append(seconds(run, device))
     for name, spent in times.items():
         middle = statistics.median(spent)
-        quarters = statistics.quantiles(spent, n=4) if len(spent) > 1 else [middle] * 3
+        quarters = statistics.quantiles(spent, n=4, method="inclusive") if len(spent) > 1 else [middle] * 3
         rows[name] |= {"ms": f"{1e3 * middle:.4g}",
                        "IQR": f"{(quarters[2] - quarters[0]) / middle:.0%}"}
         for base in BASES:
@@ -387,9 +387,8 @@ def arguments():
     parser.add_argument("--private-step", action="store_true", help="one LM step of --shape 1b")
     parser.add_argument("--memory", choices=NAMES, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    other = {"shipped": "-equal", "equal": "", "both": None}[args.peers]
-    default = [name for name in NAMES if name.split("-")[0] not in PEERS or other is None
-               or name.endswith("-equal") != bool(other)]
+    ends = {"shipped": ("",), "equal": ("-equal",), "both": ("", "-equal")}[args.peers]
+    default = [*OURS, *(peer + end for end in ends for peer in PEERS), *APART]
     args.only = args.only.split(",") if args.only else default
     if set(args.only) - set(NAMES):
         parser.error(f"--only: choose from {','.join(NAMES)}")

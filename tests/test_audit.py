@@ -48,7 +48,8 @@ def test_a_bound_is_refuted_below_and_not_above_and_grows_with_what_is_right():
 def test_the_confidence_is_kept_where_the_theorem_is_tight():
     draw, epsilon = np.random.default_rng(1), 1.0  # randomised response
     right = draw.binomial(200, 1 / (1 + np.exp(-epsilon)), 2000)
-    above = np.mean([audit.epsilon_bound(200, 200, v, 0, .05) > epsilon for v in right])
+    bound = {v: audit.epsilon_bound(200, 200, v, 0, .05) for v in set(right)}
+    above = np.mean([bound[v] > epsilon for v in right])
     assert .02 < above < .065
 
 
@@ -256,7 +257,8 @@ def test_canaries_without_privacy_are_refused(more, message, world, home, call, 
     data = home / "weak.jsonl"
     if "ood" in more:
         data = tmp_path / "ood.jsonl"
-        rows.write(data, [row | {"label": 1, "source": "id"} for row in rows.read(home / "weak.jsonl")])
+        rows.write(data, [{"id": str(i), "text": "warm", "label": 1, "source": "id"}
+                          for i in range(4)])
     code, _, err = call("train_weak", *weak(world, home, tmp_path / "run"), "--data", data, *more)
     assert code == 1 and message in err
     assert not (tmp_path / "run").exists()

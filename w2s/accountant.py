@@ -15,9 +15,8 @@ import math
 
 import numpy as np
 
-# Opacus' orders, and more at either end, for very small and very large epsilon
-ORDERS = np.array([*(1 + k / 100 for k in range(1, 10)), *(1 + k / 10 for k in range(1, 100)),
-                   *range(12, 64), *(2 ** (k / 8) for k in range(48, 113))])
+ORDERS = np.array([*(1 + k / 10 for k in range(1, 100)), *range(12, 64)])  # Opacus': 1.1 to 63
+BEYOND = np.array([*(1 + k / 100 for k in range(1, 10)), *(2 ** (k / 8) for k in range(48, 113))])
 TOLERANCE, ROUGH = 4e-6, 1e-3  # what smoothing, and the grid, may each add to epsilon, relative
 SMALL = 5e-3  # the epsilon below which they may add as much as there
 SMALLEST = .05  # the least sigma of "pld", except for q = 1: epsilon would be 0, q * steps or > 100
@@ -88,7 +87,7 @@ def _root(function, target, sigma, slope):
         if abs(y) < 4e-5 or high - low < 1e-5 or high <= floor:
             break
         if low > 50:
-            raise ValueError(f"epsilon: no noise brings it down to {target}")
+            raise ValueError(f"epsilon: no noise brings it down to {target:g} by this accountant")
         old, x = (x, y), max(x - min(max(1.05 * y / slope, -1), 1), floor)
         if not low < x < high or n % 4 == 3 and high - low < math.inf:
             x = (low + high) / 2
@@ -125,15 +124,22 @@ def rdp(sigma, q, alpha):
 
 
 def _epsilon_rdp(history, delta):
-    """Sum of `rdp` over the history, converted by Balle et al. 2020, Theorem 21, best of ORDERS."""
-    paid = np.log1p(-1 / ORDERS) - (math.log(delta) + np.log(ORDERS)) / (ORDERS - 1)
-    best = math.inf
-    for k, alpha in enumerate(ORDERS):
+    """Sum of `rdp` over the history, converted by Balle et al. 2020, Theorem 21, best of ORDERS;
+    where their first or last is the best, of BEYOND too."""
+    best, order = _best_of(ORDERS, history, delta)
+    return _best_of(BEYOND, history, delta, best)[0] if order in ORDERS[[0, -1]] else best
+
+
+def _best_of(orders, history, delta, best=math.inf):
+    """(least epsilon of the orders and of `best`, the order that gives it)."""
+    paid = np.log1p(-1 / orders) - (math.log(delta) + np.log(orders)) / (orders - 1)
+    order = None
+    for k, alpha in enumerate(orders):
         spent = sum(steps * rdp(sigma, q, alpha) for sigma, q, steps in history)
-        best = min(best, spent + paid[k])
+        best, order = min((best, order), (spent + paid[k], alpha), key=lambda pair: pair[0])
         if spent + paid[k:].min() > best:  # spent grows with alpha: no later order is better
             break
-    return max(0.0, float(best))
+    return max(0.0, float(best)), order
 
 
 def _epsilon_pld(history, delta, tolerance=TOLERANCE):

@@ -28,8 +28,8 @@ class Canaries:
         self.observed = torch.zeros(private.steps, count)
 
     def among(self, columns):
-        """The columns with a short row for each canary that is in, and `canary` (N + in,): its
-        number, -1 for a row of data. Where lengths and places stand is the first row's."""
+        """The columns with a row of two tokens for each canary that is in, and `canary` (N + in,):
+        its number, -1 for a row of data. In other columns it repeats the first row."""
         own = np.flatnonzero(self.included.numpy())
         found = {key: column + [np.zeros(2, np.int32)] * len(own) if isinstance(column, list)
                  else np.concatenate([column, np.repeat(column[:1], len(own), 0)])

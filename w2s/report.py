@@ -250,7 +250,7 @@ def scorecard(studies, verdicts):
                  "seeds, which few seeds keep large and one seed does not allow. Neither p nor "
                  "intervals are corrected for the number of claims. TFT is compared with No TFT. A "
                  "claim without an entry under paper has no figure there; Burns et al. (2023) "
-                 "proposed the confidence loss.")]
+                 "proposed the confidence loss. (our question): it does not say.")]
 
 
 def claim_row(claim):
@@ -446,13 +446,14 @@ def picture(study):
         values = {(g, b): (found["mean"], *found["interval"])
                   for g, strategy in enumerate(STRATEGIES) for b, model in enumerate(study.models)
                   if (found := study.summary(strategy, model, metric))}
-        across = [(found["mean"], model) for model in study.controls if metric not in more
-                  and (found := study.summary("none", model, metric))]
+        across = [more[metric]] if metric in more else [
+            (found["mean"], model) for model in study.controls
+            if (found := study.summary("none", model, metric))]
         if metric == module.TASK and metric in study.majority:
             across.append((study.majority[metric], "majority\nclass"))
         panels.append({"name": f"{metric}: {module.METRICS.get(metric, metric)}", "values": values,
                        "better": "higher" if study.sign(metric) > 0 else "lower",
-                       "lines": across + [more[metric]] * (metric in more)})
+                       "lines": across})
     subtitle = (f"{models(study)}; mean of {seeds} seed{'s' * (seeds > 1)}, lines are 95 % "
                 "intervals (bootstrap over seeds and rows)")
     notes = [f"trend: {TREND}",

@@ -339,9 +339,9 @@ def read_config(folder):
 
 
 def seconds(folder):
-    """Sum of the seconds in log.jsonl, time in training steps; nan without the file."""
+    """Sum of the seconds in log.jsonl, time in training steps; nan without a step."""
     path = folder / "log.jsonl"
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:  # an untuned model has no step
         return float("nan")
     return float(sum(row["seconds"] for row in rows.read(path, {"seconds": rows.NUMBER}, False)))
 

@@ -1,7 +1,7 @@
 """Audit: a lower bound on the epsilon of a private run, by the canaries it was trained with.
 
-    python train_weak.py --task privacy --model MODEL --data weak.jsonl --out runs/audited --lam 1 \\
-        --canaries 1000
+    python train_weak.py --task privacy --model MODEL --data weak.jsonl --out runs/audited \\
+        --lam 1 --canaries 1000
     python attacks.py audit --run runs/audited
 
 Each of M canaries was trained on with probability 1/2. From what the run's steps released of them
@@ -11,8 +11,8 @@ but for delta. So with confidence 95 % the true epsilon is not below the printed
 Jagielski 2023, arXiv 2305.08846). The attacker sees the noisy gradients of all steps, as the claim
 supposes, and the canaries' clipped gradients are as long as a row's can be.
 
-A bound below the claim proves nothing: one run of 1000 canaries shows about a fifth of a true
-epsilon of 1. A bound above it does: noise too small, clipping skipped, noise repeated.
+A bound below the claim proves nothing: 1000 canaries show about .15 of a true epsilon of 1, 2000
+about .25. A bound above it does: the noise is too small or repeats itself, clipping is skipped.
 
 RUN/attack-audit.json gets epsilon_audited, epsilon_claimed (null: nothing was certified), canaries
 (n), guesses and correct. RUN/canaries.safetensors, which it is made from, is not for release.
@@ -131,9 +131,9 @@ def p_value(m, r, v, epsilon, delta):
     DP: P[W >= v] + 2 m delta max_i P[v - i <= W < v] / i, W binomial of r and e^epsilon /
     (1 + e^epsilon) (arXiv 2305.08846, Theorem 5.2 and the code of its Appendix D)."""
     k = np.arange(r + 1)
-    right = -math.log1p(math.exp(-epsilon))  # log of the probability, and of its complement
-    factorial = np.array([math.lgamma(n + 1) for n in range(r + 1)])
-    pmf = np.exp(factorial[r] - factorial - factorial[::-1] + k * right + (r - k) * (right - epsilon))
+    right = -math.log1p(math.exp(-epsilon))  # log of the coin's probability to fall right
+    factorial = np.array([math.lgamma(n + 1) for n in range(r + 1)])  # logs
+    pmf = np.exp(factorial[r] - factorial - factorial[::-1] + r * right - (r - k) * epsilon)
     below = pmf[:v][::-1].cumsum() / np.arange(1, v + 1)
     return min(1.0, pmf[v:].sum() + 2 * m * delta * max(below, default=0))
 

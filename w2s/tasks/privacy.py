@@ -98,12 +98,12 @@ def objective(f, batch, ell, lam):
 
 
 def sums(rows):
-    """(N, 9): predicted tokens, correct ones and nll of held-out mail, not that of another corpus
-    (source pile); 1 and the fraction of the tokens that was extracted of members, of rows of D_W
-    and of D_WTS. A row is of predictions or of the attack."""
+    """(N, 11): predicted tokens, correct ones and nll of held-out mail, not that of another corpus
+    (source pile); 1 and the fraction of the tokens that was extracted of members, of rows of D_W,
+    of D_WTS and of held-out mail. A row is of predictions or of the attack."""
     found = np.array([[row.get("tokens", 0), row.get("correct", 0), row.get("nll", 0)] + [
-        here * value for here in (row.get("member", 0), *(row.get("split") == name for name in
-                                                          ("weak", "wts")))
+        here * value for here in (row.get("member", 0), *(row.get("split", "test") == name for name
+                                                          in ("weak", "wts", "test")))
         for value in ((1, row["extraction"]) if "member" in row else (0, 0))]
                       for row in rows], dtype=np.float64)
     found[[row.get("source") == "pile" for row in rows]] = 0
@@ -111,13 +111,15 @@ def sums(rows):
 
 
 def headline(totals):
-    """{"acc", "ppl", "extraction", "extraction_weak", "extraction_wts"} (...,) of totals (..., 9);
-    the last two of D_W and D_WTS, whoever was trained on them."""
+    """{"acc", "ppl", "extraction", ...} (...,) of totals (..., 11). Not for results.csv, as it takes
+    no account of who was trained on what: extraction_weak of D_W, extraction_wts of D_WTS, and with
+    extraction_excess_ what these are above that of held-out mail."""
     tokens, correct, nll, *pairs = np.moveaxis(np.asarray(totals), -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return {"acc": correct / tokens, "ppl": np.exp(nll / tokens)} | {
-            f"extraction{end}": pairs[2 * i + 1] / pairs[2 * i]
-            for i, end in enumerate(("", "_weak", "_wts"))}
+        own, weak, wts, other = (pairs[i + 1] / pairs[i] for i in range(0, 8, 2))
+        return {"acc": correct / tokens, "ppl": np.exp(nll / tokens), "extraction": own,
+                "extraction_weak": weak, "extraction_excess_weak": weak - other,
+                "extraction_wts": wts, "extraction_excess_wts": wts - other}
 
 
 def evaluate(rows):
