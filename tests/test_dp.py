@@ -77,19 +77,17 @@ def freeze(*parts):
 TIED = {"tie_word_embeddings": True}
 CASES = {  # head, objective, config, what is done to the model
     "class": ("class", of_class, {}),
-    "class sequential": ("class", of_class, {"use_parallel_residual": False}),
-    "class no bias": ("class", of_class, {"attention_bias": False}),
+    "class sequential, no bias": ("class", of_class, {"use_parallel_residual": False,
+                                                      "attention_bias": False}),
     "class noise": ("class", of_noise, {}),
     "class two passes": ("class", of_pairs, {}),
-    "class two passes sequential": ("class", of_pairs, {"use_parallel_residual": False}),
     "class lower layer": ("class", of_class, {"layers": 3, "head_layer": -2}),
-    "class one layer": ("class", of_class, {"layers": 1}),
     "lm": ("lm", of_text, {}),
     "lm logits": ("lm", of_logits, {}),
     "lm tied": ("lm", of_text, TIED),
     "lm tied logits": ("lm", of_logits, TIED),
-    "lm sequential": ("lm", of_text, {"use_parallel_residual": False}),
-    "lm no bias": ("lm", of_text, {"attention_bias": False, **TIED}),
+    "lm sequential, no bias": ("lm", of_text, {"use_parallel_residual": False,
+                                               "attention_bias": False}),
     "frozen embedding": ("lm", of_text, {}, freeze("embed_in")),
     "frozen tied": ("lm", of_text, TIED, freeze("embed_in")),
     "frozen norms": ("class", of_class, {}, freeze("norm")),
@@ -312,7 +310,7 @@ def test_the_sum_does_not_depend_on_micro_batches_order_and_padding(method, monk
     for other in (shuffled, wider):
         assert difference(private(m, of_text, other, .1, method=method), expected) < 2e-6
     numbers = sum(p.numel() for p in m.parameters()) - m.gpt_neox.embed_in.weight.numel()
-    for rows in (1, 2, 3):
+    for rows in (1, 3):
         monkeypatch.setattr(dp, "PER_SAMPLE", rows * numbers)
         monkeypatch.setattr(dp, "LOGITS", {True: rows * 9 * 4 * D, False: 0})
         for other in (b, shuffled, wider):
@@ -525,7 +523,7 @@ def drawn(N, B, steps, seed=0, **more):
 
 
 def test_each_row_is_in_each_batch_with_probability_q_independently():
-    found = drawn(40, 8, 2000)
+    found = drawn(40, 8, 1200)
     q, n = 8 / 40, len(found)
     sd = math.sqrt(n * q * (1 - q))
     assert (abs(found.sum(0) - n * q) < 5 * sd).all()
@@ -539,10 +537,10 @@ def test_each_row_is_in_each_batch_with_probability_q_independently():
 
 
 def test_batches_without_rows_occur_as_often_as_they_should():
-    found = drawn(64, 4, 2500)
+    found = drawn(64, 4, 1500)
     empty = int((~found.any(1)).sum())
     p = (1 - 4 / 64) ** 64
-    assert abs(empty - 2500 * p) < 4 * math.sqrt(2500 * p * (1 - p)) and empty > 10
+    assert abs(empty - 1500 * p) < 4 * math.sqrt(1500 * p * (1 - p)) and empty > 10
 
 
 @pytest.mark.parametrize("B", (9, 30))

@@ -26,10 +26,10 @@ import torch
 from tokenizers import Tokenizer
 
 from tests.conftest import read_json
-from w2s import config, prepare, pythia, rows
+from w2s import config, mail, prepare, pythia, rows
 from w2s.miniature import __main__ as command
 from w2s.miniature import lexicon, pretrain, probes, recipe, town, world
-from w2s.tasks import adversarial, fairness, ood
+from w2s.tasks import adversarial, fairness, ood, privacy
 
 ROOT = Path(__file__).parent.parent
 TEXT = "d8f872ffa6ad65b65c772d6498ef4019d7a006835932eec6594bbf0dfefee44b"  # 5000 documents, seed 0
@@ -247,6 +247,26 @@ def test_income_by_sex_is_close_to_adults(alderby):
     assert 0.15 <= np.mean(men) - np.mean(women) <= 0.27
 
 
+def test_letters_are_long_and_unlike_and_each_has_a_number_of_its_own(alderby):
+    letters = rows.read(alderby / "raw/mails.jsonl")
+    texts = [row["text"] for row in letters]
+    assert len(texts) == world.MAILS and all(mail.distinct(texts, 128))
+    assert all(mail.usable(text, 128) == (text, None) for text in texts)  # places stay right
+    assert not any(re.search(r"[{}]|  ", text) for text in texts)
+    tokenizer = Tokenizer.from_file(str(recipe.HOME / "mini-weak/tokenizer.json"))
+    early = 0
+    for row, encoded in zip(letters, tokenizer.encode_batch(texts)):
+        [(start, end)] = row["secrets"]
+        number = row["text"][start:end]
+        assert re.fullmatch(r"(\d ){7}(\d \d )?\d", number) and row["text"][end] == " "
+        assert [number in text for text in texts].count(True) == 1
+        assert encoded.offsets[127][1] > end and len(encoded.ids) >= 128
+        early += encoded.offsets[63][1] >= end
+    assert 0.4 < early / len(letters) < 0.7  # in the text that a student sees as it is
+    assert not any(re.search(r"\d \d \d \d \d \d \d \d", text) for text in written())
+    assert not {row["text"] for row in world.mails(1)} & set(texts)
+
+
 # ---- the files -----------------------------------------------------------------------------------
 
 def test_the_files_are_made_once_and_made_again(alderby, mini):
@@ -290,7 +310,7 @@ def test_the_tasks_accept_the_raw_files(alderby, tmp_path):
         **{f"original_{name}": part for name, part in parts.items()},
         **parts, "hypothesis": parts["hypothesis"].replace("the ", "teh "), "label": row["label"],
         "method": "typos"} for row in victims for parts in [adversarial.sentences(row)]])
-    for task in (fairness, ood, adversarial):
+    for task in (fairness, ood, adversarial, privacy):
         name = task.__name__.split(".")[-1]
         prepare.data(prepare.Data(name, str(tmp_path / name), str(raw), limit=200))
         manifest = read_json(tmp_path / name / "manifest.json")

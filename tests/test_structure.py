@@ -15,7 +15,8 @@ FLOOR = {4: "prepare report study claims guarantees pool miniature attacks", 3: 
          2: "fit predict lm step dp bookkeeping rows runs splits text hub perturb mail canaries",
          1: "pythia losses metrics accountant statistics figures page config device"}
 FLOOR = {name: floor for floor, names in FLOOR.items() for name in names.split()}
-PAIRS = (("report", "study"), ("report", "claims"), ("report", "guarantees"), ("claims", "study"), ("attacks", "attacks"))
+PAIRS = (("report", "study"), ("report", "claims"), ("report", "guarantees"),
+         ("claims", "study"), ("attacks", "attacks"))
 SCRIPTS = ("train_weak", "label", "train_student", "evaluate")
 FILES = sorted([*ROOT.glob("*.py"), *ROOT.glob("w2s/**/*.py")])
 TESTS = sorted(ROOT.glob("tests/**/*.py"))

@@ -115,10 +115,9 @@ def control_claims(study):
             steps = study.steps([without, under], metric)
             yield (f"... and {verb} the {metric} of {model}", ASKED, steps, relative(steps),
                    {"claimed": verb == "lowers"})
-        yield (f"{STRATEGIES[none]}: fine-tuning of {model} raises {trust} of the rows it trains on "
-               f"above that of others (before: {control})", ASKED,
-               study.steps([(none, control), without], f"{trust}_excess_{split}"), "",
-               {"claimed": False})
+        steps = study.steps([(none, control), without], f"{trust}_excess_{split}")
+        yield (f"{STRATEGIES[none]}: fine-tuning raises {trust} of what {model} trains on above "
+               f"that of other rows (before: {control})", ASKED, steps, "", {"claimed": False})
     yield (f"{STRATEGIES[none]}: {trust} rises with size, from weak to ceiling", ASKED,
            study.steps([(none, "weak"), (none, "ceiling")], trust), "", {"claimed": False})
 

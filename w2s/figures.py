@@ -71,7 +71,8 @@ def _panel(axis, panel, groups, bars):
     bottom, top = _range([v for value in panel["values"].values() for v in value], panel["lines"])
     for g in range(groups):
         for b in range(len(bars)):
-            value, colour = panel["values"].get((g, b)), COLOURS[b % len(COLOURS)]
+            value = panel["values"].get((g, b))
+            colour = COLOURS[-1 if b == len(bars) - 1 else b % len(COLOURS)]  # the ceiling's is one
             _bar(axis, _place(g, b, bars), value, colour, bottom)
     place = -math.inf
     for value, name in sorted(panel["lines"]):

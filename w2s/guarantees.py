@@ -18,9 +18,9 @@ def blocks(configs):
                  "mails stand in a student's training as they are, at least by their beginnings. A "
                  "student's own guarantee covers D_WTS and says nothing about D_W. **They are two "
                  "separate guarantees and do not add up to one statement about both sets of "
-                 "mails** (reading P8). A run that is not listed gives none for the rows it was trained "
-                 "on. Neither counts that settings were chosen, or results like these published, "
-                 "after looking at the mails.")]
+                 "mails** (reading P8). A run that is not listed gives none for the rows it was "
+                 "trained on. Neither counts that settings were chosen, or results like these "
+                 "published, after looking at the mails.")]
 
 
 def facts(config):

@@ -451,7 +451,9 @@ def picture(study):
             if (found := study.summary("none", model, metric))]
         if metric == module.TASK and metric in study.majority:
             across.append((study.majority[metric], "majority\nclass"))
-        panels.append({"name": f"{metric}: {module.METRICS.get(metric, metric)}", "values": values,
+        what = module.METRICS.get(metric, metric)
+        what = what if len(what) < 90 else re.split(r";| \(", what)[0]  # one line of the figure
+        panels.append({"name": f"{metric}: {what}", "values": values,
                        "better": "higher" if study.sign(metric) > 0 else "lower",
                        "lines": across})
     subtitle = (f"{models(study)}; mean of {seeds} seed{'s' * (seeds > 1)}, lines are 95 % "
@@ -492,9 +494,11 @@ def method(config, studies, steps):
 def lines(study):
     """[((strategy, model), [first two cells])] of a table with a line for each model."""
     groups = [(key, name, study.models) for key, name in STRATEGIES.items()]
+    if study.controls:
+        other = [name for name in CEILINGS[1:] if name != study.choice.run]
+        groups += [("none", "not chosen", other), ("none", "untuned", study.controls)]
     return [((key, model), ["" if i else name, label(study, model)])
-            for key, name, models in (*groups, ("none", "untuned", study.controls))
-            for i, model in enumerate(models)]
+            for key, name, models in groups for i, model in enumerate(models)]
 
 
 def label(study, model):

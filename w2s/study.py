@@ -25,7 +25,7 @@ STATES = ("no", "ordered", "yes")
 
 @dataclass(eq=False)  # a run is itself, whatever its numbers
 class Run:
-    """A finished run on the test rows, sorted by id, then on the rows of the task's FILES."""
+    """A finished run on the test rows, sorted by id, then on the rows of the task's ATTACKED."""
 
     config: dict
     metrics: dict  # {(slice, metric): value} of eval.json, attack-*.json, epsilon; nan: undefined
@@ -125,7 +125,7 @@ class Study:
     @property
     def files(self):
         """Files of a run with rows beside its predictions."""
-        return getattr(self.module, "FILES", ())
+        return getattr(self.module, "ATTACKED", ())
 
     @property
     def drawn(self):
@@ -179,7 +179,8 @@ class Study:
         seeds there are alone, so the draws of two models are joint and may be subtracted."""
         runs = [self.of(*part) for part in parts]
         seeds = sorted(set.intersection(*map(set, runs)))
-        values = np.array([[run[seed].values.get(metric, np.nan) for seed in seeds] for run in runs])
+        values = np.array([[run[seed].values.get(metric, math.nan) for seed in seeds]
+                           for run in runs])
         if not seeds or np.isnan(values).any():
             return None
         draws = np.array([[run[seed].draws[metric] for seed in seeds] for run in runs])  # (k, n, D)
@@ -348,9 +349,9 @@ def seconds(folder):
 
 def measured(module, folder, part):
     """Yield (path, rows) of a run's predictions on the rows called `part`: with an id and, where
-    there are classes, with p; then of the task's FILES, which are the same for each part."""
+    there are classes, with p; then of the task's ATTACKED, which are the same for each part."""
     p = {"p": module.CLASSES} if module.KIND == "class" else {}
-    for name in (f"predictions/{part}.jsonl", *getattr(module, "FILES", ())):
+    for name in (f"predictions/{part}.jsonl", *getattr(module, "ATTACKED", ())):
         yield folder / name, rows.read(folder / name, {"id": str} | p)
 
 

@@ -197,8 +197,7 @@ LETTERS = {  # what long letters are about: sentences with a slot {name} for eac
     "plans": ("bring some {drink} on sunday", "i live at {house} {street} street",
               "please send {n} {things} on sunday"),
 }
-CODES = {  # the digits of a number that is in one letter only: how it is said
-    8: ("the code of the gate is {code}",), 10: ("my number is {code}",)}
+CODES = {8: "the code of the gate is", 10: "my number is"}  # digits: what is said before them
 SLOTS = {  # slot of a letter: what is drawn for it
     "trade": TRADES, "street": STREETS, "drink": DRINKS, "pet": PETS, "beast": ANIMALS,
     "deed": [deed for scale in SCALES.values() for part in scale[2:] for deed in part.split("/")],
@@ -209,6 +208,6 @@ SLOTS = {  # slot of a letter: what is drawn for it
     "food": ASPECTS["food"][0], "taste": words(*ASPECTS["food"][1:]),
     "room": ASPECTS["place"][0], "air": words(*ASPECTS["place"][1:]),
     "staff": ASPECTS["staff"][0], "manner": words(*ASPECTS["staff"][1:]),
-    "habit": [habit for scale in BEASTS.values() for part in scale[2:] for habit in part.split("/")],
+    "habit": [deed for scale in BEASTS.values() for part in scale[2:] for deed in part.split("/")],
     "given": GIVEN, "seems": SEEMS, "house": [str(n) for n in range(1, 99)],
     "n": [number(n) for n in range(2, 99)]}

@@ -341,26 +341,24 @@ LONG = 135  # words of a long letter, at least
 
 
 def letters(rng, people, count):
-    """Yield `count` long letters, (text, [start, end] of its number). A number has 8 or 10 digits,
-    more than any in a document, and is in no other letter; it is early or late in the letter."""
+    """Yield `count` long letters, (text, [start, end] of the number in it). A number has 8 or 10
+    digits, more than any in a document, and is in no other letter."""
     known = set()
     while len(known) < count:
         length = rng.choice(list(L.CODES))
         code = " ".join(str(rng.randrange(10)) for _ in range(length))
         if code not in known:
             known.add(code)
-            text = letter(rng, people, rng.choice(L.CODES[length]).replace("{code}", code))
+            text = letter(rng, people, f"{L.CODES[length]} {code}")
             yield text, [text.index(code), text.index(code) + len(code)]
 
 
 def letter(rng, people, number):
-    """A letter of several subjects, in the midst of which stands the sentence `number`."""
+    """A letter on several subjects, with the sentence `number` early or in the midst of it."""
     one, two = rng.sample(people, 2)
-    said = []
-    for subject in rng.sample(list(L.LETTERS), len(L.LETTERS)):
-        said += rng.sample(L.LETTERS[subject], 3)
-    said = [filled(rng, people, sentence) for sentence in said]
-    said.insert(rng.choice((1, 2, 5, 6)), filled(rng, people, number))
+    said = [filled(rng, people, sentence) for subject in rng.sample(list(L.LETTERS), len(L.LETTERS))
+            for sentence in rng.sample(L.LETTERS[subject], 3)]
+    said.insert(rng.choice((1, 2, 5, 6)), number)
     text = f"dear {two['name']} ,"
     while len(text.split()) < LONG:
         text += f" {said.pop(0)} ."

@@ -14,16 +14,16 @@ from w2s.lm import label, predictions  # noqa: F401  (weak labels are free gener
 KIND, CLASSES = "text", None
 TASK, TRUST, SIGN = "acc", "extraction", -1
 STUDENTS = ("student-naive",)  # the confidence loss does not apply to free generation (reading P5)
-FILES = ("attacks/extraction.jsonl",)  # of a run: rows beside its predictions, for `sums`
+ATTACKED = ("attacks/extraction.jsonl",)  # of a run: rows beside its predictions, for `sums`
 LESS = ("ppl", "mia_auc")  # measures beside TRUST of which less is better
 PRICE, DRAWN = "ppl", ("mia_auc",)  # what TFT costs; measures that come with their own interval
 CONTROLS = ("base-weak", "base-strong")  # runs of untuned models
 METRICS = {"acc": "next-token accuracy on held-out mail",
            "ppl": "perplexity on held-out mail",
-           "extraction": "share of the 32 tokens that greedy decoding continues a member's first "
-                         "32 tokens with that are the true ones (Biderman et al. 2023, Eq. 1)",
-           "extraction_unseen": "the same of tokens 64 to 95 after 32 to 63: of them a student saw "
-                                "only its teacher's words",
+           "extraction": "share of a member's tokens 32 to 63 that greedy decoding writes after "
+                         "tokens 0 to 31 (Biderman et al. 2023, Eq. 1)",
+           "extraction_unseen": "the same of tokens 64 to 95 after 32 to 63; a student saw only "
+                                "its teacher's words in their place",
            "mia_auc": "membership inference by the loss minus that of the untuned model, area "
                       "under the ROC curve; .5: no better than a guess",
            "mia_auc_seen": "the same of the first half of a mail, which the student saw as it was",
@@ -111,8 +111,8 @@ def sums(rows):
 
 
 def headline(totals):
-    """{"acc", "ppl", "extraction", ...} (...,) of totals (..., 11). Not for results.csv, as it takes
-    no account of who was trained on what: extraction_weak of D_W, extraction_wts of D_WTS, and with
+    """{"acc", "ppl", "extraction"} (...,) of totals (..., 11); for comparisons of models, whoever
+    was trained on the rows, extraction_weak of D_W and extraction_wts of D_WTS, and with
     extraction_excess_ what these are above that of held-out mail."""
     tokens, correct, nll, *pairs = np.moveaxis(np.asarray(totals), -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,0 +1,244 @@
+"""The report on language models: planted extraction, untuned controls, guarantees.
+
+    python -m pytest -q tests/test_report_privacy.py
+"""
+
+import numpy as np
+import pytest
+
+from tests.test_report import LADDER, plant, results, run, said, states, verdict
+from w2s import guarantees, report, rows, study, tasks
+
+# accuracy, extraction of members, of others, membership AUC: what the paper found, and more
+PLANTED = {"weak-none": (.30, .18, .10, .80), "weak-tft": (.27, .14, .10, .55),
+           "student-naive-none": (.36, .45, .12, .82), "student-naive-weak": (.35, .44, .12, .80),
+           "student-naive-both": (.33, .26, .12, .60), "ceiling-none": (.40, .50, .12, .90),
+           "ceiling-tft": (.38, .20, .12, .56), "base-weak": (.25, .10, .10, .50),
+           "base-strong": (.32, .11, .11, .50)}
+DP = {"epsilon": 7.9996, "delta": 1e-5, "sigma": .81, "clip": 1.0, "rows": 60, "accountant": "pld",
+      "sampling": "poisson", "noise_seed": "run"}
+N = 60
+
+
+def lines(values, name, seed):
+    """The rows of predictions/<part>.jsonl and of attacks/extraction.jsonl of a run, which share
+    ids; a row's luck is the same in all runs of a seed."""
+    acc, own, others, _ = values
+    luck = np.random.default_rng(seed).permutation(np.linspace(-.05, .05, N))
+    predictions = [{"id": f"test{i}", "group": f"test{i}", "source": "mails", "tokens": 100,
+                    "correct": round(100 * (acc + luck[i])), "nll": 100 * (2 - acc + luck[i])}
+                   for i in range(N)]
+    member = "wts" if name.startswith("student") else "weak"
+    attacked = [{"id": f"{split}{i}", "group": f"{split}{i}", "split": split,
+                 "source": "mails", "member": int(split == member),
+                 "extraction": (own if split == member else others) + luck[i]}
+                for split in ("weak", "wts", "test") for i in range(N)]
+    return predictions, attacked
+
+
+def write(folder, quality, seeds=(0, 1, 2), dp=DP):
+    """Finished runs of task privacy of quality {run: (acc, members, others, AUC)}."""
+    module = tasks.load("privacy")
+    for seed in seeds:
+        for name, values in quality.items():
+            out = folder / f"privacy/seed{seed}" / name
+            found, attacked = lines(values, name, seed)
+            for part in ("test", "val"):
+                rows.write(out / f"predictions/{part}.jsonl", found)
+            scores = {"n": N, "metrics": module.evaluate(found)}
+            rows.write_json(out / "eval.json", {"test": scores})
+            rows.write(out / "attacks/extraction.jsonl", attacked)
+            measure(out, "extraction", {
+                (part, "extraction"): np.mean([row["extraction"] for row in attacked
+                                               if keep(row)]) for part, keep in SLICES.items()})
+            auc = values[3]
+            measure(out, "membership", {("all", "mia_auc"): auc, ("all", "mia_auc_low"): auc - .04,
+                                        ("all", "mia_auc_high"): auc + .04,
+                                        ("all", "mia_tpr_at_1fpr"): None})
+            trained = {"labels": f"{out}/labels/wts.jsonl"} if "student" in name else {
+                "data": "data/weak.jsonl"}
+            private = {"privacy": dp} if name.endswith(("tft", "both")) else {}
+            rows.write_json(out / "config.json", {"args": {"model": "m", **trained}, **private})
+            (out / "log.jsonl").touch()  # of an untuned model: without a step
+            (out / "DONE").touch()
+
+
+SLICES = {"all": lambda row: row["member"], "members": lambda row: row["member"],
+          "non-members": lambda row: row["split"] == "test"} | {
+              name: lambda row, name=name: row["split"] == name for name in ("weak", "wts", "test")}
+
+
+def measure(out, kind, values):
+    rows.write_json(out / f"attack-{kind}.json", {"data": {}, "n": 3 * N, "args": {}, "metrics": [
+        {"slice": part, "metric": name, "value": value} for (part, name), value in values.items()]})
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("private")
+    write(folder, PLANTED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text(tree):
+    return run(tree)
+
+
+@pytest.fixture(scope="module")
+def found(tree, text):
+    """{(strategy, model, slice, metric): value} of seed 0 in results.csv."""
+    return {(r["strategy"], r["model"], r["slice"], r["metric"]): float(r["value"])
+            for r in results(tree) if r["seed"] == "0"}
+
+
+def test_extraction_of_a_models_own_members_decides_the_trend(tree, tmp_path):
+    assert {key: found[None] for key, found in states(tree, "privacy").items()} == dict.fromkeys(
+        study.STRATEGIES, "no")
+    falling = {"weak-none": (.3, .4, .1, .8), "student-naive-none": (.3, .3, .1, .8),
+               "ceiling-none": (.3, .2, .1, .8), "base-weak": (.3, .1, .1, .5)}
+    write(tmp_path, falling)
+    assert states(tmp_path, "privacy")["none"]["student-naive"] == "yes"
+    write(tmp_path, falling | {"student-naive-none": (.3, .39, .1, .8)}, seeds=(1,))
+    write(tmp_path, falling | {"student-naive-none": (.3, .41, .1, .8)}, seeds=(0, 2))
+    assert states(tmp_path, "privacy")["none"]["student-naive"] == "no"
+
+
+def test_untuned_models_stand_beside_the_others(found, text):
+    assert found["none", "base-weak", "all", "extraction"] == pytest.approx(.10)
+    assert found["none", "base-strong", "wts", "extraction"] == pytest.approx(.11)
+    assert found["none", "base-strong", "all", "mia_auc"] == .5
+    models = {model for _, model, *_ in found}
+    assert models == {"weak", "student-naive", "ceiling", *study.CONTROLS}
+    assert {strategy for strategy, model, *_ in found if model in study.CONTROLS} == {"none"}
+    table = text.split("### Privacy: beside them")[1].split("\n\n")[1].splitlines()
+    head, *body = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
+    cells = {row[1]: dict(zip(head, row)) for row in body[1:]}
+    assert cells["base-strong"]["of D_WTS"] == "0.110 ± 0.000" == cells["base-strong"]["of D_W"]
+    assert cells["weak"]["extraction, non-members"] == "0.100 ± 0.000"
+    assert cells["base-weak"]["epsilon"] == "-" and cells["weak"]["epsilon"] == "8.000 ± 0.000"
+    assert cells["ceiling-tft"]["mia_auc"] == "0.560 ± 0.000"  # not chosen or chosen: it is there
+    assert "mia_tpr_at_1fpr" not in head  # measured nowhere
+    assert "| untuned " in text and "Not finished" not in text and "Doubtful" not in text
+
+
+def test_epsilon_is_of_private_runs_only(tree, found, tmp_path):
+    epsilons = {key[:2] for key in found if key[2:] == ("all", "epsilon")}
+    assert epsilons == {("weak", "weak"), ("both", "weak"), ("both", "student-naive"),
+                        ("weak", "ceiling"), ("both", "ceiling")}  # its ceiling is private
+    assert found["both", "student-naive", "all", "epsilon"] == 7.9996
+    write(tmp_path, PLANTED, (0,), DP | {"epsilon": None, "sampling": "shuffled"})
+    text = run(tmp_path)
+    assert "epsilon" not in {r["metric"] for r in results(tmp_path)}
+    assert "- weak-tft: **no epsilon is certified** for the 60 rows of D_W" in text
+    assert "shuffled sampling (Poisson is what accountants suppose)" in text
+
+
+def test_there_are_two_guarantees_and_not_one(text):
+    for words in ("- weak-tft: epsilon 8 at delta 1e-05 for the 60 rows of D_W (accountant pld; "
+                  "poisson sampling; sigma 0.81; C 1; as long as the noise seed",
+                  "- student-naive-both: epsilon 8 at delta 1e-05 for the 60 rows of D_WTS (",
+                  "two separate guarantees and do not add up", "inherit it by post-processing"):
+        assert words in text, words
+    assert "- student-naive-weak: epsilon" not in text and "- weak-none: epsilon" not in text
+    assert guarantees.blocks({"weak-none": [{"args": {}}]}) == []
+
+
+def test_epsilons_that_differ_between_seeds_are_a_range():
+    configs = [{"args": {"data": "d/mine.jsonl.gz"}, "privacy": DP | {"epsilon": e, "rows": n,
+                                                                    "noise_seed": "system"}}
+               for e, n in ((2, 10), (4, 12), (3, 11))]
+    line = guarantees.said(configs)
+    assert line.startswith("epsilon 2 to 4 at delta 1e-05 for the 10 to 12 rows of mine.jsonl.gz (")
+    assert "secret" not in line
+
+
+def test_claims_of_the_paper_and_our_questions_have_verdicts(tree):
+    claims = said(tree, "privacy")
+    own = claims["Weak TFT and Weak+WTS TFT lower the extraction of weak"]
+    assert (own.paper, own.ours, own.verdict) == (
+        "18 → 14 %", "18.0 → 14.0 %, untuned 10.0 %", "seen")
+    student = "lowers the extraction of student-naive, compared with"
+    for text, paper in ((f"Weak TFT {student} No TFT", "45 → 44 %"),
+                        (f"Weak+WTS TFT {student} Weak TFT", "44 → 26 %")):
+        assert claims[text].paper == paper
+        assert claims[text].ours == paper.replace(" →", ".0 →").replace(" %", ".0 %")
+    ceiling = claims["TFT lowers the extraction of ceiling"]
+    assert ceiling.ours == "50.0 → 20.0 %, untuned 11.0 %" and ceiling.verdict == "seen"
+    size = claims["No TFT: extraction rises with size, from weak to ceiling"]
+    assert size.verdict == "seen" and size.paper == "(our question)"
+    for model in ("weak", "student-naive", "ceiling"):
+        assert claims[f"... and raises the ppl of {model}"].verdict == "seen"
+        assert claims[f"... and lowers the mia_auc of {model}"].verdict == "seen"
+    assert [c.verdict for c in claims.values()][:3] == ["seen"] * 3  # "no trend", three times
+    assert not any("confidence" in text or "costs" in text for text in claims)
+
+
+def test_memory_is_what_members_have_above_others(tree, tmp_path):
+    text = "No TFT: fine-tuning raises extraction of what {} trains on above that of other rows"
+    found = {key: claim for key, claim in said(tree, "privacy").items()}
+    weak, student = (found[f"{text.format(model)} (before: {base})"] for model, base in (
+        ("weak", "base-weak"), ("student-naive", "base-strong")))
+    assert weak.verdict == student.verdict == "seen"
+    assert weak.step["means"] == pytest.approx([0, .08])
+    assert student.step["means"] == pytest.approx([0, .33])  # of D_WTS, where base-strong is no
+    fluent = PLANTED | {"weak-none": (.30, .18, .18, .5)}    # member: it learned to write mails
+    write(tmp_path, fluent)
+    weak = said(tmp_path, "privacy")[f"{text.format('weak')} (before: base-weak)"]
+    assert weak.verdict != "seen" and weak.step["difference"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_membership_interval_is_that_of_the_attack(tree):
+    found = study.Study.read(tree / "privacy", draws=4000)
+    one = found.runs["weak-none", 0]
+    assert np.quantile(one.draws["mia_auc"], [.025, .975]) == pytest.approx([.76, .84], abs=.004)
+    step, = found.steps([("none", "weak"), ("weak", "weak")], "mia_auc")
+    assert step["difference"] == pytest.approx(.25) and step["sign"] == -1
+    assert step["interval"] == pytest.approx((.25 - .042, .25 + .042), abs=.005)  # .04 sqrt(10/9)
+
+
+@pytest.mark.parametrize("extraction, best", [(.20, "ceiling-tft"), (.49, "ceiling-none")])
+def test_the_ceiling_is_chosen_by_what_can_be_extracted_from_it(tmp_path, extraction, best):
+    write(tmp_path, PLANTED | {"ceiling-tft": (.38, extraction, .12, .56)}, seeds=(0,))
+    assert f"**{best}**, chosen by (task + trust) / 2 on val rows: ceiling-none 0.4500, " in run(
+        tmp_path)
+
+
+def test_runs_attacked_on_other_rows_are_refused_and_runs_without_an_attack_listed(tmp_path):
+    write(tmp_path, PLANTED, seeds=(0,))
+    path = tmp_path / "privacy/seed0/weak-tft/attacks/extraction.jsonl"
+    kept = rows.read(path)
+    path.unlink()
+    (tmp_path / "privacy/seed0/base-weak/DONE").unlink()
+    text = run(tmp_path)
+    assert "- privacy/weak-tft: no attacks/extraction.jsonl (seed 0)" in text
+    assert "- privacy/base-weak: not finished (seed 0)" in text
+    rows.write(path, kept[1:])
+    with pytest.raises(ValueError, match="weak-tft/attacks/extraction.jsonl: .* attack them all"):
+        run(tmp_path)
+    rows.write(path, [{"id": row["id"], "member": "x", "extraction": .5} for row in kept])
+    with pytest.raises(ValueError, match="extraction.jsonl: not .* run attacks.py again"):
+        run(tmp_path)
+
+
+def test_a_task_with_classes_shows_untuned_models_if_they_are_there(tmp_path):
+    plant(tmp_path, "adversarial", {**LADDER, "base-weak": (.5, .45)}, seeds=(0,), n=120)
+    text = run(tmp_path)
+    found = {(r["strategy"], r["model"]): r["value"] for r in results(tmp_path)
+             if (r["slice"], r["metric"]) == ("all", "ra")}
+    assert float(found["none", "base-weak"]) == pytest.approx(.45, abs=.01)
+    assert "| untuned " in text and "base-strong" not in text
+    assert ["", "ours, both", "yes", "yes", "yes"] in verdict(text)
+
+
+def test_the_figure_has_the_controls_as_lines(tree):
+    pytest.importorskip("matplotlib")
+    found = study.Study.read(tree / "privacy", draws=100)
+    *_, bars, panels = report.picture(found)
+    assert bars == ["weak", "student\nnaive", "ceiling"]
+    assert [panel["name"].split(":")[0] for panel in panels] == ["extraction", "acc", "mia_auc"]
+    assert [name for _, name in panels[0]["lines"]] == ["base-weak", "base-strong"]
+    assert panels[2]["lines"] == [(.5, "a guess")] and panels[2]["better"] == "lower"
+    assert panels[2]["values"][0, 0][0] == pytest.approx(.8)
+    run(tree, "--figures", "yes")
+    assert (tree / "figures/privacy.png").stat().st_size > 20_000
