@@ -160,6 +160,22 @@ def test_of_a_long_mail_the_first_four_windows_are_kept(tmp_path):
     assert read(tmp_path)[0] == {"mails/0": words(1, 4 * P)}
 
 
+def test_secrets_are_kept_where_cleaning_did_not_move_them(tmp_path):
+    text = words(1)
+    own = [{"id": 0, "text": text, "secrets": [[2, 9], [len(text) - 3, len(text)]]},
+           {"id": 1, "text": f" {words(2)}", "secrets": [[2, 9]]},  # the blank is cut off
+           {"id": 2, "text": words(3, 900), "secrets": [[0, 3], [6000, 6010]]},  # cut short
+           {"id": 3, "text": words(4)}]
+    put(tmp_path / "mails.jsonl", jsonl(own))
+    pool, _ = mail.bodies(splits.Raw(tmp_path), pieces=P)
+    assert [row.get("secrets") for row in pool] == [
+        [[2, 9], [len(text) - 3, len(text)]], [], [[0, 3]], None]
+    for wrong in ([2, 9], [[2]], [[9, 2]], [[0, 10 ** 6]], [["2", 9]], "2"):
+        put(tmp_path / "mails.jsonl", jsonl([own[3], own[1] | {"secrets": wrong}]))
+        with pytest.raises(ValueError, match="mails.jsonl:2: 'secrets' is not a list of"):
+            mail.bodies(splits.Raw(tmp_path), pieces=P)
+
+
 # ---- files ---------------------------------------------------------------------------------------
 
 def mails(n=3):

@@ -37,6 +37,7 @@ FILES = {
     "raw/adult.csv": "3ccf76b9d8e1e7552e6cfebb85d050ec632d995d229c6c3937997ffd384f4b2d",
     "raw/sst2/train.tsv": "c212bd6f65aeee0e7a06057ee8dab384271e62a01e2a26f5407c19d2e50c07ac",
     "raw/style.json": "b4c5ce8bbd2bdb4ce013e17d25350d3cec5a13a054a723b5e6eb02227d82611d",
+    "raw/mails.jsonl": "98fb8bcc5bf48e970f6d6f10ee2565a415b67140c9c4e8411832d9596a4b0f61",
     "world/clean.jsonl": "c7681844a9cbced074c25b10bbd1090ad18bc1bb01051b0f041fc2e97101dd0a",
     "world/synonyms.json": "bb515f1df89df831891d0289409fa4267d47c5531e7803676c7699f47fad1090",
     "world/victims/sst2.jsonl": "b6b1cac5f80719828c228aba24fdca8c7fad19af0912aa2565f0bc2de5d059e2",

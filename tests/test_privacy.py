@@ -3,6 +3,8 @@
     python -m pytest -q tests/test_privacy.py
 """
 
+import contextlib
+import io
 import json
 import math
 import re
@@ -11,9 +13,10 @@ import shutil
 import pytest
 import torch
 
+import train_weak
 from tests.conftest import read_json
 from tests.memorised import mails
-from w2s import accountant, fit, lm, pythia, rows, text
+from w2s import accountant, config, fit, lm, pythia, rows, text
 
 WEIGHTS = "model/model.safetensors"
 N, B = 24, 6
@@ -25,8 +28,9 @@ def mail(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mail")
     for seed, (split, n) in enumerate({"weak": N, "wts": 10, "test": 8}.items()):
         found = mails(split, n, seed, words=5)
-        rows.write(folder / f"{split}.jsonl", [row | ({"source": "pile"} if split == "test" and i > 5
-                                                      else {}) for i, row in enumerate(found)])
+        for row in found[6:] if split == "test" else ():
+            row["source"] = "pile"
+        rows.write(folder / f"{split}.jsonl", found)
     return folder
 
 
@@ -72,16 +76,12 @@ def refused(result, *messages):
 @pytest.fixture(scope="module")
 def made(world, mail, runs):
     """Two runs: `private` of epsilon 8 and `plain`, and what they said."""
-    import train_weak
-    from contextlib import redirect_stdout
-    from io import StringIO
-    from w2s import config
     said = {}
     for name, more in (("private", ("--lam", 8)), ("plain", ("--lam", 0))):
         _, *argv = weak(world, mail, runs / name, *more)
         if name == "plain":
             del argv[argv.index("--accountant"):argv.index("--accountant") + 2]
-        with redirect_stdout(StringIO()) as out:
+        with contextlib.redirect_stdout(io.StringIO()) as out:
             train_weak.main(config.parse(train_weak.Config, "", [str(a) for a in argv]))
         said[name] = out.getvalue()
     return said

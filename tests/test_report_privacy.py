@@ -117,7 +117,7 @@ def test_untuned_models_stand_beside_the_others(found, text):
     assert cells["base-strong"]["of D_WTS"] == "0.110 ± 0.000" == cells["base-strong"]["of D_W"]
     assert cells["weak"]["extraction, non-members"] == "0.100 ± 0.000"
     assert cells["base-weak"]["epsilon"] == "-" and cells["weak"]["epsilon"] == "8.000 ± 0.000"
-    assert cells["ceiling-tft"]["mia_auc"] == "0.560 ± 0.000"  # not chosen or chosen: it is there
+    assert "ceiling-tft" not in cells and "not chosen" not in text  # it is the ceiling
     assert "mia_tpr_at_1fpr" not in head  # measured nowhere
     assert "| untuned " in text and "Not finished" not in text and "Doubtful" not in text
 
@@ -200,8 +200,9 @@ def test_the_membership_interval_is_that_of_the_attack(tree):
 @pytest.mark.parametrize("extraction, best", [(.20, "ceiling-tft"), (.49, "ceiling-none")])
 def test_the_ceiling_is_chosen_by_what_can_be_extracted_from_it(tmp_path, extraction, best):
     write(tmp_path, PLANTED | {"ceiling-tft": (.38, extraction, .12, .56)}, seeds=(0,))
-    assert f"**{best}**, chosen by (task + trust) / 2 on val rows: ceiling-none 0.4500, " in run(
-        tmp_path)
+    text = run(tmp_path)
+    assert f"**{best}**, chosen by (task + trust) / 2 on val rows: ceiling-none 0.4500, " in text
+    assert ("| not chosen " in text) == (best == "ceiling-none")
 
 
 def test_runs_attacked_on_other_rows_are_refused_and_runs_without_an_attack_listed(tmp_path):

@@ -23,16 +23,20 @@ def run_all(*argv, **more):
 
 
 def test_smoke_fills_every_cell_and_is_skipped_the_second_time(tmp_path):
-    command = ("smoke", "--tasks", "fairness", "--seeds", 1, "--limit", 60, "--out", tmp_path)
+    command = ("smoke", "--tasks", "fairness,privacy", "--limit", 60, "--out", tmp_path)
     done = run_all(*command)
     assert done.returncode == 0, done.stdout + done.stderr
     with open(tmp_path / "results.csv") as file:
         cells = {tuple(row[key] for key in ("task", "strategy", "model", "seed"))
                  for row in csv.DictReader(file)
-                 if (row["slice"], row["metric"]) == ("all", "dpd_abs")}
+                 if row["slice"] == "all" and row["metric"] in ("dpd_abs", "extraction")}
     assert cells == {("fairness", strategy, model, "0") for strategy in ("none", "weak", "both")
-                     for model in ("weak", "student-naive", "student-aux", "ceiling")}
-    assert "from scratch" in (tmp_path / "report.md").read_text()
+                     for model in ("weak", "student-naive", "student-aux", "ceiling")} | {
+        ("privacy", strategy, model, "0") for strategy in ("none", "weak", "both")
+        for model in ("weak", "student-naive", "ceiling")} | {
+        ("privacy", "none", model, "0") for model in ("base-weak", "base-strong")}
+    text = (tmp_path / "report.md").read_text()
+    assert "from scratch" in text and "poisson sampling" in text and "Not finished" not in text
     before = {p: p.read_bytes() for kind in ("csv", "jsonl") for p in tmp_path.rglob(f"*.{kind}")}
     began = time.monotonic()
     again = run_all(*command)
@@ -67,7 +71,7 @@ def flag(line, name):
 def test_the_miniature_is_the_default_and_makes_its_attacked_rows_first():
     lines = commands("--seeds", 1)
     assert lines[:-1] == commands("miniature", "--seeds", 1)[:-1]  # the report is told the command
-    assert len(lines) == 1 + 1 + 6 + 3 + 3 * (4 + 1 + 6 + 2) + 3 + 1
+    assert len(lines) == 1 + 1 + 6 + 4 + 3 * (4 + 1 + 6 + 2) + 3 + (6 + 1 + 3 + 6 + 2) + 1
     assert "w2s.miniature world" in lines[0] and "runs/miniature/surrogate" in lines[1]
     assert all("attacks.py text" in line and "/surrogate " in line for line in lines[2:8])
     alone = commands("--tasks", "fairness")
@@ -77,7 +81,7 @@ def test_the_miniature_is_the_default_and_makes_its_attacked_rows_first():
 def test_the_recipe_gives_way_to_options_and_leaves_unregularised_runs_alone():
     trained = {flag(line, "--out"): line for line in commands("--seeds", 1) if "train_" in line}
     given = [line for line in commands("--seeds", 1, "--lr", "7e-4") if "train_" in line]
-    assert len(given) == len(trained) == 31 and {flag(line, "--lr") for line in given} == {"7e-4"}
+    assert len(given) == len(trained) == 40 and {flag(line, "--lr") for line in given} == {"7e-4"}
     for out, line in trained.items():
         assert flag(line, "--lr") not in (None, "7e-4")
         regularised = out.endswith(("tft", "both"))
@@ -85,6 +89,41 @@ def test_the_recipe_gives_way_to_options_and_leaves_unregularised_runs_alone():
     paper = [line for line in commands("paper", "--seeds", 1) if "train_" in line]
     assert {(flag(line, "--lr"), flag(line, "--lam")) for line in paper} <= {
         (None, "0"), (None, None)}
+
+
+def test_privacy_has_untuned_controls_and_every_model_of_a_seed_is_attacked_on_the_same_mails():
+    lines = commands("smoke", "--tasks", "privacy", "--epochs", 5, "--attack-limit", 7)
+    trained = {flag(line, "--out").split("/")[-1]: line for line in lines if "train_" in line}
+    students = [f"student-naive-{key}" for key in ("none", "weak", "both")]
+    assert sorted(trained) == sorted(["weak-none", "weak-tft", "ceiling-none", "ceiling-tft",
+                                      "base-weak", "base-strong", *students])
+    for name, line in trained.items():
+        assert flag(line, "--epochs") == ("0" if name.startswith("base") else "5")
+        assert (flag(line, "--lam") is None) == name.endswith(("tft", "both"))
+    for kind in ("extraction", "membership"):
+        found = [line for line in lines if f"attacks.py {kind} " in line]
+        attacked = [Path(run).name for line in found
+                    for run in line.split(" --run ")[1].split(" --")[0].split()]
+        assert sorted(attacked) == sorted(trained)
+        assert {line.split(" --data ")[1].split(" --run ")[0] for line in found} == {" ".join(
+            f"data/smoke/privacy/{part}.jsonl" for part in ("weak", "wts", "test")) + " --limit 7"}
+    measured = " ".join(line for line in lines if "evaluate.py" in line)
+    assert all(f"/{name}" in measured for name in trained) and "student-aux" not in measured
+
+
+def test_the_recipe_knows_sizes_and_names_of_runs(tmp_path):
+    script = (ROOT / "run_all.sh").read_text()
+    own = "RECIPE='\n  smoke privacy *-tft --clip 0.5\n  smoke privacy *both --clip 0.25"
+    copy = tmp_path / "run_all.sh"
+    copy.write_text(script.replace("RECIPE='", own, 1))
+    for part in ("w2s", "requirements.txt"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    done = subprocess.run(["bash", copy, "smoke", "--tasks", "privacy", "--dry-run"], text=True,
+                          capture_output=True, env=os.environ | {"PYTHON": sys.executable})
+    clip = {flag(line, "--out").split("/")[-1]: flag(line, "--clip")
+            for line in done.stdout.splitlines() if "train_" in line}
+    assert {name: value for name, value in clip.items() if value} == {
+        "weak-tft": "0.5", "ceiling-tft": "0.5", "student-naive-both": "0.25"}
 
 
 def test_each_line_of_a_dry_run_is_one_command_of_a_shell(tmp_path):

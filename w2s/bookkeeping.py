@@ -115,7 +115,8 @@ class Layer:
         self.x, self.g = (v[0] if len(v) == 1 else torch.cat(v, 1) for v in (x, g))
         self.per_row = None
         if isinstance(module, nn.LayerNorm):
-            self.x, self.g = normalised(self.x, module, seen), wide(self.g)
+            self.x = normalised(self.x, module, seen if len(uses) == 1 else {})
+            self.g = wide(self.g)
         elif lead:
             self.x = self.x.to(self.g.dtype)
         elif module.padding_idx is not None:

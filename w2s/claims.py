@@ -118,8 +118,11 @@ def control_claims(study):
         steps = study.steps([(none, control), without], f"{trust}_excess_{split}")
         yield (f"{STRATEGIES[none]}: fine-tuning raises {trust} of what {model} trains on above "
                f"that of other rows (before: {control})", ASKED, steps, "", {"claimed": False})
+    sizes = (none, "weak"), (none, "ceiling")
+    same = len({study.trained_on(*part) for part in sizes}) == 1  # not with --ceiling-data wts
     yield (f"{STRATEGIES[none]}: {trust} rises with size, from weak to ceiling", ASKED,
-           study.steps([(none, "weak"), (none, "ceiling")], trust), "", {"claimed": False})
+           study.steps(sizes, trust) if same else [], "" if same else "not the same rows",
+           {"claimed": False})
 
 
 def loss_claims(study):

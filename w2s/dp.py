@@ -65,7 +65,7 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
     the same state. Raises ValueError for settings without meaning and a model that fast cannot do.
     """
     sum_of = _method(model, method, clip, sigma, expected_batch)
-    found, losses = Gradient(), []
+    found, total, losses = Gradient(), {}, []
     with whole_logits(model):
         for part in micro_batches(model, batch, sum_of):
             sums, norms, part_losses = sum_of(model, objective, part, clip, compile)
@@ -73,19 +73,19 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
             if not finite.all():  # the others anew: 0 times infinity is no zero
                 rest = {key: value[finite] for key, value in part.items()}
                 sums = sum_of(model, objective, rest, clip, compile)[0] if finite.any() else []
-            add_up(found, sums, model)
+            add_up(total, sums, model)
             losses.append(part_losses[finite])
             found.rows += len(norms)
             found.nonfinite += int((~finite).sum())
             found.clipped += int((norms[finite] > clip).sum())
     for name, p in model.named_parameters():
-        if p.requires_grad and name not in found:  # no row, or it has no part in the loss
-            found[name] = zeros(p)
+        if p.requires_grad:  # in this order noise is drawn; zeros without rows or a part in the loss
+            found[name] = total.pop(name) if name in total else zeros(p)
     finite = found.rows - found.nonfinite
-    total = float(torch.cat(losses).detach().sum()) if losses else 0.0
+    loss = float(torch.cat(losses).detach().sum()) if losses else 0.0
     if world() > 1:
-        total, finite = add_processes(found, total, finite)
-    found.loss = total / finite if finite else math.nan
+        loss, finite = add_processes(found, loss, finite)
+    found.loss = loss / finite if finite else math.nan
     if sigma:
         add_noise(found.values(), sigma * clip, generator)
     for value in found.values():

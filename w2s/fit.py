@@ -102,8 +102,8 @@ class Fit:
         width = self.model.config["hidden_size"] if self.lam else 0
         found = self.task.batches(self.columns, self.steps, self.cfg.batch_size, seed=self.cfg.seed,
                                   start=self.start, device=self.device, width=width, **more)
-        self.bar = tqdm(found, self.run.out.name, self.steps, initial=self.start, disable=self.follows or None,
-                        leave=False, unit="step")
+        self.bar = tqdm(found, self.run.out.name, self.steps, initial=self.start, leave=False,
+                        disable=self.follows or None, unit="step")
         self.logged, self.tokens = time.monotonic(), 0
         tokens = step.row_lengths(self.columns)
         for k, batch in self.bar:
@@ -234,5 +234,5 @@ def _refuse_foreign_options(cfg, task):
             why = MIXES if private and name == "penalty" else ""
             raise ValueError(f"--{name.replace('_', '-')} has no effect {where}{why}; leave it out")
     if private and cfg.optimizer == "sgd" and cfg.lr is None:
-        raise ValueError("--optimizer sgd: its learning rate is not AdamW's; give --lr, for example "
-                         "0.5")
+        raise ValueError("--optimizer sgd: its learning rate is not AdamW's; give --lr, for "
+                         "example 0.5")

@@ -5,7 +5,7 @@ Read, all that are there together (nothing is fetched: these are real people's m
     source    files (plain or .gz)
     aeslc     aeslc.jsonl (id, body), or the corpus as published: one *.subject file a mail
     labelled  berkeley_labelled_raw.jsonl (id, raw: the mail with its headers)
-    mails     mails.jsonl (id, text): your own
+    mails     mails.jsonl (id, text, secrets): your own; see mark
     eml mbox  *.eml (one mail a file), *.mbox
     cmu       enron_mail_20150507.tar.gz, or it unpacked (maildir/), or Kaggle's emails.csv
     pile      pile_test_enron.jsonl (id, text): further non-members, never trained on
@@ -98,7 +98,24 @@ def bodies(raw, most=None, seed=0, pieces=128):
             tally[home[row["id"]]][reason] += row["id"] not in kept
     for path, counts in tally.items():
         raw.account(path, counts.pop("read", 0), counts)
+    if path := raw.find("mails.jsonl"):
+        mark(path, {row["id"]: row for row in drawn})
     return drawn, apart
+
+
+def mark(path, drawn):
+    """Set row["secrets"], [[first character, end], ...], of the rows {id: row} that have some in
+    mails.jsonl: those that stand where they stood before the text was cleaned and cut."""
+    for n, own in enumerate(rows.read(path), 1):
+        row = drawn.get(rows.SURROGATE.sub("?", f"mails/{own['id']}"))
+        places = own.get("secrets", [])
+        if not isinstance(places, list) or not all(
+                isinstance(place, list) and [type(x) for x in place] == [int, int]
+                and 0 <= place[0] < place[1] <= len(own["text"]) for place in places):
+            raise ValueError(f"{path}:{n}: 'secrets' is not a list of [first character, end]")
+        if row and places:
+            row["secrets"] = [place for place in places
+                              if row["text"][:place[1]] == own["text"][:place[1]]]
 
 
 def _take(path, source, mails, pieces, tally, best, seen):

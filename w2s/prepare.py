@@ -14,6 +14,7 @@ the Hugging Face hub (HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE, HF_TOKEN), if its li
     fairness     UCI Adult, training part (CC BY 4.0)         its reconstruction (not free)
     ood          DecodingTrust's styles (CC BY-SA 4.0)        SST-2 (states no licence)
     adversarial  AdvGLUE++ (CC BY-SA 4.0)                     AdvGLUE's dev set (states no licence)
+    privacy      nothing                                      mail, which is real people's
 
 We know the hub's files from its public listing and have not seen inside them: when they do not hold
 as many rows as is known of them, a warning says so. The manifest records commit and sha256 of each.
@@ -46,6 +47,9 @@ class Data:
     seed: int = arg(0, "varies which rows are in which split", low=0)
     hide_protected: bool = arg(False, "fairness: leave the person's sex out of the text")
     per_source: int = arg(10000, "adversarial: keep at most N rows of each GLUE task", low=1)
+    mails: int = arg(10000, "privacy: draw at most N mails, after de-duplication", low=1)
+    sequence_length: int = arg(128, "privacy: leave out mails with fewer pieces of text; a piece is "
+                               "at least one token", low=1)
 
 
 @dataclass

@@ -462,6 +462,9 @@ def picture(study):
              "The models share their test rows, so a difference can be clear where two lines "
              "overlap: its own interval is in report.md. "
              f"Ceiling of the two TFT strategies: {study.choice.run}."]
+    if study.controls:
+        notes.append("Dashed: untuned models, in trust on the rows of weak and ceiling; on the "
+                     "student's rows, and others, in report.md.")
     bars = [model.replace("student-", "student\n") for model in study.models]
     return study.module.TITLE, subtitle, notes, groups, bars, panels
 

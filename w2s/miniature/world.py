@@ -19,7 +19,7 @@ from w2s.tasks import adversarial, fairness
 
 FORMAT = 2  # of the files; a change makes old folders stale
 MANIFEST = "world/manifest.json"
-CITIZENS, REVIEWS, RESTYLED, DEMOS, MAILS = 6000, 24000, 200, 60, 800  # rows
+CITIZENS, REVIEWS, RESTYLED, DEMOS, MAILS = 6000, 24000, 200, 60, 500  # rows
 CLEAN, VICTIMS = 200, 320  # rows of each of the six sources
 NAMES = {"shake_w": "shake", "shake_p0": "shake", "bible_p0": "bible", "romantic_p0": "romantic",
          "tweet_p0": "tweet", "augment": "augment"}  # DecodingTrust's style: ours

@@ -7,7 +7,7 @@ lam = 0 trains without privacy, lam = 8 with epsilon 8. One row is one mail, the
 import numpy as np
 import torch
 
-from w2s import dp, rows, splits, text
+from w2s import dp, mail, rows, splits, text
 from w2s.dp import MIXES, make_step, plan  # noqa: F401  (this is how privacy differs)
 from w2s.lm import label, predictions  # noqa: F401  (weak labels are free generation)
 
@@ -138,10 +138,9 @@ def evaluate(rows):
 
 # ---- raw files -----------------------------------------------------------------------------------
 
-def prepare(raw, seed=0, split="grouped"):
-    """{split: rows}: de-duplicated mail bodies of at least 128 pieces, D_W, D_WTS and non-members
-    40/40/20 (reading E22); the Pile's test mails are further non-members."""
-    from w2s import mail
-    pool, extra = mail.bodies(raw)
+def prepare(raw, seed=0, split="grouped", mails=10000, sequence_length=128):
+    """{split: rows}: mail bodies without duplicates (reading P11), D_W, D_WTS and non-members
+    40/40/20 (reading E22); test also has the Pile's mails, further non-members."""
+    pool, extra = mail.bodies(raw, mails, seed, sequence_length)
     parts = splits.usual(pool, seed, split)
     return parts | {"test": parts["test"] + extra}
