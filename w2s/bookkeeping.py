@@ -114,6 +114,8 @@ class Layer:
         g = [g.reshape(rows, -1, g.shape[-1]) for _, g in uses]
         self.x, self.g = (v[0] if len(v) == 1 else torch.cat(v, 1) for v in (x, g))
         self.per_row = None
+        self.trains = [p is not None and p.requires_grad
+                       for p in (module.weight, getattr(module, "bias", None))]
         if isinstance(module, nn.LayerNorm):
             self.x = normalised(self.x, module, seen if len(uses) == 1 else {})
             self.g = wide(self.g)
@@ -123,37 +125,48 @@ class Layer:
             self.g = self.g * (self.x != module.padding_idx)[..., None]
 
     def squared_norm(self):
-        """(B,) squared norms of the rows' gradients of weight and bias."""
+        """(B,) squared norms of the rows' gradients of weight and bias, of those that train."""
         x, g, module = self.x, self.g, self.module
-        bias = getattr(module, "bias", None) is not None
         if isinstance(module, nn.LayerNorm):
             self.per_row = (g * x).sum(1), g.sum(1)
-            return sum(v.square().sum(1) for v in self.per_row[:1 + bias])
+            return sum(v.square().sum(1) for v, own in zip(self.per_row, self.trains) if own)
         if isinstance(module, nn.Embedding):
             return (gram(g) * (x[:, :, None] == x[:, None])).sum((1, 2))
         (T, i), o = x.shape[1:], g.shape[2]
-        if T * (i + o) <= i * o:  # T x T products are smaller than the gradients themselves
+        weight, bias = self.trains
+        if weight and T * (i + o) <= i * o:  # T x T products are smaller than the gradients
             return ((gram(x) + bias) * gram(g)).sum((1, 2))
-        self.per_row = torch.bmm(g.transpose(1, 2), x)                            # (B, o, i)
-        squares = wide(self.per_row).square().sum((1, 2))
-        return squares + wide(g).sum(1).square().sum(1) if bias else squares
+        squares = wide(g).sum(1).square().sum(1) if bias else 0
+        if weight:
+            self.per_row = torch.bmm(g.transpose(1, 2), x)                        # (B, o, i)
+            squares = squares + wide(self.per_row).square().sum((1, 2))
+        return squares
 
     def weighted(self, factor):
-        """[gradient of the weight, of the bias] summed over the rows, each times its factor; of an
-        embedding the pair (token ids, gradients of its rows)."""
-        x, g, module = self.x, self.g, self.module
-        scaled = lambda v: (wide(v) * factor[:, None, None]).to(v.dtype).flatten(0, 1)  # noqa: E731
-        if isinstance(module, nn.LayerNorm):
-            return [factor @ v for v in self.per_row]
-        if isinstance(module, nn.Embedding):
-            return [(x.flatten(), wide(scaled(g)))]
-        if self.per_row is not None:
-            weight = (factor @ wide(self.per_row).flatten(1)).view(self.per_row.shape[1:])
-        elif x.shape[2] <= g.shape[2]:
-            weight = g.flatten(0, 1).t() @ scaled(x)
+        """[gradient of the weight, of the bias] summed over the rows, each times its factor; None
+        for one that does not train, and for an embedding the pair (token ids, gradients of its
+        rows)."""
+        weight, bias = self.trains
+        if isinstance(self.module, nn.Embedding):
+            return [(self.x.flatten(), wide(self.scaled(self.g, factor)))]
+        if isinstance(self.module, nn.LayerNorm):
+            found = [factor @ v for v in self.per_row]
         else:
-            weight = scaled(g).t() @ x.flatten(0, 1)
-        return [self.whole(wide(v)) for v in (weight, factor @ wide(g).sum(1))]
+            found = [weight and self.whole(wide(self.product(factor))),
+                     bias and self.whole(factor @ wide(self.g).sum(1))]
+        return [v if own else None for v, own in zip(found, self.trains)]
+
+    def product(self, factor):
+        """(o, i) gradient of the weight, the rows times their factors."""
+        if self.per_row is not None:
+            return (factor @ wide(self.per_row).flatten(1)).view(self.per_row.shape[1:])
+        if self.x.shape[2] <= self.g.shape[2]:
+            return self.g.flatten(0, 1).t() @ self.scaled(self.x, factor)
+        return self.scaled(self.g, factor).t() @ self.x.flatten(0, 1)
+
+    def scaled(self, v, factor):
+        """(B * T, n): v (B, T, n) times factor (B,), in v's dtype."""
+        return (wide(v) * factor[:, None, None]).to(v.dtype).flatten(0, 1)
 
     def whole(self, v):
         """v, the gradient of the rows `part` of a fused matrix, among zeros for the other rows."""
@@ -202,7 +215,8 @@ def clipped_sum(gradients, weights, rows, factor_of, squares=0):
     for name, module, inputs, g in gradients:
         part = (inputs[1] if len(inputs) > 1 else ALL) if isinstance(module, FusedQKV) else None
         key = name, part and (part.start, part.stop)
-        uses.setdefault(key, (module, part, []))[2].append((inputs, g))
+        if any(p.requires_grad for p in module.parameters(False)) or isinstance(module, Tied):
+            uses.setdefault(key, (module, part, []))[2].append((inputs, g))
     seen = {}
     layers = [(weights[key[0]], Layer(module, part, rows, found, seen))
               for key, (module, part, found) in uses.items()]
@@ -213,4 +227,5 @@ def clipped_sum(gradients, weights, rows, factor_of, squares=0):
             squares = squares + 2 * cross(tables[own[0]], layer)
     norms = squares.clamp(min=0).sqrt()
     factor = factor_of(norms)
-    return [pair for own, layer in layers for pair in zip(own, layer.weighted(factor))], norms
+    return [(name, value) for own, layer in layers
+            for name, value in zip(own, layer.weighted(factor)) if value is not None], norms
