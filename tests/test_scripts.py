@@ -128,7 +128,7 @@ def test_a_killed_run_goes_on_and_ends_bit_identical(world, fair, tmp_path):
     assert left == {"config.json", "log.jsonl", "model", "DONE", ".lock"}
 
 
-BAD_FLAGS = [("--lam", "-1"), ("--lr", "0"), ("--epochs", "0"), ("--batch-size", "-4"),
+BAD_FLAGS = [("--lam", "-1"), ("--lr", "0"), ("--epochs", "-1"), ("--batch-size", "-4"),
              ("--dtype", "float16"), ("--task", "nonsense"), ("--penalty", "cubic"),
              ("--lr", "nan"), ("--device", "tpu9"), ("--noise-as", "var"), ("--max-length", "0"),
              ("--seed", "-1"), ("--dtype", "int8")]

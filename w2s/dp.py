@@ -79,7 +79,7 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
             found.nonfinite += int((~finite).sum())
             found.clipped += int((norms[finite] > clip).sum())
     for name, p in model.named_parameters():
-        if p.requires_grad:  # in this order noise is drawn; zeros without rows or a part in the loss
+        if p.requires_grad:  # noise is drawn in this order, whatever rows there were
             found[name] = total.pop(name) if name in total else zeros(p)
     finite = found.rows - found.nonfinite
     loss = float(torch.cat(losses).detach().sum()) if losses else 0.0
@@ -105,7 +105,7 @@ def func_sum(model, objective, batch, clip, compile=False):
 
     One trick makes it usable: an embedding is differentiated with respect to what it gives each
     token, not to its whole table; book-keeping adds that up."""
-    tables = {name for name, m in model.named_modules() if type(m) is nn.Embedding} - tied(model)
+    tables = lookups(model)
     dense = {name: p.detach() for name, p in model.named_parameters()
              if p.requires_grad and name.rpartition(".")[0] not in tables}
     rest = {name: p.detach() for name, p in model.named_parameters() if name not in dense}
@@ -226,7 +226,7 @@ def micro_batches(model, batch, sum_of):
         return
     if sum_of is func_sum:
         numbers = sum(p.numel() for name, p in model.named_parameters()
-                      if p.requires_grad and "embed_in" not in name)
+                      if p.requires_grad and name.rpartition(".")[0] not in lookups(model))
         size = PER_SAMPLE // max(1, numbers)
     else:
         heads = [m.weight.shape[0] for m in model.modules()
@@ -322,11 +322,11 @@ def whole_logits(model):
             module.whole = False
 
 
-def tied(model):
-    """Names of the embeddings whose matrix another layer uses too."""
-    used = {id(m.weight) for m in model.modules() if isinstance(m, bookkeeping.Tied)}
+def lookups(model):
+    """Names of the embeddings whose matrix no other layer uses."""
+    shared = {id(m.weight) for m in model.modules() if isinstance(m, bookkeeping.Tied)}
     return {name for name, m in model.named_modules()
-            if type(m) is nn.Embedding and id(m.weight) in used}
+            if type(m) is nn.Embedding and id(m.weight) not in shared}
 
 
 def world():

@@ -48,8 +48,8 @@ class Data:
     hide_protected: bool = arg(False, "fairness: leave the person's sex out of the text")
     per_source: int = arg(10000, "adversarial: keep at most N rows of each GLUE task", low=1)
     mails: int = arg(10000, "privacy: draw at most N mails, after de-duplication", low=1)
-    sequence_length: int = arg(128, "privacy: leave out mails with fewer pieces of text; a piece is "
-                               "at least one token", low=1)
+    sequence_length: int = arg(128, "privacy: leave out mails with fewer pieces of text; a "
+                               "piece is at least one token", low=1)
 
 
 @dataclass
