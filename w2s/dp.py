@@ -19,7 +19,6 @@ import contextlib
 import math
 import secrets
 import sys
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -36,6 +35,7 @@ from w2s.bookkeeping import Tape, wide
 
 PER_SAMPLE = 2 ** 26  # numbers in the per-sample gradients that func holds at a time
 LOGITS = {True: 2 ** 25, False: 2 ** 28}  # of a micro-batch: on a CPU 134 MB, else 1 GB
+TOKENS = {True: 2048, False: 2 ** 16}  # of a micro-batch of fast
 COUNTS = ("rows", "clipped", "nonfinite", "empty")
 MIXES = ("the confidence loss hardens by a quantile over the batch, so a row's loss depends on "
          "other rows, and clipping bounds nothing; take --alpha 0 (README, reading P5)")
@@ -155,18 +155,26 @@ def fast_sum(model, objective, batch, clip, compile=False):
 
 
 def _compiled_sum(model, objective, batch, clip):
-    """fast_sum in few shapes: rows are padded to a multiple of 16, tokens to one of 32."""
-    B = len(_any(batch))
-    batch, counts = pad(batch, -B % 16), torch.arange(B + -B % 16, device=_any(batch).device) < B
-    tape, run = _compiled.setdefault(model, {}).get(objective) or _compile(model, objective)
-    offsets = [y.new_zeros(()).expand(len(counts) * len(y), *y.shape[1:])
-               for *_, y in one_row(tape, model, objective, batch)]
+    """fast_sum in few shapes: rows are padded to a multiple of `unit`, tokens to one of 32."""
+    B, device = len(_any(batch)), _any(batch).device
+    rows = B + -B % unit(rows_at_once(model, batch, fast_sum))
+    batch, counts = pad(batch, rows - B), torch.arange(rows, device=device) < B
+    tape, run, shapes = _compiled(model, objective)
+    key = tuple((name, value.shape) for name, value in batch.items())
+    if key not in shapes:
+        shapes[key] = [(y.shape, y.dtype) for *_, y in one_row(tape, model, objective, batch)]
+    offsets = [torch.zeros((), dtype=dtype, device=device).expand(rows * shape[0], *shape[1:])
+               for shape, dtype in shapes[key]]
     with torch._dynamo.config.patch(recompile_limit=64):
         sums, norms, losses = run(batch, offsets, clip, counts)
     return sums, norms[:B], losses[:B].detach()
 
 
-def _compile(model, objective):
+def _compiled(model, objective):
+    """(tape, compiled function, {shapes of a batch: shapes of the outputs}), kept by the model."""
+    known = model.__dict__.setdefault("_private_steps", {})
+    if objective in known:
+        return known[objective]
     tape = Tape(model)
 
     def run(batch, offsets, clip, counts):
@@ -176,8 +184,8 @@ def _compile(model, objective):
                 gradients, tape.weights, losses.shape[0],
                 lambda norms: clip_factor(norms, clip) * counts), losses
 
-    _compiled[model][objective] = tape, torch.compile(run, dynamic=False)
-    return _compiled[model][objective]
+    known[objective] = tape, torch.compile(run, dynamic=False), {}
+    return known[objective]
 
 
 def pad(batch, rows):
@@ -191,9 +199,6 @@ def pad(batch, rows):
             value = F.pad(value, (0, 0) * (value.ndim - 2) + (0, more)) if more else value
         found[key] = value
     return found
-
-
-_compiled = weakref.WeakKeyDictionary()
 
 
 class Bound:
@@ -224,23 +229,35 @@ def micro_batches(model, batch, sum_of):
         for own in (canary, ~canary):
             yield from micro_batches(model, unpadded({k: v[own] for k, v in batch.items()}), sum_of)
         return
-    if sum_of is func_sum:
-        numbers = sum(p.numel() for name, p in model.named_parameters()
-                      if p.requires_grad and name.rpartition(".")[0] not in lookups(model))
-        size = PER_SAMPLE // max(1, numbers)
-    else:
-        heads = [m.weight.shape[0] for m in model.modules()
-                 if isinstance(m, bookkeeping.Tied) or isinstance(m, nn.Linear)]
-        T = ids.shape[1] if ids is not None and ids.ndim == 2 else 1
-        size = LOGITS[_any(batch).device.type == "cpu"] // max(1, T * max(heads, default=1))
-    size = max(1, size)
-    size = math.ceil(B / math.ceil(B / size)) if B else 1  # parts of about one size
+    most = rows_at_once(model, batch, sum_of)
+    size = math.ceil(B / math.ceil(B / most)) if B else 1  # parts of about one size,
+    size = min(most, size + -size % unit(most))            # multiples of what is compiled
     if B > size and "len" in batch:
         order = batch["len"].argsort(descending=True, stable=True)
         batch = {key: value[order] for key, value in batch.items()}
     for start in range(0, B, size):
         part = {key: value[start:start + size] for key, value in batch.items()}
         yield unpadded(part) if B > size and "len" in batch and ids is not None else part
+
+
+def rows_at_once(model, batch, sum_of):
+    """Rows of a micro-batch, as many as memory permits."""
+    ids = batch.get("ids")
+    if sum_of is func_sum:
+        tables = lookups(model)
+        numbers = sum(p.numel() for name, p in model.named_parameters()
+                      if p.requires_grad and name.rpartition(".")[0] not in tables)
+        return max(1, PER_SAMPLE // max(1, numbers))
+    on_cpu = _any(batch).device.type == "cpu"
+    T = ids.shape[1] if ids is not None and ids.ndim == 2 else 1
+    widest = max((m.weight.shape[0] for m in model.modules()
+                  if isinstance(m, (bookkeeping.Tied, nn.Linear))), default=1)
+    return max(1, min(LOGITS[on_cpu] // (T * widest), TOKENS[on_cpu] // T))
+
+
+def unit(rows):
+    """Rows of a compiled micro-batch are a multiple of this: a power of two, 16 if so many fit."""
+    return min(16, 2 ** int(math.log2(rows)))
 
 
 def unpadded(batch):
@@ -373,6 +390,7 @@ class Plan:
     sampling: str
     method: str
     noise_seed: str
+    target: float = 0.0   # --lam; the epsilon above where --noise-multiplier was given
     done: int = 0
     rows_now: int = 0     # in the last batch
     counts: dict = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
@@ -465,8 +483,9 @@ def plan(cfg, epsilon, rows, epochs):
     if sigma is None:
         sigma = accountant.noise_multiplier(epsilon, *how)
     spent = accountant.epsilon(sigma, *how) if cfg.sampling == "poisson" else math.inf
+    target = epsilon if cfg.noise_multiplier is None else spent if math.isfinite(spent) else 0.0
     return Plan(rows, cfg.batch_size, steps, cfg.clip, sigma, delta, spent, cfg.accountant,
-                cfg.sampling, cfg.dp_method, cfg.noise_seed)
+                cfg.sampling, cfg.dp_method, cfg.noise_seed, target)
 
 
 def batches(columns, steps, batch_size, seed, start=0, device="cpu", width=0, private=None):

@@ -47,7 +47,7 @@ class Fit:
         self.private, self.steps = None, step.count_steps(len(data), epochs, cfg.batch_size)
         if hasattr(task, "plan") and epochs and (self.lam or cfg.noise_multiplier):
             self.private = task.plan(cfg, self.lam, len(data), epochs)
-            self.steps = self.private.steps
+            self.lam, self.steps = self.private.target, self.private.steps
         if processes > 1 and not self.private:
             raise ValueError("torchrun: several processes train private models only (--task "
                              "privacy with --lam > 0); run this one without torchrun")
@@ -223,6 +223,7 @@ def _refuse_foreign_options(cfg, task):
         raise ValueError(f"--alpha {alpha:g}: {task.MIXES}")
     foreign = {"penalty", "penalty_output", "noise_as", "adv_label", "lm_loss"} - own
     foreign |= set() if private else PRIVACY
+    foreign |= {"label_kind", "threshold", "warmup"} if task.KIND == "text" else set()
     without = PRIVACY - {"optimizer"} if private and cfg.lam == 0 else set()
     without |= {"clip_norm"} if private and cfg.lam != 0 else set()
     for name, where in ([(name, f"on --task {cfg.task}") for name in sorted(foreign)]

@@ -124,10 +124,10 @@ def headline(totals):
 
 def evaluate(rows):
     """[{slice, metric, value}] of predictions: perplexity and next-token accuracy (reading P10)."""
-    by_source = {"all": rows}
+    by_source, result = {"all": list(rows)}, []
     for row in rows:
-        by_source.setdefault(row.get("source", "all"), []).append(row)
-    by_source["all"], result = rows, []
+        if row.get("source", "all") != "all":
+            by_source.setdefault(row["source"], []).append(row)
     for name, members in by_source.items():
         total = sums([{**row, "source": ""} if name == "pile" else row for row in members]).sum(0)
         result += [{"slice": name, "metric": key, "value": float(value)}
