@@ -18,6 +18,9 @@ from torch import nn
 
 from w2s.pythia import ALL, FusedQKV, Tied
 
+# A row's norm costs T T (i + o) products by Gram matrices; by its own gradient, which the sum needs
+# anyway, only the memory traffic of i o numbers, worth so many products each on a CPU, else:
+WORTH = {True: 60, False: 1000}
 LAYERS = (nn.Linear, nn.Embedding, nn.LayerNorm, Tied)
 
 
@@ -134,7 +137,7 @@ class Layer:
             return (gram(g) * (x[:, :, None] == x[:, None])).sum((1, 2))
         (T, i), o = x.shape[1:], g.shape[2]
         weight, bias = self.trains
-        if weight and T * (i + o) <= i * o:  # T x T products are smaller than the gradients
+        if weight and T * T * (i + o) <= WORTH[g.device.type == "cpu"] * i * o:
             return ((gram(x) + bias) * gram(g)).sum((1, 2))
         squares = wide(g).sum(1).square().sum(1) if bias else 0
         if weight:

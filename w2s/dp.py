@@ -142,7 +142,7 @@ def _clipped(g, outputs, tokens, g_out, weights, losses, clip):
 
 def fast_sum(model, objective, batch, clip, compile=False):
     """The same by book-keeping (w2s/bookkeeping.py); `compile`: as one graph of torch.compile."""
-    if compile:
+    if compile and not _wide_head(model, batch):
         return _compiled_sum(model, objective, batch, clip)
     tape = Tape(model)
     try:
@@ -152,6 +152,14 @@ def fast_sum(model, objective, batch, clip, compile=False):
     with precise(losses):
         return *bookkeeping.clipped_sum(gradients, tape.weights, len(losses),
                                         lambda norms: clip_factor(norms, clip)), losses
+
+
+def _wide_head(model, batch):
+    """Whether the logits are most of the work, on a CPU: inductor's passes over them are slower
+    than the eager ones (1.5x)."""
+    return _any(batch).device.type == "cpu" and any(
+        isinstance(m, (bookkeeping.Tied, nn.Linear)) and m.weight.shape[0] > 8192
+        for m in model.modules())
 
 
 def _compiled_sum(model, objective, batch, clip):
