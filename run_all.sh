@@ -41,8 +41,18 @@ whole() { [[ $2 =~ ^[1-9][0-9]{0,6}$ ]] || die "$1 $2: must be a whole number >=
 # the runs with a regulariser only.
 # preset     task         model   flag
 RECIPE='
-  miniature  privacy      *       --epochs      4
-  miniature  privacy      weak    --lr          3e-3
+  miniature  privacy      *-tft   --optimizer   sgd
+  miniature  privacy      *-tft   --batch-size  200
+  miniature  privacy      *-tft   --epochs      4
+  miniature  privacy      weak-tft --lr         1
+  miniature  privacy      *-tft   --lr          4
+  miniature  privacy      *-both  --optimizer   sgd
+  miniature  privacy      *-both  --batch-size  200
+  miniature  privacy      *-both  --epochs      4
+  miniature  privacy      *-both  --lr          4
+  miniature  privacy      *       --epochs      10
+  miniature  privacy      *       --batch-size  8
+  miniature  privacy      *       --lr          4e-3
   miniature  ood          weak    --epochs      0.1
   miniature  ood          strong  --epochs      0.125
   miniature  *            *       --epochs      1
@@ -163,7 +173,7 @@ attack() {  # attack <title> <text|extraction|membership> <arguments>
 # ---- the experiment --------------------------------------------------------------------------------
 case $PRESET in
   paper)     WEAK=${WEAK:-EleutherAI/pythia-14m}   STRONG=${STRONG:-EleutherAI/pythia-410m}   SEEDS=${SEEDS:-3} ATTACKED=${ATTACKED:-300} MAILS=${MAILS:-1000} ;;
-  miniature) WEAK=${WEAK:-w2s/models/mini-weak}    STRONG=${STRONG:-w2s/models/mini-strong}   SEEDS=${SEEDS:-3} ATTACKED=${ATTACKED:-120} MAILS=${MAILS:-250}
+  miniature) WEAK=${WEAK:-w2s/models/mini-weak}    STRONG=${STRONG:-w2s/models/mini-strong}   SEEDS=${SEEDS:-3} ATTACKED=${ATTACKED:-120} MAILS=${MAILS:-100}
     RAW=$DATA/raw SYNONYMS=${SYNONYMS:-$DATA/world/synonyms.json}
     NOTE="MINIATURE: made-up data and small models; these numbers show the method, not those of the paper."
 
@@ -229,7 +239,11 @@ attacked() { if [[ $task == adversarial ]]; then  # first: what measures the sam
   itself students "$R"/student-{naive,aux}-{none,weak,both}
   itself ceilings "$R"/ceiling-{none,tft}
   itself weak     "$R"/weak-{none,tft}; fi; }
-kept() { attack "$task seed$seed $2 $1" "$1" --data "$D"/{weak,wts,test}.jsonl --limit "$MAILS" --run "${@:3}"; }
+kept() {
+  local few=()
+  if [[ $1 == extraction && $PRESET == miniature ]]; then few=(--candidates 20); fi
+  attack "$task seed$seed $2 $1" "$1" ${few[@]+"${few[@]}"} --data "$D"/{weak,wts,test}.jsonl --limit "$MAILS" --run "${@:3}"
+}
 mails() { if [[ $task == privacy ]]; then  # mails <extraction|membership>
   kept "$1" students "$R"/student-naive-{none,weak,both}
   kept "$1" ceilings "$R"/ceiling-{none,tft} "$R"/base-strong
