@@ -109,7 +109,7 @@ done
 NEED="torch tokenizers safetensors numpy tqdm"
 FILES=(-r requirements.txt -r requirements-figures.txt)
 if [[ $PRESET == test ]]; then
-  NEED="$NEED pytest matplotlib transformers sklearn fairlearn"
+  NEED="$NEED pytest matplotlib transformers sklearn fairlearn opacus dp_accounting"
   FILES+=(-r requirements-dev.txt)
 fi
 has() { [[ -x $(command -v "$1") ]] && "$1" - $NEED 2>/dev/null <<'P'
