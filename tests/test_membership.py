@@ -15,7 +15,7 @@ from tests.conftest import read_json
 from w2s import config, lm, metrics, pythia, rows, text
 from w2s.attacks import membership
 
-# shared/oracles.md, "Extraction and membership"
+# worked by hand, and with public implementations
 LOGP = [-.1, -2.3, -.7, -5, -.05, -1.2, -3.3, -.4, -.9, -.01]
 REFERENCE = [-.3, -2, -1.5, -5.5, -.2, -1.4, -4, -.5, -1, -.02]
 
