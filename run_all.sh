@@ -241,8 +241,8 @@ attacked() { if [[ $task == adversarial ]]; then  # first: what measures the sam
   itself weak     "$R"/weak-{none,tft}; fi; }
 kept() {
   local few=()
-  if [[ $1 == extraction && $PRESET == miniature ]]; then few=(--candidates 15); fi
-  attack "$task seed$seed $2 $1" "$1" ${few[@]+"${few[@]}"} --data "$D"/{weak,wts,test}.jsonl --limit "$MAILS" --run "${@:3}"
+  if [[ $1 == extraction && $PRESET == miniature ]]; then few=(--candidates 10 --limit 60); fi
+  attack "$task seed$seed $2 $1" "$1" --data "$D"/{weak,wts,test}.jsonl --limit "$MAILS" ${few[@]+"${few[@]}"} --run "${@:3}"
 }
 mails() { if [[ $task == privacy ]]; then  # mails <extraction|membership>
   kept "$1" students "$R"/student-naive-{none,weak,both}

@@ -24,8 +24,8 @@ METRICS = {"acc": "next-token accuracy on held-out mail",
                          "tokens 0 to 31 (Biderman et al. 2023, Eq. 1)",
            "extraction_unseen": "the same of tokens 64 to 95 after 32 to 63; a student saw only "
                                 "its teacher's words in their place",
-           "mia_auc": "membership inference by the loss minus that of the untuned model, area "
-                      "under the ROC curve; .5: no better than a guess",
+           "mia_auc": "AUC of membership inference by the loss minus that of the untuned "
+                      "model; .5: a guess",
            "mia_auc_seen": "the same of the first half of a mail, which the student saw as it was",
            "mia_tpr_at_1fpr": "share of the members found at 1 % false alarms among non-members",
            "secret_exact": "share of the numbers in members that greedy decoding writes down whole",
