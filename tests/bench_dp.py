@@ -421,7 +421,6 @@ def main():
             print(f"pythia-{shape}, {args.head} {' x '.join(map(str, SIZE[args.head]))}, "
                   f"{args.dtype}, {args.rounds} rounds")
             show(measure(shape, args, device, shipped))
-        dp._compiled.clear()
         torch._dynamo.reset()
     print(machine(device))
 
