@@ -66,7 +66,7 @@ RECIPE='
 
 # ---- arguments -------------------------------------------------------------------------------------
 PRESET=miniature TASKS=fairness,ood,adversarial,privacy SEEDS= JOBS= LIMIT= RAW= OUT= DRY= RESPLIT= SELECT=val CEILING=weak
-WEAK= STRONG= NOTE= SYNONYMS= ATTACKED= MAILS= TOWN=0
+WEAK= STRONG= NOTE= SYNONYMS= ATTACKED= MAILS= KEPT= TOWN=0
 TRAIN=() INFER=() COMMAND="bash run_all.sh${*:+ $*}"
 if [[ ${1:-} != -* && -n ${1:-} ]]; then PRESET=$1; shift; fi
 while [[ $# -gt 0 ]]; do
@@ -83,7 +83,7 @@ while [[ $# -gt 0 ]]; do
     --seeds) whole "$1" "$2"; SEEDS=$2 ;;
     --jobs) whole "$1" "$2"; JOBS=$2 ;;
     --limit) whole "$1" "$2"; LIMIT=$2 ;;
-    --attack-limit) whole "$1" "$2"; ATTACKED=$2 MAILS=$2 ;;
+    --attack-limit) whole "$1" "$2"; ATTACKED=$2 MAILS=$2 KEPT=$2 ;;
     --synonyms) SYNONYMS=$(path "$2"); [[ -f $SYNONYMS ]] || die "$SYNONYMS: no such file (--synonyms)" ;;
     --town) [[ $2 =~ ^[0-9]{1,9}$ ]] || die "$1 $2: must be a whole number"; TOWN=$2 ;;
     --weak) WEAK=$(model "$2") ;;
@@ -240,9 +240,9 @@ attacked() { if [[ $task == adversarial ]]; then  # first: what measures the sam
   itself ceilings "$R"/ceiling-{none,tft}
   itself weak     "$R"/weak-{none,tft}; fi; }
 kept() {
-  local few=()
-  if [[ $1 == extraction && $PRESET == miniature ]]; then few=(--candidates 10 --limit 60); fi
-  attack "$task seed$seed $2 $1" "$1" --data "$D"/{weak,wts,test}.jsonl --limit "$MAILS" ${few[@]+"${few[@]}"} --run "${@:3}"
+  local few=() most=$MAILS
+  if [[ $1 == extraction && $PRESET == miniature ]]; then few=(--candidates 10) most=${KEPT:-60}; fi
+  attack "$task seed$seed $2 $1" "$1" --data "$D"/{weak,wts,test}.jsonl --limit "$most" ${few[@]+"${few[@]}"} --run "${@:3}"
 }
 mails() { if [[ $task == privacy ]]; then  # mails <extraction|membership>
   kept "$1" students "$R"/student-naive-{none,weak,both}
