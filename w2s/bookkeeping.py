@@ -43,7 +43,8 @@ class Tape:
     {layer's name: [names of weight and bias]}: a Tied layer's is the embedding's."""
 
     def __init__(self, model, only=None):
-        self.uses, self.offsets, self.start, self.hooks, self.weights = None, None, False, [], {}
+        self.uses = self.offsets = self.gradients = None
+        self.hooks, self.weights, self.seen = [], {}, {}
         names = {id(p): name for name, p in model.named_parameters()}
         for name, module in model.named_modules():
             if name in only if only is not None else isinstance(module, LAYERS):
@@ -51,14 +52,16 @@ class Tape:
                 own = module.weight, getattr(module, "bias", None)
                 self.weights[name] = [names[id(p)] for p in own if p is not None]
 
-    def run(self, objective, f, batch, offsets=None, start=False):
-        """(losses (B,), uses) of one forward pass; start: outputs that depend on nothing
-        differentiable become leaves, at which backward ends."""
-        self.uses, self.offsets, self.start = [], offsets, start
+    def run(self, objective, f, batch, offsets=None, gradients=None):
+        """(losses (B,), uses) of one forward pass. Given a dict `gradients`, backward will put the
+        gradient of the n-th output there; outputs themselves are not kept, and those that depend on
+        nothing differentiable are its leaves, under "leaves"."""
+        self.uses, self.offsets, self.gradients = [], offsets, gradients
+        self.rows = len(next(iter(batch.values())))
         try:
             losses = objective(f, batch)
         finally:
-            uses, self.uses, self.offsets = self.uses, None, None
+            uses, self.uses, self.offsets, self.gradients = self.uses, None, None, None
         return losses, uses
 
     def note(self, name, module, inputs, output):
@@ -66,10 +69,22 @@ class Tape:
             return None
         if self.offsets is not None:
             output = output + self.offsets[len(self.uses)]
-        elif self.start and not output.requires_grad:
-            output.requires_grad_()
-        self.uses.append((name, module, inputs, output))
+        kept = output
+        if self.gradients is not None:
+            if not output.requires_grad:
+                self.gradients.setdefault("leaves", []).append(output.requires_grad_())
+            inputs, kept = (inputs[0].detach(), *inputs[1:]), None
+            output.register_hook(partial(self.keep, self.gradients, len(self.uses), module, inputs))
+            if isinstance(module, nn.LayerNorm):
+                inputs = ()
+        self.uses.append((name, module, inputs, kept))
         return output
+
+    def keep(self, gradients, n, module, inputs, g):
+        """Put g, the gradient of the n-th output, into the dict; of a LayerNorm what is needed of
+        it, which is much less."""
+        gradients[n] = g if not isinstance(module, nn.LayerNorm) else rows_of_layernorm(
+            module, inputs[0], g, self.rows, self.seen)
 
     def remove(self):
         for hook in self.hooks:
@@ -79,17 +94,17 @@ class Tape:
 def output_gradients(tape, model, objective, batch):
     """(losses (B,), [(name, module, arguments, gradient g of the output)]). The weights are taken
     for constants, so that backward computes no gradient of theirs."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    trained, found = [p for p in model.parameters() if p.requires_grad], {}
     try:
         for p in trained:
             p.requires_grad_(False)
         with torch.enable_grad():
-            losses, uses = tape.run(objective, model, batch, start=True)
+            losses, uses = tape.run(objective, model, batch, gradients=found)
     finally:
         for p in trained:
             p.requires_grad_()
-    found = torch.autograd.grad(losses.sum(), [use[-1] for use in uses], allow_unused=True)
-    return losses.detach(), [(*use[:3], g) for use, g in zip(uses, found) if g is not None]
+    torch.autograd.grad(losses.sum(), found.pop("leaves"), allow_unused=True)
+    return losses.detach(), [(*use[:3], found[n]) for n, use in enumerate(uses) if n in found]
 
 
 def traced_gradients(tape, model, objective, batch, offsets):
@@ -110,30 +125,30 @@ class Layer:
     """One weight in one batch: x (B, T, i) or token ids (B, T), and g (B, T, o)."""
 
     def __init__(self, module, part, rows, uses, seen):
-        self.module, self.part = module, part
+        self.module, self.part, self.per_row = module, part, None
+        self.trains = [p is not None and p.requires_grad
+                       for p in (module.weight, getattr(module, "bias", None))]
+        if isinstance(module, nn.LayerNorm):
+            found = [g if isinstance(g, tuple) else
+                     rows_of_layernorm(module, inputs[0], g, rows, seen) for inputs, g in uses]
+            self.per_row = tuple(map(sum, zip(*found)))
+            return
         lead = 0 if isinstance(module, nn.Embedding) else 1
         x = [inputs[0].reshape(rows, -1, *inputs[0].shape[inputs[0].ndim - lead:])
              for inputs, _ in uses]
         g = [g.reshape(rows, -1, g.shape[-1]) for _, g in uses]
         self.x, self.g = (v[0] if len(v) == 1 else torch.cat(v, 1) for v in (x, g))
-        self.per_row = None
-        self.trains = [p is not None and p.requires_grad
-                       for p in (module.weight, getattr(module, "bias", None))]
-        if isinstance(module, nn.LayerNorm):
-            self.x = normalised(self.x, module, seen if len(uses) == 1 else {})
-            self.g = wide(self.g)
-        elif lead:
+        if lead:
             self.x = self.x.to(self.g.dtype)
         elif module.padding_idx is not None:
             self.g = self.g * (self.x != module.padding_idx)[..., None]
 
     def squared_norm(self):
         """(B,) squared norms of the rows' gradients of weight and bias, of those that train."""
-        x, g, module = self.x, self.g, self.module
-        if isinstance(module, nn.LayerNorm):
-            self.per_row = (g * x).sum(1), g.sum(1)
+        if isinstance(self.module, nn.LayerNorm):
             return sum(v.square().sum(1) for v, own in zip(self.per_row, self.trains) if own)
-        if isinstance(module, nn.Embedding):
+        x, g = self.x, self.g
+        if isinstance(self.module, nn.Embedding):
             return (gram(g) * (x[:, :, None] == x[:, None])).sum((1, 2))
         (T, i), o = x.shape[1:], g.shape[2]
         weight, bias = self.trains
@@ -182,12 +197,15 @@ class Layer:
         return full.flatten(0, 2)
 
 
-def normalised(x, module, seen):
-    """x before the affine part of a LayerNorm; computed once for the two of a parallel block."""
-    key = x.data_ptr() if not torch.compiler.is_compiling() else None, x.shape, module.eps
-    if key[0] is None or key not in seen:
-        seen[key] = F.layer_norm(wide(x), module.normalized_shape, None, None, module.eps)
-    return seen[key]
+def rows_of_layernorm(module, x, g, rows, seen):
+    """((B, D), (B, D)) gradients of weight and bias for each row. x without the affine part is
+    computed once for the two of a parallel block: `seen` keeps the last one."""
+    key = None if torch.compiler.is_compiling() else (x.data_ptr(), x.shape, module.eps)
+    if key is None or key not in seen:
+        seen.clear()
+        seen[key] = x, F.layer_norm(wide(x), module.normalized_shape, None, None, module.eps)
+    g, bare = (wide(v).reshape(rows, -1, v.shape[-1]) for v in (g, seen[key][1]))
+    return (g * bare).sum(1), g.sum(1)
 
 
 def gram(v):
