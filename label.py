@@ -17,7 +17,7 @@ from w2s.config import REQUIRED, arg
 
 @dataclass(kw_only=True)
 class Config:
-    task: str = arg(REQUIRED, "fairness, ood or adversarial: a file of w2s/tasks")
+    task: str = arg(REQUIRED, "fairness, ood, adversarial or privacy: a file of w2s/tasks")
     run: list[str] = arg(REQUIRED, "finished run folders, the teachers")
     data: str = arg(REQUIRED, "rows to label: wts.jsonl of w2s.prepare, or yours")
     temperature: float = arg(1.0, "divides the logits before the softmax", above=0)

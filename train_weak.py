@@ -17,13 +17,13 @@ from w2s.config import REQUIRED, arg
 
 @dataclass(kw_only=True)
 class Config(config.Training):
-    task: str = arg(REQUIRED, "fairness, ood or adversarial: a file of w2s/tasks")
+    task: str = arg(REQUIRED, "fairness, ood, adversarial or privacy: a file of w2s/tasks")
     model: str = arg(REQUIRED, "folder in Hugging Face layout, or a name like "
                      "EleutherAI/pythia-14m")
     data: str = arg(REQUIRED, "rows with ground truth: weak.jsonl of w2s.prepare, or yours")
     out: str = arg(REQUIRED, "run folder to make")
-    lam: float = arg(None, "lambda, strength of the task's regulariser; 0: none (default: the "
-                     "task's)", low=0)
+    lam: float = arg(None, "lambda, strength of the task's regulariser, for privacy epsilon; 0: none "
+                     "(default: the task's)", low=0)
 
 
 def main(cfg):
