@@ -22,8 +22,8 @@ class Config(config.Training):
                      "EleutherAI/pythia-410m")
     labels: str = arg(REQUIRED, "rows with `weak`: written by label.py")
     out: str = arg(REQUIRED, "run folder to make")
-    lam: float = arg(None, "lambda_WTS, strength of the task's regulariser, for privacy epsilon; 0: "
-                     "none (default: the task's)", low=0)
+    lam: float = arg(None, "lambda_WTS, strength of the task's regulariser, for privacy epsilon; "
+                     "0: none (default: the task's)", low=0)
     alpha: float = arg(None, "weight of the confidence term in Eq. (1); 0: naive (default: the "
                        "task's)", low=0, high=1)
     warmup: float = arg(0.2, "fraction of the steps over which alpha rises from 0", low=0,

@@ -22,8 +22,8 @@ class Config(config.Training):
                      "EleutherAI/pythia-14m")
     data: str = arg(REQUIRED, "rows with ground truth: weak.jsonl of w2s.prepare, or yours")
     out: str = arg(REQUIRED, "run folder to make")
-    lam: float = arg(None, "lambda, strength of the task's regulariser, for privacy epsilon; 0: none "
-                     "(default: the task's)", low=0)
+    lam: float = arg(None, "lambda, strength of the task's regulariser, for privacy epsilon; 0: "
+                     "none (default: the task's)", low=0)
 
 
 def main(cfg):
