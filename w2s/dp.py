@@ -132,11 +132,10 @@ def _clipped(g, outputs, tokens, g_out, weights, losses, clip):
     squares = sum(wide(v).flatten(1).square().sum(1) for v in g.values())          # (B,)
     embedded = [(name, module, (ids,), each[:, 0]) for (name, module, *_), ids, each
                 in zip(outputs, tokens, g_out)]
-    factors = []
-    sums, norms = bookkeeping.clipped_sum(
-        embedded, weights, len(losses),
-        lambda norms: factors.append(clip_factor(norms, clip)) or factors[0], squares)
-    return sums + [(name, torch.einsum("b,b...->...", factors[0], wide(v)))
+    sums, norms = bookkeeping.clipped_sum(embedded, weights, len(losses),
+                                          lambda norms: clip_factor(norms, clip), squares)
+    factor = clip_factor(norms, clip)
+    return sums + [(name, torch.einsum("b,b...->...", factor, wide(v)))
                    for name, v in g.items()], norms, losses.detach()
 
 
@@ -289,17 +288,16 @@ def add_processes(found, loss, finite):
 
 def add_up(total, sums, model):
     """Add [(name, sum, or token ids and values of an embedding)] to total {name: tensor}."""
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    parameters = dict(model.named_parameters())
     for name, value in sums:
-        if name not in trained:
-            continue
         if isinstance(value, tuple):
-            table = total.setdefault(name, zeros(trained[name]) if name not in total else None)
-            table.index_add_(0, value[0], value[1].to(table.dtype))
+            if name not in total:
+                total[name] = zeros(parameters[name])
+            total[name].index_add_(0, *value)
         elif name in total:
             total[name] += value
         else:
-            total[name] = value.to(zeros(trained[name][:0]).dtype)
+            total[name] = value
 
 
 def zeros(p):

@@ -39,16 +39,11 @@ import numpy as np
 
 from w2s import metrics, runs, statistics
 from w2s.attacks import exposure, target
-from w2s.config import REQUIRED, arg
+from w2s.config import arg
 
 
 @dataclass(kw_only=True)
-class Extraction:
-    task: str = arg(REQUIRED, "task of the runs, one of language models: privacy")
-    run: list[str] = arg(REQUIRED, "finished run folders, attacked one after the other")
-    data: list[str] = arg(REQUIRED, "rows, those the runs were trained on and test.jsonl")
-    members: str = arg(None, "rows that count as trained on (default: as config.json of each run "
-                       "says)")
+class Extraction(target.Attack):
     prefix: int = arg(32, "tokens of the prompt", low=1)
     suffix: int = arg(32, "tokens that the model writes and that are compared", low=1)
     start: int = arg(0, "the first window's first token", low=0)
@@ -60,13 +55,7 @@ class Extraction:
     temperature: float = arg(1.0, "of the samples", above=0)
     candidates: int = arg(200, "random secrets that a secret is ranked among; 0: no exposure",
                           low=0)
-    limit: int = arg(None, "at most N rows of each file, the same for every run (default: all)",
-                     low=1)
     seed: int = arg(0, "varies the samples, the candidates and the rows that --limit keeps", low=0)
-    max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
-                          low=1)
-    device: str = arg("auto", "auto, cpu, cuda or cuda:N")
-    dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
 
 
 def extraction(cfg):

@@ -37,7 +37,7 @@ import numpy as np
 
 from w2s import metrics, rows, runs, statistics
 from w2s.attacks import target
-from w2s.config import REQUIRED, arg
+from w2s.config import arg
 
 SCORES = ("loss", "ref", "zlib", "min_k", "min_kpp")
 BOUNDS = {"mia_tpr_at_0.1fpr": .001, "mia_tpr_at_1fpr": .01, "mia_tpr_at_5fpr": .05}
@@ -45,25 +45,14 @@ DRAWS = 1000  # of the bootstrap
 
 
 @dataclass(kw_only=True)
-class Membership:
-    task: str = arg(REQUIRED, "task of the runs, one of language models: privacy")
-    run: list[str] = arg(REQUIRED, "finished run folders, attacked one after the other")
-    data: list[str] = arg(REQUIRED, "rows, those the runs were trained on and test.jsonl")
-    members: str = arg(None, "rows that count as trained on (default: as config.json of each run "
-                       "says)")
+class Membership(target.Attack):
     reference: str = arg(None, "model that was not fine-tuned, folder or hub name (default: the "
                          "--model of each run's training)")
     min_k: float = arg(0.2, "share of the tokens in min_k and min_kpp, at least one", above=0,
                        high=1)
     seen: int = arg(64, "students: tokens of a mail that they saw as they are (label.py --prefix)",
                     low=2)
-    limit: int = arg(None, "at most N rows of each file, the same for every run (default: all)",
-                     low=1)
     seed: int = arg(0, "varies the rows that --limit keeps and the bootstrap", low=0)
-    max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
-                          low=1)
-    device: str = arg("auto", "auto, cpu, cuda or cuda:N")
-    dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
 
 
 def membership(cfg):
