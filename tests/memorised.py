@@ -4,6 +4,7 @@ import random
 import re
 import shutil
 
+import pytest
 import torch
 
 from tests.conftest import read_json
@@ -103,3 +104,14 @@ def assert_no_text(home, shown):
     assert not [word for word in words if word.isalpha() and word in shown]
     assert not [value for path in each for row in rows.read(path) for value in row.values()
                 if isinstance(value, (list, dict))]
+
+
+@pytest.fixture(scope="module")
+def home(world, tmp_path_factory):
+    return make(tmp_path_factory.mktemp("mails"), world)
+
+
+@pytest.fixture
+def fresh(home, tmp_path):
+    """A copy of home in which nothing has been attacked."""
+    return copy(home, tmp_path / "home")

@@ -14,21 +14,11 @@ import torch
 
 from tests import memorised
 from tests.conftest import read_json
+from tests.memorised import fresh, home  # noqa: F401  (fixtures)
 from w2s import config, lm, pythia, rows, text
 from w2s.attacks import exposure, extraction, target
 
 WINDOWS = ("--prefix", 12, "--suffix", 12, "--candidates", 50)
-
-
-@pytest.fixture(scope="module")
-def home(world, tmp_path_factory):
-    return memorised.make(tmp_path_factory.mktemp("mails"), world)
-
-
-@pytest.fixture
-def fresh(home, tmp_path):
-    """A copy of home in which nothing has been attacked."""
-    return memorised.copy(home, tmp_path / "home")
 
 
 @pytest.fixture

@@ -12,23 +12,13 @@ import pytest
 
 from tests import memorised
 from tests.conftest import read_json
+from tests.memorised import fresh, home  # noqa: F401  (fixtures)
 from w2s import config, lm, metrics, pythia, rows, text
 from w2s.attacks import membership
 
 # worked by hand, and with public implementations
 LOGP = [-.1, -2.3, -.7, -5, -.05, -1.2, -3.3, -.4, -.9, -.01]
 REFERENCE = [-.3, -2, -1.5, -5.5, -.2, -1.4, -4, -.5, -1, -.02]
-
-
-@pytest.fixture(scope="module")
-def home(world, tmp_path_factory):
-    return memorised.make(tmp_path_factory.mktemp("mails"), world)
-
-
-@pytest.fixture
-def fresh(home, tmp_path):
-    """A copy of home in which nothing has been attacked."""
-    return memorised.copy(home, tmp_path / "home")
 
 
 @pytest.fixture
