@@ -267,3 +267,8 @@ def test_bad_input(name, value):
 def test_bad_target(target):
     with pytest.raises(ValueError, match="^epsilon: expected"):
         noise_multiplier(target, .1, 10, 1e-5)
+
+
+def test_a_target_next_to_zero_is_met_or_refused():
+    for target in (1e-9, 1e-12):
+        assert epsilon(noise_multiplier(target, .2, 13, 1e-5), .2, 13, 1e-5) <= target

@@ -77,10 +77,11 @@ def _root(function, target, sigma, slope):
     function decreases. Secants on the logarithms, from the given sigma and slope (of logarithms),
     within a bracket that every fourth step halves.
     """
+    lowest = min(1e-9, target / 2)  # for the logarithm of an epsilon of 0
     floor, low, high, x, old = math.log(SMALLEST), -math.inf, math.inf, math.log(sigma), None
     for n in range(100):
         # aims at 4e-5 below the target, so that both sides of the root will do
-        y = math.log(min(max(function(math.exp(x)), 1e-9), 1e9) / target) + 4e-5
+        y = math.log(min(max(function(math.exp(x)), lowest), 1e9) / target) + 4e-5
         low, high = (x, high) if y > 0 else (low, x)
         if old and x != old[0] and (y - old[1]) / (x - old[0]) < 0:
             slope = (y - old[1]) / (x - old[0])
