@@ -16,8 +16,9 @@ from w2s import rows
 
 STEEP = 1000  # length of a canary's gradient before clipping, in units of C
 # one key: safetensors writes several in an order that differs from process to process
-ABOUT = {"about": "included: whether the canary was a row of the training data; observed: the noisy "
-                  "sum of the clipped gradients at its coordinate, in units of C, steps x canaries"}
+ABOUT = {"about": "included: whether the canary was a row of the training data; observed: the "
+                  "noisy sum of the clipped gradients at its coordinate, in units of C, steps x "
+                  "canaries"}
 
 
 class Canaries:
