@@ -53,9 +53,11 @@ def main(cfg):
         model = pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, where)
         length = cfg.max_length or facts[run]["args"]["max_length"]
         for name in todo[run]:
-            key = name, length, rows.sha256(folder / "tokenizer.json")
+            args = facts[run]["args"]
+            more = {key: args[key] for key in task.ENCODE if key in args}
+            key = name, length, rows.sha256(folder / "tokenizer.json"), *more.values()
             if key not in encoded:
-                encoded[key] = task.encode(data[name], text.load_tokenizer(folder), length)
+                encoded[key] = task.encode(data[name], text.load_tokenizer(folder), length, **more)
             text.require_fit(encoded[key], model.config["vocab_size"], folder)
             found = task.predictions(model, encoded[key], cfg.dtype, f"evaluate {name}")
             predictions = [{k: row[k] for k in KEEP if k in row} | p

@@ -4,7 +4,10 @@ probabilities f_w(x), `logits`, and for adversarial rows `weak_adv`, f_w(x').
 
     python label.py --task fairness --run runs/mine/weak --data data/paper/fairness/wts.jsonl
 
-`label` stays ground truth and is not used. Several runs share one process.
+`label` stays ground truth and is not used. Several runs and several files share one process.
+With --hidden also RUN/labels/<data>.hidden.safetensors, the teacher's states for train_ntf.py:
+row i is line i. A run of another task may label too where both are language models; its file is
+then called <task>-<data>.jsonl.
 """
 
 import os
@@ -17,15 +20,18 @@ from w2s.config import REQUIRED, arg
 
 @dataclass(kw_only=True)
 class Config:
-    task: str = arg(REQUIRED, "fairness, ood, adversarial or privacy: a file of w2s/tasks")
+    task: str = arg(REQUIRED, "task of the rows: a file of w2s/tasks")
     run: list[str] = arg(REQUIRED, "finished run folders, the teachers")
-    data: str = arg(REQUIRED, "rows to label: wts.jsonl of w2s.prepare, or yours")
+    data: list[str] = arg(REQUIRED, "rows to label: wts.jsonl of w2s.prepare, or yours; for trust "
+                          "functions trust.jsonl too")
+    hidden: bool = arg(False, "keep the final-LayerNorm state of the last token behind question and "
+                       "answer (class heads: what the head reads), for train_ntf.py")
     temperature: float = arg(1.0, "divides the logits before the softmax", above=0)
     prefix: int = arg(64, "privacy: tokens of a text that stay as they are; the rest of its "
                       "--max-length is written by the model", low=1)
-    decode: str = arg("greedy", "privacy: the most probable token, or one drawn from softmax("
-                      "logits / temperature)", choices=("greedy", "sample"))
-    seed: int = arg(0, "privacy: varies what --decode sample draws", low=0)
+    decode: str = arg("greedy", "tasks whose labels are text: the most probable token, or one "
+                      "drawn from softmax(logits / temperature)", choices=("greedy", "sample"))
+    seed: int = arg(0, "varies what --decode sample draws", low=0)
     max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
                           low=1)
     device: str = arg("auto", "auto, cpu, cuda or cuda:N")
@@ -35,35 +41,54 @@ class Config:
 def main(cfg):
     from w2s import rows, runs, tasks
     tasks.check(cfg.task)
-    name = Path(cfg.data).name.removesuffix(".gz")
-    digest = rows.sha256(cfg.data)
-    facts = {run: runs.require_done(run, cfg.task)  # sorted: two processes never wait in a ring
-             for run in sorted(cfg.run, key=os.path.realpath)}
-    todo = [run for run in cfg.run if not is_labelled(run, name, digest, cfg)]
+    names = {path: Path(path).name.removesuffix(".gz") for path in cfg.data}
+    if len({*names.values()}) < len(cfg.data):
+        raise ValueError("--data: two files of one name; their labels would share a file")
+    digests = {path: rows.sha256(path) for path in cfg.data}
+    facts = {run: runs.require_done(run, cfg.task, relatives=True)
+             for run in sorted(cfg.run, key=os.path.realpath)}  # two processes never wait in a ring
+    todo = [(run, path, file) for run in cfg.run for path in cfg.data
+            if not is_labelled(file := place(run, names[path], facts[run], cfg), digests[path],
+                               cfg)]
     if not todo:
         return
 
     from w2s import device, pythia, text
     task = tasks.load(cfg.task)
     refuse_foreign(cfg, task)
-    data = task.read(cfg.data)
+    if cfg.hidden and "hidden" not in task.LABEL:
+        raise ValueError(f"--hidden: no trust function on --task {cfg.task}, whose labels are "
+                         "neither right nor wrong; leave it out")
+    data = {path: task.read(path) for _, path, _ in todo}
     where = device.setup(cfg.device, cfg.dtype)
-    for run in todo:
-        folder = Path(run) / "model"
-        columns = task.encode(data, text.load_tokenizer(folder),
-                              cfg.max_length or facts[run]["args"]["max_length"])
-        model = pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, where)
+    loaded = None, None
+    for run, path, file in todo:
+        folder, args = Path(run) / "model", facts[run]["args"]
+        columns = task.encode(data[path], text.load_tokenizer(folder),
+                              cfg.max_length or args["max_length"],
+                              **{key: args[key] for key in task.ENCODE if key in args})
+        if loaded[0] != run:
+            loaded = run, pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, where)
+        model = loaded[1]
         text.require_fit(columns, model.config["vocab_size"], folder)
-        labelled, about = task.label(model, text.load_tokenizer(folder), data, columns, cfg)
-        file = Path(run) / "labels" / name
+        labelled, hidden, about = task.label(model, text.load_tokenizer(folder), data[path],
+                                             columns, cfg)
         rows.write(file, labelled)
-        rows.write_json(f"{file}.meta.json", settings(digest, cfg))
+        if cfg.hidden:
+            rows.write_states(rows.states_of(file), hidden, labelled)
+        rows.write_json(f"{file}.meta.json", settings(digests[path], cfg))
         print(f"{file}{runs.scratch(facts[run])}: {about}", flush=True)
+
+
+def place(run, name, facts, cfg):
+    """The labels file of a run for the data called `name`."""
+    other = "" if facts["args"]["task"] == cfg.task else f"{cfg.task}-"
+    return Path(run) / "labels" / f"{other}{name}"
 
 
 def settings(digest, cfg):
     """What the labels depend on, beside the run."""
-    own = {key: getattr(cfg, key) for key in ("temperature", "prefix", "decode", "seed")}
+    own = {key: getattr(cfg, key) for key in ("task", "temperature", "prefix", "decode", "seed")}
     return {"data": digest, "max_length": cfg.max_length, "dtype": cfg.dtype, **own}
 
 
@@ -77,15 +102,17 @@ def refuse_foreign(cfg, task):
             raise ValueError(f"--{name} has no effect {where}; leave it out")
 
 
-def is_labelled(run, name, digest, cfg):
+def is_labelled(file, digest, cfg):
     """True when the labels are there already. ValueError when they were made otherwise."""
     from w2s import rows
-    file, meta = Path(run) / "labels" / name, Path(run) / "labels" / f"{name}.meta.json"
+    meta = Path(f"{file}.meta.json")
     if not (file.exists() and meta.exists()):
         return False
     if rows.read_json(meta) != settings(digest, cfg):
         raise ValueError(f"{file}: made from other data or with other settings; delete it to make "
                          "it anew")
+    if cfg.hidden and not rows.states_of(file).exists():
+        return False
     print(f"{file}: done already")
     return True
 

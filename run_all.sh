@@ -9,7 +9,8 @@
 #   smoke       everything once at its smallest, on invented rows and untrained models
 #   test        the test suite
 #
-#   --tasks a,b      fairness,ood,adversarial,privacy     --seeds N   how many seeds (3; smoke 1)
+#   --tasks a,b      fairness,ood,adversarial,privacy,mcqa (the default), arithmetic, game; or all:
+#                    every task, every way to choose labels       --seeds N   how many (3; smoke 1)
 #   --weak M         folder or hub name (EleutherAI/pythia-14m)   --strong M (EleutherAI/pythia-410m)
 #   --raw DIR        public data files already on disk    --limit N   at most N rows in every
 #                                                         split, test too
@@ -53,6 +54,12 @@ RECIPE='
   miniature  privacy      *       --epochs      10
   miniature  privacy      *       --batch-size  8
   miniature  privacy      *       --lr          4e-3
+  miniature  ood          *-ntf   --epochs      0.25
+  miniature  fairness     *-ntf   --epochs      2
+  miniature  adversarial  *-ntf   --epochs      2
+  miniature  mcqa         weak    --lr          2e-3
+  miniature  mcqa         strong  --lr          1e-3
+  miniature  mcqa         strong  --batch-size  16
   miniature  ood          weak    --epochs      0.1
   miniature  ood          strong  --epochs      0.125
   miniature  *            *       --epochs      1
@@ -65,7 +72,7 @@ RECIPE='
   smoke      *            *       --lr          3e-3'
 
 # ---- arguments -------------------------------------------------------------------------------------
-PRESET=miniature TASKS=fairness,ood,adversarial,privacy SEEDS= JOBS= LIMIT= RAW= OUT= DRY= RESPLIT= SELECT=val CEILING=weak
+PRESET=miniature TASKS=fairness,ood,adversarial,privacy,mcqa SEEDS= JOBS= LIMIT= RAW= OUT= DRY= RESPLIT= SELECT=val CEILING=weak
 WEAK= STRONG= NOTE= SYNONYMS= ATTACKED= MAILS= KEPT= TOWN=0
 TRAIN=() INFER=() COMMAND="bash run_all.sh${*:+ $*}"
 if [[ ${1:-} != -* && -n ${1:-} ]]; then PRESET=$1; shift; fi
@@ -99,6 +106,11 @@ while [[ $# -gt 0 ]]; do
   shift 2
 done
 case $PRESET in miniature|paper|smoke|test) ;; *) die "unknown preset $PRESET: choose miniature, paper, smoke or test" 2 ;; esac
+SELECT_BY="confidence random ntf truth" CROSSED=ood  # what the trust function is compared with; where it chooses too
+if [[ $TASKS == all ]]; then
+  TASKS=fairness,ood,adversarial,privacy,mcqa,arithmetic,game CROSSED="fairness ood adversarial"
+  SELECT_BY="confidence icl-confidence reward random ntf truth-n truth"
+fi
 [[ $TASKS =~ ^[a-z]+(,[a-z]+)*$ ]] || die "--tasks $TASKS: unknown task; name tasks like fairness,ood"
 TASKS=$(tr , '\n' <<<"$TASKS" | awk '!seen[$0]++' | paste -sd' ')
 for task in $TASKS; do
@@ -155,6 +167,9 @@ each() { for task in $TASKS; do for ((seed = 0; seed < SEEDS; seed++)); do   # a
   D=$DATA/$task R=$OUT/$task/seed$seed
   if [[ -n $RESPLIT ]]; then D=$D/seed$seed; fi
   "$@"; done; done; }
+property() { case $task in mcqa|arithmetic|game) ;; *) "$@" ;; esac; }  # a task of the first paper
+trusted() { case $task in mcqa|arithmetic|game) "$@" ;; esac; }         # a task of trust functions
+crossed() { if [[ " $CROSSED " == *" $task "* ]]; then "$@"; fi; }      # a property with both
 train() {  # train <script> <run> <weak|strong> <arguments>
   local preset of model flag value more=("${@:4}") i
   for ((i = 0; i < ${#TRAIN[@]}; i += 2)); do  # what a run is, an option does not change
@@ -213,11 +228,32 @@ weak() {
 untuned() { if [[ $task == privacy ]]; then  # much of a mail can be guessed: controls of the attacks
   train train_weak base-strong strong --model "$STRONG" --data "$D/$CEILING.jsonl" --lam 0 --epochs 0
   train train_weak base-weak   weak   --model "$WEAK"   --data "$D/weak.jsonl"     --lam 0 --epochs 0; fi; }
-each ceilings; each weak; each untuned
+teacher() {  # and the untuned student, the base of Recovery
+  train train_weak weak-none   weak   --model "$WEAK"   --data "$D/weak.jsonl"
+  train train_weak base-strong strong --model "$STRONG" --data "$D/weak.jsonl" --epochs 0
+}
+each property ceilings; each property weak; each untuned; each trusted teacher
 
 phase "weak labels for the students"
-label() { run "$task seed$seed labels" label.py --task "$task" --run "$R/weak-none" "$R/weak-tft" --data "$D/wts.jsonl" ${INFER[@]+"${INFER[@]}"}; }
-each label
+label() { run "$task seed$seed labels" label.py --task "$task" ${INFER[@]+"${INFER[@]}"} "$@"; }
+labels() { if [[ " $CROSSED " == *" $task "* ]]
+  then label --run "$R"/weak-{none,tft} --data "$D"/{wts,trust}.jsonl --hidden
+  else label --run "$R"/weak-{none,tft} --data "$D/wts.jsonl"; fi; }
+states() { label --run "$R/weak-none" --data "$D"/{wts,trust}.jsonl --hidden; }
+each property labels; each trusted states
+
+if [[ " $TASKS " =~ \ (mcqa|arithmetic|game)\  || -n $(for task in $TASKS; do crossed echo 1; done) ]]; then
+  phase "which labels to trust: the trust function, and what it is compared with"
+fi
+choose() {  # choose <run> <teacher> <arguments>
+  local more=(); if [[ $PRESET == miniature && $task == mcqa && " $* " == *" ntf "* ]]; then more=(--features both); fi
+  if [[ " $* " == *" reward "* && $PRESET == miniature ]]; then more=(--reward-lr 2e-3); fi
+  run "$task seed$seed $1" train_ntf.py --teacher "$R/$2" --labelled "$R/$2/labels/trust.jsonl" --pool "$R/$2/labels/wts.jsonl" \
+    --out "$R/$1" --seed "$seed" "${@:3}" ${more[@]+"${more[@]}"}
+}
+choices() { for by in $SELECT_BY; do choose "trust-$by" weak-none --select "$by"; done; }
+crossings() { for teacher in none tft; do choose "trust-ntf-$teacher" "weak-$teacher" --select ntf; done; }
+each trusted choices; each crossed crossings
 
 phase "students on weak labels"
 student() { train train_student "$2" strong --model "$STRONG" --labels "$R/$1/labels/wts.jsonl" "${@:3}"; }
@@ -230,7 +266,31 @@ students() {
   student weak-tft  student-naive-both --alpha 0           # Weak+WTS TFT
   aux     weak-tft  student-aux-both
 }
-each students
+chosen() {  # a student of each choice of labels; of all of them; of ntf also otherwise
+  student weak-none student-all
+  for by in $SELECT_BY; do student "trust-$by" "student-$by"; done
+}
+crossing() {  # the same students on trusted labels
+  student trust-ntf-none student-naive-none-ntf --lam 0 --alpha 0
+  student trust-ntf-tft  student-naive-weak-ntf --lam 0 --alpha 0
+  student trust-ntf-tft  student-naive-both-ntf --alpha 0
+}
+each property students; each trusted chosen; each crossed crossing
+
+before() { echo "student-$(if [[ $1 == 2 ]]; then echo ntf; else echo "gen$(($1 - 1))"; fi)"; }
+relabel() { label --run "$R/$(before "$1")" --data "$D"/{wts,trust}.jsonl --hidden; }
+rechoose() { choose "trust-gen$1" "$(before "$1")" --select ntf; }
+restudy() { student "trust-gen$1" "student-gen$1"; }
+if [[ " $TASKS " =~ \ (mcqa|arithmetic|game)\  ]]; then
+  for generation in 2 3; do
+    phase "the chain: the student on trusted labels is the teacher of generation $generation and labels anew"
+    each trusted relabel "$generation"
+    phase "generation $generation: which of its labels to trust"
+    each trusted rechoose "$generation"
+    phase "generation $generation: its student"
+    each trusted restudy "$generation"
+  done
+fi
 
 phase "every model measured on test rows, ceilings on validation rows too, and attacked itself"
 measure() { run "$task seed$seed $1" evaluate.py --task "$task" ${INFER[@]+"${INFER[@]}"} "${@:2}"; }
@@ -254,7 +314,12 @@ measured() {  # on validation rows the ceilings' lambda is chosen
   measure models   --data "$D/test.jsonl" --run "$R"/{weak-none,weak-tft} "$R"/student-naive-{none,weak,both} "${more[@]}"
   measure ceilings --data "$D"/{test,val}.jsonl --run "$R"/ceiling-{none,tft}
 }
-each attacked; each mails extraction; each mails membership; each measured
+answers() {
+  local by students=(all gen2 gen3); students+=($SELECT_BY)
+  measure models --data "$D/test.jsonl" --run "$R"/weak-none "$R"/base-strong "${students[@]/#/$R/student-}"
+}
+both() { measure "on trusted labels" --data "$D/test.jsonl" --run "$R"/student-naive-{none,weak,both}-ntf; }
+each attacked; each mails extraction; each mails membership; each property measured; each trusted answers; each crossed both
 
 phase "report"
 run report -m w2s.report --runs "$OUT" --data "$DATA" --select "$SELECT" --command "$COMMAND" ${NOTE:+--note "$NOTE"}

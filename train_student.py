@@ -4,7 +4,8 @@
     python train_student.py --task fairness --model EleutherAI/pythia-410m \\
         --labels runs/mine/weak/labels/wts.jsonl --out runs/mine/student --alpha 0.2 --lam 1.0
 
---alpha 0 is the naive student, --alpha > 0 adds the confidence term of Eq. (1); --lam > 0
+For the tasks of trust functions --labels is what train_ntf.py chose; there --objective grpo trains
+on rewards for agreement with the trusted answer. --alpha 0 is the naive student, --alpha > 0 adds the confidence term of Eq. (1); --lam > 0
 regularises the student too (Weak+WTS TFT). Ground truth in the labels file is never
 read.
 """
@@ -33,6 +34,15 @@ class Config(config.Training):
                          choices=("quantile", "batch", "argmax", "prior"))
     adv_label: str = arg("fw_x_adv", "adversarial: target of x' is the weak label of x' (Eq. 9 as "
                          "printed), or the weak label of x", choices=("fw_x_adv", "fw_x"))
+    objective: str = arg("sft", "arithmetic, game: fine-tune on the trusted answer, or GRPO: reward "
+                         "1 for a sampled answer that ends in it, 0 for others",
+                         choices=("sft", "grpo"))
+    group: int = arg(8, "grpo: answers sampled to each prompt", low=2)
+    updates: int = arg(1, "grpo: optimizer steps on the same answers", low=1)
+    ratio_clip: float = arg(0.2, "grpo: epsilon, how far p / p_old may move", above=0)
+    kl: float = arg(0.0, "grpo: beta, weight of the KL to the model before training", low=0)
+    sampling_temperature: float = arg(1.0, "grpo: of the sampled answers", above=0)
+    new_tokens: int = arg(None, "grpo: tokens of an answer, at most (default: the task's)", low=1)
     label_kind: str = arg("soft", "train on the weak probabilities or on their argmax",
                           choices=("soft", "hard"))
 
@@ -49,14 +59,15 @@ def main(cfg):
     from w2s.fit import Fit, read_labels
     from w2s.step import weak_label
     task = tasks.load(cfg.task)
-    fit = Fit(cfg, run, task, read_labels(task, cfg), folder, target="weak")
-    step = fit.make_step(weak_label)
+    data, target = read_labels(task, cfg), "weak" if cfg.objective == "sft" else None
+    fit = Fit(cfg, run, task, data, folder, target=target)
+    step = fit.make_step(weak_label) if cfg.objective == "sft" else fit.make_grpo_step(data)
     for k, batch in fit.batches():
         alpha = losses.alpha_at(k, fit.steps, fit.alpha, cfg.warmup)
         if fit.alpha:  # the naive student has no alpha: exactly cross-entropy
             batch["alpha"] = batch["target"].new_full(batch["len"].shape, alpha)
         loss = step(k, batch)
-        fit.after(k, loss, alpha=alpha)
+        fit.after(k, loss, alpha=alpha, **getattr(step, "facts", {}))
     fit.finish()
 
 

@@ -192,6 +192,49 @@ def test_purity_takes_the_earlier_of_tied_rows():
     assert metrics.purity([.5, .5, .9], [0, 1, 0], 2) == 0
 
 
+def test_the_purity_curve_is_purity_at_every_n():
+    for score, correct in ((SCORE, LABEL), ([.5, .5, .9, .5], [1, 0, 0, 0])):
+        N = len(score)
+        found = metrics.purity_curve(score, correct)
+        close(found, [metrics.purity(score, correct, n) for n in range(1, N + 1)], 1e-12)
+        coverage, risk = metrics.risk_coverage(score, correct)
+        close(coverage, np.arange(1, N + 1) / N, 1e-12)
+        close(risk, 1 - found, 1e-12)
+        close(metrics.aurc(score, correct), np.mean(1 - found), 1e-12)
+
+
+def test_the_area_under_the_risk_coverage_curve_is_that_of_its_definition():
+    close(metrics.aurc([3, 2, 1], [1, 0, 1]), (0 + 1 / 2 + 1 / 3) / 3, 1e-12)
+    assert metrics.aurc([3, 2, 1], [1, 1, 1]) == 0 and metrics.aurc([3, 2, 1], [0, 0, 0]) == 1
+    best, worst = metrics.aurc(LABEL, LABEL), metrics.aurc([-y for y in LABEL], LABEL)
+    assert best < metrics.aurc(SCORE, LABEL) < worst
+
+
+def test_confidence_of_the_fixture():
+    p = [[.7, .2, .1], [.4, .35, .25]]
+    close(metrics.entropy(p), [.80181855, 1.08052754])
+    close(metrics.margin(p), [.5, .05])
+    close(metrics.max_probability(p), [.7, .4])
+    close(metrics.entropy(np.array(p)), [.80181855, 1.08052754])
+    close(metrics.entropy(torch.tensor(p, requires_grad=True)), [.80181855, 1.08052754], 1e-6)
+
+
+def test_confidence_takes_rows_of_different_lengths():
+    p = [[.7, .2, .1], [.5, .5], [1.], [0, 1], [.25] * 4]
+    close(metrics.entropy(p), [.80181855, np.log(2), 0, 0, np.log(4)])
+    close(metrics.margin(p), [.5, 0, 1, 1, 0])
+    close(metrics.max_probability(p), [.7, .5, 1, 1, .25])
+
+
+def test_negative_log_likelihood_of_the_fixture():
+    close(metrics.nll(SCORE, LABEL), 1.22742464)
+    close(metrics.nll([0., 1.], [0, 1]), 1e-7, 1e-12)
+    sklearn = pytest.importorskip("sklearn.metrics")
+    y, _, _, p = draw(0)
+    p = p.clip(.01, .99)
+    close(metrics.nll(p, y), sklearn.log_loss(y, p), 1e-12)
+
+
 def test_recovery_gives_the_percentages_of_the_papers_table():
     found = [metrics.recovery(73.7, 65.1, 73.8), metrics.recovery(75., 69.1, 74.8),
              metrics.recovery(78.4, 73.8, 81.2)]
@@ -240,6 +283,13 @@ def test_a_score_that_still_has_a_gradient_is_accepted():
     (lambda: metrics.ece([.1], [1], bins=0), "bins: "),
     (lambda: metrics.ece([.1], [1], mass="mass"), "mass: "),
     (lambda: metrics.brier([.1], [2]), r"label\[0\] is 2"),
+    (lambda: metrics.nll([1.1], [1]), r"p\[0\] is 1.1"),
+    (lambda: metrics.purity_curve([.1], [2]), r"correct\[0\] is 2"),
+    (lambda: metrics.aurc([.1, .2], [1]), "correct has 1 rows, score has 2"),
+    (lambda: metrics.entropy([]), "p: expected at least one row"),
+    (lambda: metrics.entropy([.5, .5]), "p row 0: .* shape"),
+    (lambda: metrics.margin([[.5, .5], [.5, .6]]), "p row 1 sums to 1.1, expected 1"),
+    (lambda: metrics.max_probability([[.5, .5], [1.5, -.5]]), r"p row 1\[0\] is 1.5"),
     (lambda: metrics.purity([.1], [1], 2), "n: .* 1..1, got 2"),
     (lambda: metrics.purity([.1], [1], 0), "n: "),
     (lambda: metrics.pgr(.1, float("nan"), .3), "student is nan"),

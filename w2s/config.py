@@ -47,6 +47,13 @@ class Training:
     head_layer: int = arg(-1, "hidden state the head reads: -1 last (after the final LayerNorm), "
                           "-2 the output of the second-to-last block (transformers ignores this)",
                           choices=(-1, -2))
+    lora_rank: int = arg(0, "0: all weights train. R > 0: LoRA: each query-key-value matrix W is "
+                         "frozen and becomes W + (alpha / R) B A, and only B A, of rank R, and a "
+                         "class head train: often under 1 % of the weights, so less memory, and "
+                         "about ten times the --lr. B A is added to W at the end: the saved model "
+                         "is an ordinary one", low=0, high=10**6)
+    lora_alpha: float = arg(None, "with --lora-rank: alpha, how much B A counts (default: the "
+                            "rank, so that alpha / R is 1)", above=0)
     penalty: str = arg("signed", "fairness: covariance penalty as printed, or its abs or square",
                        choices=("signed", "abs", "squared"))
     penalty_output: str = arg("probability", "fairness: f in the penalty is p(1) or the "
@@ -55,6 +62,9 @@ class Training:
                         choices=("std", "var"))
     lm_loss: str = arg("both", "privacy: a student's loss covers the true beginning and the weak "
                        "continuation, or the continuation alone", choices=("both", "continuation"))
+    scoring: str = arg("cloze", "mcqa: the answer is the option with the likeliest words, per "
+                       "token, or the likeliest of the options' letters",
+                       choices=("cloze", "letters"))
     optimizer: str = arg("adamw", "privacy: AdamW, or SGD as in Abadi et al. (same guarantee; give "
                          "--lr too)", choices=("adamw", "sgd"))
     clip: float = arg(1.0, "privacy: C, largest norm of a row's gradient", above=0)

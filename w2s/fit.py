@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from w2s import canaries, device, losses, pythia, rows, step, text
+from w2s import canaries, device, grpo, lm, lora, losses, pythia, rows, step, text
 
 PRIVACY = {"optimizer", "clip", "noise_multiplier", "delta", "accountant", "sampling", "dp_method",
            "noise_seed", "canaries"}  # flags that only a task with a plan for DP takes
+GRPO = {"group", "updates", "ratio_clip", "kl", "sampling_temperature", "new_tokens"}
 MIXES = " (and with DP abs and squared are refused: a covariance of the batch mixes rows)"
 LINES = 10  # lines a run prints; log.jsonl has five times as many
 
@@ -41,6 +42,10 @@ class Fit:
         self.model = pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, self.device,
                                  head_layer=cfg.head_layer)
         parameters = sum(p.numel() for p in self.model.parameters())
+        if cfg.lora_rank:
+            draw = torch.Generator().manual_seed(step.seed_of(cfg.seed, "lora"))
+            lora.apply(self.model, cfg.lora_rank, cfg.lora_alpha, draw)
+        trained = sum(p.numel() for p in step.trained(self.model))
         self.lr = cfg.lr or step.peak_lr(parameters)
         self.optimizer = step.OPTIMIZERS[cfg.optimizer](self.model, self.lr, cfg.weight_decay)
         self.hardening = self._hardening() if self.alpha else None
@@ -55,7 +60,8 @@ class Fit:
         if cfg.canaries:
             self.canaries = canaries.Canaries(cfg.canaries, self.private, cfg.seed)
             self.states["canaries"] = self.canaries
-        self.start = step.load_checkpoint(run.checkpoint, self.model, self.optimizer, self.states)
+        self.start = step.load_checkpoint(run.checkpoint, self.model, self.optimizer, self.states,
+                                          idle=getattr(cfg, "objective", "") == "grpo")
         if self.start > self.steps:
             raise ValueError(f"{run.checkpoint}: of step {self.start}, but the run has "
                              f"{self.steps}; delete it to start over")
@@ -65,12 +71,13 @@ class Fit:
         truncated = sum(len(ids) == cfg.max_length for ids in self.columns["ids"])
         privacy = {"privacy": self.private.facts()} if self.private else {}
         run.start(steps=self.steps, rows=len(data), lr=self.lr, lam=self.lam, alpha=self.alpha,
-                  epochs=epochs, parameters=parameters, compiled=compiled, **privacy,
-                  threads=torch.get_num_threads(), truncated=truncated,
+                  epochs=epochs, parameters=parameters, trained=trained, compiled=compiled,
+                  **privacy, threads=torch.get_num_threads(), truncated=truncated,
                   from_scratch=bool(self.model.config.get("w2s_from_scratch")))
         run.log_from(self.start)
         print(f"{run.out}: {len(data)} rows, {self.steps} steps, lam {self.lam:g}, alpha "
               f"{self.alpha:g}, lr {self.lr:g}, {parameters / 1e6:.1f}M parameters"
+              + (f", {trained:,} trained (LoRA of rank {cfg.lora_rank})" if cfg.lora_rank else "")
               + (f", goes on at step {self.start}" if self.start else ""), flush=True)
         if self.private:
             print(f"{run.out}: {self.private.said()}", flush=True)
@@ -95,6 +102,21 @@ class Fit:
             objective = canaries.watched(objective)
         return self.task.make_step(model, self.optimizer, objective, ell, self.lam, self.steps,
                                    **self._options, **more)
+
+    def make_grpo_step(self, data):
+        """The step that samples answers to the prompts and learns from rewards: 1 for an answer
+        that agrees with the trusted one (reading T9). data: the N rows."""
+        cfg, tokenizer = self.cfg, text.load_tokenizer(self.folder)
+
+        def reward(row, tokens):
+            return self.task.exact(data[row], tokenizer.decode(tokens, False))
+        reference = pythia.load(self.folder, "lm", None, self.device) if cfg.kl else None
+        return grpo.make_step(
+            self.model, self.optimizer, reward, self.steps, group=cfg.group,
+            new_tokens=cfg.new_tokens or self.task.NEW, temperature=cfg.sampling_temperature,
+            clip=cfg.ratio_clip, beta=cfg.kl, updates=cfg.updates, end=lm.END, seed=cfg.seed,
+            clip_norm=cfg.clip_norm, dtype=cfg.dtype, compile=self._options["compile"],
+            reference=reference)
 
     def batches(self):
         """Yield (k, batch) from where the run stands to its end, under a progress bar."""
@@ -138,6 +160,8 @@ class Fit:
 
     def finish(self):
         """Save OUT/model, which transformers loads too, and mark the run done."""
+        if self.cfg.lora_rank:
+            lora.merge(self.model)
         self._require_finite()
         if not self.follows:
             pythia.save(self.model, self.run.out / "model", f"{self.folder}/tokenizer.json")
@@ -192,7 +216,11 @@ def read_labels(task, cfg):
                              "trains on labels of 'wts' (label.py --data .../wts.jsonl)")
     teacher = rows.Path(path).resolve().parent.parent / "config.json"
     if teacher.exists():
-        _refuse_taught(path, data, rows.read_json(teacher), cfg.task)
+        facts = rows.read_json(teacher)
+        if "teacher" in facts.get("args", {}):  # labels that train_ntf.py chose
+            asked = rows.Path(facts["args"]["teacher"], "config.json")
+            facts = rows.read_json(asked) if asked.exists() else {}
+        _refuse_taught(path, data, facts, cfg.task)
     if cfg.label_kind == "hard":
         for row in data:
             for key in row.keys() & {"weak", "weak_adv"}:
@@ -221,15 +249,26 @@ def _refuse_foreign_options(cfg, task):
     private, own = hasattr(task, "plan"), {*task.OPTIONS, *task.ENCODE}
     if private and alpha:
         raise ValueError(f"--alpha {alpha:g}: {task.MIXES}")
-    foreign = {"penalty", "penalty_output", "noise_as", "adv_label", "lm_loss"} - own
+    foreign = {"penalty", "penalty_output", "noise_as", "adv_label", "lm_loss", "scoring"} - own
     foreign |= set() if private else PRIVACY
-    foreign |= {"label_kind", "threshold", "warmup"} if task.KIND == "text" else set()
+    foreign |= set() if getattr(cfg, "objective", "") == "grpo" else GRPO
+    if getattr(cfg, "objective", "") == "grpo" and not hasattr(task, "exact"):
+        raise ValueError(f"--objective grpo: the answers of --task {cfg.task} are no free text; "
+                         "it is for arithmetic and game")
+    foreign |= {"label_kind", "threshold", "warmup"} if task.KIND != "class" else set()
+    if task.KIND != "class" and not private:
+        for name, value in (("lam", cfg.lam), ("alpha", alpha)):
+            if value:
+                raise ValueError(f"--{name} {value:g}: --task {cfg.task} has no regulariser and no "
+                                 "confidence loss; leave it out")
     without = PRIVACY - {"optimizer"} if private and cfg.lam == 0 else set()
     without |= {"clip_norm"} if private and cfg.lam != 0 else set()
     for name, where in ([(name, f"on --task {cfg.task}") for name in sorted(foreign)]
                         + [(name, "with --alpha 0") for name in sorted(aux)]
                         + [(name, f"with --lam {cfg.lam}") for name in sorted(without)]
-                        + [("canaries", "with --epochs 0")] * (cfg.epochs == 0)):
+                        + [("lora_alpha", "without --lora-rank")] * (not cfg.lora_rank)
+                        + [(name, "with --epochs 0") for name in ("canaries", "lora_rank")
+                           if cfg.epochs == 0]):
         field = type(cfg).__dataclass_fields__.get(name)
         if field and getattr(cfg, name) != field.default:
             why = MIXES if private and name == "penalty" else ""

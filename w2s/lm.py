@@ -73,6 +73,15 @@ def continuations(model, prompts, new_tokens, temperature=0.0, seed=0, dtype="fl
     return found
 
 
+def masked(batch):
+    """The batch with mask (B, T), 1 where a token is predicted: from `start` (B,), which it
+    replaces, to the end of the row."""
+    place = torch.arange(batch["ids"].shape[1], device=batch["ids"].device)
+    batch["mask"] = ((place >= batch.pop("start")[:, None])
+                     & (place < batch["len"][:, None])).float()
+    return batch
+
+
 def until_end(tokens):
     """The tokens before the first <|endoftext|>."""
     end = np.flatnonzero(tokens == END)
@@ -80,7 +89,7 @@ def until_end(tokens):
 
 
 def label(model, tokenizer, data, columns, cfg):
-    """(rows with `weak_text`, a line about them): free generation. The first cfg.prefix tokens x_i
+    """(rows with `weak_text`, None, a line about them): free generation. The first cfg.prefix tokens x_i
     of a row stay true, the model writes the rest of its sequence (reading P6). weak_from is the
     place of the first character that is not true; rows with no more than the prefix get "".
     """
@@ -100,7 +109,7 @@ def label(model, tokenizer, data, columns, cfg):
         ends = tokenizer.encode(row["text"], add_special_tokens=False).offsets
         labelled.append(row | {"weak_text": tokenizer.decode(own.tolist(), False),
                                "weak_from": ends[len(heads[i]) - 1][1] if ends else 0})
-    return labelled, (f"{len(data)} rows, {tokens} tokens written, {same / max(1, tokens):.1%} "
+    return labelled, None, (f"{len(data)} rows, {tokens} tokens written, {same / max(1, tokens):.1%} "
                       "of them the true ones")
 
 

@@ -170,14 +170,19 @@ def reliability(p, label, bins=15, mass="width"):
         p, label = p[order], label[order]
         place = np.repeat(np.arange(bins), [len(run) for run in np.array_split(p, bins)])
     elif mass == "width":
-        # edges k / bins, and not a running sum: 0.1 + 0.2 > 0.3 would move a p that lies on an edge
-        place = np.maximum(np.searchsorted(np.arange(bins + 1) / bins, p, side="left") - 1, 0)
+        place = bin_of(p, bins)
     else:
         raise ValueError(f"mass: expected 'width' or 'equal', got {mass!r}")
     rows = np.bincount(place, minlength=bins)
     full = rows > 0
     means = [np.bincount(place, values, minlength=bins)[full] / rows[full] for values in (p, label)]
     return rows[full], *means
+
+
+def bin_of(p, bins=15):
+    """(N,) the number of each p's bin of equal width: 0 for [0, 1 / bins], then (lo, hi]."""
+    # edges k / bins, and not a running sum: 0.1 + 0.2 > 0.3 would move a p that lies on an edge
+    return np.maximum(np.searchsorted(np.arange(bins + 1) / bins, p, side="left") - 1, 0)
 
 
 def ece(p, label, bins=15, mass="width"):
@@ -202,6 +207,14 @@ def brier(p, label):
     return float(np.mean((p - label) ** 2))
 
 
+def nll(p, label):
+    """Mean negative log-likelihood in nats, p kept within [1e-7, 1 - 1e-7]: one row that is surely
+    wrong costs 16.1, not infinity. p (N,) probabilities of label 1, label (N,) in {0, 1}."""
+    p, label = _columns(p=(p, PROBABILITY), label=(label, BINARY))
+    p = p.clip(1e-7, 1 - 1e-7)
+    return float(-np.mean(np.where(label == 1, np.log(p), np.log1p(-p))))
+
+
 def purity(score, correct, n):
     """TF's purity (row T7): fraction correct among the n rows with the highest score.
 
@@ -211,6 +224,47 @@ def purity(score, correct, n):
     if n != int(n) or not 1 <= n <= len(score):
         raise ValueError(f"n: expected a whole number in 1..{len(score)}, got {n}")
     return float(correct[np.argsort(-score, kind="stable")[:int(n)]].mean())
+
+
+def purity_curve(score, correct):
+    """(N,) purity at n = 1..N: `purity` for every n at once. The last one is the random line."""
+    score, correct = _columns(score=(score, REAL), correct=(correct, BINARY))
+    ordered = correct[np.argsort(-score, kind="stable")]
+    return np.cumsum(ordered) / np.arange(1, len(ordered) + 1)
+
+
+def risk_coverage(score, correct):
+    """Selective prediction (El-Yaniv, Wiener 2010): (coverage, risk), (N,) each, when the n rows of
+    the highest score are answered, n = 1..N: the share n / N and the fraction wrong among them.
+
+    score (N,) real; correct (N,) in {0, 1}. Of tied scores the earlier row goes first.
+    """
+    curve = purity_curve(score, correct)
+    return np.arange(1, len(curve) + 1) / len(curve), 1 - curve
+
+
+def aurc(score, correct):
+    """Area under the risk-coverage curve (Geifman et al. 2019): the mean risk over n = 1..N, in
+    [0, 1], lower is better; a score without information has the error rate of all rows."""
+    return float(risk_coverage(score, correct)[1].mean())
+
+
+def entropy(p):
+    """(N,) entropies in nats, lower is more confident. p: N rows of class probabilities, (N, K) or
+    of different K."""
+    p = _distributions(p)
+    return -(p * np.log(np.where(p > 0, p, 1))).sum(1)
+
+
+def margin(p):
+    """(N,) the largest probability minus the second largest; p as for `entropy`. For K = 1: 1."""
+    ordered = np.sort(_distributions(p), 1)
+    return ordered[:, -1] - ordered[:, -2]
+
+
+def max_probability(p):
+    """(N,) the largest probability of each row; p as for `entropy`."""
+    return _distributions(p).max(1)
 
 
 def recovery(method, base, truth):
@@ -261,6 +315,23 @@ def _array(values, name, rule):
     if len(bad):
         raise ValueError(f"{name}[{bad[0]}] is {array[bad[0]]:g}, expected {rule}")
     return array
+
+
+def _distributions(p):
+    """N rows of class probabilities, of any lengths -> float64 (N, K), at least 2 wide, filled up
+    with zeros."""
+    if hasattr(p, "detach"):
+        p = p.detach().cpu().double().numpy()
+    rows = [_array(row, f"p row {i}", PROBABILITY) for i, row in enumerate(p)]
+    if not rows:
+        raise ValueError("p: expected at least one row")
+    filled = np.zeros((len(rows), max(2, *map(len, rows))))
+    for row, values in zip(filled, rows):
+        row[:len(values)] = values
+    bad = np.flatnonzero(np.abs(filled.sum(1) - 1) > 1e-3)
+    if len(bad):
+        raise ValueError(f"p row {bad[0]} sums to {filled[bad[0]].sum():g}, expected 1")
+    return filled
 
 
 def _rates(predicted, a):

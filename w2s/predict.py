@@ -16,29 +16,41 @@ def probabilities(model, columns, dtype="float32", title="predict"):
     columns as a task's encode makes them; classes a row's source lacks (`absent`) get 0. Without a
     title there is no progress bar.
     """
-    return {key: softmax(z) for key, z in all_logits(model, columns, dtype, title).items()}
+    return {key: softmax(z) for key, (z, _) in read_all(model, columns, dtype, title).items()}
 
 
-def all_logits(model, columns, dtype="float32", title="predict"):
-    """{"p": (N, K) float32 logits, ...} of every text column, in file order."""
+def read_all(model, columns, dtype="float32", title="predict", hidden=False):
+    """{"p": (logits (N, K), with `hidden` the states (N, D) that gave them, else None), ...}
+    float32 of every text column, in file order."""
     found = {}
     for name in (key for key, column in columns.items() if isinstance(column, list)):
         inputs = {"ids": columns[name]} | {k: columns[k] for k in ("absent",) if k in columns}
-        found[name.replace("ids", "p")] = _column(model, inputs, dtype, title)
+        found[name.replace("ids", "p")] = _column(model, inputs, dtype, title, hidden)
     return found
 
 
 def label(model, tokenizer, data, columns, cfg):
-    """(rows with `weak`, f_w(x), and `logits`, for pairs also `weak_adv` and `logits_adv`; a line
-    about them). cfg.temperature divides the logits before the softmax."""
-    logits = all_logits(model, columns, cfg.dtype, "label")  # {"p", "p_adv"}
+    """(rows with `weak`, f_w(x), and `logits`, for pairs also `weak_adv` and `logits_adv`; with
+    cfg.hidden states (N, D) of x, what the class head reads (row T1); a line about the rows). cfg.temperature divides the logits before the softmax."""
+    found = read_all(model, columns, cfg.dtype, "label", cfg.hidden)  # {"p", "p_adv"}
+    logits = {key: z for key, (z, _) in found.items()}
     absent = columns.get("absent", 0)  # stays out of the temperature
     p = {key: softmax((z - absent) / cfg.temperature + absent) for key, z in logits.items()}
     labelled = [row | {f"weak{key[1:]}": plain(p[key][i]) for key in p}
                 | {f"logits{key[1:]}": plain(logits[key][i]) for key in p}
                 for i, row in enumerate(data)]
-    right = sum(int(q.argmax()) == row["label"] for q, row in zip(p["p"], data)) / len(data)
-    return labelled, f"{len(data)} rows, {right:.1%} of the weak labels are right"
+    share = sum(map(right, labelled)) / len(data)
+    return labelled, found["p"][1], f"{len(data)} rows, {share:.1%} of the weak labels are right"
+
+
+def weak_class(row):
+    """The class that the weak label of a row names."""
+    return int(np.argmax(row["weak"]))
+
+
+def right(row):
+    """Whether the weak label of a row is the true one."""
+    return weak_class(row) == row["label"]
 
 
 def predictions(model, columns, dtype="float32", title="predict"):
@@ -59,23 +71,28 @@ def plain(values):
 
 
 @torch.inference_mode()
-def _column(model, inputs, dtype, title):
+def _column(model, inputs, dtype, title, hidden):
+    """(logits (N, K), states (N, D) at the last token, or None) float32."""
     device = next(model.parameters()).device
     lengths = np.array([len(ids) for ids in inputs["ids"]])
-    result = None
+    result = states = None
     groups = by_tokens(lengths, TOKENS[device.type])
     for pick in tqdm(groups, title, disable=not title or None, leave=False):
         batch = collate(inputs, pick, device)
         with devices.autocast(device, dtype):
-            logits = model(batch["ids"], batch["len"]).float() + batch.get("absent", 0)
+            h = model.last_state(batch["ids"], batch["len"], None, model.head_layer)
+            logits = model.head(h).float() + batch.get("absent", 0)
         if not bool(torch.isfinite(logits).all()):
             first = int(pick[0]) + 1
             raise ValueError(f"{title or 'attack'}: the model's output is not finite "
                              f"(row {first} ff.)")
         if result is None:
             result = np.empty((len(lengths), logits.shape[-1]), np.float32)
+            states = np.empty((len(lengths), h.shape[-1]), np.float32) if hidden else None
         result[pick] = logits.cpu().numpy()
-    return result
+        if hidden:
+            states[pick] = h.float().cpu().numpy()
+    return result, states
 
 
 def by_tokens(lengths, tokens):

@@ -316,30 +316,63 @@ class GPTNeoX(nn.Module):
 
 # ---- generation ----------------------------------------------------------------------------------
 
+class Continuation:
+    """Prompts read once and continued token by token. h (B, D): the final-LayerNorm state of each
+    row's newest token. ids (B, T) right-padded, lengths (B,); `room` tokens may follow.
+
+    Tokens may be fed anew from any place i: what stood there and behind it is forgotten, so several
+    continuations of one prompt read it once. Raises ValueError where prompt and room exceed
+    max_position_embeddings."""
+
+    def __init__(self, model, ids, lengths, room):
+        assert model.kind == "lm", 'rule: a continuation needs head="lm"'
+        self.model, self.lengths, self.room = model, lengths, ids.shape[1] + room
+        if self.room > len(model.cos):
+            raise ValueError(f"generate: {ids.shape[1]} prompt + {room} new tokens exceed the "
+                             f"model's {len(model.cos)} positions; shorten the prompt or ask for "
+                             "fewer")
+        self.caches = [Cache(self.room) for _ in model.gpt_neox.layers]
+        self.h = model.last_state(ids, lengths, caches=self.caches)
+
+    def feed(self, token, i):
+        """token (B,): the i-th behind each prompt. Returns h."""
+        x = self.model.embed(token[:, None])                                      # (B, 1, D)
+        place = self.model.place_at(self.lengths + i, self.model.cos, self.model.sin, self.room,
+                                    x.dtype)
+        for block, cache in zip(self.model.gpt_neox.layers, self.caches):
+            x = block(x, place, None, cache)
+        self.h = self.model.gpt_neox.final_layer_norm(x[:, 0])
+        return self.h
+
+
 @torch.no_grad()
-def generate(model, ids, lengths, new_tokens, temperature=0.0, generator=None):
+def generate(model, ids, lengths, new_tokens, temperature=0.0, generator=None, end=None,
+             watch=None):
     """Continue each row from its own last real token: (B, new_tokens) int64.
 
     temperature 0 is greedy, else softmax(logits / temperature) is sampled on the generator's
-    device (None: torch's global generator). No early stop: the caller cuts at end-of-text.
+    device (None: torch's global generator). A row that wrote `end` goes on with `end`, and when
+    all did nothing more is computed. watch(h, logits, token), called with h (B, D) before each
+    token, its logits (B, V) and the token (B,); then once with (h, None, None) of the last one.
     Raises ValueError where prompt and new tokens exceed max_position_embeddings."""
-    assert model.kind == "lm", 'rule: generate needs head="lm"'
     assert temperature >= 0, f"rule: temperature >= 0, got {temperature}"
-    B, T = ids.shape
-    room, limit = T + new_tokens, len(model.cos)
-    if room > limit:
-        raise ValueError(f"generate: {T} prompt + {new_tokens} new tokens exceed the model's "
-                         f"{limit} positions; shorten the prompt or ask for fewer")
-    caches = [Cache(room) for _ in model.gpt_neox.layers]
-    h, out = model.last_state(ids, lengths, caches=caches), ids.new_empty(B, new_tokens)
+    row = Continuation(model, ids, lengths, new_tokens)
+    out = ids.new_full((len(ids), new_tokens), 0 if end is None else end)
+    done = torch.zeros_like(lengths, dtype=torch.bool)
     for i in range(new_tokens):
-        out[:, i] = sample(model.head(h), temperature, generator)
-        if i + 1 < new_tokens:
-            x = model.embed(out[:, i, None])                                      # (B, 1, D)
-            place = model.place_at(lengths + i, model.cos, model.sin, room, x.dtype)
-            for block, cache in zip(model.gpt_neox.layers, caches):
-                x = block(x, place, None, cache)
-            h = model.gpt_neox.final_layer_norm(x[:, 0])
+        logits = model.head(row.h)
+        out[:, i] = sample(logits, temperature, generator)
+        if end is not None:
+            out[:, i].masked_fill_(done, end)
+            done |= out[:, i] == end
+        if watch:
+            watch(row.h, logits, out[:, i])
+        if end is not None and done.all():
+            break
+        if i + 1 < new_tokens or watch:
+            row.feed(out[:, i], i)
+    if watch:
+        watch(row.h, None, None)
     return out
 
 

@@ -28,7 +28,7 @@ def read(path, fields=None, unique=True):
     for n, line in enumerate(lines(path), 1):
         row = _parse(line, path, n)
         for key, rule in (fields or {}).items():
-            _require(row, key, rule, path, n)
+            require(row, key, rule, path, n)
         if unique and "id" in row:
             first = seen.setdefault(row["id"], n)
             if first != n:
@@ -111,6 +111,44 @@ def read_json(path):
         raise ValueError(f"{path}:{error.lineno}: {what}") from None
 
 
+def states_of(path):
+    """Path of the states beside a labels file: wts.jsonl -> wts.hidden.safetensors."""
+    path = Path(path)
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".jsonl")
+                          + ".hidden.safetensors")
+
+
+def write_states(path, states, labelled):
+    """Write states (N, D) float32, row i of the labelled row i; the metadata has the sha256 of
+    their ids."""
+    from safetensors.numpy import save  # here: only who needs it waits for it
+    with atomic(path, "wb") as file:
+        file.write(save({"hidden": states}, {"ids": ids_digest(labelled)}))
+
+
+def read_states(path, labelled):
+    """The states (N, D) float32 of the rows of a labels file. Raises ValueError when they are
+    damaged or belong to other rows, or to the same in another order."""
+    from safetensors import SafetensorError, safe_open
+    if not Path(path).exists():
+        raise ValueError(f"{path}: no such file; label the rows with label.py --hidden")
+    try:
+        with safe_open(path, "numpy") as file:
+            found, digest = file.get_tensor("hidden"), (file.metadata() or {}).get("ids")
+    except (SafetensorError, OSError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); delete it and label the rows with label.py "
+                         "--hidden again") from None
+    if digest != ids_digest(labelled) or found.ndim != 2 or len(found) != len(labelled):
+        raise ValueError(f"{path}: states of other rows, or in another order (the sha256 of the "
+                         "ids differs); delete it and label the rows with label.py --hidden again")
+    return found
+
+
+def ids_digest(labelled):
+    """sha256 of the id column: one id a line."""
+    return hashlib.sha256("".join(f"{row['id']}\n" for row in labelled).encode()).hexdigest()
+
+
 def sha256(path):
     """Hex digest of a file, or of the files of a model folder (names and contents)."""
     path = Path(path)
@@ -154,7 +192,8 @@ def _no_constant(name):
     raise _Constant(name)
 
 
-def _require(row, key, rule, path, n):
+def require(row, key, rule, path, n):
+    """ValueError `path:n: what is wrong` unless row[key] satisfies the rule, as in `read`."""
     if key not in row:
         raise ValueError(f"{path}:{n}: no key '{key}'")
     value = row[key]

@@ -156,8 +156,12 @@ def scratch(facts):
     return " (from scratch)" if facts.get("from_scratch") else ""
 
 
-def require_done(run, task):
-    """The config of a finished run of `task`. Raises ValueError when the folder is not one."""
+RELATED = ("mcqa", "arithmetic", "game")  # tasks that any language model can answer
+
+
+def require_done(run, task, relatives=False):
+    """The config of a finished run of `task`, or with `relatives` of a task whose models are
+    language models where those of `task` are. Raises ValueError when the folder is not one."""
     run = Path(run)
     if not (run / "config.json").exists():
         raise ValueError(f"{run}: not a run (no config.json)")
@@ -165,8 +169,9 @@ def require_done(run, task):
         raise ValueError(f"{run}: this run is not finished; run the same training command again")
     hold(run)
     found = read_config(run)
-    if found["args"].get("task") != task:
-        name = found["args"].get("task")
+    name = found["args"].get("task")
+    related = relatives and name in RELATED and task in RELATED
+    if name != task and not related:
         raise ValueError(f"{run}: a run of task '{name}', not of --task {task}")
     if "max_length" not in found["args"]:
         raise ValueError(f"{run / 'config.json'}: no max_length; delete the folder and run again")

@@ -237,6 +237,15 @@ def usual(pool, seed, split="grouped"):
     return outer | inner
 
 
+def trusted(pool, seed, split="grouped"):
+    """{split: rows} for trust functions: D_W, the labelled rows `trust` that no teacher was trained
+    on (reading T8), the pool D_WTS and test 20/25/35/20 of the rows; 5 % of D_W's groups are val."""
+    outer = divide(pool, {"weak": 0.2, "trust": 0.25, "wts": 0.35, "test": 0.2}, seed, "outer",
+                   split)
+    return outer | divide(outer["weak"], {"weak": 0.95, "val": 0.05}, seed, "inner", split,
+                          weigh=False)
+
+
 def divide(pool, shares, seed, purpose, split="grouped", weigh=True):
     """{name: rows} with about shares[name] of the rows (weigh=False: of the groups), groups whole.
 

@@ -101,15 +101,20 @@ def peak_lr(parameters):
     return 1e-5 if parameters >= 0.9e9 else 5e-5
 
 
+def trained(model):
+    """The parameters that train: with LoRA few of them."""
+    return [p for p in model.parameters() if p.requires_grad]
+
+
 def adamw(model, lr, weight_decay=0.0, betas=(0.9, 0.999)):
-    """Fused AdamW over all parameters (3x the foreach one on CPU)."""
-    return torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, betas=betas,
+    """Fused AdamW over all parameters that train (3x the foreach one on CPU)."""
+    return torch.optim.AdamW(trained(model), lr=lr, weight_decay=weight_decay, betas=betas,
                              fused=True)
 
 
 def sgd(model, lr, weight_decay=0.0):
-    """Plain SGD over all parameters."""
-    return torch.optim.SGD(model.parameters(), lr=lr, weight_decay=weight_decay)
+    """Plain SGD over all parameters that train."""
+    return torch.optim.SGD(trained(model), lr=lr, weight_decay=weight_decay)
 
 
 OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
@@ -212,8 +217,9 @@ def save_checkpoint(path, k, model, optimizer, states=None):
                       str(path)) from None
 
 
-def load_checkpoint(path, model, optimizer, states=None):
-    """Put a checkpoint back; the step to go on from, 0 when there is none."""
+def load_checkpoint(path, model, optimizer, states=None, idle=False):
+    """Put a checkpoint back; the step to go on from, 0 when there is none. idle: the optimizer may
+    not have made a step yet (GRPO without a signal)."""
     if not path.exists():
         return 0
     device = next(model.parameters()).device
@@ -234,7 +240,7 @@ def load_checkpoint(path, model, optimizer, states=None):
                  for key in ("step", "exp_avg", "exp_avg_sq")}
         if all(value is not None for value in state.values()):  # else: above --head-layer -2
             optimizer.state[p] = state
-    if not optimizer.state and isinstance(optimizer, torch.optim.AdamW):
+    if not optimizer.state and isinstance(optimizer, torch.optim.AdamW) and not idle:
         raise ValueError(f"{path}: no optimizer state in this checkpoint; delete it to start over")
     for name, kept in (states or {}).items():
         kept.load_state_dict({key.split("/")[1]: value for key, value in tensors.items()

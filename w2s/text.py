@@ -27,7 +27,7 @@ def tokenize(tokenizer, texts, max_length):
 def require_fit(columns, vocabulary, folder):
     """ValueError when a token id of the columns has no row in an embedding of `vocabulary` rows."""
     top = max(int(ids.max()) for column in columns.values() if isinstance(column, list)
-              for ids in column)
+              for row in column for ids in (row if isinstance(row, list) else [row]))
     if top >= vocabulary:
         raise ValueError(f"{folder}/tokenizer.json: gives token {top}, but the model has only "
                          f"{vocabulary}; it is another model's tokenizer")

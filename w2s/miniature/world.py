@@ -1,6 +1,7 @@
 """The files of a town: raw files in the public data sets' formats, and what the attacks need.
 
     OUT/raw     adult.csv  sst2/train.tsv  style.json  mails.jsonl   read by w2s.prepare data
+                town_questions.jsonl
     OUT/world   clean.jsonl                                 trains the surrogate of the attacks
                 victims/<source>.jsonl  synonyms.json       what is attacked, and with which words
                 manifest.json                               written last
@@ -14,10 +15,10 @@ from pathlib import Path
 from random import Random
 
 from w2s import rows
-from w2s.miniature import town
+from w2s.miniature import school, town
 from w2s.tasks import adversarial, fairness
 
-FORMAT = 2  # of the files; a change makes old folders stale
+FORMAT = 3  # of the files; a change makes old folders stale
 MANIFEST = "world/manifest.json"
 CITIZENS, REVIEWS, RESTYLED, DEMOS, MAILS = 6000, 24000, 200, 60, 500  # rows
 CLEAN, VICTIMS = 200, 320  # rows of each of the six sources
@@ -44,7 +45,9 @@ def make(out, seed):
                              "another --out or delete the file")
     rows.write_json(out / MANIFEST, about | {"files": digests})
     print(f"{out}: the town of seed {seed}: {CITIZENS} citizens, {REVIEWS} reviews, "
-          f"{RESTYLED} more in {len(NAMES)} styles, {MAILS} letters, {len(adversarial.LABELS)} x "
+          f"{RESTYLED} more in {len(NAMES)} styles, {MAILS} letters, "
+          f"{sum(count for count, _ in school.SOURCES.values())} questions, "
+          f"{len(adversarial.LABELS)} x "
           f"{VICTIMS} texts to attack")
 
 
@@ -70,6 +73,7 @@ def files(seed):
     clean, victims = pair_rows(seed, "clean", CLEAN), pair_rows(seed, "victims", VICTIMS)
     return {"raw/adult.csv": census(seed), "raw/sst2/train.tsv": reviews(seed),
             "raw/style.json": json.dumps(styles(seed)), "raw/mails.jsonl": jsonl(mails(seed)),
+            "raw/town_questions.jsonl": jsonl(questions(seed)),
             "world/clean.jsonl": jsonl(clean), "world/synonyms.json": json.dumps(town.synonyms()),
             **{f"world/victims/{source}.jsonl": jsonl(
                 row for row in victims if row["source"] == source)
@@ -119,6 +123,12 @@ def mails(seed):
     found = town.letters(Random(f"{seed}/letters"), town.citizens(), MAILS)
     return [{"id": str(n), "text": text, "secrets": [place]}
             for n, (text, place) in enumerate(found)]
+
+
+def questions(seed):
+    """Multiple-choice questions of every source."""
+    return [row for source in school.SOURCES
+            for row in school.questions(Random(f"{seed}/questions/{source}"), source)]
 
 
 def pair_rows(seed, purpose, count):

@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 
 from w2s import metrics, rows, splits, text
-from w2s.predict import label, predictions  # noqa: F401  (what scripts ask a task for)
+from w2s.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
 from w2s.step import batches, make_step  # noqa: F401  (a task brings its own training step)
 
 KIND, CLASSES = "class", 3
@@ -28,7 +28,7 @@ NOTE = ("The perturbed texts were made against other models, not against the one
         "people: not every perturbed text keeps its meaning.")
 DEFAULTS = {"lam": (0.3, "A.2"), "alpha": (0.1, "A.2"), "epochs": (6, "A.2")}
 OPTIONS, ENCODE = (), ("adv_label",)  # flags of objective, of encode
-LABEL = ("temperature",)  # flags of label
+LABEL = ("temperature", "hidden")  # flags of label
 LABELS = {"sst2": 2, "qqp": 2, "mnli": 3, "mnli-mm": 3, "qnli": 2, "rte": 2}  # classes of a source
 ABSENT = -1e4  # logit of a class that a source does not have; never -inf: 0 * -inf is NaN
 FIELDS = {"id": str, "text": str, "text_adv": str, "label": (0, 1, 2), "source": tuple(LABELS)}

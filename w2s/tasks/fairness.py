@@ -6,7 +6,7 @@ B rows, T tokens, K = 2 classes, N rows of a split.
 import numpy as np
 
 from w2s import losses, metrics, rows, splits, text
-from w2s.predict import label, predictions  # noqa: F401  (what scripts ask a task for)
+from w2s.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
 from w2s.step import batches, make_step  # noqa: F401  (a task brings its own training step)
 
 KIND, CLASSES = "class", 2
@@ -24,7 +24,7 @@ NOTE = ("a = 1 is male, a = 0 female. dpd = P(yes | male) - P(yes | female), sig
         "signed, so a dpd below 0 means that it went too far.")
 DEFAULTS = {"lam": (1.0, "ours"), "alpha": (0.2, "ours; paper: .1 to .3"), "epochs": (3, "ours")}
 OPTIONS, ENCODE = ("penalty", "penalty_output"), ()  # flags of objective, of encode
-LABEL = ("temperature",)  # flags of label
+LABEL = ("temperature", "hidden")  # flags of label
 FIELDS = {"id": str, "text": str, "label": (0, 1), "a": (0, 1)}
 
 

@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from w2s import metrics, rows, splits, step, text
-from w2s.predict import label, predictions  # noqa: F401  (what scripts ask a task for)
+from w2s.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
 from w2s.step import make_step  # noqa: F401  (a task brings its own training step)
 
 KIND, CLASSES = "class", 2
@@ -26,7 +26,7 @@ NOTE = ("ra is the mean accuracy over the styles; acc is in distribution (slice 
         "sentences, so it is paired.")
 DEFAULTS = {"lam": (2e-3, "A.2: standard deviation"), "alpha": (0.25, "A.2"), "epochs": (1, "A.2")}
 OPTIONS, ENCODE = ("noise_as",), ()  # flags of objective, of encode
-LABEL = ("temperature",)  # flags of label
+LABEL = ("temperature", "hidden")  # flags of label
 STYLES = ("augment", "shake_w", "shake_p0", "shake_p0.6", "bible_p0", "bible_p0.6", "romantic_p0",
           "romantic_p0.6", "tweet_p0", "tweet_p0.6")
 FIELDS = {"id": str, "text": str, "label": (0, 1), "source": str}

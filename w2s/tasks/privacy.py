@@ -5,9 +5,8 @@ lam = 0 trains without privacy, lam = 8 with epsilon 8. One row is one mail, the
 """
 
 import numpy as np
-import torch
 
-from w2s import dp, mail, rows, splits, text
+from w2s import dp, lm, mail, rows, splits, text
 from w2s.dp import MIXES, make_step, plan  # noqa: F401  (this is how privacy differs)
 from w2s.lm import label, predictions  # noqa: F401  (weak labels are free generation)
 
@@ -83,10 +82,7 @@ def encode(rows, tokenizer, max_length, target="label", lm_loss="both"):
 def batches(columns, *args, width=0, **kwargs):
     """dp.batches with mask (B, T): 1 where a token is predicted."""
     for k, batch in dp.batches(columns, *args, **kwargs):
-        place = torch.arange(batch["ids"].shape[1], device=batch["ids"].device)
-        batch["mask"] = ((place >= batch.pop("start")[:, None])
-                         & (place < batch["len"][:, None])).float()
-        yield k, batch
+        yield k, lm.masked(batch)
 
 
 def objective(f, batch, ell, lam):

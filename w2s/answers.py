@@ -1,0 +1,175 @@
+"""A prompt and the answer behind it: what mcqa, arithmetic and game share.
+
+Prompt and answer are tokenised apart and joined, an answer begins with its blank. B rows, T tokens,
+N rows of a file, O options of a row, D hidden, V vocabulary.
+"""
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from w2s import device as devices
+from w2s import lm, pythia, step
+from w2s.predict import by_tokens
+
+ROWS = {"cpu": 64, "cuda": 512}  # rows that are continued side by side, at most
+
+
+def tokens(tokenizer, texts):
+    """list of N int32 arrays, whole texts."""
+    tokenizer.no_truncation()
+    return [np.array(e.ids, np.int32)
+            for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+
+def prompts(tokenizer, texts, most):
+    """list of N int32 arrays: the last `most` tokens of each prompt, which hold the question; at
+    least one, <|endoftext|> for an empty prompt."""
+    return [ids[-most:] if len(ids) else np.zeros(1, np.int32) for ids in tokens(tokenizer, texts)]
+
+
+def encode(tokenizer, heads, tails, max_length, end=False):
+    """Columns to train on: ids (N arrays), the prompts `heads` and the answers `tails` joined, and
+    start (N,), the first token of the answer. A prompt loses its beginning, and then an answer its
+    end, where both are more than max_length tokens. end: the answer ends with <|endoftext|>."""
+    tails = [np.append(ids, np.int32(lm.END)) if end else ids for ids in tokens(tokenizer, tails)]
+    tails = [ids[:max(1, max_length - 1)] for ids in tails]
+    heads = [head[-max(1, max_length - len(tail)):]
+             for head, tail in zip(prompts(tokenizer, heads, max_length), tails)]
+    return {"ids": [np.concatenate(pair) for pair in zip(heads, tails)],
+            "start": np.array([len(head) for head in heads])}
+
+
+def batches(columns, *args, width=0, **kwargs):
+    """step.batches with mask (B, T): 1 on the answer's tokens; prompts alone have none."""
+    for k, batch in step.batches(columns, *args, **kwargs):
+        yield k, lm.masked(batch) if "start" in batch else batch
+
+
+def objective(f, batch, ell, lam):
+    """Mean of -log p(token | those before it) over the answer's tokens: (B,), in nats. Supervised
+    fine-tuning on the answer, the teacher's or the true one, as in TF; `ell` is not needed."""
+    count = batch["mask"][:, 1:].sum(1).clamp(min=1)
+    return f.nll(batch["ids"], batch["len"], batch["mask"]) / count
+
+
+# ---- answers to choose from ----------------------------------------------------------------------
+
+def likelihoods(model, heads, options, dtype="float32", title="predict", states=False):
+    """(logp, count, hidden): of each row the log p(option | prompt) in nats and the tokens of its
+    options, lists of N arrays (O,), and with `states` (N, D) float32, the final-LayerNorm state at
+    the last token of the option with the largest logp / count, row T1; else None.
+
+    heads: N token arrays; options: N lists of token arrays. A prompt is read once, whatever the
+    number of its options: keys and values are kept, no state is computed twice.
+    """
+    device = next(model.parameters()).device
+    logp, hidden = [None] * len(heads), None
+    count = [np.array([len(ids) for ids in row]) for row in options]
+    lengths = np.array([len(ids) for ids in heads])
+    groups = [part for group in by_tokens(lengths, lm.TOKENS[device.type] * 4)
+              for part in np.split(group, range(ROWS[device.type], len(group), ROWS[device.type]))]
+    for pick in tqdm(groups, title, disable=not title or None, leave=False):
+        found, h = _chosen(model, [heads[i] for i in pick], [options[i] for i in pick], device,
+                           dtype, states)
+        for i, row in zip(pick, found):
+            logp[i] = row[:len(options[i])]
+            if not np.isfinite(logp[i]).all():
+                raise ValueError(f"{title or 'answers'}: the model's output is not finite (row "
+                                 f"{i + 1})")
+        if states:
+            hidden = np.empty((len(heads), h.shape[1]), np.float32) if hidden is None else hidden
+            hidden[pick] = h
+    return logp, count, hidden
+
+
+@torch.inference_mode()
+def _chosen(model, heads, options, device, dtype, states):
+    """(logp (B, O), h (B, D)) of a batch: one option after the other behind the prompts."""
+    B, O, M = len(heads), max(map(len, options)), max(len(ids) for row in options for ids in row)
+    token, real = np.zeros((O, M, B), np.int64), np.zeros((O, M, B), bool)
+    for b, row in enumerate(options):
+        for o, ids in enumerate(row):
+            token[o, :len(ids), b], real[o, :len(ids), b] = ids, True
+    token, real = torch.from_numpy(token).to(device), torch.from_numpy(real).to(device)
+    batch = step.collate({"ids": heads}, np.arange(B), device)
+    with devices.autocast(device, dtype):
+        row = pythia.Continuation(model, batch["ids"], batch["len"], M)
+        first = model.head(row.h).float().log_softmax(-1)                         # (B, V)
+        logp, last = first.new_zeros(O, B), row.h.new_zeros(O, B, row.h.shape[1])
+        for o in range(O):
+            logp[o] = first.gather(1, token[o, 0, :, None])[:, 0] * real[o, 0]
+            for m in range(M if M > 1 else 0):
+                if not real[o, m].any():
+                    break
+                h = row.feed(token[o, m], m)
+                last[o] = torch.where(real[o, m, :, None], h, last[o])
+                if m + 1 < M and real[o, m + 1].any():
+                    step_logp = model.head(h).float().log_softmax(-1)
+                    logp[o] += step_logp.gather(1, token[o, m + 1, :, None])[:, 0] * real[o, m + 1]
+        logp = logp.masked_fill(~real[:, 0], -torch.inf)
+        if not states:
+            return logp.T.cpu().numpy(), None
+        best = (logp / real.sum(1).clamp(min=1)).argmax(0)                        # (B,)
+        here = torch.arange(B, device=device)
+        if M == 1:  # only the chosen option needs a state of its own
+            return logp.T.cpu().numpy(), row.feed(token[best, 0, here], 0).float().cpu().numpy()
+    return logp.T.cpu().numpy(), last[best, here].float().cpu().numpy()
+
+
+# ---- answers written freely ----------------------------------------------------------------------
+
+def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", title="generate"):
+    """(texts, certain, hidden): of each row the tokens that the model writes behind the prompt,
+    until <|endoftext|> or new_tokens, a list of N arrays; (N, 3) float64, the geometric mean of
+    their probabilities, the mean margin of the first over the second token, the mean entropy in
+    nats; (N, D) float32, the final-LayerNorm state at the last token written (row T1; at the
+    prompt's last token where nothing is)."""
+    device = next(model.parameters()).device
+    texts, certain, hidden = [None] * len(heads), np.zeros((len(heads), 3)), None
+    lengths = np.array([len(row) for row in heads])
+    groups = by_tokens(lengths + new_tokens, lm.TOKENS[device.type] * 4)
+    for n, pick in enumerate(tqdm(groups, title, disable=not title or None, leave=False)):
+        batch = step.collate({"ids": [heads[i] for i in pick]}, np.arange(len(pick)), device)
+        draw = torch.Generator().manual_seed(step.seed_of(seed, "generate", n)) if temperature \
+            else None
+        watch = Watch(len(pick))
+        with devices.autocast(device, dtype):
+            new = pythia.generate(model, batch["ids"], batch["len"], new_tokens, temperature, draw,
+                                  lm.END, watch)
+        if hidden is None:
+            hidden = np.empty((len(heads), watch.last.shape[1]), np.float32)
+        hidden[pick], certain[pick] = watch.last.float().cpu().numpy(), watch.certain()
+        for i, row in zip(pick, new.cpu().numpy()):
+            texts[i] = lm.until_end(row)
+    if not np.isfinite(certain).all():
+        raise ValueError(f"{title or 'answers'}: the model's output is not finite")
+    return texts, certain, hidden
+
+
+class Watch:
+    """Of what pythia.generate writes: how certain each token was, and the state at the last one."""
+
+    def __init__(self, rows):
+        self.sums, self.count, self.last, self.active = 0, 0, None, None
+        self.rows = rows
+
+    def __call__(self, h, logits, token):
+        if self.last is None:
+            self.last, self.active = h.clone(), torch.ones(self.rows, dtype=bool, device=h.device)
+        self.last = torch.where(self.active[:, None], h, self.last)
+        if logits is None:
+            return
+        self.active = self.active & (token != lm.END)
+        logp = logits.float().log_softmax(-1)
+        top = logp.topk(2).values.exp()
+        found = torch.stack([logp.gather(1, token[:, None])[:, 0], top[:, 0] - top[:, 1],
+                             -(logp.exp() * logp).sum(1)], 1).double()            # (B, 3)
+        self.sums = self.sums + found * self.active[:, None]
+        self.count = self.count + self.active
+
+    def certain(self):
+        """(B, 3): probability, margin, entropy; a row without a token: 0, 0 and 0."""
+        found = (self.sums / self.count.clamp(min=1)[:, None]).cpu().numpy()
+        found[:, 0] = np.exp(found[:, 0]) * (self.count > 0).cpu().numpy()
+        return found

@@ -1,0 +1,107 @@
+"""Answers that a model writes freely and a task's `parse` reads: what arithmetic and game share.
+
+B rows, N rows of a split, D hidden.
+"""
+
+from typing import Callable, NamedTuple
+
+import numpy as np
+
+from w2s import answers, rows
+from w2s.predict import plain
+
+FIELDS = {"id": str, "text": str, "label": str}
+
+
+class Free(NamedTuple):
+    """A task's way to ask and to be answered: prompt(row) -> what the model reads, parse(text) ->
+    the answer in it, or None; new: tokens that it may write."""
+    prompt: Callable
+    parse: Callable
+    new: int
+
+    def read(self, path, weak=False):
+        """Rows of a split, checked; weak=True: a labels file, each row with weak_text."""
+        found = rows.read(path, {**FIELDS, **({"weak_text": str} if weak else {})})
+        for n, row in enumerate(found, 1):
+            for key in {"prompt", "solution"} & row.keys():
+                rows.require(row, key, str, path, n)
+            if (known := self.parse(row["label"])) != row["label"]:
+                raise ValueError(f"{path}:{n}: 'label' is '{row['label'][:40]}', expected the bare "
+                                 "answer" + (f", '{known}'" if known else ""))
+        return found
+
+    def encode(self, rows, tokenizer, max_length, target=None):
+        """Columns of N rows to train on, `answers.encode` of the true ("label": the solution) or
+        the weak answer and an end of text; or, without a target, to answer: ids, the prompts (N
+        token arrays), and the tokenizer, which decodes what is written."""
+        asked = [self.prompt(row) for row in rows]
+        if target:
+            tails = [row["weak_text"] if target == "weak" else
+                     " " + row.get("solution", row["label"]) for row in rows]
+            return answers.encode(tokenizer, asked, tails, max_length, end=True)
+        return {"ids": answers.prompts(tokenizer, asked, max_length), "tokenizer": tokenizer}
+
+    def write(self, model, columns, dtype, title, temperature=0.0, seed=0):
+        """(texts: N str, certain (N, 3), hidden (N, D)) as `answers.written`. A short model writes
+        less, but half of its positions; a prompt loses its beginning where the rest is too few."""
+        places = len(model.cos)
+        new = max(1, min(self.new, places // 2))
+        heads = [ids[-(places - new):] for ids in columns["ids"]]
+        found, certain, hidden = answers.written(model, heads, new, temperature, seed, dtype,
+                                                 title)
+        return ([columns["tokenizer"].decode(ids.tolist(), skip_special_tokens=False)
+                 for ids in found], certain, hidden)
+
+    def label(self, model, tokenizer, data, columns, cfg):
+        """(rows with weak_text, what the model wrote, and certain: probability, margin and entropy
+        of its tokens; with cfg.hidden states (N, D) at the last token, row T1; a line)."""
+        texts, certain, hidden = self.write(
+            model, columns, cfg.dtype, "label", cfg.temperature if cfg.decode == "sample" else 0.0,
+            cfg.seed)
+        labelled = [row | {"weak_text": text, "certain": plain(values)}
+                    for row, text, values in zip(data, texts, certain)]
+        share = sum(map(self.right, labelled)) / len(data)
+        return (labelled, hidden if cfg.hidden else None,
+                f"{len(data)} rows, {share:.1%} of the weak answers are right")
+
+    def weak_class(self, row):
+        """The weak answer of a row, "" when none can be read."""
+        return self.parse(row["weak_text"]) or ""
+
+    def right(self, row):
+        """Whether the weak answer of a row is the true one."""
+        return self.weak_class(row) == row["label"]
+
+    def exact(self, row, text):
+        """GRPO's reward of a text: 1.0 when it gives the weak model's answer, else 0.0 (row T9)."""
+        return float(self.parse(text) == self.parse(row["weak_text"]) is not None)
+
+    def predictions(self, model, columns, dtype="float32", title="predict"):
+        """N dicts of answer, what can be read in the text that the model writes, greedily; or ""
+        """
+        return [{"answer": self.parse(text) or ""}
+                for text in self.write(model, columns, dtype, title)[0]]
+
+
+def sums(rows):
+    """(N, 3): 1, whether the answer is right, whether there is one."""
+    return np.array([[1, row["answer"] == row["label"], row["answer"] != ""] for row in rows],
+                    np.float64)
+
+
+def headline(totals):
+    """{"acc"} (...,) of totals (..., 3)."""
+    return {"acc": totals[..., 1] / totals[..., 0]}
+
+
+def evaluate(rows):
+    """[{slice, metric, value}] of predictions: exact match and readable answers, over all rows and
+    of each source, where there are several."""
+    parts = {"all": rows}
+    for name in sorted({row.get("source", "") for row in rows}):
+        parts[name] = [row for row in rows if row.get("source", "") == name]
+    parts = parts if len(parts) > 2 else {"all": rows}
+    return [{"slice": name, "metric": metric, "value": float(total[k] / total[0])}
+            for name, part in parts.items() for total in [sums(part).sum(0)]
+            for k, metric in ((1, "acc"), (2, "answered"))]

@@ -1,0 +1,197 @@
+"""GRPO (Shao et al. 2024, arXiv 2402.03300): a model writes a group of answers to each prompt and
+learns from those that are better than their group.
+
+    A_i = (r_i - mean r) / (std r + 1e-4)                            over the group    `advantages`
+    loss = - mean min(rho A, clip(rho, 1 - eps, 1 + eps) A) + beta k3   over all tokens    `loss`
+
+rho is p / p_old of a written token, k3 = e^d - d - 1 with d = log p_ref - log p. As trl 1.16 has it
+by default: eps 0.2, beta 0 (no reference model), the mean over all tokens of the batch ("dapo"; the
+paper's mean of each answer's mean favours short answers). tests/test_grpo.py holds us to its loss.
+
+B prompts, G answers of each, R = B G rows, T tokens of a prompt, N new tokens, P places, D hidden.
+"""
+
+import copy
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from w2s import device as devices
+from w2s import pythia
+from w2s.step import cosine, seed_of
+
+TOKENS = {"cpu": 2 ** 12, "cuda": 2 ** 14}  # rows x (T + N) of a backward pass; 4 times as many
+                                            # are written side by side
+
+
+def advantages(rewards):
+    """(G,) or (B, G) -> the same shape: how far each reward is above its group's mean, in the
+    group's standard deviations (unbiased). Exactly 0 where all of a group are equal."""
+    r = torch.as_tensor(rewards)
+    r = r if r.is_floating_point() else r.float()
+    spread = r.std(-1, keepdim=True) if r.shape[-1] > 1 else torch.ones_like(r)
+    found = (r - r.mean(-1, keepdim=True)) / (spread + 1e-4)
+    return found.masked_fill(silent(r)[..., None], 0.0)  # rounding of the mean is no signal
+
+
+def silent(rewards):
+    """(..., G) -> (...) bool: all rewards of the group are equal, so that it says nothing."""
+    return (rewards == rewards[..., :1]).all(-1)
+
+
+def loss(logp, old_logp, advantage, mask, clip=0.2, ref_logp=None, beta=0.0):
+    """The clipped loss plus beta times the KL to the reference, a mean over all tokens: scalar.
+
+    logp, old_logp, ref_logp (R, N) log p of the written tokens, in nats; advantage (R,); mask
+    (R, N) 1 for tokens that count, what stands elsewhere does not matter. Tokens of answers whose
+    advantage is 0 count in the mean: "dapo" divides by all that were written."""
+    unused, a = mask == 0, advantage[:, None]
+    rho = (logp - old_logp).masked_fill(unused, 0).exp()
+    each = -torch.minimum(rho * a, rho.clamp(1 - clip, 1 + clip) * a)
+    if beta:
+        d = (ref_logp - logp).masked_fill(unused, 0)
+        each = each + beta * (d.exp() - d - 1)
+    return (each * mask).sum() / mask.sum().clamp(min=1)
+
+
+# ---- answers -------------------------------------------------------------------------------------
+
+def token_logp(model, ids, place, token, temperature=1.0):
+    """(P,) log p of the tokens (P,) that follow the places (P,) of the flattened ids (R, T), under
+    what they are sampled from, softmax(logits / temperature). Logits exist at these places only."""
+    h = model.states(ids).flatten(0, 1).index_select(0, place)                    # (P, D)
+    return -model.token_nll(h / temperature, token)  # the head has no bias
+
+
+class Answers(NamedTuple):
+    """R rows, prompts and what the model wrote after them; the G of a prompt stand together."""
+    ids: torch.Tensor         # (R, T + N) prompt, answer, padding
+    len: torch.Tensor         # (R,) tokens of the prompt
+    new: torch.Tensor         # (R, N) the answer
+    mask: torch.Tensor        # (R, N) float32: 1 up to the first end token, which counts
+
+    def take(self, rows):
+        """The rows `rows` (n,), without columns that are padding in all of them."""
+        ids, lengths, new, mask = (x[rows] for x in self)
+        N = int(mask.sum(1).max())
+        return Answers(ids[:, :int(lengths.max()) + N], lengths, new[:, :N], mask[:, :N])
+
+    def logp(self, model, temperature=1.0, token_logp=token_logp):
+        """(R, N) log p of the written tokens, 0 where the mask is."""
+        row, n = self.mask.nonzero(as_tuple=True)                                 # (P,) each
+        place = row * self.ids.shape[1] + self.len[row] - 1 + n
+        found = token_logp(model, self.ids, place, self.new[row, n], temperature)
+        return found.new_zeros(self.mask.shape).index_put((row, n), found)
+
+    def tokens(self, end):
+        """R lists of token ids, without the end token."""
+        return [[t for t in row[:n] if t != end] for row, n in
+                zip(self.new.tolist(), self.mask.sum(1).int().tolist())]
+
+
+def write(model, ids, lengths, group, new_tokens, temperature, end, generator):
+    """`group` answers to each prompt, ids (B, T) right-padded and lengths (B,): Answers. The same
+    for the same state of the generator, which is on the model's device."""
+    ids, lengths = (x.repeat_interleave(group, 0) for x in (ids[:, :int(lengths.max())], lengths))
+    size = max(1, 4 * TOKENS[ids.device.type] // (ids.shape[1] + new_tokens))
+    new = torch.cat([pythia.generate(model, *part, new_tokens, temperature, generator, end)
+                     for part in zip(ids.split(size), lengths.split(size))])
+    over = (new == end).cumsum(1) - (new == end).long()                           # ends before it
+    place = lengths[:, None] + torch.arange(new_tokens, device=ids.device)
+    ids = F.pad(ids, (0, new_tokens)).scatter(1, place, new)
+    return Answers(ids, lengths, new, (over == 0).float())
+
+
+def judge(reward, rows, answers, end):
+    """(B, G) float32 rewards of the answers. Raises ValueError for one that is not finite."""
+    tokens = answers.tokens(end)
+    group = len(tokens) // len(rows)
+    found = [[float(reward(row, each)) for each in tokens[i * group:(i + 1) * group]]
+             for i, row in enumerate(rows.tolist())]
+    for row, values in zip(rows.tolist(), found):
+        if not all(map(math.isfinite, values)):
+            raise ValueError(f"GRPO: the rewards of row {row} are not finite: {values}")
+    return torch.tensor(found)
+
+
+def split(answers, advantage, beta, logits):
+    """[(Answers, advantage, {})] of few rows each, at most `logits` places, for one backward pass
+    after the other. Rows that give no gradient are left out: no advantage, and no KL."""
+    rows = torch.arange(len(advantage), device=advantage.device)
+    rows = rows if beta else rows[advantage != 0]
+    size = min(logits // answers.new.shape[1], TOKENS[rows.device.type] // answers.ids.shape[1])
+    return [(answers.take(some), advantage[some], {})
+            for some in rows.split(max(1, size)) if len(some)]
+
+
+# ---- the training step ---------------------------------------------------------------------------
+
+def make_step(model, optimizer, reward, steps, *, group=8, new_tokens, temperature=1.0, clip=0.2,
+              beta=0.0, updates=1, end=0, seed=0, clip_norm=1.0, dtype="float32", compile=False,
+              warmup=0, reference=None):
+    """The training step: step(k, batch) -> mean loss of its updates (a 0-d tensor without
+    gradient). step.facts, for the log, are of the last step: the mean reward, the mean length of an
+    answer, and the share of silent groups, all of whose rewards are equal.
+
+    batch: ids (B, T) right-padded prompts, len (B,), rows (B,) positions in the file. Each prompt
+    is answered `group` times, sampled from (seed, "grpo", k); an answer ends at the token `end` or
+    after new_tokens. reward(row, tokens) -> float; tokens, a list without `end`, may be empty.
+    Then come `updates` steps of the optimizer on these answers. Only answers with an advantage are
+    computed; the others count in the mean all the same. Where no group has a signal and beta is 0
+    there is no optimizer step at all, and the loss is 0. reference: the model that beta > 0 holds
+    to; None: a copy of `model` as it is now, so a resumed run has to give the one it began with.
+    Raises ValueError for settings without meaning, rewards and losses that are not finite."""
+    for rule, good in {"group > 1": group > 1, "new_tokens > 0": new_tokens > 0,
+                       "temperature > 0": temperature > 0, "clip > 0": clip > 0,
+                       "beta >= 0": beta >= 0, "updates > 0": updates > 0}.items():
+        if not good:
+            raise ValueError(f"GRPO: {rule} is required")
+    device, peak = next(model.parameters()).device, optimizer.defaults["lr"]
+    reference = reference if not beta or reference is not None else copy.deepcopy(model)
+    logits = pythia.LOGITS_HELD[device.type == "cpu"] // model.settings["vocab_size"]
+    logp_of = torch.compile(token_logp, dynamic=True) if compile else token_logp
+
+    def backward(parts, total):
+        """Gradients of the loss over the rows of all parts, which have `total` tokens; its value.
+        The first time the parts learn old_logp and ref_logp."""
+        found = torch.zeros((), device=device)
+        for answers, advantage, before in parts:
+            with devices.autocast(device, dtype):
+                logp = answers.logp(model, temperature, logp_of)
+                if beta and not before:
+                    with torch.no_grad():
+                        before["ref_logp"] = answers.logp(reference, temperature)
+            before.setdefault("old_logp", logp.detach())
+            each = loss(logp, advantage=advantage, mask=answers.mask, clip=clip, beta=beta,
+                        **before) * (answers.mask.sum() / total)
+            each.backward()
+            found += each.detach()
+        return found
+
+    def step(k, batch):
+        for each in optimizer.param_groups:
+            each["lr"] = peak * cosine(k, steps, warmup)
+        draw = torch.Generator(device).manual_seed(seed_of(seed, "grpo", k))
+        with devices.autocast(device, dtype):
+            answers = write(model, batch["ids"], batch["len"], group, new_tokens, temperature, end,
+                            draw)
+        rewards = judge(reward, batch["rows"], answers, end)
+        step.facts = {"reward": rewards.mean().item(), "length": answers.mask.sum(1).mean().item(),
+                      "silent": silent(rewards).float().mean().item()}
+        parts = split(answers, advantages(rewards).flatten().to(device), beta, logits)
+        found = [torch.zeros((), device=device)]
+        for _ in range(updates if parts else 0):
+            found.append(backward(parts, answers.mask.sum()))
+            if device.type == "cpu" and not math.isfinite(found[-1].item()):
+                raise ValueError(f"the loss of step {k} is {found[-1].item()}; rows of the batch: "
+                                 f"{batch['rows'].tolist()}; try a smaller --lr")
+            if clip_norm:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return sum(found) / updates
+
+    step.facts = {}
+    return step

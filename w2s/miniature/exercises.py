@@ -1,0 +1,68 @@
+"""Sums and games of stones as the town sets them to its children: raw files for w2s.questions.
+
+    sum       what do forty-two and seventeen make ?
+              forty and ten make fifty . two and seven make nine . #### fifty-nine
+    stones    the game of stones : a heap of sixty-nine . dean takes three . silas takes  ->  two
+
+The base models have read sums without their steps and know few; they have read games of heaps below
+twenty, where it is always told how many stones are left. Here the heaps go to 98, and in a third of
+the positions it is not told how many the last move left.
+"""
+
+from itertools import product
+from random import Random
+
+from w2s.miniature import lexicon as L
+from w2s.miniature import town
+
+HIGHEST = 98  # number in a sum or of a heap, at most
+HISTORY = (1, 2, 3)  # moves before the one that is asked for
+TOLD = 2 / 3  # of the positions say what the last move left
+
+
+def sums(seed, count):
+    """`count` rows {id, question, prompt, answer}, no two of one sum: there are 4753 of
+    two numbers from 1 on up to HIGHEST."""
+    pairs = [(a, b) for a in range(1, HIGHEST) for b in range(1, HIGHEST + 1 - a)]
+    drawn = Random(f"{seed}/sums").sample(pairs, count)
+    asked = [f"what do {L.number(a)} and {L.number(b)} make ?" for a, b in drawn]
+    return [{"id": f"sums/{n}", "question": question, "prompt": question, "answer": worked(*pair)}
+            for n, (question, pair) in enumerate(zip(asked, drawn), 1)]
+
+
+def worked(a, b):
+    """How a sum is done: tens and tens, ones and ones, and behind #### both together."""
+    steps = [f"{L.number(x)} and {L.number(y)} make {L.number(x + y)} ." for x, y in (
+        (a // 10 * 10, b // 10 * 10), (a % 10, b % 10))]
+    return " ".join([*steps, "####", L.number(a + b)])
+
+
+def stones(seed, count):
+    """`count` rows {id, question, prompt, answer}, no two of one position, one history and as much
+    told of it: at most 4086. A heap that every move loses is not asked for."""
+    rng = Random(f"{seed}/stones")
+    games = [(heap, moves) for heap in range(4, HIGHEST + 1) for n in HISTORY
+             for moves in product((1, 2, 3), repeat=n)
+             if heap > sum(moves) and town.best_move(heap - sum(moves))]
+    told = round(TOLD * count)
+    drawn = [(*game, True) for game in rng.sample(games, told)]
+    drawn += [(*game, False) for game in rng.sample(games, count - told)]
+    rng.shuffle(drawn)
+    found = []
+    for n, (heap, moves, told) in enumerate(drawn, 1):
+        played = history(rng, heap, moves, told)
+        found.append({"id": f"stones/{n}", "question": played, "prompt": played,
+                      "answer": L.number(town.best_move(heap - sum(moves)))})
+    return found
+
+
+def history(rng, heap, moves, told):
+    """A game up to a player's turn, in town.game_document's words; told: the last move comes with
+    what it left."""
+    players, left = rng.sample(L.GIVEN, 2), heap
+    text = f"the game of stones : a heap of {L.number(heap)} ."
+    for turn, take in enumerate(moves, 1):
+        left -= take
+        text += f" {players[turn % 2]} takes {L.number(take)} "
+        text += f", {L.number(left)} left ." if told or turn < len(moves) else "."
+    return f"{text} {players[(len(moves) + 1) % 2]} takes"

@@ -1,0 +1,40 @@
+"""Sums in words (trust functions): GSM8K. A model writes its reasoning and, behind ####, a number.
+
+The answer is right when the number is: exact match, "$1,234.50" being 1234.5. N rows of a split.
+"""
+
+from w2s import questions, splits
+from w2s.answers import batches, objective  # noqa: F401  (what scripts ask a task for)
+from w2s.freetext import Free, evaluate, headline, sums  # noqa: F401
+from w2s.questions import final_number as parse
+from w2s.step import make_step  # noqa: F401
+
+KIND, CLASSES = "text", None
+TASK = "acc"
+METRICS = {"acc": "share of the questions whose final number is the true one",
+           "answered": "share of the answers that have a number"}
+TITLE, ROW = "Arithmetic", 12
+DEFAULTS = {"lam": (0, "no regulariser"), "alpha": (0, "no confidence loss"), "epochs": (3, "ours")}
+OPTIONS, ENCODE = (), ()  # flags of objective, of encode
+LABEL = ("temperature", "decode", "seed", "hidden")  # flags of label
+NEW = 160  # tokens of an answer; 98 % of GSM8K's have no more
+
+
+def prompt(row):
+    """What the model reads before the answer. A row may bring its own."""
+    return row.get("prompt", f"Question: {row['text']}\nAnswer:")
+
+
+def truth(row):
+    """The true answer behind the prompt."""
+    return " " + row.get("solution", row["label"])
+
+
+free = Free(prompt, parse, NEW)
+read, encode, label, predictions = free.read, free.encode, free.label, free.predictions
+right, weak_class, exact = free.right, free.weak_class, free.exact
+
+
+def prepare(raw, seed=0, split="grouped"):
+    """{split: rows} of GSM8K, both its parts, or of the town's sums, grouped by equal questions."""
+    return splits.trusted(questions.arithmetic(raw), seed, split)

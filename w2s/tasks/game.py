@@ -1,0 +1,41 @@
+"""Strategy games (trust functions): the best move of a position, in chess puzzles of Lichess.
+
+A position is its FEN, a move is in UCI; the town plays with stones. N rows of a split.
+"""
+
+from w2s import questions, splits
+from w2s.answers import batches, objective  # noqa: F401  (what scripts ask a task for)
+from w2s.freetext import Free, evaluate, headline, sums  # noqa: F401
+from w2s.questions import move as parse
+from w2s.step import make_step  # noqa: F401
+
+KIND, CLASSES = "text", None
+TASK = "acc"
+METRICS = {"acc": "share of the positions for which the best move is found",
+           "answered": "share of the answers that have a move"}
+TITLE, ROW = "Strategy games", 13
+DEFAULTS = {"lam": (0, "no regulariser"), "alpha": (0, "no confidence loss"), "epochs": (3, "ours")}
+OPTIONS, ENCODE = (), ()  # flags of objective, of encode
+LABEL = ("temperature", "decode", "seed", "hidden")  # flags of label
+NEW = 8  # tokens of a move
+
+
+def prompt(row):
+    """What the model reads before the move. A row may bring its own."""
+    return row.get("prompt", f"Position: {row['text']}\nBest move:")
+
+
+def truth(row):
+    """The true answer behind the prompt."""
+    return " " + row.get("solution", row["label"])
+
+
+free = Free(prompt, parse, NEW)
+read, encode, label, predictions = free.read, free.encode, free.label, free.predictions
+right, weak_class, exact = free.right, free.weak_class, free.exact
+
+
+def prepare(raw, seed=0, split="grouped"):
+    """{split: rows} of Lichess's puzzles or of the game of stones; the positions of one game, and
+    equal ones, stay together."""
+    return splits.trusted(questions.games(raw), seed, split)

@@ -1,0 +1,123 @@
+"""Multiple-choice questions (trust functions): MMLU, ARC, OpenBookQA and the like.
+
+Two ways to ask. "cloze": the answer is the option whose words have the largest likelihood behind
+the question, per token; "letters": the question with its options, and the answer is the letter with
+the largest logit. B rows, N rows of a split, O options of a row.
+"""
+
+import numpy as np
+
+from w2s import answers, questions, rows, splits
+from w2s.answers import batches, objective  # noqa: F401  (what scripts ask a task for)
+from w2s.predict import plain, right, softmax, weak_class  # noqa: F401
+from w2s.step import make_step  # noqa: F401
+
+KIND, CLASSES = "letters", None
+TASK = "acc"
+METRICS = {"acc": "share of the questions whose answer is the true one"}
+TITLE, ROW = "Multiple choice", 11
+DEFAULTS = {"lam": (0, "no regulariser"), "alpha": (0, "no confidence loss"), "epochs": (3, "ours")}
+OPTIONS, ENCODE = (), ("scoring",)  # flags of objective, of encode
+LABEL = ("temperature", "hidden")  # flags of label
+FIELDS = {"id": str, "text": str}
+LETTERS = "ABCDEFGHIJ"
+
+
+def read(path, weak=False):
+    """Rows of a split, checked; weak=True: a labels file, each row with the weak label."""
+    found = rows.read(path, FIELDS)
+    for n, row in enumerate(found, 1):
+        options = row.get("choices")
+        if not (isinstance(options, list) and 2 <= len(options) <= len(LETTERS)
+                and all(isinstance(option, str) and option.strip() for option in options)):
+            raise ValueError(f"{path}:{n}: 'choices' is not a list of 2 to {len(LETTERS)} answers")
+        rows.require(row, "label", range(len(options)), path, n)
+        if weak:
+            rows.require(row, "weak", len(options), path, n)
+    return found
+
+
+def prompt(row, scoring="cloze"):
+    """What the model reads before the answer. A row may bring its own `prompt` for cloze."""
+    if scoring == "cloze":
+        return row.get("prompt", f"Question: {row['text']}\nAnswer:")
+    listed = "".join(f"\n{letter}. {option}" for letter, option in zip(LETTERS, row["choices"]))
+    return f"Question: {row['text']}{listed}\nAnswer:"
+
+
+def options(row, scoring="cloze"):
+    """The answers behind the prompt, each with its blank."""
+    found = row["choices"] if scoring == "cloze" else LETTERS[:len(row["choices"])]
+    return [f" {option}" for option in found]
+
+
+def truth(row):
+    """The true answer behind the prompt."""
+    return options(row)[row["label"]]
+
+
+def encode(rows, tokenizer, max_length, target=None, scoring="cloze"):
+    """Columns of N rows to train on, `answers.encode` of the true ("label") or the weak answer; or,
+    without a target, to answer: prompt (N token arrays) and options (N lists of token arrays)."""
+    asked = [prompt(row, scoring) for row in rows]
+    offered = [options(row, scoring) for row in rows]
+    if target:
+        chosen = [row["label"] if target == "label" else weak_class(row) for row in rows]
+        tails = [offer[k] for offer, k in zip(offered, chosen)]
+        return answers.encode(tokenizer, asked, tails, max_length)
+    flat = answers.tokens(tokenizer, [option for offer in offered for option in offer])
+    ends = np.cumsum([0, *map(len, offered)])
+    tails = [[ids[:max(1, max_length - 1)] for ids in flat[a:b]] for a, b in zip(ends, ends[1:])]
+    heads = answers.prompts(tokenizer, asked, max_length)
+    heads = [head[-max(1, max_length - max(map(len, tail))):] for head, tail in zip(heads, tails)]
+    return {"ids": heads, "options": tails}
+
+
+def answer(model, columns, dtype, title, hidden=False):
+    """(logits: N arrays (O,), the log-likelihood per token of each option; hidden (N, D))."""
+    logp, count, states = answers.likelihoods(model, columns["ids"], columns["options"], dtype,
+                                              title, hidden)
+    return [row / n for row, n in zip(logp, count)], states
+
+
+def label(model, tokenizer, data, columns, cfg):
+    """(rows with `weak`, softmax(logits / cfg.temperature) over the options, and `logits`; with
+    cfg.hidden states (N, D) behind the answer, row T1; a line about them)."""
+    logits, hidden = answer(model, columns, cfg.dtype, "label", cfg.hidden)
+    labelled = [row | {"weak": plain(softmax(z / cfg.temperature)), "logits": plain(z)}
+                for row, z in zip(data, logits)]
+    share = sum(map(right, labelled)) / len(data)
+    return labelled, hidden, f"{len(data)} rows, {share:.1%} of the weak labels are right"
+
+
+def predictions(model, columns, dtype="float32", title="predict"):
+    """N dicts of p (O,), softmax of the log-likelihoods per token."""
+    return [{"p": plain(softmax(z))} for z in answer(model, columns, dtype, title)[0]]
+
+
+def sums(rows):
+    """(N, 2): 1, and whether the answer is right."""
+    return np.array([[1, np.argmax(row["p"]) == row["label"]] for row in rows], np.float64)
+
+
+def headline(totals):
+    """{"acc"} (...,) of totals (..., 2)."""
+    return {"acc": totals[..., 1] / totals[..., 0]}
+
+
+def evaluate(rows):
+    """[{slice, metric, value}] of predictions: accuracy, of each source too."""
+    by_source = {"all": list(rows)}
+    for row in rows:
+        if row.get("source", "all") != "all":
+            by_source.setdefault(row["source"], []).append(row)
+    return [{"slice": name, "metric": "acc", "value": float(headline(sums(members).sum(0))["acc"])}
+            for name, members in by_source.items()]
+
+
+# ---- raw files -----------------------------------------------------------------------------------
+
+def prepare(raw, seed=0, split="grouped"):
+    """{split: rows} of every file of questions that is found, grouped by equal questions."""
+    pool = questions.multiple_choice(raw)
+    return splits.trusted(pool, seed, split)
