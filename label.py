@@ -24,8 +24,8 @@ class Config:
     run: list[str] = arg(REQUIRED, "finished run folders, the teachers")
     data: list[str] = arg(REQUIRED, "rows to label: wts.jsonl of w2s.prepare, or yours; for trust "
                           "functions trust.jsonl too")
-    hidden: bool = arg(False, "keep the final-LayerNorm state of the last token behind question and "
-                       "answer (class heads: what the head reads), for train_ntf.py")
+    hidden: bool = arg(False, "keep the final-LayerNorm state of the last token behind question "
+                       "and answer (class heads: what the head reads), for train_ntf.py")
     temperature: float = arg(1.0, "divides the logits before the softmax", above=0)
     prefix: int = arg(64, "privacy: tokens of a text that stay as they are; the rest of its "
                       "--max-length is written by the model", low=1)
@@ -73,6 +73,7 @@ def main(cfg):
         text.require_fit(columns, model.config["vocab_size"], folder)
         labelled, hidden, about = task.label(model, text.load_tokenizer(folder), data[path],
                                              columns, cfg)
+        rows.states_of(file).unlink(missing_ok=True)  # of labels made otherwise
         rows.write(file, labelled)
         if cfg.hidden:
             rows.write_states(rows.states_of(file), hidden, labelled)

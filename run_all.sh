@@ -57,9 +57,25 @@ RECIPE='
   miniature  ood          *-ntf   --epochs      0.25
   miniature  fairness     *-ntf   --epochs      2
   miniature  adversarial  *-ntf   --epochs      2
-  miniature  mcqa         weak    --lr          2e-3
-  miniature  mcqa         strong  --lr          1e-3
-  miniature  mcqa         strong  --batch-size  16
+  miniature  mcqa         weak    --epochs      0.45
+  miniature  mcqa         weak    --lr          3e-3
+  miniature  mcqa         strong  --epochs      2
+  miniature  mcqa         strong  --lr          5e-4
+  miniature  arithmetic   weak    --epochs      7
+  miniature  arithmetic   weak    --lr          3e-3
+  miniature  arithmetic   student-all --epochs  5
+  miniature  arithmetic   student-truth --epochs 5
+  miniature  arithmetic   *       --epochs      8
+  miniature  game         weak    --epochs      3
+  miniature  game         weak    --lr          2e-3
+  miniature  game         student-all --epochs  6
+  miniature  game         student-truth --epochs 6
+  miniature  game         *       --epochs      10
+  miniature  mcqa         *       --batch-size  16
+  miniature  arithmetic   *       --batch-size  16
+  miniature  game         *       --batch-size  16
+  paper      arithmetic   *       --max-length  256
+  paper      mcqa         *       --max-length  256
   miniature  ood          weak    --epochs      0.1
   miniature  ood          strong  --epochs      0.125
   miniature  *            *       --epochs      1
@@ -121,7 +137,7 @@ done
 NEED="torch tokenizers safetensors numpy tqdm"
 FILES=(-r requirements.txt -r requirements-figures.txt)
 if [[ $PRESET == test ]]; then
-  NEED="$NEED pytest matplotlib transformers sklearn fairlearn opacus dp_accounting"
+  NEED="$NEED pytest matplotlib transformers sklearn fairlearn opacus dp_accounting peft trl chess"
   FILES+=(-r requirements-dev.txt)
 fi
 has() { [[ -x $(command -v "$1") ]] && "$1" - $NEED 2>/dev/null <<'P'
@@ -246,8 +262,14 @@ if [[ " $TASKS " =~ \ (mcqa|arithmetic|game)\  || -n $(for task in $TASKS; do cr
   phase "which labels to trust: the trust function, and what it is compared with"
 fi
 choose() {  # choose <run> <teacher> <arguments>
-  local more=(); if [[ $PRESET == miniature && $task == mcqa && " $* " == *" ntf "* ]]; then more=(--features both); fi
-  if [[ " $* " == *" reward "* && $PRESET == miniature ]]; then more=(--reward-lr 2e-3); fi
+  local more=()
+  if [[ $PRESET == miniature ]]; then
+    if [[ " mcqa arithmetic game " == *" $task "* && " $* " != *" truth "* ]]; then more=(--keep 0.6); fi
+    case " $* " in
+      *" reward "*) more+=(--reward-lr 2e-3) ;;
+      *" ntf "*|*" truth-n "*) if [[ $task == mcqa ]]; then more+=(--features both); fi ;;  # an option is read alone
+    esac
+  fi
   run "$task seed$seed $1" train_ntf.py --teacher "$R/$2" --labelled "$R/$2/labels/trust.jsonl" --pool "$R/$2/labels/wts.jsonl" \
     --out "$R/$1" --seed "$seed" "${@:3}" ${more[@]+"${more[@]}"}
 }

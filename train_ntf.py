@@ -22,13 +22,11 @@ from w2s.config import REQUIRED, arg
 
 SELECT = ("ntf", "confidence", "margin", "entropy", "icl-confidence", "reward", "random", "truth-n",
           "truth", "all")
-USES = {"ntf": ("blocks", "hidden", "dropout", "drop_path", "epochs", "batch_size", "lr",
-                "weight_decay", "patience", "reweight", "calibrate", "features", "ntf", "sources"),
-        "icl-confidence": ("shots", "dtype", "device"),
-        "reward": ("reward", "reward_epochs", "reward_lr", "sources", "dtype", "device")}
-USES["truth-n"] = USES["ntf"]
-PROBABILITIES = ("ntf", "truth-n", "confidence", "icl-confidence", "reward")
-CALIBRATION = ("ece", "brier", "nll")  # say something of probabilities only
+TRAINING = ("blocks", "hidden", "dropout", "drop_path", "epochs", "batch_size", "lr",
+            "weight_decay", "patience", "reweight", "calibrate")  # arguments of ntf.fit
+USES = {"ntf": (*TRAINING, "features", "sources", "ntf"),
+        "icl-confidence": ("shots", "device", "dtype"),
+        "reward": ("reward", "reward_epochs", "reward_lr", "sources", "device", "dtype")}
 
 
 @dataclass(kw_only=True)
@@ -81,243 +79,128 @@ class Config:
 
 def main(cfg):
     refuse_foreign(cfg)
-    from w2s import rows, runs
-    uses_states = cfg.select in ("ntf", "truth-n")
-    inputs = {"labelled": cfg.labelled, "pool": cfg.pool}
-    inputs |= {"ntf": f"{cfg.ntf}/ntf.safetensors"} if cfg.ntf else {}
-    inputs |= {"reward": cfg.reward} if cfg.reward else {}
-    if uses_states:
-        inputs |= {f"states of {name}": rows.states_of(getattr(cfg, name))
-                   for name in (("pool",) if cfg.ntf else ("labelled", "pool"))}
-        for path in map(rows.Path, inputs.values()):
-            if path.suffix == ".safetensors" and not path.exists():
-                raise ValueError(f"{path}: no such file; " + (
-                    "--ntf is the folder of a train_ntf.py run" if path.name == "ntf.safetensors"
-                    else "label the rows with label.py --hidden"))
-    run = runs.begin(cfg.out, "train_ntf.py", cfg, inputs)
+    from w2s import runs
+    run = runs.begin(cfg.out, "train_ntf.py", cfg, inputs(cfg))
     if run is None:
         return
 
     import numpy as np
 
-    from w2s import ntf, selection, trust
-    task, labelled = read(cfg, cfg.labelled, "--labelled")
-    pool_task, pool = read(cfg, cfg.pool, "--pool")
-    refuse_overlap(cfg, labelled, pool)
-    some = [i for i, row in enumerate(labelled)
-            if not cfg.sources or row.get("source") in cfg.sources]
-    if not some:
-        known = sorted({row.get("source", "") for row in labelled})
-        raise ValueError(f"--sources {' '.join(cfg.sources)}: no row of {cfg.labelled} has one; "
-                         f"its sources are {', '.join(known)}")
-    right = np.array([pool_task.right(row) for row in pool], np.float64)
-    model, facts = None, {}
-    if uses_states and cfg.ntf:
-        model = ntf.load(cfg.ntf)
-    elif uses_states:
-        states = selection.features(rows.read_states(rows.states_of(cfg.labelled), labelled),
-                                    labelled, cfg.features)[some]
-        model, facts = ntf.fit(
-            states, np.array([task.right(labelled[i]) for i in some], np.float64), seed=cfg.seed,
-            groups=[str(labelled[i].get("group", labelled[i]["id"])) for i in some],
-            **{key: getattr(cfg, key) for key in USES["ntf"][:-3]})
-    if uses_states:
-        states = selection.features(rows.read_states(rows.states_of(cfg.pool), pool), pool,
-                                    cfg.features)
-        if states.shape[1] != model.config["dim"]:
-            raise ValueError(f"{rows.states_of(cfg.pool)}: states of {states.shape[1]} dimensions, "
-                             f"the trust function reads {model.config['dim']}")
-        score = np.asarray(model.trust(states), np.float64)
+    from w2s import ntf, rivals, rows, selection, trust
+    _, task, labelled = read(cfg, cfg.labelled, ("trust", "val", "wts"))
+    name, pool_task, pool = read(cfg, cfg.pool, ("wts",))
+    selection.refuse_overlap(labelled, pool, (cfg.labelled, cfg.pool))
+    if cfg.balanced and pool_task.KIND == "text":
+        raise ValueError("--balanced: answers that are text have no classes; leave it out")
+    count = selection.most(1 if cfg.select in ("all", "truth") else cfg.keep, len(pool))
+    some = selection.of_sources(labelled, cfg.sources, cfg.labelled)
+    seen, model, facts, regimes = [labelled[i] for i in some], None, {}, {}
+    if cfg.select in ("ntf", "truth-n"):
+        model, facts, score = by_trust_function(cfg, task, labelled, some, pool)
     else:
-        score = other_score(cfg, task, [labelled[i] for i in some], pool_task, pool)
+        score = rivals.score(cfg, (task, seen), (pool_task, pool))
+    if facts or cfg.select == "reward" and not cfg.reward:  # trained here
+        regimes = selection.regimes(seen, pool, task is pool_task)
 
-    count = len(pool) if cfg.select in ("all", "truth") else selection.most(cfg.keep, len(pool))
-    if count > len(pool):
-        raise ValueError(f"--keep {cfg.keep:g}: the pool has {len(pool)} rows")
+    right = np.array([pool_task.right(row) for row in pool], np.float64)
     classes = [pool_task.weak_class(row) for row in pool]
     chosen = selection.pick(score, count, classes if cfg.balanced else None)
-    where = regimes(cfg, labelled, some, pool)
-    measured = measure(cfg, trust, score, right, pool, count, chosen)
+    shares = selection.shares(classes, chosen)
+    measured = selection.measure(score, right, pool, chosen, cfg.select, cfg.seed, cfg.draws)
+    kept = [pool[i] | {"trust": round(float(score[i]), 7), "selection": cfg.select} for i in chosen]
 
-    run.start(task=name_of(cfg, cfg.pool), rows=len(pool), kept=count, facts=facts)
+    run.start(task=name, rows=len(pool), kept=count, facts=facts)
     run.log_from(0)
     if model is not None and not cfg.ntf:
         ntf.save(model, run.out, facts)
-    true = cfg.select.startswith("truth")
-    named = [pool[i] | {"trust": round(float(score[i]), 7), "selection": cfg.select}
-             for i in chosen]
     rows.write(run.out / "labels" / Path(cfg.pool).name.removesuffix(".gz"),
-               [selection.with_truth(row) if true else row for row in named])
-    rows.write(run.out / "trust.jsonl", [
-        {"id": row["id"], "group": str(row.get("group", row["id"])), "trust": float(t),
-         "right": int(r), "kept": bool(k), "source": row.get("source", "")}
-        for row, t, r, k in zip(pool, score, right, np.isin(np.arange(len(pool)), chosen))])
+               map(selection.with_truth, kept) if cfg.select.startswith("truth") else kept)
+    rows.write(run.out / "trust.jsonl", selection.verdicts(pool, score, right, chosen))
     rows.write_json(run.out / "trust.json", {
-        "select": cfg.select, "task": name_of(cfg, cfg.pool), "pool": len(pool), "kept": count,
-        "right": float(right.mean()), "right_kept": float(right[chosen].mean()),
-        "shares": selection.shares(classes, chosen) if len(set(classes)) <= 20 else {},
-        "regimes": where, "facts": facts, "metrics": measured,
+        "select": cfg.select, "task": name, "pool": len(pool), "kept": count,
+        "right": float(right.mean()), "right_kept": float(right[chosen].mean()), "shares": shares,
+        "regimes": regimes, "facts": facts, "metrics": measured,
         "curves": trust.curves(score, right)})
     run.finish()
-    tell(cfg, run, facts, where, measured, right, chosen, selection.shares(classes, chosen))
+    print(f"{run.out}: {cfg.select} keeps {count} of {len(pool)} labels; right are "
+          f"{right[chosen].mean():.1%} of them, {right.mean():.1%} of all"
+          + "; true ones take their place" * cfg.select.startswith("truth"))
+    print("\n".join(selection.lines(facts, measured, regimes, shares)))
 
 
-def read(cfg, path, flag):
-    """(task, rows) of a labels file. Raises ValueError when the teacher's folder did not make it
-    or has seen its rows."""
-    from w2s import rows, runs, tasks
-    facts = runs.read_config(cfg.teacher)
+def inputs(cfg):
+    """{name: path} of the files that the choice depends on."""
+    from w2s import rows
+    found = {"labelled": cfg.labelled, "pool": cfg.pool}
+    if cfg.select in ("ntf", "truth-n"):
+        for path in (cfg.pool,) if cfg.ntf else (cfg.pool, cfg.labelled):
+            found[f"states of {path}"] = states = rows.states_of(path)
+            if not states.exists():
+                raise ValueError(f"{states}: no such file; label the rows with label.py --hidden")
+    elif cfg.select in ("icl-confidence", "reward") and not cfg.reward:
+        found["teacher"] = f"{cfg.teacher}/model"
+    found |= {"ntf": f"{cfg.ntf}/ntf.safetensors"} if cfg.ntf else {}
+    return found | ({"reward": cfg.reward} if cfg.reward else {})
+
+
+def read(cfg, path, splits):
+    """(name, task, rows) of a labels file. Raises ValueError when it is another teacher's, or this
+    one is not finished, and for rows of other splits than these or that it was trained on."""
+    from w2s import rows, runs, selection, tasks
+    facts, maker = runs.read_config(cfg.teacher), Path(path).resolve().parent.parent
     if not (Path(cfg.teacher) / "DONE").exists():
         raise ValueError(f"{cfg.teacher}: this run is not finished; run its training command again")
-    task = tasks.load(name_of(cfg, path))
+    if (maker / "config.json").exists() and maker != Path(cfg.teacher).resolve():
+        raise ValueError(f"{path}: labels of {maker}, not of --teacher {cfg.teacher}")
+    meta = Path(f"{path}.meta.json")  # by label.py; the task may be another one than the teacher's
+    noted = rows.read_json(meta) if meta.exists() else {}
+    name = {**facts["args"], **(noted if isinstance(noted, dict) else {})}.get("task", "")
+    task = tasks.load(name)
     if not hasattr(task, "right"):
-        raise ValueError(f"{flag} {path}: labels of task {name_of(cfg, path)}, which are neither "
-                         "right nor wrong; there is nothing to trust")
+        raise ValueError(f"{path}: labels of task {name}, which are neither right nor wrong; there "
+                         "is nothing to trust")
     found = task.read(path, weak=True)
-    for n, row in enumerate(found, 1):
-        allowed = ("trust", "val", "wts") if flag == "--labelled" else ("wts",)
-        if row.get("split", allowed[0]) not in allowed:
-            raise ValueError(f"{path}:{n}: the row belongs to split '{row['split']}'; {flag} "
-                             f"takes {' or '.join(allowed)} rows")
-    taught = facts["args"].get("data")
-    if taught and rows.Path(taught).exists() and facts.get("epochs"):
-        seen = {row["id"] for row in rows.read(taught)}
-        for n, row in enumerate(found, 1):
-            if row["id"] in seen:
-                raise ValueError(f"{path}:{n}: id '{row['id']}' is in {taught}, which the teacher "
-                                 "was trained on: it is right there more often than elsewhere")
-    return task, found
+    selection.refuse(found, path, splits, facts["args"].get("data") if facts.get("epochs") else "")
+    return name, task, found
 
 
-def name_of(cfg, path):
-    """Task of a labels file: as label.py noted beside it, else the teacher's."""
-    from w2s import rows, runs
-    meta = Path(f"{path}.meta.json")
-    found = rows.read_json(meta).get("task") if meta.exists() else None
-    return found or runs.read_config(cfg.teacher)["args"].get("task", "")
-
-
-def refuse_overlap(cfg, labelled, pool):
-    """ValueError when a row, or a group of rows, is in both files."""
-    known = {str(row.get("group", row["id"])) for row in labelled} | {r["id"] for r in labelled}
-    for n, row in enumerate(pool, 1):
-        if row["id"] in known or str(row.get("group", row["id"])) in known:
-            raise ValueError(f"{cfg.pool}:{n}: id '{row['id']}' or its group is in {cfg.labelled} "
-                             "too; the labelled rows must be others than the pool's")
-
-
-def other_score(cfg, task, labelled, pool_task, pool):
-    """(N,) the trust of the pool's rows by what the trust function is compared with."""
+def by_trust_function(cfg, task, labelled, some, pool):
+    """(trust function, facts about its training, trust in the labels (N,) of the pool): it is
+    trained on the labelled rows at `some`, or that of --ntf."""
     import numpy as np
 
-    from w2s import rows, selection, step
-    if cfg.select in ("confidence", "margin", "entropy"):
-        at = ("confidence", "margin", "entropy").index(cfg.select)
-        return np.array([selection.certainty(row)[at] for row in pool])
-    draw = np.random.Generator(np.random.PCG64(step.seed_of(cfg.seed, cfg.select)))
-    if cfg.select in ("random", "truth", "all"):  # random: places, and no probabilities
-        return draw.permutation(len(pool)) if cfg.select == "random" else np.ones(len(pool))
-    if cfg.reward and Path(cfg.reward).is_file():
-        found = rows.join(pool, rows.read(cfg.reward, {"id": str, "reward": rows.NUMBER}))
-        return np.array([row["reward"] for row in found])
-    if pool_task.KIND not in selection.WORDS:
-        raise ValueError(f"--select {cfg.select}: the answers of --task {name_of(cfg, cfg.pool)} "
-                         "are class numbers, which a language model cannot read; choose another")
-
-    from w2s import pythia, runs, text
-    where, folder = selection.setup(cfg), Path(cfg.teacher) / "model"
-    length = runs.read_config(cfg.teacher)["args"]["max_length"]
-    if cfg.select == "icl-confidence":
-        model, tokenizer = pythia.load(folder, "lm", None, where), text.load_tokenizer(folder)
-        examples = [labelled[i] for i in draw.permutation(len(labelled))[:cfg.shots]]
-        return selection.in_context(pool_task, model, tokenizer, pool, examples, cfg.dtype)
-    said = [selection.spoken(pool_task, row) for row in pool]
-    if cfg.reward:
-        model = pythia.load(cfg.reward, "class", classes_of(cfg.reward), where)
-        return selection.verify(model, text.load_tokenizer(cfg.reward), said, length, cfg.dtype)
-    tokenizer = text.load_tokenizer(folder)
-    model = selection.verifier(folder, tokenizer, [selection.spoken(task, r) for r in labelled],
-                               [task.right(row) for row in labelled], where,
-                               epochs=cfg.reward_epochs, lr=cfg.reward_lr, batch_size=32,
-                               max_length=length, seed=cfg.seed)
-    return selection.verify(model, tokenizer, said, length, cfg.dtype)
-
-
-def classes_of(folder):
-    """Classes of a sequence classifier's folder, by its id2label (transformers' default: 2)."""
-    from w2s import rows
-    return len(rows.read_json(Path(folder) / "config.json").get("id2label") or "12")
-
-
-def regimes(cfg, labelled, some, pool):
-    """{source of the pool: regime}, TF's three: the trust function saw rows of this source, of
-    another one asked in the same way, or was trained on another task's answers."""
-    seen = {labelled[i].get("source", "") for i in some}
-    here, there = name_of(cfg, cfg.pool), name_of(cfg, cfg.labelled)
-    if cfg.ntf or cfg.select not in ("ntf", "truth-n", "reward"):
-        return {}
-    return {source: "other interface" if here != there else
-            "in distribution" if source in seen else "other distribution"
-            for source in sorted({row.get("source", "") for row in pool})}
-
-
-def measure(cfg, trust, score, right, pool, count, chosen):
-    """[{slice, metric, value}] of the whole pool and of each of its sources."""
-    slices = {"all": range(len(pool))}
-    sources = sorted({row.get("source", "") for row in pool} - {""})
-    if len(sources) > 1:
-        slices |= {s: [i for i, row in enumerate(pool) if row.get("source") == s] for s in sources}
-    found = []
-    for name, members in slices.items():
-        members = list(members)
-        n = max(1, round(count / len(pool) * len(members)))
-        groups = [str(pool[i].get("group", pool[i]["id"])) for i in members]
-        found += [entry | {"slice": name} for entry in trust.measure(
-            score[members], right[members], groups, cfg.seed, cfg.draws, n)
-            if cfg.select in PROBABILITIES or entry["metric"].split("_")[0] not in CALIBRATION]
-    return found + [{"slice": "all", "metric": "right", "value": float(right.mean())},
-                    {"slice": "all", "metric": "right_kept", "value": float(right[chosen].mean())}]
-
-
-def tell(cfg, run, facts, where, measured, right, chosen, shares):
-    """Print what was chosen and how good the trust is."""
-    print(f"{run.out}: {cfg.select} keeps {len(chosen)} of {len(right)} labels; right are "
-          f"{right[chosen].mean():.1%} of them, {right.mean():.1%} of all")
-    if facts:
-        print("  " + ", ".join(f"{key.replace('_', ' ')} {value:.4g}" if isinstance(value, float)
-                               else f"{key.replace('_', ' ')} {value}"
-                               for key, value in facts.items()))
-    value = {(m["slice"], m["metric"]): m["value"] for m in measured}
-    names = [m for m in ("auc", "ece", "brier", "purity", "aurc") if ("all", m) in value]
-    slices = list(dict.fromkeys(m["slice"] for m in measured))
-    width = max(map(len, slices))
-    print(f"  {'':{width}}  " + "".join(f"{name:<20}" for name in names).rstrip())
-    for part in slices:
-        cells = [GONE if value[part, m] is None else f"{value[part, m]:.3f} "
-                 f"[{value[part, f'{m}_low']:.3f}, {value[part, f'{m}_high']:.3f}]"
-                 for m in names if (part, m) in value]
-        print((f"  {part:{width}}  " + "".join(f"{cell:<20}" for cell in cells)
-               + where.get(part, "")).rstrip())
-    if 1 < len(shares) <= 10:
-        print("  answers, of the pool and of the kept: " + ", ".join(
-            f"{name} {a:.0%} {b:.0%}" for name, (a, b) in shares.items()))
-
-
-GONE = "-"
+    from w2s import ntf, runs, selection
+    which = (runs.read_config(cfg.ntf)["args"] if cfg.ntf else vars(cfg)).get("features", "states")
+    states = selection.features(cfg.pool, pool, which)
+    if cfg.ntf:
+        model, facts = ntf.load(cfg.ntf), {}
+    else:
+        right = [float(task.right(labelled[i])) for i in some]
+        if len(set(right)) == 1:  # a teacher that knows nothing, or all
+            print(f"note: every label of {cfg.labelled} is {'right' if right[0] else 'wrong'}: "
+                  "there is nothing to learn, and all rows get the same trust")
+            return None, {"constant": right[0]}, np.full(len(pool), right[0])
+        model, facts = ntf.fit(
+            selection.features(cfg.labelled, labelled, which)[some], right, seed=cfg.seed,
+            groups=[str(labelled[i].get("group", labelled[i]["id"])) for i in some],
+            **{key: getattr(cfg, key) for key in TRAINING})
+    if states.shape[1] != model.config["dim"]:
+        raise ValueError(f"{cfg.pool}: with --features {which} {states.shape[1]} numbers a row, "
+                         f"the trust function reads {model.config['dim']}")
+    return model, facts, model.trust(states).double().numpy()
 
 
 def refuse_foreign(cfg):
     """ValueError for a flag that the selection does not use."""
-    fields = Config.__dataclass_fields__
-    for name in dict.fromkeys(name for names in USES.values() for name in names):
-        value = getattr(cfg, name)
-        default = [] if name == "sources" else fields[name].default
-        idle = name not in USES.get(cfg.select, ()) or (
-            cfg.ntf and name in USES["ntf"] and name != "ntf")
-        if idle and value != default:
-            flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} has no effect with --select {cfg.select}"
-                             f"{' --ntf' if cfg.ntf else ''}; leave it out")
+    uses = {*USES.get("ntf" if cfg.select == "truth-n" else cfg.select, ())}
+    uses |= {"keep", "balanced"} if cfg.select not in ("all", "truth") else set()
+    if cfg.ntf or cfg.reward:  # which is made already
+        uses -= {*TRAINING, "features", "sources", "reward_epochs", "reward_lr"}
+    for name in sorted({"keep", "balanced"}.union(*USES.values()) - uses):
+        if getattr(cfg, name) != getattr(Config, name, []):  # a list has no default there
+            where = "".join(f" --{key}" for key in ("ntf", "reward") if getattr(cfg, key))
+            raise ValueError(f"--{name.replace('_', '-')} has no effect with --select "
+                             f"{cfg.select}{where}; leave it out")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@
     python train_student.py --task fairness --model EleutherAI/pythia-410m \\
         --labels runs/mine/weak/labels/wts.jsonl --out runs/mine/student --alpha 0.2 --lam 1.0
 
-For the tasks of trust functions --labels is what train_ntf.py chose; there --objective grpo trains
-on rewards for agreement with the trusted answer. --alpha 0 is the naive student, --alpha > 0 adds the confidence term of Eq. (1); --lam > 0
-regularises the student too (Weak+WTS TFT). Ground truth in the labels file is never
-read.
+--alpha 0 is the naive student, --alpha > 0 adds the confidence term of Eq. (1); --lam > 0
+regularises the student too (Weak+WTS TFT). Labels that train_ntf.py chose are such a file too; of
+text, --objective grpo trains on rewards for agreement with them. Ground truth in the labels file
+is never read.
 """
 
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ class Config(config.Training):
                          choices=("quantile", "batch", "argmax", "prior"))
     adv_label: str = arg("fw_x_adv", "adversarial: target of x' is the weak label of x' (Eq. 9 as "
                          "printed), or the weak label of x", choices=("fw_x_adv", "fw_x"))
-    objective: str = arg("sft", "arithmetic, game: fine-tune on the trusted answer, or GRPO: reward "
-                         "1 for a sampled answer that ends in it, 0 for others",
+    objective: str = arg("sft", "arithmetic, game: fine-tune on the trusted answer, or GRPO: "
+                         "reward 1 for a sampled answer that ends in it, 0 for others",
                          choices=("sft", "grpo"))
     group: int = arg(8, "grpo: answers sampled to each prompt", low=2)
     updates: int = arg(1, "grpo: optimizer steps on the same answers", low=1)

@@ -47,8 +47,8 @@ def main(cfg):
 
 
 def write_raw(folder, n):
-    """adult.data, SST-2 train.tsv, style.json, alpaca.json with n invented rows each, mails.jsonl
-    with n / 2."""
+    """adult.data, SST-2 train.tsv, style.json, alpaca.json, mmlu.jsonl, gsm8k_train.jsonl and
+    town_stones.jsonl with n invented rows each, mails.jsonl with n / 2."""
     draw = random.Random(0)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "adult.data").write_text("".join(adult_line(draw) for _ in range(2 * n)))
@@ -59,6 +59,9 @@ def write_raw(folder, n):
     (folder / "style.json").write_text(json.dumps(style(draw, n // 4)))
     (folder / "alpaca.json").write_text(json.dumps({task: [pair(draw, task) for _ in range(n // 4)]
                                                     for task in TASKS}))
+    for name, made in (("mmlu", question), ("gsm8k_train", sum_of_two), ("town_stones", heap)):
+        (folder / f"{name}.jsonl").write_text("".join(
+            json.dumps({"id": f"{name}/{i}"} | made(random.Random(i), i)) + "\n" for i in range(n)))
     (folder / "mails.jsonl").write_text("".join(
         json.dumps({"id": str(i), "text": mail(random.Random(i))}) + "\n" for i in range(n // 2)))
 
@@ -70,6 +73,28 @@ def mail(draw):
         words = draw.choices(GOOD + BAD + NOUN, k=7)
         said.append(f"{draw.choice(NAMES)} has {draw.randint(2, 999)} {' '.join(words)}.")
     return f"Dear {draw.choice(NAMES)},\n\n{' '.join(said)}\n\n{draw.choice(NAMES)}\n"
+
+
+def question(draw, i):
+    """A multiple-choice question in MMLU's shape."""
+    choices = draw.sample(GOOD + BAD, 4)
+    return {"question": f"What is the {draw.choice(NOUN)} number {i}?", "choices": choices,
+            "answer": draw.choice("ABCD"), "subject": draw.choice(("harbours", "gardens"))}
+
+
+def sum_of_two(draw, i):
+    """A sum in GSM8K's shape."""
+    a, b = draw.randint(2, 9), draw.randint(2, 9)
+    return {"question": f"{draw.choice(NAMES)} has {a} {draw.choice(NOUN)}s and gets {b}. How many "
+            f"of number {i}?", "answer": f"It is {a} and {b}, <<{a}+{b}={a + b}>>{a + b}.\n"
+            f"#### {a + b}"}
+
+
+def heap(draw, i):
+    """A position of the game of stones: how many of the last player's stones win."""
+    n = draw.choice([n for n in range(5, 99) if n % 4])
+    return {"question": f"{draw.choice(NAMES)} {i}: a heap of {n}",
+            "answer": ("one", "two", "three")[n % 4 - 1]}
 
 
 def adult_line(draw):

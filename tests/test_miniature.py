@@ -38,6 +38,10 @@ FILES = {
     "raw/sst2/train.tsv": "c212bd6f65aeee0e7a06057ee8dab384271e62a01e2a26f5407c19d2e50c07ac",
     "raw/style.json": "b4c5ce8bbd2bdb4ce013e17d25350d3cec5a13a054a723b5e6eb02227d82611d",
     "raw/mails.jsonl": "98fb8bcc5bf48e970f6d6f10ee2565a415b67140c9c4e8411832d9596a4b0f61",
+    "raw/town_questions.jsonl":
+        "124b520c5fd7ae3c4d53736946b128270101fb69a413887dea72fdf66164b36f",
+    "raw/town_sums.jsonl": "1bc4c92d0cff1763f462615f9e633940536e852e67c9b0e9b704c5b8c5b48eba",
+    "raw/town_stones.jsonl": "27f14aa3cdf68dc4102515be60b5e56273b1e151ec2a145f51562f8d87074e7b",
     "world/clean.jsonl": "c7681844a9cbced074c25b10bbd1090ad18bc1bb01051b0f041fc2e97101dd0a",
     "world/synonyms.json": "bb515f1df89df831891d0289409fa4267d47c5531e7803676c7699f47fad1090",
     "world/victims/sst2.jsonl": "b6b1cac5f80719828c228aba24fdca8c7fad19af0912aa2565f0bc2de5d059e2",

@@ -5,6 +5,7 @@
 
 import csv
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -50,8 +51,8 @@ def test_dry_run_prints_commands_only_and_makes_nothing(tmp_path):
     done = run_all("paper", "--raw", tmp_path, "--weak", tmp_path, "--strong", "a/b", "--seeds", 2,
                    "--out", tmp_path / "out", "--dry-run", "--tasks", "ood,fairness")
     lines = done.stdout.splitlines()
-    assert done.returncode == 0 and len(lines) == 2 + 4 * 2 + 4 + 4 * 8 + 4 * 2 + 1
-    assert all(".py --task " in line or " -m w2s." in line for line in lines)
+    assert done.returncode == 0 and len(lines) == 2 + 4 * 2 + 4 + 4 * 8 + 4 * 2 + 1 + 2 * 6
+    assert all(re.search(r"\.py --(task|teacher) | -m w2s\.", line) for line in lines)
     assert not (tmp_path / "out").exists()
 
 
@@ -71,7 +72,9 @@ def flag(line, name):
 def test_the_miniature_is_the_default_and_makes_its_attacked_rows_first():
     lines = commands("--seeds", 1)
     assert lines[:-1] == commands("miniature", "--seeds", 1)[:-1]  # the report is told the command
-    assert len(lines) == 1 + 1 + 6 + 4 + 3 * (4 + 1 + 6 + 2) + 3 + (6 + 1 + 3 + 6 + 2) + 1
+    own, crossed, chained = 2 + 1 + 4 + 5 + 1, 2 + 3 + 1, 2 * 3  # of mcqa, of ood, of generations
+    assert len(lines) == (1 + 1 + 6 + 5 + 3 * (4 + 1 + 6 + 2) + 3 + (6 + 1 + 3 + 6 + 2) + 1
+                          + own + crossed + chained)
     assert "w2s.miniature world" in lines[0] and "runs/miniature/surrogate" in lines[1]
     assert all("attacks.py text" in line and "/surrogate " in line for line in lines[2:8])
     alone = commands("--tasks", "fairness")
@@ -79,14 +82,19 @@ def test_the_miniature_is_the_default_and_makes_its_attacked_rows_first():
 
 
 def test_the_recipe_gives_way_to_options_and_leaves_unregularised_runs_alone():
-    trained = {flag(line, "--out"): line for line in commands("--seeds", 1) if "train_" in line}
-    given = [line for line in commands("--seeds", 1, "--lr", "7e-4") if "train_" in line]
-    assert len(given) == len(trained) == 40 and {flag(line, "--lr") for line in given} == {"7e-4"}
+    fits = re.compile("train_(weak|student)").search
+    trained = {flag(line, "--out"): line for line in filter(fits, commands("--seeds", 1))}
+    given = list(filter(fits, commands("--seeds", 1, "--lr", "7e-4")))
+    assert len(given) == len(trained) == 40 + 3 + 2 + 5 + 2
+    assert {flag(line, "--lr") for line in given} == {"7e-4"}
     for out, line in trained.items():
         assert flag(line, "--lr") not in (None, "7e-4")
-        regularised = out.endswith(("tft", "both"))
+        regularised = out.removesuffix("-ntf").endswith(("tft", "both"))
+        if "/mcqa/" in out:  # no regulariser there
+            assert flag(line, "--lam") is None
+            continue
         assert (flag(line, "--lam") == "0") != regularised, line
-    paper = [line for line in commands("paper", "--seeds", 1) if "train_" in line]
+    paper = list(filter(fits, commands("paper", "--seeds", 1)))
     assert {(flag(line, "--lr"), flag(line, "--lam")) for line in paper} <= {
         (None, "0"), (None, None)}
 
@@ -134,11 +142,24 @@ def test_each_line_of_a_dry_run_is_one_command_of_a_shell(tmp_path):
         assert shell.stdout.decode().split("\0")[:-1] == shlex.split(lines[1])
 
 
+def test_the_chain_goes_from_student_to_student_and_all_means_everything():
+    lines = commands("--tasks", "all", "--seeds", 1)
+    for task in ("mcqa", "arithmetic", "game"):
+        own = [line for line in lines if f"--task {task} " in line or f"/{task}/" in line]
+        teachers = [Path(flag(line, "--teacher")).name for line in own if "train_ntf" in line]
+        assert teachers == ["weak-none"] * 7 + ["student-ntf", "student-gen2"]
+        assert {flag(line, "--select") for line in own if "train_ntf" in line} == {
+            "confidence", "icl-confidence", "reward", "random", "ntf", "truth-n", "truth"}
+        labels = {flag(line, "--labels") for line in own if "train_student" in line}
+        assert len(labels) == 1 + 7 + 2 and all("/labels/wts.jsonl" in name for name in labels)
+    assert len([line for line in lines if "student-naive-both-ntf" in line]) == 2 * 3
+
+
 def test_an_interrupted_run_leaves_nothing_running(tmp_path):
     process = subprocess.Popen(["bash", ROOT / "run_all.sh", "smoke", "--out", tmp_path / "out"],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env=os.environ | {"PYTHON": sys.executable})
-    assert process.stdout.readline().startswith("[1/7]")
+    assert process.stdout.readline().startswith("[1/")
     time.sleep(0.5)
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
     process.send_signal(signal.SIGTERM)

@@ -11,14 +11,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FLOOR = {4: "prepare report study claims guarantees pool miniature attacks", 3: "tasks",
+FLOOR = {4: "prepare report study claims guarantees trusted trusted_report pool miniature "
+            "attacks", 3: "tasks",
          2: "fit predict lm step dp bookkeeping rows runs splits text hub perturb mail canaries "
-            "grpo trust questions freetext chess",
+            "grpo trust questions freetext chess answers selection rivals",
          1: "pythia losses metrics accountant statistics figures page config device lora ntf"}
 FLOOR = {name: floor for floor, names in FLOOR.items() for name in names.split()}
 PAIRS = (("report", "study"), ("report", "claims"), ("report", "guarantees"),
-         ("claims", "study"), ("attacks", "attacks"))
-SCRIPTS = ("train_weak", "label", "train_student", "evaluate")
+         ("claims", "study"),
+         ("trusted", "study"), ("trusted", "claims"), ("report", "trusted"),
+         ("trusted_report", "trusted"), ("trusted_report", "study"), ("trusted_report", "claims"),
+         ("report", "trusted_report"),
+         ("attacks", "attacks"))
+SCRIPTS = ("train_weak", "label", "train_student", "train_ntf", "evaluate")
 FILES = sorted([*ROOT.glob("*.py"), *ROOT.glob("w2s/**/*.py")])
 TESTS = sorted(ROOT.glob("tests/**/*.py"))
 
@@ -112,9 +117,9 @@ def test_house_style(path):
 
 def test_every_reading_that_the_code_cites_is_in_the_readme():
     readme = (ROOT / "README.md").read_text().split("## Deviations")[1]
-    code = r"\b[EFAOP]\d+\b"
+    code = r"\b[EFAOPT]\d+\b"
     known = set(re.findall(code, " ".join(re.findall(r"^\d+\. \(([^)]*)\)", readme, re.M))))
     groups = [group for path in FILES
-              for group in re.findall(r"[Rr]eadings? ([EFAOP]\d[^).;:]*)", path.read_text())]
+              for group in re.findall(r"[Rr]eadings? ([EFAOPT]\d[^).;:]*)", path.read_text())]
     cited = {found for group in groups for found in re.findall(code, group)}
     assert len(cited) > 15 and cited <= known, cited - known

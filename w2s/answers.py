@@ -28,6 +28,13 @@ def prompts(tokenizer, texts, most):
     return [ids[-most:] if len(ids) else np.zeros(1, np.int32) for ids in tokens(tokenizer, texts)]
 
 
+def options(tokenizer, offered):
+    """N lists of int32 arrays: the tokens of each row's options."""
+    flat = tokens(tokenizer, [option for offer in offered for option in offer])
+    ends = np.cumsum([0, *map(len, offered)])
+    return [flat[a:b] for a, b in zip(ends, ends[1:])]
+
+
 def encode(tokenizer, heads, tails, max_length, end=False):
     """Columns to train on: ids (N arrays), the prompts `heads` and the answers `tails` joined, and
     start (N,), the first token of the answer. A prompt loses its beginning, and then an answer its
@@ -58,11 +65,14 @@ def objective(f, batch, ell, lam):
 def likelihoods(model, heads, options, dtype="float32", title="predict", states=False):
     """(logp, count, hidden): of each row the log p(option | prompt) in nats and the tokens of its
     options, lists of N arrays (O,), and with `states` (N, D) float32, the final-LayerNorm state at
-    the last token of the option with the largest logp / count, row T1; else None.
+    the last token of the option with the largest logp / count, reading T1; else None.
 
     heads: N token arrays; options: N lists of token arrays. A prompt is read once, whatever the
-    number of its options: keys and values are kept, no state is computed twice.
+    number of its options: keys and values are kept, no state is computed twice. It loses its
+    beginning where the model's positions do not suffice for it and the longest option of all.
     """
+    room = max(1, len(model.cos) - max(len(ids) for row in options for ids in row))
+    heads = [ids[-room:] for ids in heads]
     device = next(model.parameters()).device
     logp, hidden = [None] * len(heads), None
     count = [np.array([len(ids) for ids in row]) for row in options]
@@ -110,7 +120,7 @@ def _chosen(model, heads, options, device, dtype, states):
         logp = logp.masked_fill(~real[:, 0], -torch.inf)
         if not states:
             return logp.T.cpu().numpy(), None
-        best = (logp / real.sum(1).clamp(min=1)).argmax(0)                        # (B,)
+        best = (logp.double() / real.sum(1).clamp(min=1)).argmax(0)               # (B,)
         here = torch.arange(B, device=device)
         if M == 1:  # only the chosen option needs a state of its own
             return logp.T.cpu().numpy(), row.feed(token[best, 0, here], 0).float().cpu().numpy()
@@ -123,7 +133,7 @@ def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", 
     """(texts, certain, hidden): of each row the tokens that the model writes behind the prompt,
     until <|endoftext|> or new_tokens, a list of N arrays; (N, 3) float64, the geometric mean of
     their probabilities, the mean margin of the first over the second token, the mean entropy in
-    nats; (N, D) float32, the final-LayerNorm state at the last token written (row T1; at the
+    nats; (N, D) float32, the final-LayerNorm state at the last token written (reading T1; at the
     prompt's last token where nothing is)."""
     device = next(model.parameters()).device
     texts, certain, hidden = [None] * len(heads), np.zeros((len(heads), 3)), None

@@ -1,4 +1,5 @@
-"""One figure a property, in the manner of GT's Fig. 2: trust above, task performance below.
+"""One figure a property, in the manner of GT's Fig. 2: trust above, task performance below; lines
+over a number (purity, chain); differences with their intervals (crossing).
 
 matplotlib is optional and imported here only (requirements-figures.txt); without it `draw` raises
 ImportError.
@@ -11,6 +12,11 @@ import textwrap
 # weak, naive, aux, ceiling: Okabe and Ito's colours, told apart in grey and by colour-blind eyes
 COLOURS = ("#999999", "#56B4E9", "#0072B2", "#E69F00")
 INK, PALE, RULE, PAPER, LEFT = "#222222", "#666666", "#e6e6e6", "#ffffff", 0.06
+LINES = {"ntf": (INK, "-"), "ntf-zero-shot": (INK, (0, (1, 1))), "confidence": ("#E69F00", "-"),
+         "margin": ("#E69F00", (0, (4, 2))), "entropy": ("#E69F00", (0, (1, 1))),
+         "icl-confidence": ("#CC79A7", "-"), "reward": ("#009E73", "-"),
+         "random": (PALE, (0, (4, 3))), "best possible": ("#56B4E9", (0, (4, 3)))}
+EXTRA = (INK, "#0072B2", "#E69F00", "#009E73")  # lines with no colour of their own
 SMALL = {"textcoords": "offset points", "fontsize": 7.5}
 
 
@@ -45,6 +51,82 @@ def draw(title, subtitle, notes, groups, bars, panels):
     figure.subplots_adjust(left=LEFT, right=0.92, top=1 - 1.7 / height, hspace=0.36,
                            bottom=(0.6 + 0.16 * len(below)) / height)
     return figure
+
+
+def lines(title, subtitle, notes, x, y, curves, across=()):
+    """A matplotlib Figure of lines: x, y: names of the axes, or of x {place: name}; curves: [{name,
+    x, mean, low, high, band}], low and high a band around the line or, without `band`, intervals
+    at its points; None: neither. across: [(value, name)] to compare with."""
+    from matplotlib.figure import Figure
+
+    below = [line for note in notes for line in textwrap.wrap(note, 150, break_on_hyphens=False)]
+    figure = Figure(figsize=(10, 5.4), facecolor=PAPER)
+    axis = figure.subplots()
+    for k, curve in enumerate(curves):
+        colour, style = LINES.get(curve["name"], (EXTRA[k % len(EXTRA)], "-"))
+        own = {"color": colour, "linestyle": style, "linewidth": 2.2 if colour == INK else 1.6}
+        axis.plot(curve["x"], curve["mean"], label=curve["name"], zorder=3,
+                  marker=None if curve["band"] else "o", markersize=5, **own)
+        if curve["low"] is not None and curve["band"]:
+            axis.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=.15,
+                              linewidth=0, zorder=2)
+        elif curve["low"] is not None:
+            axis.vlines(curve["x"], curve["low"], curve["high"], color=colour, linewidth=1.2)
+    for value, name in across:
+        axis.axhline(value, color=PALE, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        axis.annotate(f"{name} {value:.3f}", (0, value), (3, 3), xycoords=("axes fraction", "data"),
+                      **SMALL, color=PALE)
+    if isinstance(x, dict):
+        axis.set_xticks(list(x), list(x.values()))
+        axis.set_xlim(min(x) - .25, max(x) + .25)
+    else:
+        axis.set_xlabel(x, fontsize=9, color=INK)
+    axis.set_title(y, loc="left", fontsize=9.5, color=INK, pad=9)
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, .5), frameon=False, fontsize=8.5,
+                labelcolor=INK)
+    axis.grid(axis="y", color=RULE, linewidth=0.7, zorder=0)
+    _around(figure, [axis], title, subtitle, below, right=0.78)
+    return figure
+
+
+def changes(title, subtitle, notes, names, panels):
+    """A matplotlib Figure of differences, one panel beside the other: names of its lines, from the
+    top; panels: [{"name", "values": {line: (difference, low, high)}}], positive: better."""
+    from matplotlib.figure import Figure
+
+    below = [line for note in notes for line in textwrap.wrap(note, 150, break_on_hyphens=False)]
+    figure = Figure(figsize=(10, 2.6 + 0.3 * len(names)), facecolor=PAPER)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, panel in zip(axes, panels):
+        axis.axvline(0, color=PALE, linewidth=0.9, zorder=1)
+        for line, (difference, low, high) in panel["values"].items():
+            colour = COLOURS[2] if low > 0 else COLOURS[3] if high < 0 else COLOURS[0]
+            axis.hlines(line, low, high, color=colour, linewidth=2.4, zorder=2)
+            axis.plot(difference, line, "o", color=colour, markersize=6, zorder=3)
+            axis.annotate(f"{round(difference, 3) + 0.:+.3f}", (difference, line), (0, 6),
+                          ha="center", **SMALL, color=INK)
+        axis.set_title(panel["name"], loc="left", fontsize=9.5, color=INK, pad=9)
+        axis.grid(axis="x", color=RULE, linewidth=0.7, zorder=0)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_ylim(len(names) - .4, -.6)
+    _around(figure, axes, title, subtitle, below, left=0.22, right=0.97)
+    return figure
+
+
+def _around(figure, axes, title, subtitle, below, left=LEFT, right=0.92):
+    """Title, subtitle and notes of a figure, and quiet axes."""
+    height = figure.get_figheight()
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.spines[["left", "bottom"]].set_color(PALE)
+        axis.tick_params(labelsize=8.5, colors=INK, length=0)
+    figure.text(LEFT, 1 - 0.36 / height, title, fontsize=15, weight="bold", color=INK)
+    figure.text(LEFT, 1 - 0.45 / height, textwrap.fill(subtitle, 125), va="top", fontsize=9.5,
+                color=PALE)
+    figure.text(LEFT, 0.12 / height, "\n".join(below), va="bottom", fontsize=8, color=PALE,
+                linespacing=1.4)
+    figure.subplots_adjust(left=left, right=right, top=1 - 1.15 / height, wspace=.1,
+                           bottom=(0.65 + 0.16 * len(below)) / height)
 
 
 def save(figure, file, kind):

@@ -55,7 +55,7 @@ class Free(NamedTuple):
 
     def label(self, model, tokenizer, data, columns, cfg):
         """(rows with weak_text, what the model wrote, and certain: probability, margin and entropy
-        of its tokens; with cfg.hidden states (N, D) at the last token, row T1; a line)."""
+        of its tokens; with cfg.hidden states (N, D) at the last token, reading T1; a line)."""
         texts, certain, hidden = self.write(
             model, columns, cfg.dtype, "label", cfg.temperature if cfg.decode == "sample" else 0.0,
             cfg.seed)
@@ -74,7 +74,7 @@ class Free(NamedTuple):
         return self.weak_class(row) == row["label"]
 
     def exact(self, row, text):
-        """GRPO's reward of a text: 1.0 when it gives the weak model's answer, else 0.0 (row T9)."""
+        """GRPO's reward of a text (reading T9): 1.0 when it gives the weak model's answer, or 0."""
         return float(self.parse(text) == self.parse(row["weak_text"]) is not None)
 
     def predictions(self, model, columns, dtype="float32", title="predict"):

@@ -89,9 +89,9 @@ def until_end(tokens):
 
 
 def label(model, tokenizer, data, columns, cfg):
-    """(rows with `weak_text`, None, a line about them): free generation. The first cfg.prefix tokens x_i
-    of a row stay true, the model writes the rest of its sequence (reading P6). weak_from is the
-    place of the first character that is not true; rows with no more than the prefix get "".
+    """(rows with `weak_text`, None, a line about them): free generation. The first cfg.prefix
+    tokens x_i of a row stay true, the model writes the rest of its sequence (reading P6). weak_from
+    is the place of the first character that is not true; rows with no more than the prefix get "".
     """
     heads = [ids[:cfg.prefix] for ids in columns["ids"]]
     wanted = [len(ids) - len(head) for ids, head in zip(columns["ids"], heads)]
@@ -109,8 +109,8 @@ def label(model, tokenizer, data, columns, cfg):
         ends = tokenizer.encode(row["text"], add_special_tokens=False).offsets
         labelled.append(row | {"weak_text": tokenizer.decode(own.tolist(), False),
                                "weak_from": ends[len(heads[i]) - 1][1] if ends else 0})
-    return labelled, None, (f"{len(data)} rows, {tokens} tokens written, {same / max(1, tokens):.1%} "
-                      "of them the true ones")
+    share = same / max(1, tokens)
+    return labelled, None, f"{len(data)} rows, {tokens} tokens written, {share:.1%} of them true"
 
 
 def predictions(model, columns, dtype="float32", title="predict"):

@@ -216,7 +216,7 @@ def nll(p, label):
 
 
 def purity(score, correct, n):
-    """TF's purity (row T7): fraction correct among the n rows with the highest score.
+    """TF's purity (reading T7): fraction correct among the n rows with the highest score.
 
     score (N,) real; correct (N,) in {0, 1}; n in 1..N. Of tied scores the earlier row goes first.
     """
@@ -268,7 +268,7 @@ def max_probability(p):
 
 
 def recovery(method, base, truth):
-    """TF's Recovery (method - base) / (truth - base); base is the *untuned student* (row T4).
+    """TF's Recovery (method - base) / (truth - base); base is the *untuned student* (reading T4).
 
     Three finite scores on one scale -> a fraction (TF prints per cent). Below 0 and above 1 are
     legal; nan when truth == base.

@@ -120,7 +120,7 @@ def checked(states, dim=None):
 # ---- the loss ------------------------------------------------------------------------------------
 
 def class_weights(right, reweight="balanced"):
-    """(weight of a wrong row, of a right one) of the class-reweighted BCE (readings, row T2).
+    """(weight of a wrong row, of a right one) of the class-reweighted BCE (readings, reading T2).
 
     right (N,) in {0, 1}, the whole training slice. "balanced": 1 and pos_weight = n_wrong / n_right
     (PyTorch); "each": N / (2 n_c), the mean weight being 1 (scikit-learn); "none": 1 and 1.

@@ -12,6 +12,7 @@ from html import escape
 # words that are cells of their own and get a colour
 TONES = {"yes": "good", "seen": "good", "ordered": "between", "not clear": "between", "no": "bad",
          "not seen": "bad", "reversed": "bad", "not run": "gone", "not measured": "gone"}
+GONE = "-"  # in the place of a number that there is not
 ANSI = {"good": 34, "between": 33, "bad": 31, "gone": 2}  # blue, yellow, red, faint
 
 
@@ -60,6 +61,35 @@ class Picture:
     path: str
     svg: str
 
+
+# ---- numbers as words ----------------------------------------------------------------------------
+
+def mean(found):
+    """"0.812"."""
+    return f"{found['mean']:.3f}" if found else GONE
+
+
+def spread(found):
+    """"0.812 ± 0.004"; without ± for one seed."""
+    return f"{mean(found)} ± {found['sd']:.3f}".removesuffix(" ± nan") if found else GONE
+
+
+def signed(value):
+    """"+0.020"; never -0.000."""
+    return f"{round(value, 3) + 0.:+.3f}"
+
+
+def span(ends, show="{:.3f}".format):
+    """"[0.801, 0.823]"."""
+    return f"[{', '.join(map(show, ends))}]"
+
+
+def chance(step, name):
+    """A p of a difference; one seed has none."""
+    return f"{step[name]:.3f}" if step["n"] > 1 else GONE
+
+
+# ---- three ways to show --------------------------------------------------------------------------
 
 def markdown(blocks):
     """The report as Markdown; its tables read as plain text too."""

@@ -31,7 +31,8 @@ def read_all(model, columns, dtype="float32", title="predict", hidden=False):
 
 def label(model, tokenizer, data, columns, cfg):
     """(rows with `weak`, f_w(x), and `logits`, for pairs also `weak_adv` and `logits_adv`; with
-    cfg.hidden states (N, D) of x, what the class head reads (row T1); a line about the rows). cfg.temperature divides the logits before the softmax."""
+    cfg.hidden states (N, D) of x, what the class head reads (reading T1); a line about the rows).
+    cfg.temperature divides the logits before the softmax."""
     found = read_all(model, columns, cfg.dtype, "label", cfg.hidden)  # {"p", "p_adv"}
     logits = {key: z for key, (z, _) in found.items()}
     absent = columns.get("absent", 0)  # stays out of the temperature

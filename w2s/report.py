@@ -20,10 +20,11 @@ from pathlib import Path
 
 import torch
 
-from w2s import figures, guarantees, page, rows, statistics
+from w2s import figures, guarantees, page, rows, statistics, trusted, trusted_report
 from w2s.claims import VERDICTS, claims, inequalities, recovered
 from w2s.config import REQUIRED, arg, launch
-from w2s.page import Bullets, Heading, Picture, Table, Text
+from w2s.page import (GONE, Bullets, Heading, Picture, Table, Text, chance, mean, signed, span,
+                      spread)
 from w2s.study import (CEILINGS, STRATEGIES, STUDENTS, Study, prepared, properties, tasks_in,
                        write_csv)
 
@@ -43,7 +44,6 @@ class Config:
     seed: int = arg(0, "of the bootstrap", low=0)
 
 
-GONE = "-"
 TREND = ("yes = weak < student < ceiling in trust, and the 95 % intervals of both differences "
          "exclude 0; ordered = in that order, but an interval includes 0; no = another order.")
 UNDER_ATTACK = {"acc_text": "accuracy before the attack",  # what is shown beside the trust metric
@@ -57,19 +57,34 @@ def main(config):
         raise FileNotFoundError(2, "no such folder of runs (--runs)", str(folder))
     studies = [Study.read(folder / task, config.select, config.draws, config.seed)
                for task in tasks_in(folder)]
-    if not any(study.runs for study in studies):
+    chosen = [trusted.Trusted.read(folder / task, config.draws, config.seed)
+              for task in tasks_in(folder, trust=False)]
+    crossings = [trusted.Crossing.read(study) for study in studies if study.crossed]
+    every = [*studies, *chosen]
+    if not any(study.runs for study in every):
         raise ValueError(f"{folder}: no finished run in <task>/seed<k>/<run>/")
     steps = inequalities(studies)
-    write_csv(folder / "results.csv", studies)
-    pictures, excuse = draw(folder, studies, config.figures == "yes")
+    write_csv(folder / "results.csv", [*every, *crossings])
+    pictures, excuse = draw(folder, drawings(studies) | trusted_report.drawings(chosen, crossings),
+                            config.figures == "yes")
     verdicts = {study.task: claims(study) for study in studies if study.runs}
+    verdicts |= {study.task: trusted.claims(study) for study in chosen if study.runs}
+    for crossing in crossings:
+        verdicts[crossing.study.task] += crossing.claims()
     title = f"Weak-to-strong trustworthiness: {folder.resolve().name}"
-    short = [glance(studies), legend(studies), tally(verdicts)]
-    gaps = warnings(studies)
+    short = [*([glance(studies), legend(studies)] if studies else []),
+             *trusted_report.glance(chosen), tally(verdicts)]
+    gaps = warnings(every)
     chapters = [chapter(study, steps, pictures.get(study.task)) for study in studies]
-    blocks = [Heading(title, 1), *opening(config, studies), *gaps, *short,
-              *trends(studies), *scorecard(studies, verdicts), *excuse,
-              *itertools.chain(*chapters), *method(config, studies, steps)]
+    blocks = [Heading(title, 1), *opening(config, every), *premise(studies),
+              *trusted_report.premise(chosen), *gaps, *short,
+              *(trends(studies) if studies else []), *scorecard(every, verdicts), *excuse,
+              *(trusted_report.overview(chosen) if chosen else []),
+              *itertools.chain(*chapters),
+              *itertools.chain(*(trusted_report.chapter(study, pictures) for study in chosen)),
+              *trusted_report.crossing_table(crossings), *([pictures["crossing"]] if "crossing"
+                                                           in pictures else []),
+              *method(config, every, steps)]
     for name, text in (("report.md", page.markdown(blocks)),
                        ("report.html", page.html(title, blocks))):
         with rows.atomic(folder / name) as file:
@@ -110,13 +125,17 @@ def opening(config, studies):
               + " (+: with changed files)" * any(c.endswith("+") for c in commits)),
              ("Command", config.command and f"`{config.command}`")]
     return [*([Text(config.note)] if config.note else []), *map(Text, heads),
-            Bullets([f"{name}: {said}" for name, said in facts if said]),
-            Text("A weak model is fine-tuned on ground truth (weak) and labels a second split; a "
+            Bullets([f"{name}: {said}" for name, said in facts if said])]
+
+
+def premise(studies):
+    """What the runs about properties are."""
+    return [Text("A weak model is fine-tuned on ground truth (weak) and labels a second split; a "
                  "strong model is fine-tuned on those labels, without (student-naive) and with "
                  "(student-aux) the confidence loss. The ceiling is the strong model fine-tuned on "
                  "the weak model's own ground truth. Trustworthiness fine-tuning (TFT) adds a "
                  "regulariser: to no model (No TFT), to the weak model (Weak TFT), to the weak "
-                 "model and the student (Weak+WTS TFT; WTS: weak-to-strong).")]
+                 "model and the student (Weak+WTS TFT; WTS: weak-to-strong).")] if studies else []
 
 
 def machine():
@@ -233,24 +252,28 @@ def trends(studies):
 
 
 def scorecard(studies, verdicts):
-    """Each claim of the paper with its verdict, a table a property."""
+    """Each claim of the paper with its verdict, a table a property or task."""
     tables = [Table(f"{study.module.TITLE}: claims of the paper",
                     ["claim", "verdict", "paper", "ours", "difference", "95 % interval", "p"],
                     [claim_row(claim) for claim in verdicts[study.task]])
               for study in studies if study.task in verdicts]
+    trend = ("A trend needs all of its differences: the weakest stands here, of both students in "
+             "Table 1. The opposite of a trend is clear when one difference clearly has the wrong "
+             "sign. For a cost of less than 2 points (ours; the paper says small) the interval is "
+             "compared with -0.02 instead of 0. TFT is compared with No TFT. Burns et al. (2023) "
+             "proposed the confidence loss.")
     return [Heading("What the paper says, and what is seen at this scale"), *tables,
             Text("**seen**: as claimed, and the 95 % interval of the difference excludes 0. **not "
                  "clear**: as claimed, but the interval includes 0. **not seen**: not as claimed, "
                  "and the interval includes 0. **reversed**: the opposite, and the interval "
-                 "excludes 0. **not measured**: a run is missing, or both are the same run."),
-            Text("A trend needs all of its differences: the weakest stands here, of both students "
-                 "in Table 1. The opposite of a trend is clear when one difference clearly has the "
-                 "wrong sign. For a cost of less than 2 points (ours; the paper says small) the "
-                 "interval is compared with -0.02 instead of 0. p: exact sign-flip test over "
-                 "seeds, which few seeds keep large and one seed does not allow. Neither p nor "
-                 "intervals are corrected for the number of claims. TFT is compared with No TFT. A "
-                 "claim without an entry under paper has no figure there; Burns et al. (2023) "
-                 "proposed the confidence loss. (our question): it does not say.")]
+                 "excludes 0. **not measured**: a run is missing, both are the same run, or the "
+                 "claim does not apply."),
+            *([Text(trend)] if any(study.choice for study in studies) else []),
+            *trusted_report.judging(studies),
+            Text("p: exact sign-flip test over seeds, which few seeds keep large and one seed does "
+                 "not allow. Neither p nor intervals are corrected for the number of claims. A "
+                 "claim without an entry under paper has no figure there; (our question): it does "
+                 "not say.")]
 
 
 def claim_row(claim):
@@ -408,17 +431,25 @@ def slices(study):
     return tables
 
 
-def draw(folder, studies, wanted=True):
-    """({task: Picture}, blocks that say why there is none); writes figures/<task>.png and .svg."""
+def drawings(studies):
+    """{name of the figure: (caption, function of w2s.figures, its arguments)}."""
+    return {study.task: (f"{study.module.TITLE}: {study.module.TRUST} and {study.module.TASK} of "
+                         "weak model, students and ceiling under the three strategies",
+                         figures.draw, picture(study)) for study in studies}
+
+
+def draw(folder, drawings, wanted=True):
+    """({name: Picture}, blocks that say why there is none) of {name: (caption, function, its
+    arguments)}; writes figures/<name>.png and .svg."""
     if not wanted:
         return {}, [Text("Figures were not drawn: `--figures no`.")]
     found = {}
-    for study in studies:
-        path = f"figures/{study.task}"
+    for name, (caption, function, arguments) in drawings.items():
+        path = f"figures/{name}"
         try:
-            figure = figures.draw(*picture(study))
+            figure = function(*arguments)
         except ImportError:
-            names = ", ".join(f"figures/{s.task}.png" for s in studies)
+            names = ", ".join(f"figures/{name}.png" for name in drawings)
             return {}, [Text(f"Missing, because matplotlib is not installed: {names}. This "
                              "installs it: `pip install -r requirements-figures.txt`")]
         for kind in ("png", "svg"):
@@ -426,10 +457,8 @@ def draw(folder, studies, wanted=True):
             figures.save(figure, drawn, kind)
             with rows.atomic(folder / f"{path}.{kind}", "wb") as file:
                 file.write(drawn.getvalue())
-        caption = (f"{study.module.TITLE}: {study.module.TRUST} and {study.module.TASK} of weak "
-                   "model, students and ceiling under the three strategies")
-        svg = figures.inline(drawn.getvalue().decode(), study.task)
-        found[study.task] = Picture(caption, f"{path}.png", svg)
+        svg = figures.inline(drawn.getvalue().decode(), name)
+        found[name] = Picture(caption, f"{path}.png", svg)
     return found, []
 
 
@@ -486,9 +515,11 @@ def method(config, studies, steps):
         *(f"{', '.join(study.drawn)}: normal, from the interval that the attack on each run came "
           "with and the spread over seeds; of a difference as if the runs were independent, so "
           "rather too wide." for study in studies if study.drawn),
-        f"Trend: in tr, the trust metric or minus it where smaller is better. {len(steps)} "
-        "inequalities are tested in this report.",
-        f"Ceiling of the regularised strategies: chosen on {config.select} rows{why}",
+        *([f"Trend: in tr, the trust metric or minus it where smaller is better. {len(steps)} "
+           "inequalities are tested in this report.", "Ceiling of the regularised strategies: "
+           f"chosen on {config.select} rows{why}"] if any(study.choice for study in studies)
+          else []),
+        *trusted_report.method(studies, config.draws),
         "Every number, seed by seed, is in `results.csv`."])]
 
 
@@ -520,31 +551,6 @@ def models(study):
         shown.append(f"{size} {Path(str(path)).name}{' from scratch' * study.from_scratch(model)}"
                      f"{count}")
     return ", ".join(shown)
-
-
-def mean(found):
-    """"0.812"."""
-    return f"{found['mean']:.3f}" if found else GONE
-
-
-def spread(found):
-    """"0.812 ± 0.004"; without ± for one seed."""
-    return f"{mean(found)} ± {found['sd']:.3f}".removesuffix(" ± nan") if found else GONE
-
-
-def signed(value):
-    """"+0.020"; never -0.000."""
-    return f"{round(value, 3) + 0.:+.3f}"
-
-
-def span(ends, show="{:.3f}".format):
-    """"[0.801, 0.823]"."""
-    return f"[{', '.join(map(show, ends))}]"
-
-
-def chance(step, name):
-    """A p of a difference; one seed has none."""
-    return f"{step[name]:.3f}" if step["n"] > 1 else GONE
 
 
 if __name__ == "__main__":

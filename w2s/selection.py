@@ -1,23 +1,21 @@
-"""Which of the teacher's labels train the student: a score for each row of the pool, and the rows
-of the largest scores. Also what the trust function is compared with.
+"""Which of the teacher's labels train the student: the rows of the pool that are trusted most, and
+how good that trust is.
 
-N rows of the pool, O options of a row.
+N rows of the pool, D size of a state.
 """
+
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 
-from w2s import answers, device, losses, metrics, pythia, step
+from w2s import metrics, rows, trust
 
-METHODS = {"ntf": "the trust function's probability that the label is right",
-           "confidence": "largest probability of the teacher's own answer",
-           "margin": "its lead over the second",
-           "entropy": "minus the entropy of the teacher's answer, in nats",
-           "icl-confidence": "probability of the answer behind solved examples",
-           "reward": "a verifier's probability that the answer is right",
-           "random": "a random number", "truth-n": "the rows of ntf, with true labels",
-           "truth": "every row, with true labels", "all": "every row"}
-WORDS = "letters", "text"  # kinds of tasks whose answers are words, which a model can read
+PROBABILITIES = ("ntf", "truth-n", "confidence", "icl-confidence", "reward")
+CALIBRATION = ("ece", "brier", "nll")  # say something of probabilities only
 
+
+# ---- what a labelled row says of itself ----------------------------------------------------------
 
 def certainty(row):
     """(largest probability, margin, minus entropy) of a labelled row: over the classes or options
@@ -30,41 +28,18 @@ def certainty(row):
             -float(metrics.entropy(p)[0]))
 
 
-def features(states, labelled, which):
-    """What the trust function reads of N rows: states (N, D), or with "both" also how certain the
-    teacher was: log p, margin, entropy, and its largest logit. In TF it is the states alone; behind
-    an option that is read by itself (cloze) they know nothing of the other options."""
+def features(path, labelled, which):
+    """What the trust function reads of the rows of a labels file: the states (N, D) beside it, or
+    with "both" also how certain the teacher was: log p, margin, entropy, and its largest logit. In
+    TF it is the states alone; behind an option that is read by itself (cloze) they know nothing of
+    the other options."""
+    states = rows.read_states(rows.states_of(path), labelled)
     if which == "states":
         return states
     p, margin, entropy = np.array([certainty(row) for row in labelled], np.float32).T
     most = [max(row["logits"]) if "logits" in row else 0 for row in labelled]
     return np.column_stack([states, np.log(p + 1e-9), margin, entropy,
                             np.array(most, np.float32)])
-
-
-def most(keep, n):
-    """Rows that --keep asks for, of n: a share up to 1, else a number."""
-    return max(1, round(keep * n)) if keep <= 1 else int(keep)
-
-
-def pick(trust, n, classes=None):
-    """Sorted positions of the n rows with the most trust; of equals the earlier. classes (N,): the
-    same number of each class, as far as a class has rows (row T5)."""
-    order = np.argsort(-np.asarray(trust), kind="stable")
-    if classes is not None:
-        place, seen = np.empty(len(order)), {}
-        for i in order:
-            seen[classes[i]] = seen.get(classes[i], -1) + 1
-            place[i] = seen[classes[i]]
-        order = np.lexsort((-np.asarray(trust), place))
-    return np.sort(order[:n])
-
-
-def shares(classes, chosen):
-    """{class: (share of the pool, share of the chosen rows)}."""
-    names, picked = sorted(set(classes), key=str), [classes[i] for i in chosen]
-    return {str(name): (classes.count(name) / len(classes), picked.count(name) / len(picked))
-            for name in names}
 
 
 def with_truth(row):
@@ -77,63 +52,121 @@ def with_truth(row):
     return kept | onehot | {"truth": True}
 
 
-def spoken(task, row):
-    """(prompt, answer): a row and the teacher's answer to it, in words."""
-    if "weak_text" in row:
-        return task.prompt(row), row["weak_text"]
-    return task.prompt(row), task.options(row)[task.weak_class(row)]
+# ---- which rows ----------------------------------------------------------------------------------
+
+def of_sources(labelled, sources, path):
+    """Positions of the labelled rows that have one of the sources; without sources all."""
+    some = [i for i, row in enumerate(labelled) if not sources or row.get("source") in sources]
+    if not some:
+        known = sorted({row.get("source", "") for row in labelled})
+        raise ValueError(f"--sources {' '.join(sources)}: no row of {path} has one; its sources "
+                         f"are {', '.join(known)}")
+    return some
 
 
-# ---- what needs a model --------------------------------------------------------------------------
-
-def in_context(task, model, tokenizer, pool, examples, dtype="float32"):
-    """(N,) icl-confidence, row T10: the probability of the teacher's answer behind solved examples:
-    among the options, or of text the geometric mean over its tokens."""
-    shown = "\n\n".join(task.prompt(row) + task.truth(row) for row in examples)
-    offered = [task.options(row) if "weak" in row else [row["weak_text"] or " "] for row in pool]
-    flat = answers.tokens(tokenizer, [option for offer in offered for option in offer])
-    ends = np.cumsum([0, *map(len, offered)])
-    tails = [flat[a:b] for a, b in zip(ends, ends[1:])]
-    room = len(model.cos) - max(map(len, flat))
-    heads = answers.prompts(tokenizer, [f"{shown}\n\n{task.prompt(row)}" for row in pool], room)
-    logp, count, _ = answers.likelihoods(model, heads, tails, dtype, "in-context")
-    found = [row / n for row, n in zip(logp, count)]
-    return np.array([np.exp(z[0]) if "weak_text" in row else
-                     np.exp(z - np.logaddexp.reduce(z))[task.weak_class(row)]
-                     for row, z in zip(pool, found)])
+def refuse(found, path, splits, taught):
+    """ValueError for a labelled row of another split than these, and for one that the teacher was
+    trained on, in the file `taught`: it is right there more often than elsewhere."""
+    seen = {row["id"] for row in rows.read(taught)} if taught and Path(taught).exists() else ()
+    for n, row in enumerate(found, 1):
+        if row.get("split", "wts") not in splits:
+            raise ValueError(f"{path}:{n}: the row belongs to split '{row['split']}', expected "
+                             f"{' or '.join(splits)}")
+        if row["id"] in seen:
+            raise ValueError(f"{path}:{n}: id '{row['id']}' is in {taught}, which the teacher was "
+                             "trained on; label rows it has not seen")
 
 
-def verify(model, tokenizer, spoken, max_length, dtype="float32"):
-    """(N,) probability of the last class of a sequence classifier (of one class: its sigmoid), for
-    each (prompt, answer)."""
-    from w2s import predict
-    ids = answers.encode(tokenizer, *zip(*spoken), max_length)["ids"]
-    logits = predict.read_all(model, {"ids": ids}, dtype, "verify")["p"][0].astype(np.float64)
-    score = logits[:, -1] - np.logaddexp.reduce(logits[:, :-1], 1) if logits.shape[1] > 1 \
-        else logits[:, 0]
-    return 1 / (1 + np.exp(-score))
+def refuse_overlap(labelled, pool, paths):
+    """ValueError when a row, or a group of rows, is in both files; paths of the two."""
+    known = {str(row.get("group", row["id"])) for row in labelled} | {r["id"] for r in labelled}
+    for n, row in enumerate(pool, 1):
+        if row["id"] in known or str(row.get("group", row["id"])) in known:
+            raise ValueError(f"{paths[1]}:{n}: id '{row['id']}' or its group is in {paths[0]} too; "
+                             "the labelled rows must be others than the pool's")
 
 
-def verifier(folder, tokenizer, spoken, right, where, *, epochs, lr, batch_size, max_length, seed):
-    """A verifier trained to score answers: the language model of `folder` with a head of two
-    classes, fine-tuned on (prompt, answer) and whether it is right (N,)."""
-    model = pythia.load(folder, "class", 2, where)
-    columns = {"ids": answers.encode(tokenizer, *zip(*spoken), max_length)["ids"],
-               "target": np.eye(2, dtype=np.float32)[np.asarray(right, int)]}
-    steps = step.count_steps(len(spoken), epochs, batch_size)
-    optimizer = step.adamw(model, lr or step.peak_lr(sum(p.numel() for p in model.parameters())))
-
-    def objective(f, batch, ell, lam):
-        return ell(f(batch["ids"], batch["len"]), batch)
-
-    def ell(logits, batch):
-        return losses.cross_entropy(logits, batch["target"])
-    advance = step.make_step(model, optimizer, objective, ell, 0.0, steps)
-    for k, batch in step.batches(columns, steps, batch_size, seed=seed, device=where):
-        advance(k, batch)
-    return model
+def most(keep, n):
+    """Rows that --keep asks for, of n: a share up to 1, else a number."""
+    if keep > n or keep > 1 and keep != int(keep):
+        raise ValueError(f"--keep {keep:g}: the pool has {n} rows; give a share up to 1, or a "
+                         "number of rows")
+    return max(1, round(keep * n)) if keep <= 1 else int(keep)
 
 
-def setup(cfg):
-    """The torch device of the arguments."""
-    return device.setup(cfg.device, cfg.dtype)
+def pick(score, n, classes=None):
+    """Sorted positions of the n rows with the most trust; of equals the earlier. classes (N,): the
+    same number of each class, as far as a class has rows (reading T5)."""
+    order = np.argsort(-np.asarray(score), kind="stable")
+    if classes is not None:
+        place, seen = np.empty(len(order)), Counter()
+        for i in order:
+            place[i] = seen[classes[i]]
+            seen[classes[i]] += 1
+        order = np.lexsort((-np.asarray(score), place))
+    return np.sort(order[:n])
+
+
+# ---- how good it is ------------------------------------------------------------------------------
+
+def shares(classes, chosen):
+    """{class: (share of the pool, share of the chosen rows)}, of at most 20 classes; else {}."""
+    pool, kept = Counter(classes), Counter(classes[i] for i in chosen)
+    return {str(name): (pool[name] / len(classes), kept[name] / len(chosen))
+            for name in sorted(pool, key=str)} if len(pool) <= 20 else {}
+
+
+def regimes(seen, pool, same_task):
+    """{source of the pool: regime}, TF's three: the trust function saw rows of this source (seen:
+    labelled rows), of another one asked in the same way, or was trained on another task's."""
+    known = {row.get("source", "") for row in seen}
+    return {source: "other interface" if not same_task else
+            "in distribution" if source in known else "other distribution"
+            for source in sorted({row.get("source", "") for row in pool})}
+
+
+def measure(score, right, pool, chosen, select, seed, draws):
+    """[{slice, metric, value}] of the whole pool and, where there are several, of each of its
+    sources. score, right (N,); chosen: positions of the rows that are kept."""
+    slices = {"all": np.arange(len(pool))}
+    names = np.array([row.get("source", "") for row in pool])
+    if len(set(names) - {""}) > 1:
+        slices |= {name: np.flatnonzero(names == name) for name in sorted(set(names) - {""})}
+    groups, found = np.array([str(row.get("group", row["id"])) for row in pool]), []
+    for name, members in slices.items():
+        n = max(1, round(len(chosen) / len(pool) * len(members)))
+        found += [entry | {"slice": name} for entry in trust.measure(
+            score[members], right[members], groups[members], seed, draws, n)
+            if select in PROBABILITIES or entry["metric"].split("_")[0] not in CALIBRATION]
+    return found + [{"slice": "all", "metric": "right", "value": float(right.mean())},
+                    {"slice": "all", "metric": "right_kept", "value": float(right[chosen].mean())}]
+
+
+def verdicts(pool, score, right, chosen):
+    """N rows: id, group and source, the trust, whether the label is right, whether it is kept."""
+    kept = {*chosen.tolist()}
+    return [{"id": row["id"], "group": str(row.get("group", row["id"])), "trust": float(score[i]),
+             "right": int(right[i]), "kept": i in kept, "source": row.get("source", "")}
+            for i, row in enumerate(pool)]
+
+
+def lines(facts, measured, regimes, shares):
+    """What is printed: facts about the training; of every slice its measures with their intervals,
+    and its regime; the shares of the classes, of at most ten."""
+    value = {(m["slice"], m["metric"]): m["value"] for m in measured}
+    names = [m for m in ("auc", "ece", "brier", "purity", "aurc") if ("all", m) in value]
+    slices = list(dict.fromkeys(m["slice"] for m in measured))
+    width = max(map(len, slices))
+    said = [f"{key.replace('_', ' ')} " + (f"{v:.4g}" if isinstance(v, float) else str(v))
+            for key, v in facts.items()]
+    found = [", ".join(said)] if said else []
+    found.append(f"{'':{width}}  " + "".join(f"{name:<22}" for name in names))
+    for part in slices:
+        cells = ["-" if value.get((part, m)) is None else f"{value[part, m]:.3f} "
+                 f"[{value[part, f'{m}_low']:.3f}, {value[part, f'{m}_high']:.3f}]" for m in names]
+        found.append(f"{part:{width}}  " + "".join(f"{cell:<22}" for cell in cells)
+                     + regimes.get(part, ""))
+    if 1 < len(shares) <= 10:
+        found.append("answers, of the pool and of the kept: " + ", ".join(
+            f"{name} {a:.0%} {b:.0%}" for name, (a, b) in shares.items()))
+    return [f"  {line}".rstrip() for line in found]

@@ -239,7 +239,8 @@ def usual(pool, seed, split="grouped"):
 
 def trusted(pool, seed, split="grouped"):
     """{split: rows} for trust functions: D_W, the labelled rows `trust` that no teacher was trained
-    on (reading T8), the pool D_WTS and test 20/25/35/20 of the rows; 5 % of D_W's groups are val."""
+    on (reading T8), the pool D_WTS and test 20/25/35/20 of the rows; of D_W's groups 5 % are val.
+    """
     outer = divide(pool, {"weak": 0.2, "trust": 0.25, "wts": 0.35, "test": 0.2}, seed, "outer",
                    split)
     return outer | divide(outer["weak"], {"weak": 0.95, "val": 0.05}, seed, "inner", split,
@@ -303,7 +304,7 @@ def _first(pool, most, seed, key):
     for row in pool:
         units.setdefault(row[key], []).append(row)
     sources = {u: sorted({_source(row) for row in members}) for u, members in units.items()}
-    kinds = {u: (members[0].get("label"), members[0].get("a")) for u, members in units.items()}
+    kinds = {u: (_class(members[0]), members[0].get("a")) for u, members in units.items()}
     for unit in _spread(list(units), [sources, kinds], seed):
         count += len(units[unit])
         if count > most:
@@ -357,7 +358,8 @@ def describe(members):
     about = {"rows": len(members), "groups": len({row["group"] for row in members})}
     for key, name in (("label", "classes"), ("a", "a"), ("source", "sources"),
                       ("surrogate", "surrogates")):
-        counts = Counter(str(row[key]) for row in members if key in row)
+        counts = Counter(str(row[key]) for row in members if key in row
+                         and (key != "label" or _class(row) is not None))
         if counts:
             about[name] = dict(sorted(counts.items()))
     if any("method" in row for row in members):
@@ -366,6 +368,11 @@ def describe(members):
         for (source, method), n in sorted(counts.items()):
             about["attacks"][source][method] = n
     return about
+
+
+def _class(row):
+    """The label where it is a class; None for an answer in words."""
+    return row.get("label") if isinstance(row.get("label"), int) else None
 
 
 def _source(row):

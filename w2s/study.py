@@ -19,6 +19,7 @@ STRATEGIES = {"none": "No TFT", "weak": "Weak TFT", "both": "Weak+WTS TFT"}
 STUDENTS = ("student-naive", "student-aux")  # of a task without STUDENTS of its own
 CEILINGS = ("ceiling-none", "ceiling-tft")
 CONTROLS = ("base-weak", "base-strong")  # untuned models, saved as runs
+CROSSED = "student-naive-ntf"  # student-naive on labels that a trust function chose, if it was run
 NEEDED = ("DONE", "config.json", "eval.json", "predictions/test.jsonl")
 STATES = ("no", "ordered", "yes")
 
@@ -65,13 +66,11 @@ class Study:
     @classmethod
     def read(cls, folder, select="val", draws=10000, seed=0):
         """The runs of RUNS/<task>; the ceiling is chosen on the rows called `select`."""
-        seeds = sorted(int(path.name[4:]) for path in folder.glob("seed*")
-                       if re.fullmatch(r"seed\d+", path.name))
-        study = cls(folder, tasks.load(folder.name), seeds)
-        models = study.models[:-1]
+        study = cls(folder, tasks.load(folder.name), seeds_in(folder))
+        models = *study.models[:-1], *study.crossed
         names = [study.name(*part) for part in itertools.product(STRATEGIES, models)]
         names = dict.fromkeys([*names, *CEILINGS, *study.controls])
-        for name, n in itertools.product(names, seeds):
+        for name, n in itertools.product(names, study.seeds):
             study._add(name, n)
         study.choice = choose_ceiling(study, select)
         resample(study, draws, np.random.default_rng([seed, *study.task.encode()]))
@@ -80,10 +79,7 @@ class Study:
     def _add(self, name, seed):
         """Read one run, or note why it cannot be used."""
         folder = self.at(name, seed)
-        absent = [part for part in (*NEEDED, *self.files) if not (folder / part).exists()]
-        if absent:
-            why = ("not run" if not folder.exists() else
-                   "not finished" if "DONE" in absent else f"no {absent[0]}")
+        if why := lack(folder, (*NEEDED, *self.files)):
             self.missing.setdefault((name, why), []).append(seed)
             return
         ids, groups, S = [], [], []
@@ -123,6 +119,12 @@ class Study:
             self.at(name, seed).exists() for seed in self.seeds)]
 
     @property
+    def crossed(self):
+        """CROSSED, where there is a run of it in any strategy."""
+        return [CROSSED] if any(self.at(self.name(key, CROSSED), seed).exists()
+                                for key in STRATEGIES for seed in self.seeds) else []
+
+    @property
     def files(self):
         """Files of a run with rows beside its predictions."""
         return getattr(self.module, "ATTACKED", ())
@@ -145,7 +147,7 @@ class Study:
             return CEILINGS[0] if strategy == "none" else self.choice.run
         if model == "weak":
             return "weak-none" if strategy == "none" else "weak-tft"
-        return f"{model}-{strategy}"
+        return f"student-naive-{strategy}-ntf" if model == CROSSED else f"{model}-{strategy}"
 
     def of(self, strategy, model):
         """{seed: Run} of the runs that stand for a model in a strategy."""
@@ -241,33 +243,40 @@ class Study:
         found = [self.trend(strategy, student) for student in self.students]
         return None if None in found else min(found, key=STATES.index)
 
-    def gap_recovered(self, strategy, student):
-        """(PGR of the mean task metric, whether |ceiling - weak| <= 2 standard errors) or None."""
-        parts = [(strategy, model) for model in ("weak", student, "ceiling")]
-        found = self.joint(parts, self.module.TASK)
+    def share(self, low, model, high):
+        """{value, interval, doubtful} of (model - low) / (high - low), each the part of a model, of
+        the mean task metric; doubtful: |high - low| <= 2 standard errors. None without a seed."""
+        found = self.joint([low, model, high], self.module.TASK)
         if found is None:
             return None
-        (weak, student, ceiling), draws = found[0].mean(1).tolist(), found[1]
-        error = np.std(draws[2] - draws[0], ddof=1)
-        return metrics.pgr(weak, student, ceiling), bool(abs(ceiling - weak) <= 2 * error)
+        means, (first, middle, last) = found[0].mean(1).tolist(), found[1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            drawn = (middle - first) / (last - first)
+        error = np.std(last - first, ddof=1)
+        return {"value": metrics.pgr(*means),
+                "interval": statistics.interval(np.where(np.isfinite(drawn), drawn, np.nan)),
+                "doubtful": bool(abs(means[2] - means[0]) <= 2 * error)}
+
+    def gap_recovered(self, strategy, student):
+        """(PGR of the mean task metric, whether |ceiling - weak| <= 2 standard errors) or None."""
+        found = self.share(*((strategy, model) for model in ("weak", student, "ceiling")))
+        return found and (found["value"], found["doubtful"])
 
     def cells(self):
         """Yield the lines of results.csv: headlines as counted from the predictions, a student's
         PGR, the rest of eval.json; nothing undefined."""
-        controls = [("none", model) for model in self.controls]
-        for strategy, model in (*itertools.product(STRATEGIES, self.models), *controls):
+        models, controls = (*self.models, *self.crossed), [("none", name) for name in self.controls]
+        for strategy, model in (*itertools.product(STRATEGIES, models), *controls):
+            stands = ("student-naive", "ntf") if model == CROSSED else (model, "all")
             for seed, run in self.of(strategy, model).items():
                 values = run.metrics | {("all", name): v for name, v in run.values.items()
                                         if name in self.module.METRICS}
                 three = [self.of(strategy, part).get(seed) for part in ("weak", model, "ceiling")]
-                if model in self.students and all(three):
+                if model in (*self.students, CROSSED) and all(three):
                     scores = [part.values[self.module.TASK] for part in three]
                     if np.isfinite(scores).all():
                         values["all", "pgr"] = metrics.pgr(*scores)
-                for (part, metric), value in values.items():
-                    if not np.isnan(value):
-                        value = repr(float(f"{value:.10g}"))
-                        yield self.task, strategy, model, "all", seed, part, metric, value
+                yield from written((self.task, strategy, *stands, seed), values)
 
     def doubts(self):
         """Yield (folder, metric, value in eval.json, value of the predictions) that differ."""
@@ -278,17 +287,39 @@ class Study:
                     yield self.at(*key), metric, said, counted
 
 
-def properties():
-    """{task: module} of the tasks with headline metrics, in the order of the paper's Table 1."""
+def written(key, values):
+    """Yield the lines of results.csv of {(slice, metric): value}: key, slice, metric, value."""
+    for (part, metric), value in values.items():
+        if not np.isnan(value):
+            yield *key, part, metric, repr(float(f"{value:.10g}"))
+
+
+def properties(trust=True):
+    """{task: module} of the tasks with headline metrics, in the order of the paper's Table 1; with
+    trust=False of those without a trust metric: the tasks of trust functions."""
     modules = {name: tasks.load(name) for name in tasks.NAMES}
-    found = {name: module for name, module in modules.items() if hasattr(module, "headline")}
+    found = {name: module for name, module in modules.items()
+             if hasattr(module, "headline") and hasattr(module, "TRUST") == trust}
     return dict(sorted(found.items(), key=lambda item: item[1].ROW))
 
 
-def tasks_in(folder):
-    """The properties with runs in the folder."""
+def tasks_in(folder, trust=True):
+    """The `properties` with runs in the folder."""
     found = {path.parent.name for path in folder.glob("*/seed*") if path.is_dir()}
-    return [name for name in properties() if name in found]
+    return [name for name in properties(trust) if name in found]
+
+
+def seeds_in(folder):
+    """The seeds of a task's folder."""
+    return sorted(int(path.name[4:]) for path in folder.glob("seed*")
+                  if re.fullmatch(r"seed\d+", path.name))
+
+
+def lack(folder, files):
+    """Why a run cannot be used; "" when it has all the files."""
+    absent = [part for part in files if not (folder / part).exists()]
+    return ("" if not absent else "not run" if not folder.exists() else
+            "not finished" if "DONE" in absent else f"no {absent[0]}")
 
 
 def prepared(folder):
@@ -379,7 +410,7 @@ def headline(module, totals):
 def majority(module, predictions):
     """Headline of the constant guess: in each source, its most frequent label. {} where the task
     has no classes."""
-    if "p" not in predictions[0]:
+    if module.KIND != "class":
         return {}
     labels, K = {}, len(predictions[0]["p"])
     for row in predictions:

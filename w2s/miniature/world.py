@@ -1,7 +1,7 @@
 """The files of a town: raw files in the public data sets' formats, and what the attacks need.
 
     OUT/raw     adult.csv  sst2/train.tsv  style.json  mails.jsonl   read by w2s.prepare data
-                town_questions.jsonl
+                town_questions.jsonl  town_sums.jsonl  town_stones.jsonl
     OUT/world   clean.jsonl                                 trains the surrogate of the attacks
                 victims/<source>.jsonl  synonyms.json       what is attacked, and with which words
                 manifest.json                               written last
@@ -15,12 +15,13 @@ from pathlib import Path
 from random import Random
 
 from w2s import rows
-from w2s.miniature import school, town
+from w2s.miniature import exercises, school, town
 from w2s.tasks import adversarial, fairness
 
 FORMAT = 3  # of the files; a change makes old folders stale
 MANIFEST = "world/manifest.json"
 CITIZENS, REVIEWS, RESTYLED, DEMOS, MAILS = 6000, 24000, 200, 60, 500  # rows
+SUMS, STONES = 4000, 4000  # rows
 CLEAN, VICTIMS = 200, 320  # rows of each of the six sources
 NAMES = {"shake_w": "shake", "shake_p0": "shake", "bible_p0": "bible", "romantic_p0": "romantic",
          "tweet_p0": "tweet", "augment": "augment"}  # DecodingTrust's style: ours
@@ -46,7 +47,8 @@ def make(out, seed):
     rows.write_json(out / MANIFEST, about | {"files": digests})
     print(f"{out}: the town of seed {seed}: {CITIZENS} citizens, {REVIEWS} reviews, "
           f"{RESTYLED} more in {len(NAMES)} styles, {MAILS} letters, "
-          f"{sum(count for count, _ in school.SOURCES.values())} questions, "
+          f"{sum(count for count, _ in school.SOURCES.values())} questions, {SUMS} sums, "
+          f"{STONES} games, "
           f"{len(adversarial.LABELS)} x "
           f"{VICTIMS} texts to attack")
 
@@ -74,6 +76,8 @@ def files(seed):
     return {"raw/adult.csv": census(seed), "raw/sst2/train.tsv": reviews(seed),
             "raw/style.json": json.dumps(styles(seed)), "raw/mails.jsonl": jsonl(mails(seed)),
             "raw/town_questions.jsonl": jsonl(questions(seed)),
+            "raw/town_sums.jsonl": jsonl(exercises.sums(seed, SUMS)),
+            "raw/town_stones.jsonl": jsonl(exercises.stones(seed, STONES)),
             "world/clean.jsonl": jsonl(clean), "world/synonyms.json": json.dumps(town.synonyms()),
             **{f"world/victims/{source}.jsonl": jsonl(
                 row for row in victims if row["source"] == source)

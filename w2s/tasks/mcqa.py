@@ -51,9 +51,9 @@ def options(row, scoring="cloze"):
     return [f" {option}" for option in found]
 
 
-def truth(row):
+def truth(row, scoring="cloze"):
     """The true answer behind the prompt."""
-    return options(row)[row["label"]]
+    return options(row, scoring)[row["label"]]
 
 
 def encode(rows, tokenizer, max_length, target=None, scoring="cloze"):
@@ -65,9 +65,8 @@ def encode(rows, tokenizer, max_length, target=None, scoring="cloze"):
         chosen = [row["label"] if target == "label" else weak_class(row) for row in rows]
         tails = [offer[k] for offer, k in zip(offered, chosen)]
         return answers.encode(tokenizer, asked, tails, max_length)
-    flat = answers.tokens(tokenizer, [option for offer in offered for option in offer])
-    ends = np.cumsum([0, *map(len, offered)])
-    tails = [[ids[:max(1, max_length - 1)] for ids in flat[a:b]] for a, b in zip(ends, ends[1:])]
+    tails = [[ids[:max(1, max_length - 1)] for ids in row]
+             for row in answers.options(tokenizer, offered)]
     heads = answers.prompts(tokenizer, asked, max_length)
     heads = [head[-max(1, max_length - max(map(len, tail))):] for head, tail in zip(heads, tails)]
     return {"ids": heads, "options": tails}
@@ -82,7 +81,7 @@ def answer(model, columns, dtype, title, hidden=False):
 
 def label(model, tokenizer, data, columns, cfg):
     """(rows with `weak`, softmax(logits / cfg.temperature) over the options, and `logits`; with
-    cfg.hidden states (N, D) behind the answer, row T1; a line about them)."""
+    cfg.hidden states (N, D) behind the answer, reading T1; a line about them)."""
     logits, hidden = answer(model, columns, cfg.dtype, "label", cfg.hidden)
     labelled = [row | {"weak": plain(softmax(z / cfg.temperature)), "logits": plain(z)}
                 for row, z in zip(data, logits)]

@@ -1,0 +1,401 @@
+"""Trust functions: students on chosen labels and how good each choice is, from finished runs.
+
+Trusted is the Study of a task of trust functions: its runs are students, its judged runs (of
+train_ntf.py) say which labels trained them. Crossing is a property whose students were trained on
+trusted labels too. N rows of a pool, D bootstrap draws.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from w2s import metrics, rows, statistics, tasks, trust
+from w2s.claims import ASKED, Claim, arrow, judge
+from w2s.study import (CROSSED, STRATEGIES, Study, entries, lack, read_config, resample, seeds_in,
+                       written)
+
+WAYS = ("all", "random", "confidence", "margin", "entropy", "icl-confidence", "reward", "ntf",
+        "truth-n", "truth")  # to choose the labels of a student, in the order of the tables
+CHAIN = ("ntf", "gen2", "gen3")  # a student on trusted labels labels anew and is the next teacher
+OTHERWISE = {"lora": "LoRA", "grpo": "GRPO"}  # students on the labels of ntf, trained otherwise
+EXPECTED = ("all", "random", "confidence", "truth", *CHAIN)  # of run_all.sh; others if there
+CONFIDENCE = ("confidence", "margin", "entropy", "icl-confidence")
+SCORES = (*CONFIDENCE, "reward", "ntf", "ntf-zero-shot")  # ways that score a label, but by lot
+PROBABILITIES = ("ntf", "confidence", "icl-confidence", "reward")  # whose score is one
+CALIBRATION = ("ece", "brier", "nll")
+FILES = ("DONE", "config.json", "trust.json", "trust.jsonl")
+INSIDE = "in distribution"
+DRAWS = 1000  # at most, behind the intervals of AUC, ECE, Brier score and purity
+PURE, FULL = .9, .8  # what purity and Recovery are held against
+NEAR = (.5, .7)  # teacher's accuracy for which purity is held against PURE: near .6
+
+
+@dataclass(eq=False)
+class Judged:
+    """A teacher's labels of the pool, each with a trust and whether it is right: a finished run of
+    train_ntf.py. A metric on a part of the pool is called "<metric>, <part>"."""
+
+    teacher: str  # name of the run that made the labels
+    about: dict  # trust.json
+    metrics: dict  # {(slice, metric): value} of it
+    ids: list
+    groups: list
+    sources: list
+    score: np.ndarray  # (N,)
+    right: np.ndarray  # (N,) in {0, 1}
+    values: dict = field(default_factory=dict)  # {metric: float}
+    draws: dict = field(default_factory=dict)  # {metric: (D,)}
+
+    @classmethod
+    def read(cls, folder):
+        """Raises ValueError `FILE: what is wrong`."""
+        path = folder / "trust.json"
+        about, config = rows.read_json(path), read_config(folder)
+        rule = {"id": str, "trust": rows.NUMBER, "right": (0, 1)}
+        found = rows.read(folder / "trust.jsonl", rule)
+        measured = entries(path, "metrics")
+        try:
+            assert 0 < about["kept"] <= about["pool"] == len(found) and about["regimes"] is not None
+            assert {("all", "right"), ("all", "right_kept")} <= measured.keys() and about["select"]
+            teacher = Path(config["args"]["teacher"]).name
+        except (AssertionError, KeyError, TypeError, ValueError):
+            raise ValueError(f"{path}: does not belong to trust.jsonl; delete the folder and run "
+                             "train_ntf.py again") from None
+        return cls(teacher, about, measured, [row["id"] for row in found],
+                   [str(row.get("group", row["id"])) for row in found],
+                   [row.get("source", "") for row in found],
+                   np.array([row["trust"] for row in found], np.float64),
+                   np.array([row["right"] for row in found], np.float64))
+
+    @property
+    def kept(self):
+        """Share of the pool that was chosen."""
+        return self.about["kept"] / self.about["pool"]
+
+    def ranked(self, parts):
+        """{end of a metric's name: (rows of that part of the pool, highest trust first, share
+        chosen, {metric: float})}; parts {name: sources}, "" the whole pool."""
+        result = {}
+        for name, sources in parts.items():
+            at = np.array([i for i, source in enumerate(self.sources)
+                           if not name or source in sources], int)
+            if len(at):
+                n = max(1, round(self.kept * len(at)))
+                found = trust.observed(self.score[at], self.right[at], n)
+                found["purity_half"] = metrics.purity(self.score[at], self.right[at],
+                                                      max(1, len(at) // 2))
+                if self.about["select"] not in PROBABILITIES:
+                    found = {key: v for key, v in found.items() if key not in CALIBRATION}
+                order = at[np.argsort(-self.score[at], kind="stable")]
+                result[f", {name}" if name else ""] = order, n / len(at), found
+        return result
+
+
+@dataclass
+class Trusted(Study):
+    """One task of trust functions; a part is ("none", name of a run)."""
+
+    judged: dict = field(default_factory=dict)  # {(name, seed): Judged}
+
+    @classmethod
+    def read(cls, folder, draws=10000, seed=0):
+        """The runs of RUNS/<task>."""
+        study = cls(folder, tasks.load(folder.name), seeds_in(folder))
+        for name, n in itertools.product(study.names(), study.seeds):
+            if name.startswith("trust-"):
+                judge_run(study, name, n)
+            else:
+                study._add(name, n)
+        rng = np.random.default_rng([seed, *study.task.encode()])
+        resample(study, draws, rng)
+        resample_judged(study.judged, study.parts(), min(draws, DRAWS), rng)
+        return study
+
+    def names(self):
+        """Runs that are expected, or there."""
+        there = {path.name for seed in self.seeds for path in self.at("", seed).glob("*")}
+        ways = [by for by in (*WAYS, *CHAIN[1:], *OTHERWISE)
+                if by in EXPECTED or f"student-{by}" in there or f"trust-{by}" in there]
+        more = sorted({name for name in there if name.startswith("trust-ntf-")})
+        return ["weak-none", "base-strong", *(f"student-{by}" for by in ways),
+                *(f"trust-{by}" for by in ways if by not in ("all", *OTHERWISE)), *more]
+
+    @property
+    def models(self):
+        return "weak", "ceiling"
+
+    @property
+    def students(self):
+        """The ways to choose labels, and to go on from there, with a student in some seed."""
+        return [by for by in (*WAYS, *CHAIN[1:], *OTHERWISE) if self.of("none", f"student-{by}")]
+
+    def name(self, strategy, model):
+        return {"weak": "weak-none", "ceiling": "student-truth"}.get(model, model)
+
+    def of(self, strategy, model):
+        """{seed: Run or Judged} of a run's name."""
+        name = self.name(strategy, model)
+        found = self.judged if name.startswith("trust-") else self.runs
+        return {seed: found[name, seed] for seed in self.seeds if (name, seed) in found}
+
+    def configs(self, model):
+        """Of the teacher, or of the models that started where its students did."""
+        return [run.config for (name, _), run in self.runs.items()
+                if (name == "weak-none") == (model == "weak")]
+
+    def sign(self, metric):
+        return -1 if metric.split(",")[0] in (*CALIBRATION, "aurc") else 1
+
+    def summary(self, strategy, model, metric):
+        found = super().summary(strategy, model, metric)
+        if found and metric.startswith("ece"):  # its interval is reflected, see w2s.trust
+            low, high = found["interval"]
+            found["interval"] = min(low, found["mean"]), max(high, found["mean"])
+        return found
+
+    def parts(self):
+        """{regime: sources of the pool that a trust function did not learn from}; "": all."""
+        found = {"": set()}
+        for run in self.judged.values():
+            for source, regime in run.about["regimes"].items():
+                if regime != INSIDE:
+                    found.setdefault(regime, set()).add(source)
+        return found
+
+    def abroad(self, regime):
+        """Names of the trust functions in that regime; "": in distribution, or scores that did not
+        learn."""
+        return [name for name in dict.fromkeys(name for name, _ in self.judged)
+                if any(regime in set(run.about["regimes"].values()) - {INSIDE} if regime else
+                       set(run.about["regimes"].values()) <= {INSIDE}
+                       for run in self.of("none", name).values())]
+
+    def recovery(self, student):
+        """TF's Recovery (reading T4): `share` from the untuned student to that on true labels."""
+        return self.share(*(("none", name) for name in ("base-strong", student, "student-truth")))
+
+    def gap(self, student):
+        """PGR: `share` from the teacher to the student on true labels."""
+        return self.share(*(("none", name) for name in ("weak-none", student, "student-truth")))
+
+    def cells(self):
+        """Yield the lines of results.csv; of a choice, model is the teacher whose labels it is of
+        and selection the way to choose."""
+        for (name, seed), run in self.runs.items():
+            base, weak, truth = (self.runs.get((part, seed)) and self.runs[part, seed].values["acc"]
+                                 for part in ("base-strong", "weak-none", "student-truth"))
+            values, own = run.metrics | {("all", "acc"): run.values["acc"]}, run.values["acc"]
+            if name.startswith("student-") and name != "student-truth" and truth is not None:
+                values |= {("all", "recovery"): metrics.recovery(own, base, truth)} \
+                    if base is not None else {}
+                values |= {("all", "pgr"): metrics.pgr(weak, own, truth)} \
+                    if weak is not None else {}
+            yield from written((self.task, "none", *stands_for(name), seed), values)
+        for (name, seed), run in self.judged.items():
+            values = {("all", key): v for key, v in run.values.items() if key == "purity_half"}
+            yield from written((self.task, "none", *chosen_by(name, run), seed),
+                               run.metrics | values)
+
+    def doubts(self):
+        yield from super().doubts()
+        for (name, seed), run in self.judged.items():
+            for metric, counted in run.values.items():
+                said = run.metrics.get(("all", metric), counted)
+                if not abs(said - counted) <= 1e-4 and not math.isnan(said + counted):
+                    yield self.at(name, seed), metric, said, counted
+
+
+def judge_run(study, name, seed):
+    """Read one run of train_ntf.py, or note why it cannot be used."""
+    folder = study.at(name, seed)
+    if why := lack(folder, FILES):
+        study.missing.setdefault((name, why), []).append(seed)
+        return
+    study.judged[name, seed] = found = Judged.read(folder)
+    if any(run.ids != found.ids for (_, n), run in study.judged.items() if n == seed):
+        raise ValueError(f"{folder / 'trust.jsonl'}: not the pool that the other choices of seed "
+                         f"{seed} have; choose them all from one file")
+
+
+def resample_judged(found, parts, draws, rng):
+    """Set values and draws of {(name, seed): Judged} on parts of their pools: groups of rows are
+    drawn with replacement, the same draw for all that have the same pool, so differences stay
+    paired. What is no score of its own (truth, truth-n) is left out."""
+    sharing = {}
+    for _, run in sorted(found.items()):
+        if not run.about["select"].startswith("truth") and len(np.unique(run.score)) > 1:
+            sharing.setdefault((tuple(run.ids), tuple(run.groups)), []).append(run)
+    for (_, groups), runs in sharing.items():
+        ranked, drawn = [run.ranked(parts) for run in runs], [{} for _ in runs]
+        for weight in trust.resampled(np.unique(groups, return_inverse=True)[1], draws, rng):
+            for run, pieces, into in zip(runs, ranked, drawn):
+                for end, (order, share, values) in pieces.items():
+                    with np.errstate(all="ignore"):  # a draw without a row of a part, or a class
+                        sample = trust.weighted(run.score[order], run.right[order],
+                                                weight[:, order], share, values)
+                        sample["purity_half"] = half(run.right[order], weight[:, order])
+                    for name in values:
+                        into.setdefault(name + end, []).append(sample[name])
+        for run, pieces, into in zip(runs, ranked, drawn):
+            run.values |= {name + end: v for end, (*_, values) in pieces.items()
+                           for name, v in values.items()}
+            run.draws = {name: np.concatenate(parts) for name, parts in into.items()}
+            for name in run.draws:
+                if name.startswith("ece"):  # the basic bootstrap, as in w2s.trust
+                    run.draws[name] = np.maximum(0, 2 * run.values[name] - run.draws[name])
+
+
+def half(right, weight):
+    """(D,) purity of the first half of samples; right (N,), highest trust first; weight (D, N), how
+    often a row counts."""
+    to = weight.cumsum(1)
+    taken = np.clip(.5 * to[:, -1:] - (to - weight), 0, weight)
+    return taken @ right / taken.sum(1)
+
+
+def stands_for(name):
+    """(model, selection) in results.csv of a run of a task of trust functions."""
+    way = name.removeprefix("student-")
+    if name in ("weak-none", "base-strong"):
+        return name.removesuffix("-none"), "all"
+    return (name, "ntf") if way in (*CHAIN[1:], *OTHERWISE) else ("student-naive", way)
+
+
+def chosen_by(name, run):
+    """(model, selection) in results.csv of a choice: whose labels, chosen how."""
+    way = name.removeprefix("trust-")
+    return stands_for(run.teacher)[0], "ntf" if way in CHAIN else way
+
+
+# ---- claims --------------------------------------------------------------------------------------
+
+def claims(study):
+    """[Claim] of the paper about a task of trust functions."""
+    return [Claim(text, paper, ours or arrow(steps), *judge(steps))
+            for text, paper, steps, ours in (*choice_claims(study), *student_claims(study))]
+
+
+def part(name):
+    return "none", name
+
+
+def choice_claims(study):
+    """Yield (text, paper, steps, ours): the trust function beside other scores, and its purity."""
+    asked = ASKED * (study.task == "arithmetic")
+    for regime in study.parts():
+        best = [name for name in study.abroad(regime) if name.startswith("trust-ntf")] or [
+            "trust-ntf"] * (not regime)
+        for name in best:
+            metric = f"auc, {regime}" if regime else "auc"
+            steps = sum((study.steps([part(f"trust-{by}"), part(name)], metric)
+                         for by in CONFIDENCE), [])
+            closest = judge(steps)[1]
+            yield (f"{regime or INSIDE}: the AUC of {name.removeprefix('trust-')} is above that of "
+                   "every confidence baseline", asked or ASKED * bool(regime), steps,
+                   closest and f"{closest['lower'].removeprefix('trust-')} {arrow([closest])}")
+    right, half = (study.summary("none", "trust-ntf", name)
+                   for name in ("purity_random", "purity_half"))
+    near = right and NEAR[0] <= right["mean"] <= NEAR[1]
+    ours = f"{right['mean']:.3f}, of the half {half['mean']:.3f}" if right else ""
+    yield (f"of the half of the labels that ntf trusts most, more than {100 * PURE:g} % are right, "
+           "where the teacher is right in about 60 %", "",
+           above(study, "trust-ntf", "purity_half", PURE) if near else [],
+           ours + ": not near .6" * (bool(right) and not near))
+
+
+def student_claims(study):
+    """Yield the same of students: against those on other labels, Recovery, the chain."""
+    metric = study.module.TASK
+    for by, what in (("all", "all weak labels"), ("random", "as many random ones"),
+                     ("confidence", "as many of the most confident")):
+        yield (f"{metric} is higher on the labels of ntf than on {what}", "",
+               study.steps([part(f"student-{by}"), part("student-ntf")], metric), "")
+    found = study.recovery("student-ntf")
+    steps = recovers(study, found) if found and not found["doubtful"] else []
+    yield (f"ntf: Recovery is above {100 * FULL:g} %", "matches truth" if study.task == "mcqa" else
+           ASKED, steps, percent(found) if found else "")
+    for lower, upper in itertools.pairwise(CHAIN):
+        number = CHAIN.index(upper) + 1
+        yield (f"the chain: {metric} of generation {number} is above generation {number - 1}",
+               "rises" if number == 2 else ASKED,
+               study.steps([part(f"student-{lower}"), part(f"student-{upper}")], metric), "")
+
+
+def above(study, model, metric, level):
+    """A step from a level to a metric of a model, as in Study.steps; [] without a run."""
+    found = study.joint([part(model)], metric)
+    if found is None:
+        return []
+    change, drawn = found[0][0] - level, found[1][0] - level
+    return [made(change, float(change.mean()), statistics.interval(drawn), level)]
+
+
+def recovers(study, found):
+    """The same of the Recovery of ntf and FULL: the interval is that of the ratio, p of the linear
+    contrast student - base - FULL (truth - base), seed by seed."""
+    values = study.joint([part("base-strong"), part("student-ntf"), part("student-truth")],
+                         study.module.TASK)[0]
+    change = values[1] - values[0] - FULL * (values[2] - values[0])
+    return [made(change, found["value"] - FULL, [end - FULL for end in found["interval"]], FULL)]
+
+
+def made(change, difference, interval, level):
+    return {"difference": difference, "interval": tuple(interval), "n": len(change), "sign": 1,
+            "means": [level, level + difference], "p": statistics.sign_flip_p(change)}
+
+
+def percent(found):
+    """"98.9 %", with ! where it says little."""
+    return f"{100 * found['value']:.1f} %{'!' * found['doubtful']}"
+
+
+# ---- a property and a trust function -------------------------------------------------------------
+
+@dataclass
+class Crossing:
+    """A property whose student-naive was trained on all labels and on trusted ones."""
+
+    study: Study
+    judged: dict  # {(strategy, seed): Judged} of the weak labels that the strategy's student had
+
+    @classmethod
+    def read(cls, study):
+        """The choices of its weak labels; those that cannot be used are noted in the study."""
+        found = {}
+        for teacher, seed in itertools.product(("none", "tft"), study.seeds):
+            folder = study.at(f"trust-ntf-{teacher}", seed)
+            if why := lack(folder, FILES):
+                study.missing.setdefault((folder.name, why), []).append(seed)
+                continue
+            for key in ("none",) if teacher == "none" else ("weak", "both"):
+                found[key, seed] = Judged.read(folder)
+        return cls(study, found)
+
+    def steps(self, strategy, metric):
+        """The step from all labels to trusted ones; positive: better."""
+        return self.study.steps([(strategy, "student-naive"), (strategy, CROSSED)], metric)
+
+    def right(self, strategy):
+        """Means over seeds: share of right labels, of all and of the trusted ones; None."""
+        found = [run.metrics for (key, _), run in self.judged.items() if key == strategy]
+        return [float(np.mean([each["all", name] for each in found]))
+                for name in ("right", "right_kept")] if found else None
+
+    def claims(self):
+        """[Claim]: does filtering raise task performance, and what does it do to the property?"""
+        module = self.study.module
+        verbs = {module.TASK: "raise", module.TRUST: "raise" if module.SIGN > 0 else "lower"}
+        result = []
+        for (key, name), (metric, verb) in itertools.product(STRATEGIES.items(), verbs.items()):
+            steps = self.steps(key, metric)
+            result.append(Claim(f"{name}: trusted labels {verb} the {metric} of student-naive",
+                                ASKED, arrow(steps), *judge(steps)))
+        return result
+
+    def cells(self):
+        """Yield the lines of results.csv about the choices; those about students: Study.cells."""
+        for (key, seed), run in self.judged.items():
+            yield from written((self.study.task, key, "weak", "ntf", seed), run.metrics)

@@ -1,0 +1,411 @@
+"""The report on trust functions: tables, pictures and words of w2s.trusted.
+
+In the order of the paper: students by the labels that train them (its main result), how good each
+choice is (its Table 1), the chain; then trusted labels for the properties of the other paper.
+"""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from w2s import figures, metrics
+from w2s.claims import judge
+from w2s.page import GONE, Bullets, Heading, Table, Text, chance, mean, signed, span, spread
+from w2s.study import CROSSED, STRATEGIES
+from w2s.trusted import CHAIN, DRAWS, INSIDE, OTHERWISE, SCORES, WAYS, part, percent
+
+# Uzunoglu et al., the columns of their main table: untuned student, student on true labels, in per
+# cent, and the Recovery of one of the methods with its accuracy
+PAPER = ((65.1, 73.8, "73.7: 98.9 %"), (73.8, 81.2, "78.4: 62.2 %"), (69.1, 74.8, "75.0: 103.5 %"),
+         (79.4, 87.0, ""))
+SAID = {"all": "all weak labels (naive)", "random": "as many as ntf, drawn by lot",
+        "confidence": "the largest probability of the teacher's answer",
+        "margin": "its lead over the second answer", "entropy": "the least entropy",
+        "icl-confidence": "the same behind solved examples", "reward": "a verifier's probability",
+        "ntf": "the neural trust function", "truth-n": "the rows of ntf with true labels",
+        "truth": "all rows with true labels"}
+GRID = np.arange(2, 101) / 100  # shares of a pool in the purity figure
+
+
+def premise(studies):
+    """What the runs about trust functions are."""
+    return [Text("A weak teacher labels questions; a score says how far each label can be trusted; "
+                 "only the labels with the largest scores train the strong student. The trust "
+                 "function (ntf) is a small network that reads the teacher's last hidden state and "
+                 "learns, on other questions whose truth is known, whether a label is right.")
+            ] if studies else []
+
+
+def glance(studies):
+    """The headline means of every task, in 100 columns; the terminal shows these tables."""
+    students, scores = [], []
+    for study in studies:
+        accuracy = {name: mean(acc(study, name)) for name in ("weak-none", "base-strong", *(
+            f"student-{by}" for by in ("all", "random", "confidence", *CHAIN, "truth")))}
+        students.append([study.task, *accuracy.values(), share(study.recovery("student-ntf")),
+                         share(study.gap("student-ntf"))])
+        for name in scored(study, ""):
+            cells = [mean(study.summary("none", f"trust-{name}", metric))
+                     for metric in ("purity_random", "auc", "ece", "brier", "purity")]
+            scores.append(["" if scores and study.task in {row[0] for row in scores} else
+                           study.task, name, *cells])
+    if not studies:
+        return []
+    return [Table("Trusted labels at a glance: accuracy on test rows, means over seeds",
+                  ["task", "teacher", "untuned", "all", "random", "confid.", "ntf", "gen2", "gen3",
+                   "truth", "Recovery", "PGR"], students),
+            Text("teacher: the weak model; untuned, all ... truth: the strong model before "
+                 "training and after training on those labels. Recovery of ntf: (ntf - untuned) / "
+                 "(truth - untuned); PGR: (ntf - teacher) / (truth - teacher); !: the gap is "
+                 "within 2 standard errors, so it says little. labels right: share of all the "
+                 "teacher's labels; purity: of those chosen."),
+            *([Table("How good a score tells right labels from wrong ones, means over seeds",
+                     ["task", "score", "labels right", "AUC", "ECE", "Brier", "purity"], scores)]
+              if scores else [])]
+
+
+def overview(studies):
+    """The paper's main table in its form, and its values."""
+    ways = [by for by in WAYS[:-1] if any(by in study.students for study in studies)]
+    body = []
+    for study in studies:
+        cells = [f"{mean(acc(study, f'student-{by}'))} ({share(study.recovery(f'student-{by}'))})"
+                 .replace(f"{GONE} ({GONE})", GONE) for by in ways]
+        body.append([study.module.TITLE, " → ".join(sizes(study)), *(
+            mean(acc(study, name)) for name in ("weak-none", "base-strong", "student-truth")),
+            *cells])
+    for k, (base, truth, _) in enumerate(PAPER, 1):
+        body.append(["the paper's" if k == 1 else "", f"column {k}", "", f"{base / 100:.3f}",
+                     f"{truth / 100:.3f}", *("" for _ in ways)])
+    known = "; ".join(f"column {k}, {said}" for k, (*_, said) in enumerate(PAPER, 1) if said)
+    return [Heading("Which labels to trust"),
+            Table("Students by the labels that train them: accuracy on test rows (Recovery)",
+                  ["task", "teacher → student", "teacher", "untuned", "truth", *ways], body),
+            Bullets([f"{by}: {SAID[by]}" for by in ("truth", *ways)]),
+            Text("Recovery, in brackets: (student - untuned) / (truth - untuned), of mean "
+                 "accuracies. Below 0 % (worse than untuned) and above 100 % (better than on true "
+                 "labels) are legal. !: truth - untuned is within 2 standard errors, so Recovery "
+                 "says little. The models, questions and numbers of rows of the paper "
+                 "(Uzunoglu et al. 2026) are others, so accuracies do not compare; Recovery does, "
+                 f"roughly. Known of its students, accuracy in per cent and Recovery: {known} (by "
+                 "which choice of labels is not known here).")]
+
+
+def chapter(study, pictures):
+    """Everything about one task."""
+    found = [pictures[name] for kind in ("purity", "chain")
+             if (name := f"{study.task}-{kind}") in pictures]
+    return [Heading(study.module.TITLE), *found[:1], *choice_table(study), *student_table(study),
+            *found[1:], *chain_table(study), *answer_table(study)]
+
+
+def choice_table(study):
+    """The form of the paper's Table 1: methods as rows; AUC, ECE, Brier score, purity."""
+    body = []
+    for regime, sources in study.parts().items():
+        end, names = (f", {regime}" if regime else ""), scored(study, regime)
+        where = f"{regime}: {', '.join(sorted(sources))}" if regime else INSIDE
+        for i, name in enumerate(names):
+            auc, ece, brier, purity = (study.summary("none", f"trust-{name}", metric + end)
+                                       for metric in ("auc", "ece", "brier", "purity"))
+            body.append(["" if i else where, name, *both(auc), spread(ece), spread(brier),
+                         *both(purity)])
+    if not body:
+        return []
+    right = study.summary("none", "trust-ntf", "purity_random")
+    kept = {f"{100 * run.kept:g} %" for run in study.of("none", "trust-ntf").values()}
+    return [Table(f"{study.module.TITLE}: how good each choice of labels is",
+                  ["labels", "score", "AUC", "95 % interval", "ECE", "Brier", "purity",
+                   "95 % interval"], body),
+            Bullets(["Means over seeds ± sd. AUC: the chance that a right label has a larger score "
+                     "than a wrong one; 0.5 is no information",
+                     "ECE, Brier: how far the score is from a probability, smaller is better; "
+                     f"{GONE}: the score is none",
+                     "purity: share of right labels among those chosen "
+                     f"({' or '.join(sorted(kept))} of the pool)" +
+                     f"; of all the teacher's labels {mean(right)} are right" * bool(right),
+                     *(f"{regime}: questions of sources that the trust function did not learn from"
+                       for regime in study.parts() if regime == "other distribution"),
+                     *(f"{regime}: the trust function learned on another task's answers"
+                       for regime in study.parts() if regime == "other interface"),
+                     "The paper's Table 1 has the same columns; its values are not at hand"])]
+
+
+def student_table(study):
+    """A line a student: its labels, accuracy, Recovery and PGR side by side."""
+    body = []
+    names = ["weak-none", "base-strong", *(f"student-{by}" for by in (*WAYS, *OTHERWISE)
+                                           if by in study.students)]
+    for name in names:
+        way = {"weak-none": "(teacher)", "base-strong": "(untuned student)"}.get(
+            name, name.removeprefix("student-"))
+        shares = [shown(study.recovery(name)), shown(study.gap(name))] if name not in (
+            "weak-none", "base-strong", "student-truth") else ["", ""]
+        steps = study.steps([part("student-all"), part(name)], study.module.TASK) \
+            if name.startswith("student-") and name != "student-all" else []
+        body.append([way, *labels(study, way), *both(acc(study, name)), *shares, change(steps)])
+    return [Table(f"{study.module.TITLE}: students by the labels that train them",
+                  ["labels", "rows", "right", study.module.TASK, "95 % interval", "Recovery", "PGR",
+                   "above all"], body),
+            Bullets(["rows, right: how many labels train it, and the share of right ones. Means "
+                     "over seeds ± sd; in brackets 95 % intervals",
+                     f"{study.module.TASK}: {study.module.METRICS[study.module.TASK]}",
+                     "Recovery: (student - untuned student) / (truth - untuned student); PGR: "
+                     "(student - teacher) / (truth - teacher). Both in per cent, of mean "
+                     "accuracies; below 0 and above 100 are legal. !: what is divided by is "
+                     "within 2 standard errors of 0, so the share says little",
+                     "above all: accuracy minus that of the student on all weak labels, rows "
+                     "paired", *(f"{by}: on the labels of ntf, trained with {name}"
+                                 for by, name in OTHERWISE.items() if by in study.students)])]
+
+
+def labels(study, way):
+    """[rows, share of right ones] of the labels that train a student, means over seeds."""
+    by = {"all": "ntf", "lora": "ntf", "grpo": "ntf"}.get(way, way)
+    choices = study.of("none", f"trust-{by}") or (
+        {seed: run for (_, seed), run in study.judged.items() if run.teacher == "weak-none"}
+        if way in ("all", "truth") else {})
+    if not choices:
+        return ["", ""]
+    rows = np.mean([run.about["pool" if way in ("all", "truth") else "kept"]
+                    for run in choices.values()])
+    key = "right" if way == "all" else "right_kept"
+    right = np.mean([run.metrics["all", key] for run in choices.values()])
+    return [f"{rows:.0f}", "1.000" if way.startswith("truth") else f"{right:.3f}"]
+
+
+def chain_table(study):
+    """A line a generation: the teacher's labels, the choice, the student."""
+    body, teacher = [], "weak-none"
+    for number, way in enumerate(CHAIN, 1):
+        student = acc(study, f"student-{way}")
+        before = number > 1 and f"student-{CHAIN[number - 2]}"
+        steps = study.steps([part(before), part(f"student-{way}")], study.module.TASK) if before \
+            else []
+        body.append([str(number), teacher.replace("weak-none", "weak"), *(
+            mean(study.summary("none", f"trust-{way}", metric))
+            for metric in ("purity_random", "purity", "auc")), *both(student),
+            shown(study.recovery(f"student-{way}")), change(steps),
+            chance(steps[0], "p") if steps else ""])
+        teacher = f"student-{way}"
+    if not any(study.of("none", f"student-{way}") for way in CHAIN[1:]):
+        return []
+    return [Table(f"{study.module.TITLE}: the chain",
+                  ["generation", "teacher", "labels right", "chosen: right", "AUC",
+                   f"student's {study.module.TASK}", "95 % interval", "Recovery", "above the last",
+                   "p"], body),
+            Text("The student of one generation labels the same pool again and is the teacher of "
+                 "the next; a new trust function learns from its states, and the student starts "
+                 "again from the untuned model (reading T3). labels right: of all that the teacher "
+                 "gave; chosen: right: of those that train the student.")]
+
+
+def answer_table(study):
+    """Shares of each answer in the pool and among the labels chosen by ntf (reading T5)."""
+    found = [run.about.get("shares") or {} for run in study.of("none", "trust-ntf").values()]
+    names = sorted({name for shares in found for name in shares})
+    if not 1 < len(names) <= 10:
+        return []
+    means = [[f"{np.mean([shares.get(name, (0, 0))[k] for shares in found]):.3f}" for name in names]
+             for k in (0, 1)]
+    return [Table(f"{study.module.TITLE}: answers, by place", ["labels", *names],
+                  [["all", *means[0]], ["chosen by ntf", *means[1]]]),
+            Text("Share of each answer among the labels: a choice that drifts to some answers "
+                 "would show here.")]
+
+
+def crossing_table(crossings):
+    """Students on all labels and on trusted ones, under each strategy."""
+    body = []
+    for crossing in crossings:
+        study, module = crossing.study, crossing.study.module
+        for (key, name), metric in itertools.product(STRATEGIES.items(),
+                                                     (module.TASK, module.TRUST)):
+            right = crossing.right(key) if metric == module.TASK else None
+            pair = [mean(study.summary(key, model, metric)) for model in ("student-naive", CROSSED)]
+            steps = crossing.steps(key, metric)
+            step = [signed(steps[0]["sign"] * steps[0]["difference"]), span(sorted(
+                steps[0]["sign"] * end for end in steps[0]["interval"]), signed),
+                chance(steps[0], "p")] if steps else ["", "", ""]
+            first = metric == module.TASK
+            body.append([module.TITLE if first and key == "none" else "", name if first else "",
+                         " → ".join(f"{share:.3f}" for share in right) if right else "",
+                         metric, *pair, *step, judge(steps)[0]])
+    if not body:
+        return []
+    less = [c.study.module.TRUST for c in crossings if c.study.module.SIGN < 0]
+    return [Heading("Trusted labels and the properties"),
+            Table("student-naive on all weak labels, and on trusted ones",
+                  ["property", "strategy", "labels right", "metric", "all", "trusted", "difference",
+                   "95 % interval", "p", "better?"], body),
+            Text("Does filtering raise task performance, and what does it do to the property? The "
+                 "trusted labels are those weak labels that the trust function trusts most; both "
+                 "students are measured on the same test rows, so the difference is paired. labels "
+                 "right: share of right labels, of all and of the trusted. better?: seen = better, "
+                 "and the interval excludes 0; not clear = better, but it includes 0; not seen = "
+                 "not better, and it includes 0; reversed = worse, and it excludes 0. The trusted "
+                 "student also has fewer labels, so a loss need not come from which they are." +
+                 f" Smaller is better: {', '.join(less)}." * bool(less))]
+
+
+def judging(studies):
+    """How claims about trust are judged."""
+    return [Text("Trust functions: of several scores the closest rival stands here. A share is "
+                 "compared with the one in the claim, Recovery by the interval of the ratio; it is "
+                 "not judged where it says little (!).")
+            ] if any(hasattr(study, "judged") for study in studies) else []
+
+
+def method(studies, draws):
+    """How the numbers about trust were made."""
+    return [f"AUC, ECE, Brier score, purity: {min(draws, DRAWS)} draws of seeds, then of groups of "
+            "rows of the pool; scores of the same labels share each draw. The interval of the ECE "
+            "is reflected: noise makes a sample's larger. Recovery, PGR: the ratio in each draw of "
+            "the means over seeds."] if any(hasattr(study, "judged") for study in studies) else []
+
+
+# ---- pictures ------------------------------------------------------------------------------------
+
+def drawings(studies, crossings):
+    """{name of the figure: (caption, function of w2s.figures, its arguments)}."""
+    found = {}
+    for study in studies:
+        title = study.module.TITLE
+        if curves := purity_curves(study):
+            found[f"{study.task}-purity"] = (
+                f"{title}: share of right labels among the most trusted", figures.lines, (
+                    f"{title}: purity", "share of right labels among the most trusted ones; mean "
+                    f"of {seeds(study)}, band: ± 1 sd over seeds",
+                    ["random: every choice by lot. best possible: right labels first. The more a "
+                     "line bends from random to best possible, the better its score."],
+                    "share of the pool that is chosen", "purity   (↑ higher is better)", curves))
+        if len([way for way in CHAIN if study.of("none", f"student-{way}")]) > 1:
+            found[f"{study.task}-chain"] = (
+                f"{title}: accuracy from generation to generation", figures.lines,
+                chain_picture(study))
+    if any(crossing.steps(key, crossing.study.module.TASK) for crossing in crossings
+           for key in STRATEGIES):
+        found["crossing"] = ("What trusted labels change in a student, under each strategy",
+                             figures.changes, crossing_picture(crossings))
+    return found
+
+
+def purity_curves(study):
+    """The curves of figures.lines: purity by the share chosen, mean and sd over seeds."""
+    curves, pools = [], {}
+    for name in scored(study, ""):
+        if name == "random":
+            continue
+        runs = study.of("none", f"trust-{name}")
+        curves.append(banded(name, [curve_of(run.score, run.right) for run in runs.values()]))
+        pools |= {seed: run for seed, run in runs.items()}
+    if not curves:
+        return []
+    best = [curve_of(run.right, run.right) for run in pools.values()]
+    lot = [np.full(len(GRID), run.right.mean()) for run in pools.values()]
+    return [*curves, banded("best possible", best, False), banded("random", lot, False)]
+
+
+def curve_of(score, right):
+    """Purity at the shares of GRID."""
+    n = np.maximum(1, np.round(GRID * len(right)).astype(int))
+    return metrics.purity_curve(score, right)[n - 1]
+
+
+def banded(name, rows, spreads=True):
+    middle, several = np.mean(rows, 0), spreads and len(rows) > 1
+    sd = np.std(rows, 0, ddof=1) if several else 0
+    return {"name": name, "x": GRID, "mean": middle, "band": True,
+            "low": middle - sd if several else None,
+            "high": np.minimum(1, middle + sd) if several else None}
+
+
+def chain_picture(study):
+    """The arguments of figures.lines: accuracy of each generation, and of its labels."""
+    models = ["weak-none", *(f"student-{way}" for way in CHAIN)]
+    curves = []
+    for name, runs, metric in (
+            ("accuracy on\ntest rows", models, study.module.TASK),
+            ("its labels:\nright", [f"trust-{way}" for way in CHAIN], "purity_random"),
+            ("its trusted labels:\nright", [f"trust-{way}" for way in CHAIN], "purity")):
+        found = {x: f for x, run in enumerate(runs) if (f := study.summary("none", run, metric))}
+        if found:
+            low, high = zip(*(f["interval"] for f in found.values()))
+            curves.append({"name": name, "x": list(found), "band": False, "low": low, "high": high,
+                           "mean": [f["mean"] for f in found.values()]})
+    across = [(found["mean"], name) for name, run in (
+        ("untuned student", "base-strong"), ("student on true labels", "student-truth"))
+        if (found := acc(study, run))]
+    ticks = ["teacher", *(f"generation {k}" for k in range(1, len(CHAIN) + 1))]
+    return (f"{study.module.TITLE}: the chain", f"each generation labels for the next; mean of "
+            f"{seeds(study)}, lines at the points are 95 % intervals",
+            ["Its labels: those that the model of this place gave to the pool; the trusted ones "
+             "train the next generation."],
+            dict(enumerate(ticks)), "share that is right   (↑ higher is better)", curves, across)
+
+
+def crossing_picture(crossings):
+    """The arguments of figures.changes: task performance beside the property."""
+    places = list(itertools.product(crossings, STRATEGIES))
+    names = [f"{crossing.study.task}, {STRATEGIES[key]}" for crossing, key in places]
+    panels = []
+    for name, which in (("task performance", "TASK"), ("the property", "TRUST")):
+        values = {}
+        for line, (crossing, key) in enumerate(places):
+            if steps := crossing.steps(key, getattr(crossing.study.module, which)):
+                values[line] = steps[0]["difference"], *steps[0]["interval"]
+        panels.append({"name": f"{name}   (→ right of 0: better)", "values": values})
+    metric = "; ".join(f"{c.study.task} {c.study.module.TASK}, {c.study.module.TRUST}"
+                       for c in crossings)
+    return ("Trusted labels and the properties", "student-naive on the weak labels that the trust "
+            "function trusts most, minus student-naive on all; 95 % intervals",
+            [f"Metrics: {metric}. Blue: better, orange: worse, grey: the interval includes 0."],
+            names, panels)
+
+
+# ---- words ---------------------------------------------------------------------------------------
+
+def acc(study, name):
+    """Study.summary of the task metric of a run."""
+    return study.summary("none", name, study.module.TASK)
+
+
+def scored(study, regime):
+    """The scores that were measured there, by lot too."""
+    inside = {name.removeprefix("trust-") for name in study.abroad("")}
+    there = inside | {name.removeprefix("trust-") for name in study.abroad(regime)}
+    return [by for by in ("random", *SCORES) if by in there]
+
+
+def both(found):
+    """["0.812 ± 0.004", "[0.801, 0.823]"]."""
+    return [spread(found), span(found["interval"]) if found else GONE]
+
+
+def share(found):
+    """"98.9 %!"."""
+    return percent(found) if found else GONE
+
+
+def shown(found):
+    """"98.9 % [95, 102]"."""
+    return f"{percent(found)} {span(found['interval'], lambda end: f'{100 * end:.0f}')}" \
+        if found else GONE
+
+
+def change(steps):
+    """"+0.020 [+0.010, +0.030]" of the first of Study.steps."""
+    return f"{signed(steps[0]['difference'])} {span(steps[0]['interval'], signed)}" if steps else ""
+
+
+def sizes(study):
+    """Names of the teacher's and the student's model."""
+    for model in ("weak", "ceiling"):
+        config = next(iter(study.configs(model)), {})
+        yield Path(str(config.get("model_name") or config.get("args", {}).get("model") or
+                       "unknown")).name
+
+
+def seeds(study):
+    return f"{len(study.seeds)} seed{'s' * (len(study.seeds) > 1)}"
