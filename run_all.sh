@@ -123,7 +123,9 @@ while [[ $# -gt 0 ]]; do
 done
 case $PRESET in miniature|paper|smoke|test) ;; *) die "unknown preset $PRESET: choose miniature, paper, smoke or test" 2 ;; esac
 SELECT_BY="confidence random ntf truth" CROSSED=ood  # what the trust function is compared with; where it chooses too
+EVERY=
 if [[ $TASKS == all ]]; then
+  EVERY=1
   TASKS=fairness,ood,adversarial,privacy,mcqa,arithmetic,game CROSSED="fairness ood adversarial"
   SELECT_BY="confidence icl-confidence reward random ntf truth-n truth"
 fi
@@ -274,8 +276,10 @@ choose() {  # choose <run> <teacher> <arguments>
     --out "$R/$1" --seed "$seed" "${@:3}" ${more[@]+"${more[@]}"}
 }
 choices() { for by in $SELECT_BY; do choose "trust-$by" weak-none --select "$by"; done; }
+zero() { if [[ $PRESET == miniature && $task == mcqa ]]; then  # trained on one source, used on another
+  choose trust-ntf-zero-shot weak-none --select ntf --sources people; fi; }
 crossings() { for teacher in none tft; do choose "trust-ntf-$teacher" "weak-$teacher" --select ntf; done; }
-each trusted choices; each crossed crossings
+each trusted choices; each zero; each crossed crossings
 
 phase "students on weak labels"
 student() { train train_student "$2" strong --model "$STRONG" --labels "$R/$1/labels/wts.jsonl" "${@:3}"; }
@@ -292,12 +296,15 @@ chosen() {  # a student of each choice of labels; of all of them; of ntf also ot
   student weak-none student-all
   for by in $SELECT_BY; do student "trust-$by" "student-$by"; done
 }
+otherwise() { if [[ -n $EVERY ]]; then case $task in  # on the labels of ntf, trained otherwise
+  mcqa) student trust-ntf student-lora --lora-rank 8 --lr 1e-2 ;;
+  game) student trust-ntf student-grpo --objective grpo --lr 1e-3 --epochs 2 ;; esac; fi; }
 crossing() {  # the same students on trusted labels
   student trust-ntf-none student-naive-none-ntf --lam 0 --alpha 0
   student trust-ntf-tft  student-naive-weak-ntf --lam 0 --alpha 0
   student trust-ntf-tft  student-naive-both-ntf --alpha 0
 }
-each property students; each trusted chosen; each crossed crossing
+each property students; each trusted chosen; each otherwise; each crossed crossing
 
 before() { echo "student-$(if [[ $1 == 2 ]]; then echo ntf; else echo "gen$(($1 - 1))"; fi)"; }
 relabel() { label --run "$R/$(before "$1")" --data "$D"/{wts,trust}.jsonl --hidden; }
@@ -337,7 +344,9 @@ measured() {  # on validation rows the ceilings' lambda is chosen
   measure ceilings --data "$D"/{test,val}.jsonl --run "$R"/ceiling-{none,tft}
 }
 answers() {
-  local by students=(all gen2 gen3); students+=($SELECT_BY)
+  local students=(all gen2 gen3); students+=($SELECT_BY)
+  if [[ -n $EVERY && $task == mcqa ]]; then students+=(lora); fi
+  if [[ -n $EVERY && $task == game ]]; then students+=(grpo); fi
   measure models --data "$D/test.jsonl" --run "$R"/weak-none "$R"/base-strong "${students[@]/#/$R/student-}"
 }
 both() { measure "on trusted labels" --data "$D/test.jsonl" --run "$R"/student-naive-{none,weak,both}-ntf; }

@@ -6,6 +6,8 @@
 import os
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 
 from tests.conftest import read_json
 from tests.smoke_data import BAD, GOOD, NOUN
+from tests.test_scripts import HELP_WITHOUT_TORCH, ROOT
 from w2s import ntf, predict, pythia, rows, text
 from w2s.tasks import mcqa
 
@@ -288,9 +291,13 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_other_rows(labelled,
             code, _, err = call(*choose(labelled, out, "--keep", .4, "--seed", seed,
                                         *FAST.get(select, ()), select=select))
             assert code == 0, err
-            same = [{name: content for name, content in contents(run).items()
-                     if name.name != "config.json"} for run in (out, chosen[select])]
-            assert (same[0] == same[1]) is (seed == 0), select
+            one, two = contents(out), contents(chosen[select])
+            trusted = Path("trust.jsonl")
+            if seed:
+                assert one[trusted] != two[trusted], select
+            else:
+                assert one.keys() == two.keys()
+                assert all(one[k] == two[k] for k in one if k.name != "config.json"), select
 
 
 @pytest.mark.parametrize("select", ["ntf", "truth-n"])
@@ -452,10 +459,7 @@ BROKEN = {
         h / "fairness" / WTS, rows.read(h / "mcqa" / WTS)), "labels of "),
     "unfinished": (lambda h: (h / "mcqa" / "DONE").unlink(), "not finished"),
     "no teacher": (lambda h: shutil.rmtree(h / "mcqa" / "model"), None),
-    "no config": (lambda h: (h / "mcqa" / "config.json").unlink(), "config.json"),
-    "all right": (lambda h: rows.write(h / "mcqa" / TRUST, [
-        r | {"label": mcqa.weak_class(r)} for r in rows.read(h / "mcqa" / TRUST)]),
-        "the teacher is right on all 120 rows")}
+    "no config": (lambda h: (h / "mcqa" / "config.json").unlink(), "config.json")}
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -492,6 +496,21 @@ def test_a_flag_without_effect_or_out_of_range_is_refused(labelled, chosen, call
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("right", [0, 1])
+def test_a_teacher_that_is_always_right_or_never_has_nothing_to_learn_from(fresh, call, tmp_path,
+                                                                          right):
+    found = rows.read(fresh / "mcqa" / TRUST)
+    rows.write(fresh / "mcqa" / TRUST, [
+        row | {"label": mcqa.weak_class(row) if right else 1 - min(1, mcqa.weak_class(row))}
+        for row in found])
+    code, out, err = call(*choose(fresh, tmp_path / "run", *FAST["ntf"]))
+    said = f"is {'right' if right else 'wrong'}: there is nothing to learn"
+    assert code == 0 and said in out, err
+    assert {row["trust"] for row in rows.read(tmp_path / "run" / "trust.jsonl")} == {right}
+    assert len(rows.read(tmp_path / "run" / WTS)) == 45
+    assert not (tmp_path / "run" / "ntf.safetensors").exists()
+
+
 def test_a_trust_function_of_other_sizes_is_refused(labelled, call, tmp_path):
     g = torch.Generator().manual_seed(0)
     x = torch.randn(60, 5, generator=g)
@@ -512,3 +531,27 @@ def test_a_task_without_right_and_wrong_has_nothing_to_trust(labelled, call, tmp
                         tmp_path / "run" / TRUST, "--pool", tmp_path / "run" / WTS, "--out",
                         tmp_path / "out")
     assert code == 1 and "neither right nor wrong" in err
+
+
+def test_labels_that_were_killed_before_their_states_are_made_again(labelled, call, tmp_path,
+                                                                    monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+    shutil.copytree(labelled / "mcqa", tmp_path / "mcqa", ignore=shutil.ignore_patterns("labels"))
+    command = label(labelled, "mcqa", "trust", "wts", run=tmp_path / "mcqa")
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, "write_states", stop)
+        assert call(*command)[0] == 130
+    code, _, err = call(*choose(tmp_path, tmp_path / "run"))
+    assert code == 1 and err.count("\n") == 1 and "no such file" in err, err
+    code, out, _ = call(*command)
+    assert code == 0 and "already" not in out
+    assert contents(tmp_path / "mcqa" / "labels") == {
+        name: content for name, content in contents(labelled / "mcqa" / "labels").items()
+        if not name.name.startswith("game")}
+
+
+def test_help_teaches_and_does_not_import_torch():
+    done = subprocess.run([sys.executable, "-c", HELP_WITHOUT_TORCH, "train_ntf.py"], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and "python train_ntf.py --teacher" in done.stdout, done.stderr

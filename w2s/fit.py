@@ -39,6 +39,7 @@ class Fit:
         self.columns = task.encode(data, text.load_tokenizer(folder), cfg.max_length, target=target,
                                    **{key: getattr(cfg, key) for key in task.ENCODE
                                       if hasattr(cfg, key)})
+        self.columns.pop("tokenizer", None)  # of free text without a target
         self.model = pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, self.device,
                                  head_layer=cfg.head_layer)
         parameters = sum(p.numel() for p in self.model.parameters())

@@ -38,6 +38,7 @@ class Judged:
     """A teacher's labels of the pool, each with a trust and whether it is right: a finished run of
     train_ntf.py. A metric on a part of the pool is called "<metric>, <part>"."""
 
+    args: dict  # of train_ntf.py
     teacher: str  # name of the run that made the labels
     about: dict  # trust.json
     metrics: dict  # {(slice, metric): value} of it
@@ -64,7 +65,7 @@ class Judged:
         except (AssertionError, KeyError, TypeError, ValueError):
             raise ValueError(f"{path}: does not belong to trust.jsonl; delete the folder and run "
                              "train_ntf.py again") from None
-        return cls(teacher, about, measured, [row["id"] for row in found],
+        return cls(config["args"], teacher, about, measured, [row["id"] for row in found],
                    [str(row.get("group", row["id"])) for row in found],
                    [row.get("source", "") for row in found],
                    np.array([row["trust"] for row in found], np.float64),

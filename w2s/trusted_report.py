@@ -125,6 +125,9 @@ def choice_table(study):
                      "purity: share of right labels among those chosen "
                      f"({' or '.join(sorted(kept))} of the pool)" +
                      f"; of all the teacher's labels {mean(right)} are right" * bool(right),
+                     *(["ntf: here it also reads how certain the teacher was (`--features "
+                        "both`); in the paper the hidden state alone"] * any(
+                            run.args.get("features") == "both" for run in study.judged.values())),
                      *(f"{regime}: questions of sources that the trust function did not learn from"
                        for regime in study.parts() if regime == "other distribution"),
                      *(f"{regime}: the trust function learned on another task's answers"
