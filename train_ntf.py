@@ -56,7 +56,8 @@ class Config:
     drop_path: float = arg(0.1, "stochastic depth: a row skips a block that often", low=0,
                            high=0.95)
     epochs: int = arg(50, "at most; training stops early", low=1)
-    patience: int = arg(8, "epochs without a lower held-out loss that end the training", low=1)
+    patience: int = arg(None, "epochs without a lower held-out loss that end the training "
+                        "(default: 8, of many rows 3)", low=1)
     batch_size: int = arg(256, "rows of a step", low=1)
     lr: float = arg(1e-3, "learning rate of AdamW", above=0)
     weight_decay: float = arg(0.01, "AdamW's, on matrices", low=0)

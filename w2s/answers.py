@@ -60,6 +60,13 @@ def objective(f, batch, ell, lam):
     return f.nll(batch["ids"], batch["len"], batch["mask"]) / count
 
 
+def side_by_side(lengths, device):
+    """Index arrays of rows that are continued together: by tokens, and at most ROWS of them."""
+    most = ROWS[device.type]
+    return [part for group in by_tokens(lengths, lm.TOKENS[device.type] * 4)
+            for part in np.split(group, range(most, len(group), most))]
+
+
 # ---- answers to choose from ----------------------------------------------------------------------
 
 def likelihoods(model, heads, options, dtype="float32", title="predict", states=False):
@@ -77,9 +84,7 @@ def likelihoods(model, heads, options, dtype="float32", title="predict", states=
     logp, hidden = [None] * len(heads), None
     count = [np.array([len(ids) for ids in row]) for row in options]
     lengths = np.array([len(ids) for ids in heads])
-    groups = [part for group in by_tokens(lengths, lm.TOKENS[device.type] * 4)
-              for part in np.split(group, range(ROWS[device.type], len(group), ROWS[device.type]))]
-    for pick in tqdm(groups, title, disable=not title or None, leave=False):
+    for pick in tqdm(side_by_side(lengths, device), title, disable=not title or None, leave=False):
         found, h = _chosen(model, [heads[i] for i in pick], [options[i] for i in pick], device,
                            dtype, states)
         for i, row in zip(pick, found):
@@ -108,13 +113,12 @@ def _chosen(model, heads, options, device, dtype, states):
         first = model.head(row.h).float().log_softmax(-1)                         # (B, V)
         logp, last = first.new_zeros(O, B), row.h.new_zeros(O, B, row.h.shape[1])
         for o in range(O):
+            longest = max(len(ids[o]) for ids in options if len(ids) > o)
             logp[o] = first.gather(1, token[o, 0, :, None])[:, 0] * real[o, 0]
-            for m in range(M if M > 1 else 0):
-                if not real[o, m].any():
-                    break
+            for m in range(longest if states and M > 1 else longest - 1):
                 h = row.feed(token[o, m], m)
                 last[o] = torch.where(real[o, m, :, None], h, last[o])
-                if m + 1 < M and real[o, m + 1].any():
+                if m + 1 < longest:
                     step_logp = model.head(h).float().log_softmax(-1)
                     logp[o] += step_logp.gather(1, token[o, m + 1, :, None])[:, 0] * real[o, m + 1]
         logp = logp.masked_fill(~real[:, 0], -torch.inf)
@@ -138,7 +142,7 @@ def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", 
     device = next(model.parameters()).device
     texts, certain, hidden = [None] * len(heads), np.zeros((len(heads), 3)), None
     lengths = np.array([len(row) for row in heads])
-    groups = by_tokens(lengths + new_tokens, lm.TOKENS[device.type] * 4)
+    groups = side_by_side(lengths + new_tokens, device)
     for n, pick in enumerate(tqdm(groups, title, disable=not title or None, leave=False)):
         batch = step.collate({"ids": [heads[i] for i in pick]}, np.arange(len(pick)), device)
         draw = torch.Generator().manual_seed(step.seed_of(seed, "generate", n)) if temperature \

@@ -234,7 +234,7 @@ def _refuse_taught(path, data, teacher, task):
     args = teacher.get("args", {})
     if args.get("task", task) != task:
         raise ValueError(f"{path}: labels of task '{args['task']}', not of --task {task}")
-    taught = args.get("data")
+    taught = args.get("data") if teacher.get("epochs", 1) else None  # 0: untuned, it saw none
     if taught and rows.Path(taught).exists():
         ids = {row["id"] for row in rows.read(taught)}
         for n, row in enumerate(data, 1):

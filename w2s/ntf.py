@@ -157,13 +157,14 @@ def best_temperature(logits, right):
 # ---- training ------------------------------------------------------------------------------------
 
 def fit(states, right, *, seed=0, epochs=50, batch_size=256, lr=1e-3, weight_decay=.01,
-        held_out=.1, patience=8, reweight="balanced", calibrate="both", blocks=2, hidden=None,
+        held_out=.1, patience=None, reweight="balanced", calibrate="both", blocks=2, hidden=None,
         dropout=.1, drop_path=.1, groups=None):
     """Train a trust function: (TrustFunction in eval mode, facts about the training).
 
     states (N, D) of the teacher; right (N,) in {0, 1}: its label is right. held_out: share of the
     rows for early stopping and temperature; rows of one group (N,) stay together. `patience`
-    epochs without a lower held-out loss end the training; the best epoch's weights are kept.
+    epochs without a lower held-out loss end the training (None: 8 for few rows, 3 for 5000 and
+    more, where an epoch has more steps); the best epoch's weights are kept.
     Where N is too small for 20 held-out rows of both kinds, all rows train for all epochs.
     calibrate: "prior" shifts the logit by -log(pos_weight), which undoes what the class weights do
     to probabilities; "temperature" divides it by the T of lowest held-out BCE; "both"; "none".
@@ -171,6 +172,7 @@ def fit(states, right, *, seed=0, epochs=50, batch_size=256, lr=1e-3, weight_dec
     or all wrong, and for states that are not finite.
     """
     states, right = checked(states).cpu(), torch.as_tensor(right).detach().cpu().float()
+    patience = patience or max(3, min(8, 16_000 // len(states)))
     check_right(right, len(states), groups)
     if calibrate not in ("both", "temperature", "prior", "none"):
         raise ValueError("calibrate: expected 'both', 'temperature', 'prior' or 'none', "

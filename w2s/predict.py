@@ -7,7 +7,7 @@ from tqdm import tqdm
 from w2s import device as devices
 from w2s.step import collate
 
-TOKENS = {"cpu": 4096, "cuda": 65536}  # padded tokens in a batch
+TOKENS = {"cpu": 2048, "cuda": 65536}  # padded tokens in a batch; on CPU 1.19x of 4096 (14m)
 
 
 def probabilities(model, columns, dtype="float32", title="predict"):

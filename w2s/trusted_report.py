@@ -5,6 +5,7 @@ choice is (its Table 1), the chain; then trusted labels for the properties of th
 """
 
 import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -388,13 +389,18 @@ def both(found):
 
 def share(found):
     """"98.9 %!"."""
-    return percent(found) if found else GONE
+    return percent(found) if defined(found) else GONE
+
+
+def defined(found):
+    """False where truth and base are equal, so that there is no share."""
+    return bool(found) and not math.isnan(found["value"])
 
 
 def shown(found):
     """"98.9 % [95, 102]"."""
     return f"{percent(found)} {span(found['interval'], lambda end: f'{100 * end:.0f}')}" \
-        if found else GONE
+        if defined(found) else GONE
 
 
 def change(steps):
