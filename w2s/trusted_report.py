@@ -115,7 +115,7 @@ def choice_table(study):
     if not body:
         return []
     right = study.summary("none", "trust-ntf", "purity_random")
-    kept = {f"{100 * run.kept:g} %" for run in study.of("none", "trust-ntf").values()}
+    kept = {f"{100 * run.kept:.0f} %" for run in study.of("none", "trust-ntf").values()}
     return [Table(f"{study.module.TITLE}: how good each choice of labels is",
                   ["labels", "score", "AUC", "95 % interval", "ECE", "Brier", "purity",
                    "95 % interval"], body),
