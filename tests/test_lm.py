@@ -159,7 +159,7 @@ def test_labels_keep_the_prefix_and_write_the_rest(world):
             {"id": "b", "text": "the"}, {"id": "c", "text": "a noisy violin près du port"}]
     columns = privacy.encode(data, tokenizer, 12)
     cfg = types.SimpleNamespace(prefix=4, decode="greedy", temperature=1.0, seed=0, dtype="float32")
-    labelled, about = lm.label(m, tokenizer, data, columns, cfg)
+    labelled, hidden, about = lm.label(m, tokenizer, data, columns, cfg)
     assert about.startswith("3 rows, ") and [row["id"] for row in labelled] == ["a", "b", "c"]
     for row, ids in zip(labelled, columns["ids"]):
         head, rest = ids[:4], len(ids[4:])
