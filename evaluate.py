@@ -20,7 +20,7 @@ KEEP = ("id", "group", "label", "source", "method", "a")  # keys of a row that i
 
 @dataclass(kw_only=True)
 class Config:
-    task: str = arg(REQUIRED, "fairness, ood, adversarial or privacy: a file of w2s/tasks")
+    task: str = arg(REQUIRED, "a file of w2s/tasks: fairness, ood, adversarial, privacy, mcqa, ...")
     run: list[str] = arg(REQUIRED, "finished run folders")
     data: list[str] = arg(REQUIRED, "rows with ground truth: test.jsonl, val.jsonl")
     max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",

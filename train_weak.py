@@ -17,7 +17,7 @@ from w2s.config import REQUIRED, arg
 
 @dataclass(kw_only=True)
 class Config(config.Training):
-    task: str = arg(REQUIRED, "fairness, ood, adversarial or privacy: a file of w2s/tasks")
+    task: str = arg(REQUIRED, "a file of w2s/tasks: fairness, ood, adversarial, privacy, mcqa, ...")
     model: str = arg(REQUIRED, "folder in Hugging Face layout, or a name like "
                      "EleutherAI/pythia-14m")
     data: str = arg(REQUIRED, "rows with ground truth: weak.jsonl of w2s.prepare, or yours")

@@ -15,6 +15,9 @@ the Hugging Face hub (HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE, HF_TOKEN), if its li
     ood          DecodingTrust's styles (CC BY-SA 4.0)        SST-2 (states no licence)
     adversarial  AdvGLUE++ (CC BY-SA 4.0)                     AdvGLUE's dev set (states no licence)
     privacy      nothing                                      mail, which is real people's
+    mcqa         nothing                                      MMLU, ARC, OpenBookQA, SciQ, ...
+    arithmetic   nothing                                      GSM8K
+    game         nothing                                      Lichess's puzzles
 
 We know the hub's files from its public listing and have not seen inside them: when they do not hold
 as many rows as is known of them, a warning says so. The manifest records commit and sha256 of each.
