@@ -360,8 +360,11 @@ def generate(model, ids, lengths, new_tokens, temperature=0.0, generator=None, e
     out = ids.new_full((len(ids), new_tokens), 0 if end is None else end)
     done = torch.zeros_like(lengths, dtype=torch.bool)
     for i in range(new_tokens):
-        logits = model.head(row.h)
-        out[:, i] = sample(logits, temperature, generator)
+        if temperature or watch:
+            logits = model.head(row.h)
+            out[:, i] = sample(logits, temperature, generator)
+        else:
+            out[:, i] = greedy(model, row.h)
         if end is not None:
             out[:, i].masked_fill_(done, end)
             done |= out[:, i] == end
@@ -376,20 +379,22 @@ def generate(model, ids, lengths, new_tokens, temperature=0.0, generator=None, e
     return out
 
 
-def first_largest(logits):
-    """logits (B, V).argmax(-1), by way of runs of 128: amax is vectorised on CPU and argmax is not,
-    3.4 against .3 ms of a 14m decoding step at B = 32."""
-    if logits.shape[-1] % 128 or logits.device.type != "cpu":
-        return logits.argmax(-1)
-    runs = logits.unflatten(-1, (-1, 128))                                        # (B, V/128, 128)
-    best = runs.amax(-1).argmax(-1)                                               # (B,)
-    return best * 128 + runs[torch.arange(len(best)), best].argmax(-1)
+def greedy(model, h):
+    """(B,) the most probable token behind each state h (B, D): head(h).argmax(-1). On CPU the
+    product is W h^T, in half the time of h W^T (4.2 against 9.0 ms at 14m, B = 32), and the largest
+    is found by runs of 128 tokens, since amax is vectorised there and argmax not (.1, 1.6 ms)."""
+    weight = model.embed_out.weight
+    if h.device.type != "cpu" or len(weight) % 128:
+        return model.head(h).argmax(-1)
+    runs = (weight @ h.T).unflatten(0, (-1, 128))                                 # (V/128, 128, B)
+    best = runs.amax(1).argmax(0)                                                 # (B,)
+    return best * 128 + runs[best, :, torch.arange(len(h))].argmax(-1)
 
 
 def sample(logits, temperature, generator):
     """logits (B, V) -> (B,) int64"""
     if temperature == 0:
-        return first_largest(logits)
+        return logits.argmax(-1)
     p = (logits.float() / temperature).softmax(-1)
     p = p if generator is None else p.to(generator.device)
     return torch.multinomial(p, 1, generator=generator)[:, 0].to(logits.device)
