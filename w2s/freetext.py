@@ -37,8 +37,7 @@ class Free(NamedTuple):
         token arrays), and the tokenizer, which decodes what is written."""
         asked = [self.prompt(row) for row in rows]
         if target:
-            tails = [row["weak_text"] if target == "weak" else
-                     " " + row.get("solution", row["label"]) for row in rows]
+            tails = [row["weak_text"] if target == "weak" else self.truth(row) for row in rows]
             return answers.encode(tokenizer, asked, tails, max_length, end=True)
         return {"ids": answers.prompts(tokenizer, asked, max_length), "tokenizer": tokenizer}
 
@@ -64,6 +63,10 @@ class Free(NamedTuple):
         share = sum(map(self.right, labelled)) / len(data)
         return (labelled, hidden if cfg.hidden else None,
                 f"{len(data)} rows, {share:.1%} of the weak answers are right")
+
+    def truth(self, row):
+        """The true answer behind the prompt."""
+        return " " + row.get("solution", row["label"])
 
     def weak_class(self, row):
         """The weak answer of a row, "" when none can be read."""

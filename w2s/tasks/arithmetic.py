@@ -25,14 +25,9 @@ def prompt(row):
     return row.get("prompt", f"Question: {row['text']}\nAnswer:")
 
 
-def truth(row):
-    """The true answer behind the prompt."""
-    return " " + row.get("solution", row["label"])
-
-
 free = Free(prompt, parse, NEW)
 read, encode, label, predictions = free.read, free.encode, free.label, free.predictions
-right, weak_class, exact = free.right, free.weak_class, free.exact
+truth, right, weak_class, exact = free.truth, free.right, free.weak_class, free.exact
 
 
 def prepare(raw, seed=0, split="grouped"):
