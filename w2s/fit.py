@@ -69,14 +69,21 @@ class Fit:
         text.require_fit(self.columns, self.model.config["vocab_size"], folder)
         compiled = device.pays_to_compile(cfg.compile, self.device, self.steps)
 
+        self._begin(len(data), epochs, parameters, trained, compiled)
+        self._options = dict(clip_norm=cfg.clip_norm, dtype=cfg.dtype, compile=compiled,
+                             hardening=self.hardening)
+
+    def _begin(self, count, epochs, parameters, trained, compiled):
+        """Write config.json, open the log, and say what is about to be trained."""
+        cfg, run = self.cfg, self.run
         truncated = sum(len(ids) == cfg.max_length for ids in self.columns["ids"])
         privacy = {"privacy": self.private.facts()} if self.private else {}
-        run.start(steps=self.steps, rows=len(data), lr=self.lr, lam=self.lam, alpha=self.alpha,
+        run.start(steps=self.steps, rows=count, lr=self.lr, lam=self.lam, alpha=self.alpha,
                   epochs=epochs, parameters=parameters, trained=trained, compiled=compiled,
                   **privacy, threads=torch.get_num_threads(), truncated=truncated,
                   from_scratch=bool(self.model.config.get("w2s_from_scratch")))
         run.log_from(self.start)
-        print(f"{run.out}: {len(data)} rows, {self.steps} steps, lam {self.lam:g}, alpha "
+        print(f"{run.out}: {count} rows, {self.steps} steps, lam {self.lam:g}, alpha "
               f"{self.alpha:g}, lr {self.lr:g}, {parameters / 1e6:.1f}M parameters"
               + (f", {trained:,} trained (LoRA of rank {cfg.lora_rank})" if cfg.lora_rank else "")
               + (f", goes on at step {self.start}" if self.start else ""), flush=True)
@@ -86,8 +93,6 @@ class Fit:
             self.columns = self.canaries.among(self.columns)
             print(f"{run.out}: {cfg.canaries} canaries, half of them among the rows; a run to "
                   "audit, not to release", flush=True)
-        self._options = dict(clip_norm=cfg.clip_norm, dtype=cfg.dtype, compile=compiled,
-                             hardening=self.hardening)
 
     def make_step(self, ell):
         """The task's training step for the per-row loss `ell`: step(k, batch) -> mean loss."""

@@ -128,6 +128,15 @@ def split(answers, advantage, beta, logits):
 
 # ---- the training step ---------------------------------------------------------------------------
 
+def require(group, new_tokens, temperature, clip, beta, updates):
+    """ValueError for settings without meaning."""
+    for rule, good in {"group > 1": group > 1, "new_tokens > 0": new_tokens > 0,
+                       "temperature > 0": temperature > 0, "clip > 0": clip > 0,
+                       "beta >= 0": beta >= 0, "updates > 0": updates > 0}.items():
+        if not good:
+            raise ValueError(f"GRPO: {rule} is required")
+
+
 def make_step(model, optimizer, reward, steps, *, group=8, new_tokens, temperature=1.0, clip=0.2,
               beta=0.0, updates=1, end=0, seed=0, clip_norm=1.0, dtype="float32", compile=False,
               warmup=0, reference=None):
@@ -143,11 +152,7 @@ def make_step(model, optimizer, reward, steps, *, group=8, new_tokens, temperatu
     there is no optimizer step at all, and the loss is 0. reference: the model that beta > 0 holds
     to; None: a copy of `model` as it is now, so a resumed run has to give the one it began with.
     Raises ValueError for settings without meaning, rewards and losses that are not finite."""
-    for rule, good in {"group > 1": group > 1, "new_tokens > 0": new_tokens > 0,
-                       "temperature > 0": temperature > 0, "clip > 0": clip > 0,
-                       "beta >= 0": beta >= 0, "updates > 0": updates > 0}.items():
-        if not good:
-            raise ValueError(f"GRPO: {rule} is required")
+    require(group, new_tokens, temperature, clip, beta, updates)
     device, peak = next(model.parameters()).device, optimizer.defaults["lr"]
     reference = reference if not beta or reference is not None else copy.deepcopy(model)
     logits = pythia.LOGITS_HELD[device.type == "cpu"] // model.settings["vocab_size"]

@@ -1,4 +1,5 @@
-"""What the trust function is compared with: other scores of the teacher's labels, rows T6 and T10.
+"""What the trust function is compared with: other scores of the teacher's labels.
+Readings T6 and T10.
 
 N rows of the pool, O options of a row. cfg: the arguments of train_ntf.py.
 """

@@ -14,6 +14,7 @@ import numpy as np
 
 from w2s import metrics, rows, statistics, tasks, trust
 from w2s.claims import ASKED, Claim, arrow, judge
+from w2s.selection import CALIBRATION, PROBABILITIES
 from w2s.study import (CROSSED, STRATEGIES, Study, entries, lack, read_config, resample, seeds_in,
                        written)
 
@@ -24,8 +25,6 @@ OTHERWISE = {"lora": "LoRA", "grpo": "GRPO"}  # students on the labels of ntf, t
 EXPECTED = ("all", "random", "confidence", "truth", *CHAIN)  # of run_all.sh; others if there
 CONFIDENCE = ("confidence", "margin", "entropy", "icl-confidence")
 SCORES = (*CONFIDENCE, "reward", "ntf", "ntf-zero-shot")  # ways that score a label, but by lot
-PROBABILITIES = ("ntf", "confidence", "icl-confidence", "reward")  # whose score is one
-CALIBRATION = ("ece", "brier", "nll")
 FILES = ("DONE", "config.json", "trust.json", "trust.jsonl")
 INSIDE = "in distribution"
 DRAWS = 1000  # at most, behind the intervals of AUC, ECE, Brier score and purity
