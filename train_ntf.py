@@ -136,7 +136,7 @@ def inputs(cfg):
     if cfg.select in ("ntf", "truth-n"):
         for path in (cfg.pool,) if cfg.ntf else (cfg.pool, cfg.labelled):
             found[f"states of {path}"] = states = rows.states_of(path)
-            if not states.exists():
+            if Path(path).exists() and not states.exists():  # else runs.begin names the labels
                 raise ValueError(f"{states}: no such file; label the rows with label.py --hidden")
     elif cfg.select in ("icl-confidence", "reward") and not cfg.reward:
         found["teacher"] = f"{cfg.teacher}/model"
