@@ -53,32 +53,38 @@ def main(cfg):
     if not todo:
         return
 
-    from w2s import device, pythia, text
+    from w2s import device, pythia
     task = tasks.load(cfg.task)
     refuse_foreign(cfg, task)
     if cfg.hidden and "hidden" not in task.LABEL:
         raise ValueError(f"--hidden: no trust function on --task {cfg.task}, whose labels are "
                          "neither right nor wrong; leave it out")
-    data = {path: task.read(path) for _, path, _ in todo}
+    data = {path: task.read(path) for path in dict.fromkeys(path for _, path, _ in todo)}
     where = device.setup(cfg.device, cfg.dtype)
     loaded = None, None
     for run, path, file in todo:
-        folder, args = Path(run) / "model", facts[run]["args"]
-        columns = task.encode(data[path], text.load_tokenizer(folder),
-                              cfg.max_length or args["max_length"],
-                              **{key: args[key] for key in task.ENCODE if key in args})
+        folder = Path(run) / "model"
         if loaded[0] != run:
             loaded = run, pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, where)
-        model = loaded[1]
-        text.require_fit(columns, model.config["vocab_size"], folder)
-        labelled, hidden, about = task.label(model, text.load_tokenizer(folder), data[path],
-                                             columns, cfg)
-        rows.states_of(file).unlink(missing_ok=True)  # of labels made otherwise
-        rows.write(file, labelled)
-        if cfg.hidden:
-            rows.write_states(rows.states_of(file), hidden, labelled)
+        about = write(file, task, loaded[1], folder, data[path], facts[run]["args"], cfg)
         rows.write_json(f"{file}.meta.json", settings(digests[path], cfg))
         print(f"{file}{runs.scratch(facts[run])}: {about}", flush=True)
+
+
+def write(file, task, model, folder, data, args, cfg):
+    """Label rows with the model of a folder, trained with `args`, and write labels and states; a
+    line about them. What a row's label is made of goes with this call, before the next one."""
+    from w2s import rows, text
+    tokenizer = text.load_tokenizer(folder)
+    columns = task.encode(data, tokenizer, cfg.max_length or args["max_length"],
+                          **{key: args[key] for key in task.ENCODE if key in args})
+    text.require_fit(columns, model.config["vocab_size"], folder)
+    labelled, hidden, about = task.label(model, tokenizer, data, columns, cfg)
+    rows.states_of(file).unlink(missing_ok=True)  # of labels made otherwise
+    rows.write(file, labelled)
+    if cfg.hidden:
+        rows.write_states(rows.states_of(file), hidden, data)
+    return about
 
 
 def place(run, name, facts, cfg):

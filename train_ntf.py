@@ -14,6 +14,7 @@ OUT/trust.jsonl the trust of every row, OUT/trust.json how good it is (AUC, ECE,
 OUT/ntf.safetensors the trust function. The truth of the pool is read for that and for truth-n only.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,10 @@ class Config:
 
 def main(cfg):
     refuse_foreign(cfg)
+    if config.follows():
+        return
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        print("torchrun: this takes seconds; one process does it, the others have nothing to do")
     from w2s import runs
     run = runs.begin(cfg.out, "train_ntf.py", cfg, inputs(cfg))
     if run is None:

@@ -14,8 +14,9 @@ ROOT = Path(__file__).parent.parent
 FLOOR = {4: "prepare report study claims guarantees trusted trusted_report pool miniature "
             "attacks", 3: "tasks",
          2: "fit predict lm step dp bookkeeping rows runs splits text hub perturb mail canaries "
-            "grpo trust questions freetext chess answers selection rivals",
-         1: "pythia losses metrics accountant statistics figures page config device lora ntf"}
+            "grpo trust questions freetext chess answers selection rivals vocabulary",
+         1: "pythia losses metrics accountant statistics figures page config device lora ntf "
+            "parallel"}
 FLOOR = {name: floor for floor, names in FLOOR.items() for name in names.split()}
 PAIRS = (("report", "study"), ("report", "claims"), ("report", "guarantees"),
          ("claims", "study"),

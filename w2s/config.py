@@ -16,9 +16,12 @@ import os
 import re
 import signal
 import sys
+import time
 import typing
 
 REQUIRED = dataclasses.MISSING
+LOST = "gloo|NCCL|Connection (closed|reset)"  # of torch.distributed: another process has ended
+PATIENCE = 10  # seconds in which another process of torchrun may say what is wrong
 
 
 def arg(default, help, *, choices=None, low=None, above=None, high=None, free=False):
@@ -89,15 +92,23 @@ class Training:
     dtype: str = arg("float32", "arithmetic: float32, or bfloat16 (weights stay float32)")
     compile: str = arg("auto", "torch.compile the step; auto: only where it pays",
                        choices=("auto", "on", "off"))
+    shard: str = arg("auto", "with torchrun: share weights, gradients and moments out over the "
+                     "processes (FSDP2), or give each the whole model; auto: share where it would "
+                     "not fit the GPU", choices=("auto", "on", "off"), free=True)
+    recompute: bool = arg(False, "keep no activations, compute them again in backward: less "
+                          "memory, a third more work, the same numbers", free=True)
     save_every: float = arg(0.14, "write a checkpoint each time this fraction of the steps is done",
                             above=0, high=1, free=True)
 
 
 def launch(main, Config, doc, argv=None):
     """Parse, call main(config), exit. Bad input is one line on stderr and exit code 1, a flag that
-    does not exist exit code 2; W2S_DEBUG=1 shows the traceback instead."""
+    does not exist exit code 2; W2S_DEBUG=1 shows the traceback instead. Of the processes of
+    torchrun the first one prints."""
     try:
         signal.signal(signal.SIGTERM, _interrupt)
+        if follows():
+            sys.stdout = open(os.devnull, "w")
         sys.exit(main(parse(Config, doc, argv)))
     except (ValueError, OSError, MemoryError) as error:
         if os.environ.get("W2S_DEBUG"):
@@ -108,10 +119,15 @@ def launch(main, Config, doc, argv=None):
         fail(describe(error), 1)
     except RuntimeError as error:  # torch has no class of its own for it on the CPU
         memory = re.search("out of memory|allocate memory", str(error))
-        if os.environ.get("W2S_DEBUG") or not memory:
+        lost = "WORLD_SIZE" in os.environ and re.search(LOST, str(error))
+        if os.environ.get("W2S_DEBUG") or not (memory or lost):
             raise
+        if not memory:
+            fail(f"another process of torchrun has ended ({str(error).splitlines()[0]})", 1, True)
         fail(describe(MemoryError(str(error).splitlines()[0])), 1)
     except KeyboardInterrupt:
+        if follows():
+            sys.exit(130)
         fail("interrupted; the same command goes on from the last checkpoint that was written", 130)
 
 
@@ -153,8 +169,17 @@ def describe(error):
     return " ".join(str(error).split())
 
 
-def fail(text, code):
-    """Print `error: text` on stderr and leave."""
+def follows():
+    """Whether another process of torchrun writes and speaks: all but the first follow."""
+    return int(os.environ.get("RANK", 0)) > 0
+
+
+def fail(text, code, wait=None):
+    """Print `error: text` on stderr and leave. A process that follows (wait: any) first lets others
+    say it in its place: then torchrun ends this one."""
+    if follows() if wait is None else wait:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(PATIENCE)
     print(f"error: {text}", file=sys.stderr)
     sys.exit(code)
 

@@ -8,25 +8,6 @@ import platform
 import torch
 
 
-def join():
-    """Let the processes that torchrun started meet; (rank, their number), (0, 1) without it."""
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    if processes == 1:
-        return 0, 1
-    if not torch.distributed.is_initialized():
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return torch.distributed.get_rank(), processes
-
-
-def leave():
-    """Wait for the other processes, then part."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-
-
 def setup(name="auto", dtype="float32"):
     """The torch.device called `name` ("auto": cuda when there is one), prepared for speed.
 

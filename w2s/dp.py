@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from w2s import accountant, bookkeeping
+from w2s import accountant, bookkeeping, parallel
 from w2s import device as devices
 from w2s import step as plain
 from w2s.bookkeeping import Tape, wide
@@ -83,7 +83,7 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
             found[name] = total.pop(name) if name in total else zeros(p)
     finite = found.rows - found.nonfinite
     loss = float(torch.cat(losses).detach().sum()) if losses else 0.0
-    if world() > 1:
+    if parallel.world() > 1:
         loss, finite = add_processes(found, loss, finite)
     found.loss = loss / finite if finite else math.nan
     if sigma:
@@ -352,12 +352,6 @@ def lookups(model):
             if type(m) is nn.Embedding and id(m.weight) not in shared}
 
 
-def world():
-    """Number of processes that train together."""
-    there = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if there else 1
-
-
 def _any(batch):
     return next(iter(batch.values()))
 
@@ -449,7 +443,7 @@ class Plan:
         if self.noise_seed != "system":
             return plain.seed_of(*parts)
         value = torch.tensor([secrets.randbits(62)])
-        if world() > 1:
+        if parallel.world() > 1:
             torch.distributed.broadcast(value, 0)
         return int(value)
 
@@ -502,10 +496,10 @@ def batches(columns, steps, batch_size, seed, start=0, device="cpu", width=0, pr
         yield from plain.batches(columns, steps, batch_size, seed, start, device)
         return
     lengths = plain.row_lengths(columns)
-    rank = torch.distributed.get_rank() if world() > 1 else 0
     for k in range(start, steps):
         draw = np.random.Generator(np.random.PCG64(private.seed(seed, "poisson", k)))
-        pick = np.flatnonzero(draw.random(len(lengths)) < private.q)[rank::world()]
+        pick = np.flatnonzero(draw.random(len(lengths)) < private.q)
+        pick = pick[parallel.rank()::parallel.world()]
         yield k, plain.collate(columns, pick, device)
 
 

@@ -1,15 +1,15 @@
 """What surrounds the loop of a training script: model, data and checkpoint before it, log and
 progress inside it, the saved folder after it."""
 
-import os
-import sys
+import contextlib
 import time
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from w2s import canaries, device, grpo, lm, lora, losses, pythia, rows, step, text
+from w2s import (canaries, device, grpo, lm, lora, losses, parallel, pythia, rows, step, text,
+                 vocabulary)
 
 PRIVACY = {"optimizer", "clip", "noise_multiplier", "delta", "accountant", "sampling", "dp_method",
            "noise_seed", "canaries"}  # flags that only a task with a plan for DP takes
@@ -31,17 +31,18 @@ class Fit:
         epochs = default["epochs"] if cfg.epochs is None else cfg.epochs
 
         self.cfg, self.run, self.task, self.folder = cfg, run, task, folder
-        rank, processes = device.join()
-        self.follows = rank > 0
-        if self.follows:  # the first process speaks and writes for all
-            sys.stdout = open(os.devnull, "w")
         self.device = device.setup(cfg.device, cfg.dtype)
+        rank, processes = parallel.join(self.device)
+        self.follows = rank > 0  # the first process speaks and writes for all
+        private = hasattr(task, "plan") and epochs and (self.lam or cfg.noise_multiplier)
+        _refuse_processes(cfg, processes, private)
         self.columns = task.encode(data, text.load_tokenizer(folder), cfg.max_length, target=target,
                                    **{key: getattr(cfg, key) for key in task.ENCODE
                                       if hasattr(cfg, key)})
         self.columns.pop("tokenizer", None)  # of free text without a target
         self.model = pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, self.device,
-                                 head_layer=cfg.head_layer)
+                                 head_layer=cfg.head_layer, read=parallel.read,
+                                 ready=lambda model: self._prepare(model, processes, private))
         parameters = sum(p.numel() for p in self.model.parameters())
         if cfg.lora_rank:
             draw = torch.Generator().manual_seed(step.seed_of(cfg.seed, "lora"))
@@ -51,12 +52,9 @@ class Fit:
         self.optimizer = step.OPTIMIZERS[cfg.optimizer](self.model, self.lr, cfg.weight_decay)
         self.hardening = self._hardening() if self.alpha else None
         self.private, self.steps = None, step.count_steps(len(data), epochs, cfg.batch_size)
-        if hasattr(task, "plan") and epochs and (self.lam or cfg.noise_multiplier):
+        if private:
             self.private = task.plan(cfg, self.lam, len(data), epochs)
             self.lam, self.steps = self.private.target, self.private.steps
-        if processes > 1 and not self.private:
-            raise ValueError("torchrun: several processes train private models only (--task "
-                             "privacy with --lam > 0); run this one without torchrun")
         self.states = (self.hardening or {}) | ({"privacy": self.private} if self.private else {})
         if cfg.canaries:
             self.canaries = canaries.Canaries(cfg.canaries, self.private, cfg.seed)
@@ -67,25 +65,43 @@ class Fit:
             raise ValueError(f"{run.checkpoint}: of step {self.start}, but the run has "
                              f"{self.steps}; delete it to start over")
         text.require_fit(self.columns, self.model.config["vocab_size"], folder)
-        compiled = device.pays_to_compile(cfg.compile, self.device, self.steps)
+        self.cut, embedding = None, self.model.gpt_neox.embed_in
+        if (task.KIND == "class" and not (private or self.sharded)
+                and vocabulary.pays(embedding, self.columns, cfg.weight_decay)):
+            self.cut = vocabulary.Cut(embedding, self.optimizer, self.columns)
+        alone = processes == 1 or private
+        compiled = alone and device.pays_to_compile(cfg.compile, self.device, self.steps)
 
-        self._begin(len(data), epochs, parameters, trained, compiled)
+        self._begin(len(data), epochs, parameters, trained, compiled, processes)
         self._options = dict(clip_norm=cfg.clip_norm, dtype=cfg.dtype, compile=compiled,
                              hardening=self.hardening)
 
-    def _begin(self, count, epochs, parameters, trained, compiled):
+    def _prepare(self, model, processes, private):
+        """The model on the meta device, made ready for how it will be trained."""
+        cfg, self.sharded = self.cfg, self.cfg.shard == "on"
+        if cfg.shard == "auto" and processes > 1 and not (private or cfg.lora_rank):
+            self.sharded = parallel.too_large(model, self.device)
+        if cfg.recompute:
+            parallel.recompute(model)
+        if self.sharded:
+            parallel.shard(model, self.device, cfg.dtype)
+
+    def _begin(self, count, epochs, parameters, trained, compiled, processes):
         """Write config.json, open the log, and say what is about to be trained."""
         cfg, run = self.cfg, self.run
         truncated = sum(len(ids) == cfg.max_length for ids in self.columns["ids"])
         privacy = {"privacy": self.private.facts()} if self.private else {}
         run.start(steps=self.steps, rows=count, lr=self.lr, lam=self.lam, alpha=self.alpha,
                   epochs=epochs, parameters=parameters, trained=trained, compiled=compiled,
-                  **privacy, threads=torch.get_num_threads(), truncated=truncated,
+                  **privacy, threads=torch.get_num_threads(), processes=processes,
+                  sharded=self.sharded, truncated=truncated,
                   from_scratch=bool(self.model.config.get("w2s_from_scratch")))
         run.log_from(self.start)
         print(f"{run.out}: {count} rows, {self.steps} steps, lam {self.lam:g}, alpha "
               f"{self.alpha:g}, lr {self.lr:g}, {parameters / 1e6:.1f}M parameters"
               + (f", {trained:,} trained (LoRA of rank {cfg.lora_rank})" if cfg.lora_rank else "")
+              + (f", {processes} processes" if processes > 1 else "")
+              + (" share the model" if self.sharded else "")
               + (f", goes on at step {self.start}" if self.start else ""), flush=True)
         if self.private:
             print(f"{run.out}: {self.private.said()}", flush=True)
@@ -93,6 +109,10 @@ class Fit:
             self.columns = self.canaries.among(self.columns)
             print(f"{run.out}: {cfg.canaries} canaries, half of them among the rows; a run to "
                   "audit, not to release", flush=True)
+
+        if self.cut:
+            self.columns = self.cut.renumber(self.columns)
+            self.cut.close()
 
     def make_step(self, ell):
         """The task's training step for the per-row loss `ell`: step(k, batch) -> mean loss."""
@@ -159,18 +179,25 @@ class Fit:
                 tqdm.write(f"step {done:>{digits}}/{self.steps}  loss {float(loss):7.4f}"
                            f"  lr {entry['lr']:.2e}  {speed / 1000:6.1f}k tokens/s")
         every = max(1, int(self.steps * self.cfg.save_every))
-        if done % every == 0 and done < self.steps and not self.follows:
+        if done % every == 0 and done < self.steps:
             self._require_finite()
-            step.save_checkpoint(self.run.checkpoint, done, self.model, self.optimizer,
-                                 self.states)
+            with self.cut.opened() if self.cut else contextlib.nullcontext():
+                step.save_checkpoint(self.run.checkpoint, done, self.model, self.optimizer,
+                                     self.states)
 
     def finish(self):
         """Save OUT/model, which transformers loads too, and mark the run done."""
         if self.cfg.lora_rank:
             lora.merge(self.model)
+        if self.cut:
+            self.cut.open()
         self._require_finite()
         if not self.follows:
-            pythia.save(self.model, self.run.out / "model", f"{self.folder}/tokenizer.json")
+            pythia.save(self.model, self.run.out / "model", f"{self.folder}/tokenizer.json",
+                        whole=parallel.whole)
+        else:
+            for p in self.model.state_dict().values():  # in the order in which the first one saves
+                parallel.whole(p)
         if self.cfg.canaries and not self.follows:
             self.canaries.save(self.run.out / "canaries.safetensors")
         self.run.finish()
@@ -180,14 +207,14 @@ class Fit:
             print("note: transformers reads only the last layer; it ignores --head-layer "
                   f"{self.cfg.head_layer} of this folder, and its logits differ")
         print(f"{self.run.out}: done")
-        device.leave()
+        parallel.leave()
 
     def _require_finite(self):
         """ValueError when a parameter is not finite: nothing is saved then."""
-        for name, p in self.model.named_parameters():
-            if not bool(torch.isfinite(p).all()):
-                raise ValueError(f"{self.run.out}: {name} is not finite; delete the folder and "
-                                 "try a smaller --lr or --lam")
+        name = parallel.not_finite(self.model)
+        if name:
+            raise ValueError(f"{self.run.out}: {name} is not finite; delete the folder and try a "
+                             "smaller --lr or --lam")
 
     def _hardening(self):
         """One Hardening for each forward pass of the objective that has a target of its own."""
@@ -246,6 +273,28 @@ def _refuse_taught(path, data, teacher, task):
             if row["id"] in ids:
                 raise ValueError(f"{path}:{n}: id '{row['id']}' is in {taught}, which the teacher "
                                  "was trained on; label a split it has not seen")
+
+
+def _refuse_processes(cfg, processes, private):
+    """ValueError for what this many processes cannot train, or not in this way."""
+    sampled, several = getattr(cfg, "objective", "") == "grpo", processes > 1
+    for wrong, why in (
+            (several and sampled, "--objective grpo: answers are sampled in one process; run it "
+             "without torchrun"),
+            (several and private and cfg.sampling == "shuffled", "--sampling shuffled: not in "
+             "several processes; take poisson, or run it without torchrun"),
+            (several and not private and cfg.compile == "on", "--compile on: not in several "
+             "processes; leave it out"),
+            (private and cfg.recompute, "--recompute: not with DP, which needs what it drops; "
+             "leave it out"),
+            (private and cfg.shard == "on", "--shard on: not with DP, whose processes have the "
+             "model each; leave it out"),
+            (cfg.lora_rank and cfg.shard == "on", "--shard on: not with --lora-rank, which needs "
+             "only 4 bytes for a weight that is frozen; leave it out"),
+            (not several and cfg.shard == "on", "--shard on: there is one process, which shares "
+             "with nobody; start it with torchrun --nproc-per-node=N")):
+        if wrong:
+            raise ValueError(why)
 
 
 def _refuse_foreign_options(cfg, task):

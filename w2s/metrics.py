@@ -322,16 +322,28 @@ def _distributions(p):
     with zeros."""
     if hasattr(p, "detach"):
         p = p.detach().cpu().double().numpy()
-    rows = [_array(row, f"p row {i}", PROBABILITY) for i, row in enumerate(p)]
-    if not rows:
-        raise ValueError("p: expected at least one row")
-    filled = np.zeros((len(rows), max(2, *map(len, rows))))
-    for row, values in zip(filled, rows):
-        row[:len(values)] = values
+    filled = _table(p)
+    if filled is None:  # of different K, or wrong
+        rows = [_array(row, f"p row {i}", PROBABILITY) for i, row in enumerate(p)]
+        if not rows:
+            raise ValueError("p: expected at least one row")
+        filled = np.zeros((len(rows), max(2, *map(len, rows))))
+        for row, values in zip(filled, rows):
+            row[:len(values)] = values
     bad = np.flatnonzero(np.abs(filled.sum(1) - 1) > 1e-3)
     if len(bad):
         raise ValueError(f"p row {bad[0]} sums to {filled[bad[0]].sum():g}, expected 1")
     return filled
+
+
+def _table(p):
+    """Float64 (N, K) of probabilities, K >= 2, at once; None where that is not what p is."""
+    try:
+        table = np.asarray(p, np.float64)
+    except (TypeError, ValueError):
+        return None
+    fits = table.ndim == 2 and min(table.shape) > 0 and table.shape[1] > 1
+    return table if fits and RULE[PROBABILITY](table).all() else None
 
 
 def _rates(predicted, a):

@@ -30,17 +30,17 @@ def read_all(model, columns, dtype="float32", title="predict", hidden=False):
 
 
 def label(model, tokenizer, data, columns, cfg):
-    """(rows with `weak`, f_w(x), and `logits`, for pairs also `weak_adv` and `logits_adv`; with
-    cfg.hidden states (N, D) of x, what the class head reads (reading T1); a line about the rows).
-    cfg.temperature divides the logits before the softmax."""
+    """(iterator of rows with `weak`, f_w(x), and `logits`, for pairs also `weak_adv`, `logits_adv`;
+    with cfg.hidden states (N, D) of x, what the class head reads (reading T1); a line about the
+    rows). cfg.temperature divides the logits before the softmax."""
     found = read_all(model, columns, cfg.dtype, "label", cfg.hidden)  # {"p", "p_adv"}
     logits = {key: z for key, (z, _) in found.items()}
     absent = columns.get("absent", 0)  # stays out of the temperature
     p = {key: softmax((z - absent) / cfg.temperature + absent) for key, z in logits.items()}
-    labelled = [row | {f"weak{key[1:]}": plain(p[key][i]) for key in p}
+    labelled = (row | {f"weak{key[1:]}": plain(p[key][i]) for key in p}
                 | {f"logits{key[1:]}": plain(logits[key][i]) for key in p}
-                for i, row in enumerate(data)]
-    share = sum(map(right, labelled)) / len(data)
+                for i, row in enumerate(data))
+    share = np.mean(p["p"].argmax(-1) == [row["label"] for row in data])
     return labelled, found["p"][1], f"{len(data)} rows, {share:.1%} of the weak labels are right"
 
 
@@ -55,9 +55,11 @@ def right(row):
 
 
 def predictions(model, columns, dtype="float32", title="predict"):
-    """N dicts of the probabilities of each text column, as the shortest floats that read back."""
+    """Yield N dicts of the probabilities of each text column, as the shortest floats that read
+    back."""
     found = probabilities(model, columns, dtype, title)
-    return [{key: plain(p[i]) for key, p in found.items()} for i in range(len(columns["ids"]))]
+    for i in range(len(columns["ids"])):
+        yield {key: plain(p[i]) for key, p in found.items()}
 
 
 def softmax(logits):

@@ -238,7 +238,8 @@ class GPTNeoX(nn.Module):
         self.whole = False                            # nll: all logits at once, in their places
         c = self.settings = check(config, head, head_layer, where)
         self.gpt_neox = nn.Module()
-        self.gpt_neox.embed_in = nn.Embedding(c["vocab_size"], c["hidden_size"])
+        table = torch.zeros(c["vocab_size"], c["hidden_size"])  # nn.Embedding's own start imports
+        self.gpt_neox.embed_in = nn.Embedding.from_pretrained(table, freeze=False)  # dynamo: 1.4 s
         self.gpt_neox.layers = nn.ModuleList(Block(c) for _ in range(c["num_hidden_layers"]))
         self.gpt_neox.final_layer_norm = nn.LayerNorm(c["hidden_size"], c["layer_norm_eps"])
         if head == "class":
@@ -508,23 +509,28 @@ def headers(folder):
     return {name: entry for name, entry in stored.items() if not name.endswith(OBSOLETE)}
 
 
-def read_weights(folder, stored, wanted, device, dtype):
-    """The tensors `wanted` {name: shape}, each a copy: a map of the file could change under us.
+def copy_of(file, key, p, device, dtype):
+    """The tensor `key` of an open file, a copy: a map of the file could change under us."""
+    return file.get_tensor(key).to(device, dtype, copy=True)
+
+
+def read_weights(folder, stored, wanted, device, dtype, read=copy_of):
+    """The values of the parameters `wanted` {name: p}, each by read(file, key, p, device, dtype).
     Raises ValueError for missing and unexpected names, other shapes, and integer weights."""
     missing, extra = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
     if missing or extra:
         raise ValueError(f"{folder}: the weights do not fit config.json: {len(missing)} missing "
                          f"{missing[:3]}, {len(extra)} unexpected {extra[:3]}")
     for name, (path, _, shape, kind) in stored.items():
-        if shape != wanted[name] or kind not in ("F32", "F16", "BF16"):
+        if shape != tuple(wanted[name].shape) or kind not in ("F32", "F16", "BF16"):
             raise ValueError(f"{path}: {name} is {kind} {list(shape)}; config.json needs "
-                             f"{list(wanted[name])} in F32, F16 or BF16")
+                             f"{list(wanted[name].shape)} in F32, F16 or BF16")
     weights = {}
     for path in sorted({entry[0] for entry in stored.values()}):
         with safe_open(path, "pt") as file:
             for name, (at, key, _, _) in stored.items():
                 if at == path:
-                    weights[name] = file.get_tensor(key).to(device, dtype, copy=True)
+                    weights[name] = read(file, key, wanted[name], device, dtype)
     return weights
 
 
@@ -538,12 +544,15 @@ def trained_head(folder, config, num_labels, head_layer):
     return found
 
 
-def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_layer=None):
+def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_layer=None,
+         ready=None, read=copy_of):
     """A model from a folder in Hugging Face layout.
 
     head "class" takes the folder's own `score`, or starts a zero one over an LM checkpoint, whose
     LM head it ignores. num_labels None: the folder's, else 2. head_layer None: the folder's, else
     -1, the final LayerNorm; -2 reads transformers' hidden_states[-2] (README, row E12).
+    ready(model), given, may change the model before it has weights, on the meta device; read: what
+    reads them then, for instance shares of them (w2s.parallel).
     Raises ValueError, one line that names the file, for whatever is wrong with the folder."""
     if dtype == torch.float16:
         raise ValueError("dtype float16: attention overflows in pythia-14m and the loss is NaN "
@@ -563,12 +572,17 @@ def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_
                               for given, default in ((num_labels, 2), (head_layer, -1)))
     with torch.device("meta"):
         model = GPTNeoX(config, head, num_labels, head_layer, folder / "config.json")
-    wanted = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    if ready:
+        ready(model)
+    wanted = dict(model.named_parameters())
     if "embed_out.weight" not in wanted:              # a class head, or tied embeddings
         stored.pop("embed_out.weight", None)
     if head == "class" and "score.weight" not in stored:
-        fresh["score.weight"] = torch.zeros(wanted.pop("score.weight"), dtype=dtype, device=device)
-    weights = read_weights(folder, stored, wanted, device, dtype)
+        p = wanted.pop("score.weight")
+        fresh["score.weight"] = (  # zeros_like imports sympy, .7 s: only where p is shared out
+            torch.zeros_like(p, dtype=dtype, device=device) if hasattr(p, "placements") else
+            torch.zeros(p.shape, dtype=dtype, device=device))
+    weights = read_weights(folder, stored, wanted, device, dtype, read)
     model.load_state_dict({**weights, **fresh}, assign=True)
     return model.to(device)                           # the rotary tables
 
@@ -611,20 +625,21 @@ def put_json(path, content):
     put(path, lambda name: name.write_text(text, encoding="utf-8"))
 
 
-def save(model, folder, tokenizer_file, shard_bytes=4_500_000_000):
+def save(model, folder, tokenizer_file, shard_bytes=4_500_000_000, whole=torch.Tensor.contiguous):
     """Write config.json, weights and tokenizer so that transformers 4 and 5 load the folder, as
     AutoModelForSequenceClassification (if head_layer is -1) or AutoModelForCausalLM.
 
     config.json comes last: a folder without it is unfinished. Keys of it that we do not know are
-    kept. Weights over shard_bytes are split, with an index. Raises ValueError for a tokenizer_file
-    that is not a tokenizers JSON file, OSError for what cannot be written."""
+    kept. Weights over shard_bytes are split, with an index; whole(p) gives them, in their order,
+    those of one file at a time. Raises ValueError for a tokenizer_file that is not a tokenizers
+    JSON file, OSError for what cannot be written."""
     folder, tokenizer = Path(folder), read_json(Path(tokenizer_file), "a tokenizers JSON file")
     special = {entry["content"]: entry["id"] for entry in tokenizer.get("added_tokens", [])}
     folder.mkdir(parents=True, exist_ok=True)
     content = Path(tokenizer_file).read_bytes()
     put(folder / "tokenizer.json", lambda name: name.write_bytes(content))
     put_json(folder / "tokenizer_config.json", tokenizer_config(model, special))
-    write_weights(model.state_dict(), folder, shard_bytes)
+    write_weights(model.state_dict(), folder, shard_bytes, whole)
     put_json(folder / "config.json", saved_config(model, special.get("<|padding|>")))
 
 
@@ -658,18 +673,19 @@ def saved_config(model, pad):
     return config
 
 
-def write_weights(weights, folder, shard_bytes):
+def write_weights(weights, folder, shard_bytes, whole):
     """model.safetensors, or model-i-of-n.safetensors and their index; the other form is removed."""
     shards, room = [{}], shard_bytes
     for name, p in weights.items():
         if p.nbytes > room and shards[-1]:
             shards, room = [*shards, {}], shard_bytes
-        shards[-1][name], room = p.contiguous(), room - p.nbytes
+        shards[-1][name], room = p, room - p.nbytes
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     n = len(shards)
     files = [folder / f"model-{i:05d}-of-{n:05d}.safetensors" for i in range(1, n + 1)]
     for file, shard in zip(files if n > 1 else [single], shards):
-        put(file, lambda name: save_file(shard, name, {"format": "pt"}))
+        put(file, lambda path: save_file({name: whole(p) for name, p in shard.items()}, path,
+                                         {"format": "pt"}))
     if n > 1:
         place = {name: file.name for file, shard in zip(files, shards) for name in shard}
         total = sum(p.nbytes for p in weights.values())

@@ -7,7 +7,6 @@ changed. No torch here, so that skipping costs no import.
 import contextlib
 import dataclasses
 import json
-import os
 import platform
 import subprocess
 from importlib import metadata
@@ -19,11 +18,7 @@ except ImportError:  # not a POSIX system: folders are not locked
     fcntl = None
 
 from w2s import rows
-
-
-def follows():
-    """Whether another process of torchrun writes this run's folder: all but the first follow."""
-    return int(os.environ.get("RANK", 0)) > 0
+from w2s.config import follows
 
 
 def begin(out, script, settings, inputs):

@@ -9,10 +9,9 @@ import math
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from w2s import device as devices
-from w2s import losses
+from w2s import losses, parallel
 
 WINDOW = 32  # batches' worth of shuffled rows that are sorted by length together
 
@@ -126,19 +125,22 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
 
     objective(f, batch, ell, lam) -> (B,) with f = model. `hardening` ({"hard": Hardening, ...})
     gives ell the student's hardened predictions, made of the scores of the very same forward pass
-    and without gradient. Raises ValueError on a non-finite loss, naming the rows.
+    and without gradient. Several processes of torchrun each compute the model on their share of the
+    batch, which is the same everywhere (w2s.parallel). Raises ValueError on a non-finite loss,
+    naming the rows.
     """
     device = next(model.parameters()).device
     peak = optimizer.defaults["lr"]
+    f = parallel.Spread(model) if parallel.world() > 1 else model
 
     def losses_of(batch):
-        return objective(model, batch, ell, lam)
+        return objective(f, batch, ell, lam)
 
     if compile:
         losses_of = torch.compile(losses_of, dynamic=device.type == "cpu")
     elif hardening:  # the same numbers as harden_first, without its second forward pass
         def losses_of(batch):
-            return objective(model, batch, harden_along(ell, hardening), lam)
+            return objective(f, batch, harden_along(ell, hardening), lam)
 
     def step(k, batch):
         for group in optimizer.param_groups:
@@ -151,6 +153,7 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
             raise ValueError(f"the loss of step {k} is {loss.item()}; rows of the batch: "
                              f"{batch['rows'].tolist()}; try a smaller --lr or --lam")
         loss.backward()
+        parallel.add_gradients(model)
         if clip_norm:
             torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         optimizer.step()
@@ -199,34 +202,38 @@ def weak_label(logits, batch):
 
 def save_checkpoint(path, k, model, optimizer, states=None):
     """What step k needs, written all or nothing: parameters, AdamW's moments, and states {name:
-    what has a state_dict of tensors}, such as recent scores or the accountant's history."""
+    what has a state_dict of tensors}, such as recent scores or the accountant's history. Every
+    process calls it, the first one writes."""
     tensors = {f"model/{name}": p for name, p in model.state_dict().items()}
     for name, p in model.named_parameters():
         for key, value in optimizer.state[p].items():
             tensors[f"optimizer/{key}/{name}"] = value
     for name, kept in (states or {}).items():
         tensors |= {f"{name}/{key}": value for key, value in kept.state_dict().items()}
-    tensors = {key: value.detach().contiguous() for key, value in tensors.items()}
     part = path.with_name(f".{path.name}.part")
     try:
-        save_file(tensors, part, metadata={"step": str(k)})
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
+        parallel.write(part, tensors, {"step": str(k)})
+        if not parallel.rank():
+            part.replace(path)
+    except OSError as error:
         part.unlink(missing_ok=True)
-        raise OSError(getattr(error, "errno", None) or 28, f"checkpoint not written ({error})",
-                      str(path)) from None
+        raise OSError(error.errno or 28, f"checkpoint not written ({error})", str(path)) from None
 
 
 def load_checkpoint(path, model, optimizer, states=None, idle=False):
-    """Put a checkpoint back; the step to go on from, 0 when there is none. idle: the optimizer may
-    not have made a step yet (GRPO without a signal)."""
+    """Put a checkpoint back, whatever the number of processes that wrote it; the step to go on
+    from, 0 when there is none. idle: the optimizer may not have made a step yet (GRPO without a
+    signal)."""
     if not path.exists():
         return 0
     device = next(model.parameters()).device
+    place = {f"{kind}/{name}": p for name, p in model.state_dict().items()
+             for kind in ("model", "optimizer/exp_avg", "optimizer/exp_avg_sq")}
     try:
         with safe_open(path, "pt", device=str(device)) as file:
             # clone: the file aligns tensors differently, and then vector code rounds differently
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
+            tensors = {key: parallel.read(file, key, place.get(key), device)
+                       for key in file.keys()}
             k = int(file.metadata()["step"])
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: damaged checkpoint ({error}); delete it to start over") from None

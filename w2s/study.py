@@ -4,6 +4,7 @@ N test rows, m sums of a row, n seeds, D bootstrap draws. w2s.claims judges them
 """
 
 import csv
+import functools
 import itertools
 import math
 import re
@@ -83,15 +84,19 @@ class Study:
             self.missing.setdefault((name, why), []).append(seed)
             return
         ids, groups, S = [], [], []
+        here = [run for (_, n), run in self.runs.items() if n == seed]
+        others = {id(run.ids): run.ids for run in here}.values()  # nearly always one list
         for path, found in measured(self.module, folder, "test"):
             found.sort(key=lambda row: row["id"])
             ids += [f"{path.stem} {row['id']}" for row in found]
             groups += [str(row.get("group", row["id"])) for row in found]
             S.append(sums(self.module, found, path))
-            if any(run.ids[:len(ids)] != ids for (_, n), run in self.runs.items() if n == seed):
+            if any(other[:len(ids)] != ids for other in others):
                 raise ValueError(f"{path}: not the rows that the other runs of seed {seed} have; "
                                  f"{'attack' if len(S) > 1 else 'evaluate'} them all on one file")
             self.majority = self.majority or majority(self.module, found)
+        ids = next((other for other in others if other == ids), ids)  # held once, not in each run
+        groups = next((run.groups for run in here[:1] if run.groups == groups), groups)
         S, config, (metrics, attacks) = np.concatenate(S), read_config(folder), measurements(folder)
         if isinstance(epsilon := (config.get("privacy") or {}).get("epsilon"), (int, float)):
             metrics["all", "epsilon"] = epsilon  # null: not certified
@@ -186,9 +191,8 @@ class Study:
         if not seeds or np.isnan(values).any():
             return None
         draws = np.array([[run[seed].draws[metric] for seed in seeds] for run in runs])  # (k, n, D)
-        n, D = draws.shape[1:]
-        weights = np.random.default_rng(seeds).multinomial(n, np.full(n, 1 / n), D) / n  # (D, n)
-        return values, (weights.T * draws).sum(1)
+        D = draws.shape[-1]
+        return values, (seed_weights(tuple(seeds), D).T * draws).sum(1)
 
     def summary(self, strategy, model, metric):
         """{mean, sd, interval} of a headline metric over seeds; None without a finished run."""
@@ -285,6 +289,13 @@ class Study:
                 said = run.metrics.get(("all", metric), math.nan)
                 if abs(said - counted) > 1e-6:
                     yield self.at(*key), metric, said, counted
+
+
+@functools.lru_cache(64)
+def seed_weights(seeds, draws):
+    """(D, n) shares of each of n seeds in bootstrap samples of them; of the seeds alone."""
+    n = len(seeds)
+    return np.random.default_rng(seeds).multinomial(n, np.full(n, 1 / n), draws) / n
 
 
 def written(key, values):

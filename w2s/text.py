@@ -2,6 +2,8 @@
 
 import numpy as np
 
+AT_ONCE = 4096  # texts tokenised together: the tokenizer says more of each than is kept
+
 
 def load_tokenizer(folder):
     """The tokenizer of a model folder; ValueError when tokenizer.json is missing or broken."""
@@ -20,8 +22,9 @@ def tokenize(tokenizer, texts, max_length):
     """list of N int32 arrays: the first max_length token ids of each text; never empty, a text
     without tokens becomes <|endoftext|> (id 0)."""
     tokenizer.enable_truncation(max_length)
-    encoded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    return [np.array(e.ids or [0], dtype=np.int32) for e in encoded]
+    texts = list(texts)
+    return [np.array(e.ids or [0], dtype=np.int32) for first in range(0, len(texts), AT_ONCE)
+            for e in tokenizer.encode_batch(texts[first:first + AT_ONCE], add_special_tokens=False)]
 
 
 def require_fit(columns, vocabulary, folder):

@@ -81,7 +81,8 @@ def resampled(code, draws, rng):
 
 
 def weighted(trust, right, weight, share, names):
-    """{metric: (D,)} of samples, those in `names`: what the metric of the repeated rows would be.
+    """{metric: (D,)} of samples: what the metric of the repeated rows would be. The AURC and the
+    calibration, which cost most, are left out where they are not in `names`.
 
     trust, right (N,), highest trust first; weight (D, N): how often a row counts; share: of a
     sample's rows that purity selects.
@@ -89,14 +90,18 @@ def weighted(trust, right, weight, share, names):
     weight = weight.astype(np.float64)
     hit = weight * right
     to, hits = weight.cumsum(1), hit.cumsum(1)                                     # (D, N)
-    total, taken = to[:, -1], np.clip(share * to[:, -1:] - (to - weight), 0, weight)
-    found = {"purity": taken @ right / taken.sum(1), "purity_random": hits[:, -1] / total,
-             "aurc": sum_of_risks(right, weight - hit, to - hits, to) / total}
-    last = np.append(np.diff(trust) != 0, True)  # of each threshold: ties are accepted together
-    tp, fp = (np.insert(rows[:, last], 0, 0, axis=1) for rows in (hits, to - hits))
+    total = to[:, -1]
+    found = {"purity": purity(right, weight, to, share), "purity_random": hits[:, -1] / total}
+    if "purity_half" in names:
+        found["purity_half"] = purity(right, weight, to, .5)
+    last = np.flatnonzero(np.append(np.diff(trust) != 0, True))  # of each threshold: ties together
+    tp = hits[:, last] if len(last) < len(trust) else hits
+    fp = (to[:, last] if len(last) < len(trust) else to) - tp
+    area = np.einsum("dn,dn->d", np.diff(fp), tp[:, 1:] + tp[:, :-1]) + fp[:, 0] * tp[:, 0]
     with np.errstate(invalid="ignore"):  # a sample of one class: nan
-        found["auc"] = ((np.diff(fp) * (tp[:, 1:] + tp[:, :-1]) / 2).sum(1)
-                        / (tp[:, -1] * fp[:, -1]))
+        found["auc"] = area / 2 / (tp[:, -1] * fp[:, -1])
+    if "aurc" in names:
+        found["aurc"] = sum_of_risks(right, weight - hit, to - hits, to) / total
     if "ece" in names:
         bins = np.eye(BINS)[metrics.bin_of(trust, BINS)]                           # (N, BINS)
         gaps = weight @ (bins * (trust - right)[:, None])
@@ -104,6 +109,13 @@ def weighted(trust, right, weight, share, names):
         found |= {"ece": np.abs(gaps).sum(1) / total, "nll": weight @ -np.log(p) / total,
                   "brier": weight @ (trust - right) ** 2 / total}
     return found
+
+
+def purity(right, weight, to, share):
+    """(D,) fraction right in the first `share` of samples; right (N,), highest trust first; weight
+    (D, N), how often a row counts, and to, how many rows there are up to it."""
+    taken = np.clip(share * to[:, -1:] - (to - weight), 0, weight)
+    return taken @ right / taken.sum(1)
 
 
 def sum_of_risks(right, miss, misses, to):

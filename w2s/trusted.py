@@ -233,11 +233,11 @@ def resample_judged(found, parts, draws, rng):
         for weight in trust.resampled(np.unique(groups, return_inverse=True)[1], draws, rng):
             for run, pieces, into in zip(runs, ranked, drawn):
                 for end, (order, share, values) in pieces.items():
+                    names = [name for name in values if name != "aurc"]  # shown nowhere
                     with np.errstate(all="ignore"):  # a draw without a row of a part, or a class
                         sample = trust.weighted(run.score[order], run.right[order],
-                                                weight[:, order], share, values)
-                        sample["purity_half"] = half(run.right[order], weight[:, order])
-                    for name in values:
+                                                weight[:, order], share, names)
+                    for name in names:
                         into.setdefault(name + end, []).append(sample[name])
         for run, pieces, into in zip(runs, ranked, drawn):
             run.values |= {name + end: v for end, (*_, values) in pieces.items()
@@ -246,14 +246,6 @@ def resample_judged(found, parts, draws, rng):
             for name in run.draws:
                 if name.startswith("ece"):  # the basic bootstrap, as in w2s.trust
                     run.draws[name] = np.maximum(0, 2 * run.values[name] - run.draws[name])
-
-
-def half(right, weight):
-    """(D,) purity of the first half of samples; right (N,), highest trust first; weight (D, N), how
-    often a row counts."""
-    to = weight.cumsum(1)
-    taken = np.clip(.5 * to[:, -1:] - (to - weight), 0, weight)
-    return taken @ right / taken.sum(1)
 
 
 def stands_for(name):

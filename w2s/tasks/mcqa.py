@@ -80,12 +80,13 @@ def answer(model, columns, dtype, title, hidden=False):
 
 
 def label(model, tokenizer, data, columns, cfg):
-    """(rows with `weak`, softmax(logits / cfg.temperature) over the options, and `logits`; with
-    cfg.hidden states (N, D) behind the answer, reading T1; a line about them)."""
+    """(iterator of rows with `weak`, softmax(logits / cfg.temperature) over the options, and
+    `logits`; with cfg.hidden states (N, D) behind the answer, reading T1; a line about them)."""
     logits, hidden = answer(model, columns, cfg.dtype, "label", cfg.hidden)
-    labelled = [row | {"weak": plain(softmax(z / cfg.temperature)), "logits": plain(z)}
-                for row, z in zip(data, logits)]
-    share = sum(map(right, labelled)) / len(data)
+    weak = [softmax(z / cfg.temperature) for z in logits]
+    labelled = (row | {"weak": plain(p), "logits": plain(z)}
+                for row, p, z in zip(data, weak, logits))
+    share = np.mean([p.argmax() == row["label"] for row, p in zip(data, weak)])
     return labelled, hidden, f"{len(data)} rows, {share:.1%} of the weak labels are right"
 
 

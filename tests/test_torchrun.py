@@ -1,0 +1,259 @@
+"""Two processes of torchrun against one: replicated, sharded, resumed, wrong.
+
+    python -m pytest -q tests/test_torchrun.py
+"""
+
+import importlib
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests import several
+from tests.conftest import read_json
+from w2s import config, parallel, pythia, rows
+
+ROOT = Path(__file__).parent.parent
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+LR = 2e-4  # AdamW makes steps of this length of what rounding left of a gradient that is zero
+SHARD = {"off": ["--shard", "off"], "on": ["--shard", "on"]}
+SGD = {f"sgd-{n}-{clip}-{shard}": dict(rows=n, clip_norm=clip, shard=shard)
+       for n, clip, shard in ((5, 0, False), (5, 0, True), (5, .2, False), (5, .2, True),
+                              (1, 0, False), (1, 0, True))}
+SGD["sgd-recompute"] = dict(rows=5, clip_norm=.2, shard=True, recompute=True)
+SGD["half-off"] = dict(rows=5, clip_norm=.2, dtype="bfloat16")
+SGD["half-on"] = dict(rows=5, clip_norm=.2, shard=True, dtype="bfloat16")
+SGD["half-recompute"] = SGD["half-on"] | dict(recompute=True)
+
+
+def commands(world, folder):
+    """{name: (script, arguments but --out)}; 13 rows in batches of 4: one batch has one row."""
+    draw = random.Random(0)
+    words = "warm bright dull stale harbour lantern market kettle ferry garden".split()
+
+    def said():
+        return " ".join(draw.choices(words, k=draw.randint(1, 12)))
+
+    def shares(n):
+        found = [draw.random() for _ in range(n)]
+        return [x / sum(found) for x in found]
+    common = {"split": "wts"}
+    rows.write(folder / "adversarial.jsonl", [
+        common | {"id": f"r{i}", "text": said(), "text_adv": said(), "label": i % 2,
+                  "source": ("mnli", "sst2")[i % 2], "weak": shares(3 - i % 2) + [0.0] * (i % 2),
+                  "weak_adv": shares(3 - i % 2) + [0.0] * (i % 2)} for i in range(13)])
+    rows.write(folder / "fairness.jsonl", [
+        common | {"id": f"r{i}", "text": said(), "label": i % 2, "a": i // 2 % 2,
+                  "weak": shares(2)} for i in range(13)])
+    rows.write(folder / "ood.jsonl", [
+        common | {"id": f"r{i}", "text": said(), "label": i % 2, "source": "id",
+                  "weak": shares(2)} for i in range(13)])
+    rows.write(folder / "mcqa.jsonl", [
+        common | {"id": f"r{i}", "text": said(), "choices": [said() for _ in range(3)],
+                  "label": i % 3, "weak": shares(3)} for i in range(13)])
+    parts = folder / "parts"  # a model in several files
+    pythia.save(pythia.load(world / "tiny-2x32", "lm"), parts, world / "tokenizer.json", 60_000)
+    assert len(list(parts.glob("*.safetensors"))) > 2
+    usual = ["--lr", str(LR), "--batch-size", "4", "--epochs", "2", "--device", "cpu",
+             "--save-every", ".3"]
+
+    def student(task, *more):
+        return "train_student", ["--task", task, "--model", str(world / "tiny-2x32"), "--labels",
+                                 str(folder / f"{task}.jsonl"), *usual, *more]
+    mcqa = "train_weak", ["--task", "mcqa", "--model", str(parts), "--data",
+                          str(folder / "mcqa.jsonl"), *usual]
+    aux = ("--alpha", ".5", "--warmup", "0")
+    return {"adversarial": student("adversarial", *aux, "--lam", ".3"),
+            "fairness": student("fairness", *aux, "--lam", "1", "--penalty", "squared"),
+            "ood": student("ood", *aux, "--lam", ".1"), "mcqa": mcqa,
+            "lora": (mcqa[0], [*mcqa[1], "--lora-rank", "2"])}
+
+
+@pytest.fixture(scope="module")
+def runs(world, tmp_path_factory):
+    """(folder of runs <command>-<way>, what the jobs gave in each process): torchrun once."""
+    out = tmp_path_factory.mktemp("torchrun")
+    known, jobs, told = commands(world, out), [], {}
+
+    def here(name, way, **more):
+        script, argv = known[name]
+        found = several.script(script, [*argv, "--out", str(out / f"{name}-{way}")], **more)
+        told[f"{name}-{way}" + "-begun" * ("saves" in more)] = found
+        return found[0]
+
+    def there(name, way, *options, job="", **more):
+        script, argv = known[name]
+        jobs.append([f"{name}-{way}{job}", "script", more | {
+            "name": script, "argv": [*argv, *options, "--out", str(out / f"{name}-{way}")]}])
+
+    for name in known:
+        assert here(name, "one") == 0
+        there(name, "off", "--shard", "off")
+        if name != "lora":
+            there(name, "on", "--shard", "on", *["--recompute"] * (name == "mcqa"))
+    assert here("adversarial", "one,on", saves=1) == 130  # begun by one process ...
+    there("adversarial", "one,on", "--shard", "on")       # ... goes on in two
+    there("adversarial", "on,one", "--shard", "on", saves=2)
+    there("mcqa", "on,off", "--shard", "on", saves=1, job="-begun")
+    there("mcqa", "on,off", "--shard", "off")
+    there("mcqa", "off,one", "--shard", "off", saves=1)
+    there("adversarial", "lora,on", "--shard", "on", "--lora-rank", "2")
+    there("adversarial", "compiled", "--compile", "on")
+    jobs += [[name, "descend", {"folder": str(world / "tiny-2x32"),
+                                "out": str(out / f"{name}.safetensors"), **how}]
+             for name, how in SGD.items()]
+    jobs.append(["read", "numbers_read", {"folder": str(out / "parts")}])
+    (out / "jobs.json").write_text(json.dumps(jobs))
+    done = subprocess.run([*TWO, "tests/several.py", out / "jobs.json", out], cwd=ROOT, text=True,
+                          capture_output=True, timeout=150,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    found = [read_json(out / f"{rank}.json") for rank in (0, 1)]
+    for name, way in (("adversarial", "on,one"), ("mcqa", "off,one")):
+        assert found[0][f"{name}-{way}"][0] == 130 and here(name, way) == 0
+    found[0] |= told
+    return out, found
+
+
+def entries(run):
+    return [{key: entry[key] for key in ("step", "loss", "lr")} for entry in
+            map(json.loads, (run / "log.jsonl").read_text().splitlines())]
+
+
+WAYS = ["adversarial-off", "adversarial-on", "fairness-off", "fairness-on", "ood-off", "ood-on",
+        "mcqa-off", "mcqa-on", "lora-off", "adversarial-one,on", "adversarial-on,one",
+        "mcqa-on,off", "mcqa-off,one"]
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_two_processes_make_the_losses_and_the_folder_of_one(runs, name):
+    """Whatever the objective, the last batch, the way, and who began."""
+    out, (first, second) = runs
+    one, two = out / f"{name.split('-')[0]}-one", out / name
+    assert first[name][0] == 0 and ("goes on at step" in first[name][1]) == ("," in name)
+    if not name.endswith(",one"):
+        assert second[name] == [0, ""] and first[name][1].count("done") == 1
+    for a, b in zip(entries(one), entries(two), strict=True):
+        assert a == pytest.approx(b, rel=1e-5, abs=1e-6), (a, b)
+    assert ({p.relative_to(one) for p in one.rglob("*")}
+            == {p.relative_to(two) for p in two.rglob("*")})
+    for file in (one / "model").glob("*.json"):
+        assert file.read_bytes() == (two / "model" / file.name).read_bytes()
+    a, b = (load_file(run / "model" / "model.safetensors") for run in (one, two))
+    assert list(a) == list(b)
+    for key in a:
+        assert a[key].dtype == b[key].dtype
+        assert torch.allclose(a[key], b[key], rtol=1e-5, atol=1e-5), key
+
+
+def test_config_json_says_how_many_processes_and_how(runs):
+    out, _ = runs
+    facts = {way: read_json(out / f"mcqa-{way}" / "config.json") for way in ("one", "off", "on")}
+    assert [(f.pop("processes"), f.pop("sharded")) for f in facts.values()] == [
+        (1, False), (2, False), (2, True)]
+    for found in facts.values():
+        for key in ("out", "shard", "recompute"):
+            found["args"].pop(key)
+    assert facts["one"] == facts["off"] == facts["on"]
+
+
+@pytest.mark.parametrize("name", [n for n in SGD if n.startswith("sgd")])
+def test_the_gradient_is_that_of_one_process(runs, world, tmp_path, name):
+    """SGD shows its length, which AdamW hides: clipped or not, also where a process has no row."""
+    out, found = runs
+    how = SGD[name] | {"shard": False, "recompute": False}
+    losses = several.descend(world / "tiny-2x32", tmp_path / "one.safetensors", **how)
+    assert found[0][name] == found[1][name] == pytest.approx(losses, rel=1e-6)
+    one, two = load_file(tmp_path / "one.safetensors"), load_file(out / f"{name}.safetensors")
+    start = pythia.load(world / "tiny-2x32", "class", 3).state_dict()
+    moved = torch.cat([(one[key] - start[key]).flatten() for key in one]).norm()
+    apart = torch.cat([(one[key] - two[key]).flatten() for key in one]).norm()
+    assert moved > .05 and apart < 1e-6 * moved, (moved, apart)
+
+
+def test_bfloat16_rounds_alike_in_a_sharded_model(runs):
+    out, found = runs
+    for name in ("half-on", "half-recompute"):
+        assert found[0][name] == pytest.approx(found[0]["half-off"], rel=1e-4)
+    assert found[0]["half-off"] != found[0]["sgd-5-0.2-False"]
+
+
+def test_a_process_reads_and_holds_its_own_rows_only(runs):
+    for process in runs[1]:
+        read, held, whole = process["read"]
+        assert .45 * whole < read < .55 * whole and .45 * whole < held < .55 * whole
+
+
+@pytest.mark.parametrize("memory, large", [(10 ** 6, True), (10 ** 9, False)])
+def test_a_model_is_shared_out_where_copies_would_not_fit(world, monkeypatch, memory, large):
+    model = pythia.load(world / "tiny-2x32", "lm")  # 16 bytes of each of its parameters: > 1 MB
+    monkeypatch.setattr(torch.cuda, "get_device_properties",
+                        lambda device: SimpleNamespace(total_memory=memory))
+    assert parallel.too_large(model, torch.device("cuda:0")) == large
+    assert not parallel.too_large(model, torch.device("cpu"))
+
+
+def test_recomputing_gives_the_same_bits(world, tmp_path):
+    found = [several.descend(world / "tiny-2x32", tmp_path / f"{how}", 5, recompute=how)
+             for how in (False, True)]
+    assert found[0] == found[1]
+    assert (tmp_path / "False").read_bytes() == (tmp_path / "True").read_bytes()
+
+
+def test_recomputing_keeps_no_activations_of_blocks(world):
+    kept = {}
+    for how in (False, True):
+        model = pythia.load(world / "tiny-2x32", "class", ready=parallel.recompute if how else None)
+        with torch.autograd.graph.saved_tensors_hooks(
+                lambda x: kept.setdefault(how, []).append(x.numel()), lambda x: x):
+            model(torch.ones(8, 64, dtype=torch.long), torch.full((8,), 64))
+    assert sum(kept[True]) < .3 * sum(kept[False])
+
+
+def test_what_several_processes_cannot_do_is_refused_in_one_line(runs):
+    out, codes = runs
+    for name, message in (("lora,on", "--lora-rank"), ("compiled", "--compile on")):
+        assert codes[0][f"adversarial-{name}"][0] == 1
+        error = (out / f"adversarial-{name}.0.err").read_text()
+        assert error.startswith("error: ") and message in error and error.count("\n") == 1
+        assert not (out / f"adversarial-{name}").exists()
+
+
+def test_one_process_has_nobody_to_share_with(world, fair, call, tmp_path):
+    code, _, err = call("train_weak", "--task", "fairness", "--model", world / "tiny-2x32",
+                        "--data", fair / "weak.jsonl", "--out", tmp_path / "run", "--shard", "on")
+    assert code == 1 and "torchrun" in err and not (tmp_path / "run").exists()
+
+
+def test_an_error_is_told_once_and_ends_all_processes(world, fair, tmp_path):
+    """The loss is nan in the second step, everywhere."""
+    command = ["train_weak.py", "--task", "fairness", "--model", world / "tiny-2x32", "--data",
+               fair / "weak.jsonl", "--out", tmp_path / "run", "--lr", "1e30", "--device", "cpu",
+               "--clip-norm", "0"]
+    done = subprocess.run([*TWO, *command], cwd=ROOT, text=True, capture_output=True, timeout=120,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode and len(told) == 1 and "the loss of step" in told[0], done.stderr
+    assert not (tmp_path / "run" / "model").exists()
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_the_first_process_trains_a_trust_function_and_the_others_end(monkeypatch, capsys, rank):
+    script, argv = importlib.import_module("train_ntf"), []
+    for name in ("teacher", "labelled", "pool", "out"):
+        argv += [f"--{name}", "none"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # put back what launch puts in its place
+    with pytest.raises(SystemExit) as exit:
+        config.launch(script.main, script.Config, "", argv)
+    out, err = capsys.readouterr()
+    assert bool(exit.value.code) == (rank == "0") == ("one process does it" in out) == (
+        "no such file" in err)

@@ -1,0 +1,221 @@
+"""Several processes of torchrun train one model: replicated, or sharded over them (FSDP2).
+
+Every process collates the whole batch and draws all of its noise, as one process does. Only the
+model sees a share: `Spread` gives it the rows rank, rank + world, ..., and puts the outputs of all
+processes together again. So objective, hardened prediction and loss are those of the whole batch,
+the same number everywhere; own rows alone carry gradient, and the processes' gradients add up to
+one process's, but for the order of the sum.
+
+    replicated   each process has the model; `add_gradients` after backward
+    sharded      `shard`: torch.distributed.fsdp.fully_shard on each block and on the rest (Zhao et
+                 al. 2023, arXiv 2304.11277), loaded by `read`, saved by `whole` and `write`
+
+B rows, n rows of a parameter, W processes.
+"""
+
+import contextlib
+import datetime
+import functools
+import json
+import os
+import warnings
+
+import torch
+import torch.distributed as dist
+from torch.utils.checkpoint import checkpoint
+
+BUCKET = 2 ** 24           # numbers of gradient that travel together: 67 MB
+PATIENCE = datetime.timedelta(hours=2)  # while the first process writes, the others wait
+STATE = 16                 # bytes of a parameter that trains: it, its gradient, two moments
+ROOM = .8                  # share of a device's memory that these may take
+KINDS = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16",
+         torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
+
+
+# ---- processes -----------------------------------------------------------------------------------
+
+def join(device):
+    """Let the processes that torchrun started meet, each on its device; (rank, their number), (0,
+    1) without torchrun. Raises ValueError for a device that several of them would share."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return 0, 1
+    if device.type == "cuda" and str(device.index) != os.environ["LOCAL_RANK"]:
+        raise ValueError(f"--device {device}: torchrun gives each process a GPU of its own; "
+                         "say cuda")
+    if not dist.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+                                timeout=PATIENCE)
+    return rank(), world()
+
+
+def leave():
+    """Wait for the other processes, then part."""
+    if world() > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def world():
+    """Number of processes that train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank():
+    """This one's number: 0 writes and speaks for all."""
+    return dist.get_rank() if world() > 1 else 0
+
+
+# ---- the share of a batch ------------------------------------------------------------------------
+
+class Spread:
+    """The model as objectives call it, f(ids, lengths, noise=None) and f.nll(ids, lengths, mask),
+    every process computing its rows."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __call__(self, *columns, **named):
+        return together(self.model, *columns, **named)
+
+    def nll(self, *columns, **named):
+        return together(self.model.nll, *columns, **named)
+
+
+def together(f, *columns, **named):
+    """f of columns (B, ...), (B, ...): own rows from here, with gradient, the others' from there.
+
+    A process without rows (B < W) computes row 0 for nobody: it has to take part in what the
+    processes do together in forward and backward."""
+    B, mine = len(columns[0]), slice(rank(), None, world())
+    some = mine if rank() < B else slice(1)
+    found = f(*(x[some] for x in columns),
+              **{key: x if x is None else x[some] for key, x in named.items()})
+    found = found[:len(range(B)[mine])]
+    result = found.new_zeros(B, *found.shape[1:])
+    result[mine] = found.detach()
+    dist.all_reduce(result)  # x + 0: exact
+    result[mine] = found
+    return result
+
+
+@torch.no_grad()
+def add_gradients(model):
+    """Sum the gradients of a replicated model over all processes, some in a bucket. Those of a
+    sharded one are summed already, in backward."""
+    if world() == 1:
+        return
+    mine = [p.grad for p in model.parameters() if p.grad is not None and not sharded(p)]
+    while mine:
+        bucket = [mine.pop()]
+        while mine and sum(g.numel() for g in bucket) < BUCKET:
+            bucket.append(mine.pop())
+        flat = torch.cat([g.flatten() for g in bucket])
+        dist.all_reduce(flat)
+        for g, part in zip(bucket, flat.split([g.numel() for g in bucket])):
+            g.copy_(part.view_as(g))
+
+
+def not_finite(model):
+    """Name of a parameter that is not finite in some process, or None; every process calls it."""
+    names, found = zip(*model.named_parameters())
+    bad = torch.stack([~torch.isfinite(local(p)).all() for p in found]).int()
+    if world() > 1:
+        dist.all_reduce(bad, dist.ReduceOp.MAX)
+    return names[int(bad.argmax())] if bool(bad.any()) else None
+
+
+# ---- the model before its weights are read -------------------------------------------------------
+
+def recompute(model):
+    """Keep no activations inside blocks, in place: backward computes them again, with the same
+    bits (Chen et al. 2016, arXiv 1604.06174). A third more work."""
+    for block in model.gpt_neox.layers:
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False,
+                                          preserve_rng_state=False)
+
+
+def too_large(model, device):
+    """Whether a copy of the model with its gradients and moments would not fit the device."""
+    if device.type == "cpu":
+        return False
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return STATE * sum(p.numel() for p in model.parameters()) > ROOM * memory
+
+
+def shard(model, device, dtype="float32"):
+    """Share out each block of a model on the meta device, and what is left of it, in place: of each
+    parameter a process holds torch.chunk's part of the rows, in float32.
+
+    dtype "bfloat16": attention and MLP gather their weights as bfloat16. That is what autocast
+    makes of them, so the numbers are those of a replicated model; but autocast would keep its casts
+    of all weights until backward, and they do not fit. LayerNorms, embedding, head and the sums of
+    gradients stay float32."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # never written to
+    mesh = init_device_mesh(device.type, (world(),))
+    half = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+    for block in model.gpt_neox.layers:
+        for part in (block.attention, block.mlp) if dtype == "bfloat16" else ():
+            fully_shard(part, mesh=mesh, mp_policy=half)
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):  # a sum over processes, not their mean
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo knows no other
+
+
+# ---- parameters that are shared out --------------------------------------------------------------
+
+def sharded(p):
+    """Whether p is a DTensor."""
+    return hasattr(p, "placements")
+
+
+def local(p):
+    """What this process holds of p."""
+    return p.to_local() if sharded(p) else p
+
+
+def whole(p):
+    """All of p, of a shared one as a copy on the CPU; then every process has to call it."""
+    return p.detach().full_tensor().cpu() if sharded(p) else p.detach().contiguous()
+
+
+def read(file, key, p, device, dtype=None):
+    """The tensor `key` of an open safetensors file, a copy, for the parameter p: where p is shared
+    out (and has this shape), this process's rows of it, and nothing else is read."""
+    entry = file.get_slice(key)
+    if not sharded(p) or tuple(entry.get_shape()) != tuple(p.shape):
+        return file.get_tensor(key).to(device, dtype, copy=True)
+    from torch.distributed.tensor import DTensor
+    n = -(-len(p) // world())
+    first, end = (min(len(p), n * i) for i in (rank(), rank() + 1))
+    found = entry[first:end] if first < end else torch.empty(0, *p.shape[1:])
+    return DTensor.from_local(found.to(device, dtype, copy=True), p.device_mesh, p.placements,
+                              run_check=False, shape=p.shape, stride=p.stride())
+
+
+def write(path, tensors, metadata):
+    """A safetensors file of tensors {name: tensor}, in memory one at a time. Every process calls
+    it, the first one writes. metadata: {str: str}."""
+    if rank() and not any(map(sharded, tensors.values())):
+        return
+    tensors = dict(sorted(tensors.items(), key=lambda item: -item[1].itemsize))  # all aligned
+    header, end = {"__metadata__": metadata}, 0
+    for name, p in tensors.items():
+        start, end = end, end + p.numel() * p.itemsize
+        header[name] = {"dtype": KINDS[p.dtype], "shape": list(p.shape),
+                        "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with contextlib.nullcontext() if rank() else open(path, "wb") as file:
+        if file:
+            file.write(len(text).to_bytes(8, "little") + text)
+        for p in tensors.values():
+            p = whole(p)
+            if file:
+                file.write(p.cpu().view(-1).view(torch.uint8).numpy())
