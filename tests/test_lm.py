@@ -8,6 +8,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from w2s import dp, lm, pythia, rows, text
 from w2s.tasks import privacy
@@ -180,6 +181,22 @@ def heads(m):
     return seen
 
 
+class Logits(TorchDispatchMode):
+    """Of all tensors (P, V) that are made: the largest P, and the sum of P of those by products."""
+
+    def __init__(self):
+        super().__init__()
+        self.most = self.products = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        turned = func is torch.ops.aten.t.default  # the head's matrix
+        if torch.is_tensor(out) and out.ndim == 2 and out.shape[1] == V and not turned:
+            self.most = max(self.most, len(out))
+            self.products += len(out) * (func is torch.ops.aten.mm.default)
+        return out
+
+
 def batch_of(B=8, T=20):
     draw = torch.Generator().manual_seed(0)
     lengths = torch.randint(2, T + 1, (B,), generator=draw)
@@ -193,21 +210,24 @@ def batch_of(B=8, T=20):
 @pytest.mark.parametrize("tie", (False, True))
 def test_nll_never_holds_the_logits_of_a_whole_batch(tie, monkeypatch):
     m, b = model(tie_word_embeddings=tie), batch_of()
-    expected = m.nll(b["ids"], b["len"], b["mask"])
-    expected.sum().backward()
-    gradients = [p.grad.clone() for p in m.parameters()]
-    m.zero_grad()
-    monkeypatch.setattr(pythia, "LOGITS_HELD", {True: 10 * V, False: 0})
-    seen = heads(m)
-    found = m.nll(b["ids"], b["len"], b["mask"])
-    forward = len(seen)
-    found.sum().backward()
-    predicted = int(b["mask"][:, 1:].sum())
-    assert max(seen) <= 11 * V and sum(seen[:forward]) == predicted * V  # padding has none
-    assert sum(seen[forward:]) == predicted * V                          # and again in backward
-    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5) and found[1] == 0
-    for p, g in zip(m.parameters(), gradients):
-        assert torch.allclose(p.grad, g, rtol=1e-4, atol=1e-5)
+    for scale in (torch.ones(8), torch.arange(8.)):  # rows of equal gradient, and of their own
+        m.zero_grad()
+        expected = m.nll(b["ids"], b["len"], b["mask"])
+        (expected * scale).sum().backward()
+        gradients = [p.grad.clone() for p in m.parameters()]
+        m.zero_grad()
+        with monkeypatch.context() as patch, Logits() as seen:
+            patch.setattr(pythia, "LOGITS_HELD", {True: 10 * V, False: 0})
+            patch.setattr(pythia, "LOGITS_AT_ONCE", {True: 3 * V, False: 0})
+            found = m.nll(b["ids"], b["len"], b["mask"])
+            forward = seen.products
+            (found * scale).sum().backward()
+        predicted = int(b["mask"][:, 1:].sum())
+        assert seen.most <= 11 and forward == predicted  # padding has none
+        assert seen.products == predicted * (1 if scale.max() == 1 else 2)  # again where it must
+        assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5) and found[1] == 0
+        for p, g in zip(m.parameters(), gradients):
+            assert torch.allclose(p.grad, g, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("tie", (False, True))

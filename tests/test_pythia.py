@@ -433,10 +433,11 @@ def test_rows_beyond_the_rotary_tables_are_exact_too():
     assert torch.equal(short.hidden(ids, lengths), model.hidden(ids, lengths))
 
 
-@pytest.mark.parametrize("held", [2 ** 25, 7 * V])
+@pytest.mark.parametrize("held, few", [(2 ** 27, 2 ** 22), (2 ** 27, 3 * V), (7 * V, 3 * V)])
 @pytest.mark.parametrize("case", ["pythia", "tied"])
-def test_nll_equals_the_full_logits_with_its_gradient(case, held, monkeypatch):
-    monkeypatch.setitem(pythia.LOGITS_HELD, True, held)        # the small one: chunks of 8 tokens
+def test_nll_equals_the_full_logits_with_its_gradient(case, held, few, monkeypatch):
+    monkeypatch.setitem(pythia.LOGITS_HELD, True, held)        # the small one: parts of 8 tokens
+    monkeypatch.setitem(pythia.LOGITS_AT_ONCE, True, few)
     model, (ids, lengths) = ours(case).double(), batch(19)
     mask, weight = real(lengths, 19) & (torch.rand(4, 19) < 0.7), torch.randn(4).double()
     logp = model(ids, lengths)[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]

@@ -24,6 +24,7 @@ from w2s.step import cosine, seed_of
 
 TOKENS = {"cpu": 2 ** 12, "cuda": 2 ** 14}  # rows x (T + N) of a backward pass; 4 times as many
                                             # are written side by side
+LOGITS = {"cpu": 2 ** 25, "cuda": 2 ** 28}  # of the rows that are computed at a time
 
 
 def advantages(rewards):
@@ -155,7 +156,7 @@ def make_step(model, optimizer, reward, steps, *, group=8, new_tokens, temperatu
     require(group, new_tokens, temperature, clip, beta, updates)
     device, peak = next(model.parameters()).device, optimizer.defaults["lr"]
     reference = reference if not beta or reference is not None else copy.deepcopy(model)
-    logits = pythia.LOGITS_HELD[device.type == "cpu"] // model.settings["vocab_size"]
+    logits = LOGITS[device.type] // model.settings["vocab_size"]
     logp_of = torch.compile(token_logp, dynamic=True) if compile else token_logp
 
     def backward(parts, total):

@@ -90,7 +90,7 @@ def objective(f, batch, ell, lam):
     weak and the student stage differ in the text alone, so ell is not needed; lam is the epsilon
     of the private step."""
     count = batch["mask"][:, 1:].sum(1).clamp(min=1)
-    return f.nll(batch["ids"], batch["len"], batch["mask"]) / count
+    return f.nll(batch["ids"], batch["len"], batch["mask"] / count[:, None])
 
 
 def sums(rows):
