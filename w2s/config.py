@@ -160,6 +160,15 @@ def parse(Config, doc, argv=None):
     return config
 
 
+def check_flags(Config, doc):
+    """Show --help, or refuse bad flags, as `launch` would, and else do nothing: for a module that
+    has to import what takes long at its head."""
+    try:
+        parse(Config, doc)
+    except ValueError as error:
+        fail(describe(error), 1)
+
+
 def describe(error):
     """One line for an exception."""
     if isinstance(error, OSError) and error.strerror:

@@ -18,15 +18,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from w2s import figures, guarantees, page, rows, statistics, trusted, trusted_report
-from w2s.claims import VERDICTS, claims, inequalities, recovered
-from w2s.config import REQUIRED, arg, launch
-from w2s.page import (GONE, Bullets, Heading, Picture, Table, Text, chance, mean, signed, span,
-                      spread)
-from w2s.study import (CEILINGS, STRATEGIES, STUDENTS, Study, prepared, properties, tasks_in,
-                       write_csv)
+from w2s.config import REQUIRED, arg, check_flags, launch
 
 
 @dataclass
@@ -42,6 +34,19 @@ class Config:
     seconds: float = arg(None, "how long that command took, to stand in the report", low=0)
     draws: int = arg(10000, "bootstrap draws behind every interval", low=100)
     seed: int = arg(0, "of the bootstrap", low=0)
+
+
+if __name__ == "__main__":
+    check_flags(Config, __doc__)  # before the imports, which take seconds
+
+import torch
+
+from w2s import figures, guarantees, page, rows, statistics, trusted, trusted_report
+from w2s.claims import VERDICTS, claims, inequalities, recovered
+from w2s.page import (GONE, Bullets, Heading, Picture, Table, Text, chance, mean, signed, span,
+                      spread)
+from w2s.study import (CEILINGS, STRATEGIES, STUDENTS, Study, prepared, properties, tasks_in,
+                       write_csv)
 
 
 TREND = ("yes = weak < student < ceiling in trust, and the 95 % intervals of both differences "

@@ -72,7 +72,8 @@ def row_lengths(columns):
 
 def collate(columns, pick, device="cpu"):
     """The batch of rows `pick` (B,): token lists padded, arrays indexed; `rows` stays on CPU."""
-    multiple = 1 if torch.device(device).type == "cpu" else 64  # few shapes on CUDA
+    on_cpu = torch.device(device).type == "cpu"
+    multiple = 1 if on_cpu else 64  # few shapes on CUDA
     batch = {}
     for key, column in columns.items():
         if isinstance(column, list):
@@ -85,7 +86,8 @@ def collate(columns, pick, device="cpu"):
             batch[key.replace("ids", "len")] = torch.tensor(list(map(len, ids)), dtype=torch.int64)
         else:
             batch[key] = torch.from_numpy(column[pick])
-    moved = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+    moved = {key: value if on_cpu else value.pin_memory().to(device, non_blocking=True)
+             for key, value in batch.items()}
     return moved | {"rows": torch.as_tensor(pick)}
 
 
@@ -137,7 +139,8 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
         return objective(f, batch, ell, lam)
 
     if compile:
-        losses_of = torch.compile(losses_of, dynamic=device.type == "cpu")
+        size = sum(p.numel() for p in model.parameters())
+        losses_of = devices.compiled(losses_of, device, size)
     elif hardening:  # the same numbers as harden_first, without its second forward pass
         def losses_of(batch):
             return objective(f, batch, harden_along(ell, hardening), lam)
