@@ -10,6 +10,8 @@
     label     labels of many rows              generate  text
     ntf       training a trust function        start     import, --help, loading a model
     evaluate  many runs, together and apart    whole     run_all.sh
+
+How cost grows: python -m tests.bench.growth; memory of large models: python -m tests.bench.plan
 """
 
 import argparse

@@ -19,8 +19,9 @@ D hidden, I = 4D, L layers, V vocabulary, W GPUs, n = ceil(rows / W) * tokens on
                  computes one token, the input, that of QKV, K, V, rotated K and two copies, 7 D.
                  Attention is fused: no T x T matrix
     recomputed   the inputs of all blocks, and the activations of one block, at work
-    logits       language model: a chunk of at most 2^28, 4 bytes each for the float32 ones, their
-                 log-softmax and gradient, 2 more for bfloat16 ones
+    logits       language model: at most 2^28 at a time, which become their gradient in place, in
+                 the dtype of autocast; of 2^26 of them, at work, float32 copy, log-softmax and what
+                 it is scaled from, 12; the head's gradient before it is scaled, 4 V D
 
 The sum is an upper bound of these (gradients and activations are never all there at once) and has
 nothing for the allocator's fragments, cuBLAS, NCCL and the CUDA context: so `fits` asks for 10 %
@@ -31,7 +32,8 @@ import argparse
 
 from w2s import pythia
 
-CARDS, SPARE = (80, 141), .9        # GB of a GPU; share of it that the sum may take
+CARDS = {80: 83.7, 141: 149.2}      # GPUs as they are sold, and their 78 and 139 GiB in GB
+SPARE = .9                          # share of it that the sum may take
 GPUS, HEADS = (1, 2, 4, 8), ("class", "lm")
 WIDTH = {"bfloat16": 2, "float32": 4}
 
@@ -56,8 +58,12 @@ def activations(c, head, tokens, dtype="bfloat16", recompute=False):
 
 def logits(c, head, tokens, dtype):
     """Bytes at work when a language model's loss is computed."""
-    each = 12 + 2 * (dtype == "bfloat16")
-    return each * min(tokens * c["vocab_size"], 2 ** 28) if head == "lm" else 0
+    if head == "class":
+        return 0
+    V, D = c["vocab_size"], c["hidden_size"]
+    held, at_work = (min(tokens * V, limit[False])
+                     for limit in (pythia.LOGITS_HELD, pythia.LOGITS_AT_ONCE))
+    return WIDTH[dtype] * held + 12 * at_work + 4 * V * D
 
 
 def states(c, head, gpus, dtype, sharded):
@@ -67,7 +73,7 @@ def states(c, head, gpus, dtype, sharded):
     total = 16 * (blocks + found[head])
     if sharded:
         gathered = 8 * found[head] + (2 * WIDTH[dtype] + 4) * found["block"]
-        return total / gpus + gathered * (gpus > 1)
+        return total / gpus + gathered
     return total + 2 * blocks * (dtype == "bfloat16")
 
 
@@ -78,7 +84,7 @@ def plan(shape, head, gpus, rows, tokens, dtype):
     found["parameters"] = c["num_hidden_layers"] * count["block"] + count[head]
     found |= {"kept": activations(c, head, n, dtype) / 1e9,
               "recomputed": activations(c, head, n, dtype, True) / 1e9}
-    for how in ("replicated", "FSDP2"):
+    for how in ("replicated", "FSDP2")[:gpus]:            # one GPU shares with nobody
         state = states(c, head, gpus, dtype, how == "FSDP2")
         found[how] = state / 1e9
         for what in ("kept", "recomputed"):
@@ -88,7 +94,7 @@ def plan(shape, head, gpus, rows, tokens, dtype):
 
 def fits(gb):
     """The smallest of the CARDS that has room for so many GB; None."""
-    return next((card for card in CARDS if gb <= SPARE * card), None)
+    return next((card for card, memory in CARDS.items() if gb <= SPARE * memory), None)
 
 
 def run(args):
@@ -109,8 +115,9 @@ def show(found, args):
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for row in found:
         cells = [f"{row[c] / 1e6:.0f}M" if c == "parameters" else str(row[c]) for c in columns[:4]]
-        cells += [f"{row[c]:.2f}" for c in columns[4:8]]
-        cells += [f"{row[c]:.1f}{ {80: '', 141: '*', None: '!'}[fits(row[c])]}" for c in sums]
+        cells += [f"{row[c]:.2f}" if c in row else "-" for c in columns[4:8]]
+        cells += [f"{row[c]:.1f}{ {80: '', 141: '*', None: '!'}[fits(row[c])]}" if c in row
+                  else "-" for c in sums]
         print("| " + " | ".join(cells) + " |")
 
 
