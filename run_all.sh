@@ -206,7 +206,7 @@ attack() {  # attack <title> <text|extraction|membership> <arguments>
 # ---- the experiment --------------------------------------------------------------------------------
 case $PRESET in
   paper)     WEAK=${WEAK:-EleutherAI/pythia-14m}   STRONG=${STRONG:-EleutherAI/pythia-410m}   SEEDS=${SEEDS:-3} ATTACKED=${ATTACKED:-300} MAILS=${MAILS:-1000} ;;
-  miniature) WEAK=${WEAK:-w2s/models/mini-weak}    STRONG=${STRONG:-w2s/models/mini-strong}   SEEDS=${SEEDS:-3} ATTACKED=${ATTACKED:-80} MAILS=${MAILS:-60}
+  miniature) WEAK=${WEAK:-w2s/models/mini-weak}    STRONG=${STRONG:-w2s/models/mini-strong}   SEEDS=${SEEDS:-3} ATTACKED=${ATTACKED:-40} MAILS=${MAILS:-40}
     RAW=$DATA/raw SYNONYMS=${SYNONYMS:-$DATA/world/synonyms.json}
     NOTE="MINIATURE: made-up data and small models; these numbers show the method, not those of the paper."
 
@@ -330,7 +330,7 @@ attacked() { if [[ $task == adversarial ]]; then  # first: what measures the sam
   itself weak     "$R"/weak-{none,tft}; fi; }
 kept() {
   local few=() most=$MAILS
-  if [[ $1 == extraction && $PRESET == miniature ]]; then few=(--candidates 10) most=${KEPT:-40}; fi
+  if [[ $1 == extraction && $PRESET == miniature ]]; then few=(--candidates 10) most=${KEPT:-25}; fi
   attack "$task seed$seed $2 $1" "$1" --data "$D"/{weak,wts,test}.jsonl --limit "$most" ${few[@]+"${few[@]}"} --run "${@:3}"
 }
 mails() { if [[ $task == privacy ]]; then  # mails <extraction|membership>
