@@ -12,7 +12,7 @@ from w2s import device as devices
 from w2s import lm, pythia, step
 from w2s.predict import by_tokens
 
-ROWS = {"cpu": 256, "cuda": 512}  # rows continued side by side, at most; 64 on CPU: 1.9x the time
+ROWS = {"cpu": 256, "cuda": 512}  # rows continued side by side, at most; 64 on CPU: 1.8x the time
 
 
 def tokens(tokenizer, texts):

@@ -1,4 +1,4 @@
-"""Train only the rows of the embedding whose tokens occur: exact, and 5-9 % of a 14m step saved.
+"""Train only the rows of the embedding whose tokens occur: exact, 1.2x on SST-2's rows (14m, CPU).
 
 A row whose token is in no training row has no gradient; without weight decay AdamW and SGD never
 move it. Not under differential privacy: which tokens occur is data, and noise must go to all rows.
