@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from w2s.pythia import ALL, FusedQKV, Tied
+from w2s.pythia import ALL, FusedQKV, Tied, wide
 
 # A row's norm costs T T (i + o) products by Gram matrices; by its own gradient, which the sum needs
 # anyway, only the memory traffic of i o numbers, worth so many products each on a CPU, else:
@@ -211,10 +211,6 @@ def rows_of_layernorm(module, x, g, rows, seen):
 def gram(v):
     """(B, T, T) inner products of the tokens of v (B, T, n), in float32 at least."""
     return wide(torch.bmm(v, v.transpose(1, 2)))
-
-
-def wide(v):
-    return v.to(torch.promote_types(v.dtype, torch.float32))
 
 
 def cross(embedding, head):

@@ -31,7 +31,8 @@ from torch.func import functional_call, grad, vmap
 from w2s import accountant, bookkeeping, parallel
 from w2s import device as devices
 from w2s import step as plain
-from w2s.bookkeeping import Tape, wide
+from w2s.bookkeeping import Tape
+from w2s.pythia import wide
 
 PER_SAMPLE = 2 ** 26  # numbers in the per-sample gradients that func holds at a time
 LOGITS = {True: 2 ** 25, False: 2 ** 28}  # of a micro-batch: on a CPU 134 MB, else 1 GB
