@@ -54,7 +54,7 @@ RECIPE='
   miniature  privacy      *       --epochs      10
   miniature  privacy      *       --batch-size  8
   miniature  privacy      *       --lr          4e-3
-  miniature  ood          *-ntf   --epochs      0.25
+  miniature  ood          *-ntf   --epochs      1
   miniature  fairness     *-ntf   --epochs      2
   miniature  adversarial  *-ntf   --epochs      2
   miniature  mcqa         weak    --epochs      0.45
@@ -76,8 +76,8 @@ RECIPE='
   miniature  game         *       --batch-size  16
   paper      arithmetic   *       --max-length  256
   paper      mcqa         *       --max-length  256
-  miniature  ood          weak    --epochs      0.1
-  miniature  ood          strong  --epochs      0.125
+  miniature  ood          weak    --epochs      0.34
+  miniature  ood          strong  --epochs      0.5
   miniature  *            *       --epochs      1
   miniature  ood          *       --lam         0.04
   miniature  fairness     weak    --lam         1.5
@@ -160,7 +160,8 @@ if [[ -z $PY ]]; then
 fi
 if [[ $PRESET == test ]]; then exec "$PY" -m pytest -q tests; fi
 
-# ---- running: QUEUE becomes a list of phases and commands; w2s.pool runs it ------------------------
+# ---- running: QUEUE becomes a list of phases and commands; w2s.pool runs it, each command as soon as
+# those before it are done that write (--out, --run) where it reads or writes -------------------------
 CORES=$(nproc 2>/dev/null || sysctl -n hw.ncpu)
 if [[ -z $JOBS ]]; then if command -v nvidia-smi >/dev/null; then JOBS=1; else JOBS=$((CORES < 4 ? CORES : 4)); fi; fi
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((CORES / JOBS > 0 ? CORES / JOBS : 1))} TOKENIZERS_PARALLELISM=true
@@ -209,19 +210,8 @@ case $PRESET in
   miniature) WEAK=${WEAK:-w2s/models/mini-weak}    STRONG=${STRONG:-w2s/models/mini-strong}   SEEDS=${SEEDS:-3} ATTACKED=${ATTACKED:-40} MAILS=${MAILS:-40}
     RAW=$DATA/raw SYNONYMS=${SYNONYMS:-$DATA/world/synonyms.json}
     NOTE="MINIATURE: made-up data and small models; these numbers show the method, not those of the paper."
-
     phase "the town: raw files"
-    run "raw files" -m w2s.miniature world --out "$DATA" --seed "$TOWN"
-
-    if [[ " $TASKS " == *" adversarial "* ]]; then
-      phase "a surrogate for the attacks, which is never evaluated"
-      task=adversarial seed=1000 R=$OUT train train_weak surrogate strong --model "$STRONG" --data "$DATA/world/clean.jsonl" --lam 0
-
-      phase "perturbed texts: three attacks on the surrogate"
-      for source in sst2 qqp mnli mnli-mm qnli rte; do
-        task=adversarial attack "attacks on $source" text --run "$OUT/surrogate" --data "$DATA/world/victims/$source.jsonl" --out "$RAW/$source.jsonl"
-      done
-    fi ;;
+    run "raw files" -m w2s.miniature world --out "$DATA" --seed "$TOWN" ;;
   smoke)     WEAK=$DATA/tiny-2x32 STRONG=$DATA/tiny-3x64 SEEDS=${SEEDS:-1} ATTACKED=${ATTACKED:-24} MAILS=${MAILS:-16} LIMIT=${LIMIT:-240}
     RAW=$DATA/raw NOTE="SMOKE: invented rows and untrained models; these numbers say nothing about the paper."
 
@@ -230,8 +220,18 @@ case $PRESET in
 esac
 
 phase "rows: weak, wts, val, trust and test of every task"
-prepare() { if [[ -n $RESPLIT || $seed == 0 ]]; then
-  run "$task" -m w2s.prepare data --task "$task" --out "$D" --seed "$seed" ${RAW:+--raw "$RAW"} ${LIMIT:+--limit "$LIMIT"}; fi; }
+perturb() {  # texts perturbed by three attacks on a surrogate, which is never evaluated
+  seed=1000 R=$OUT train train_weak surrogate strong --model "$STRONG" --data "$DATA/world/clean.jsonl" --lam 0
+  for source in sst2 qqp mnli mnli-mm qnli rte; do
+    attack "attacks on $source" text --run "$OUT/surrogate" --data "$DATA/world/victims/$source.jsonl" --out "$RAW/$source.jsonl"
+  done
+}
+prepare() {
+  if [[ $PRESET$seed == miniature0 && $task == adversarial ]]; then perturb; fi
+  if [[ -n $RESPLIT || $seed == 0 ]]; then
+    local limit=$LIMIT; if [[ $PRESET$task == miniatureood ]]; then limit=${LIMIT:-3000}; fi  # of 12,000, more than its runs read
+    run "$task" -m w2s.prepare data --task "$task" --out "$D" --seed "$seed" ${RAW:+--raw "$RAW"} ${limit:+--limit "$limit"}; fi
+}
 each prepare
 
 phase "strong ceilings and weak models on ground truth, without and with the regulariser"
@@ -324,7 +324,7 @@ fi
 phase "every model measured on test rows, ceilings on validation rows too, and attacked itself"
 measure() { run "$task seed$seed $1" evaluate.py --task "$task" ${INFER[@]+"${INFER[@]}"} "${@:2}"; }
 itself() { attack "$task seed$seed $1 attacked" text --data "$D/test.jsonl" --limit "$ATTACKED" --run "${@:2}"; }
-attacked() { if [[ $task == adversarial ]]; then  # first: what measures the same runs waits for it
+attacked() { if [[ $task == adversarial ]]; then
   itself students "$R"/student-{naive,aux}-{none,weak,both}
   itself ceilings "$R"/ceiling-{none,tft}
   itself weak     "$R"/weak-{none,tft}; fi; }

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from w2s import runs
+from w2s.pool import Command, ahead, before
 
 ROOT = Path(__file__).parent.parent
 POOL = [sys.executable, "-m", "w2s.pool"]
@@ -93,22 +94,39 @@ print(sys.argv[1:], os.environ.get("W2S_SPOILT"), os.getcwd(), "/spoilt" in sys.
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("[1/1] only") and "  2/2  looks  " in done.stdout
     assert expected == f"""['a b', "it's"] None {ROOT} False False __main__\n"""
-    assert done.stdout[:-3].endswith(f"left in this phase\n{expected}total 0:")
+    assert done.stdout[:-3].endswith(f"left\n{expected}total 0:")
 
 
-def test_phases_are_kept_apart_and_a_failure_stops_what_follows(script, tmp_path):
-    log = tmp_path / "log"
+def test_a_command_waits_for_what_it_touches_and_a_failure_stops_what_follows(script, tmp_path):
+    log, made = tmp_path / "log", tmp_path / "made"
     note = "import sys, time; time.sleep({}); open(sys.argv[1], 'a').write(sys.argv[2] + '\\n')"
     slow, fast = (script(name, note.format(s)) for name, s in (("slow", 0.5), ("fast", 0)))
     bad = script("bad", "print(*range(20), sep='\\n'); raise SystemExit('error: it is broken')")
-    done = pool(["# one", f"{slow} {log} 1", f"{fast} {log} 2", "# two", f"{slow} {log} 3",
-                 f"{bad}  # bad", f"{fast} {log} 4", "# three", f"{fast} {log} 5"], "--jobs", 2)
-    assert log.read_text() == "2\n1\n3\n"  # what ran beside the bad one was finished
+    done = pool(["# one", f"{slow} {log} 1 --out {made}", f"{fast} {log} 2", "# two",
+                 f"{fast} {log} 3 --data {made}/rows", f"{fast} {log} 4", "# three",
+                 f"{bad} --runs {tmp_path}  # bad", f"{fast} {log} 5 --run {made}"], "--jobs", 2)
+    assert log.read_text() == "2\n4\n1\n3\n"
     assert done.returncode == 1
-    shown = [*map(str, range(9, 20)), "error: it is broken", f"failed: {bad}",
-             "error: phase 2 (two) stopped, see above; what is finished is kept and will be "
-             "skipped"]
+    assert [line[:9] for line in done.stdout.splitlines() if line[0] == "["] == [
+        "[1/3] one", "[2/3] two", "[3/3] thr"]
+    shown = [*map(str, range(9, 20)), "error: it is broken", f"failed: {bad} --runs {tmp_path}",
+             "error: stopped, see above; what is finished is kept and will be skipped"]
     assert done.stderr.splitlines() == shown
+
+
+def test_what_a_command_waits_for():
+    lines = ["a.py --out d", "b.py --task d --out r/s0/w", "b.py --data d/x --out r/s0/c",
+             "c.py --run r/s0/w r/s0/c --data d/y", "c.py --run r/s0/c --data d/y",
+             "b.py --labels r/s0/w/l --out r/s0/s", "-m d --runs r --data d", "b.py --out r/s0/cc",
+             "e.py r --run r/s0/s --out x", "e.py r --run r/s0/s --out y"]
+    commands = [Command(n, "", "", "", shlex.split(line)) for n, line in enumerate(lines)]
+    assert before(commands) == [set(), {0}, {0}, {0, 1, 2}, {0, 2, 3}, {1, 3},
+                                {0, 1, 2, 3, 4, 5}, {6}, {5}, {5}]
+
+
+def test_the_time_ahead_is_that_of_the_same_run_with_another_seed():
+    commands = [Command(0, "", title, "", []) for title in ("a seed3 x", "a seed1 y", "new")]
+    assert ahead(commands, {"a x": [2, 4], "a y": [7]}) == 3 + 7 + 5
 
 
 def test_a_killed_worker_is_reported_with_its_command(script):

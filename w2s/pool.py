@@ -3,8 +3,10 @@
     python -m w2s.pool --jobs 2 < commands.sh
 
 A line of the input is `python SCRIPT.py ...` or `python -m MODULE ...`, quoted as for a shell, with
-two blanks and `# its title` behind it or not. A line `# title` begins a phase: its commands start
-when all before it are done. What a command prints is shown when it fails: then no other one starts.
+two blanks and `# its title` behind it or not. A line `# title` begins a phase, announced when one
+of its commands starts. They start in their order, each as soon as those before it are done that
+name the same path, or one inside the other, if either writes there (--out, without it --run). What
+a command prints is shown when it fails: then no other one starts.
 """
 
 import ctypes
@@ -13,6 +15,7 @@ import json
 import os
 import platform
 import queue
+import re
 import runpy
 import shlex
 import signal
@@ -22,10 +25,11 @@ import tempfile
 import threading
 import time
 import traceback
-from collections import deque
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection
+from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
@@ -34,6 +38,7 @@ from w2s import runs
 from w2s.config import arg, launch
 
 GRACE = 10  # seconds in which an interrupted command must end by itself
+WRITES = ("--out", "--run")  # behind the first of them that a command has stands where it writes
 
 
 @dataclass(kw_only=True)
@@ -45,60 +50,93 @@ class Config:
 
 class Command(NamedTuple):
     """A line of the input, and its words after the interpreter."""
+    number: int
+    phase: str
     title: str
     line: str
     words: list[str]
 
+    def kind(self):
+        """Commands of one kind take about as long: their titles differ in the seed."""
+        return re.sub(r"\bseed\d+ ", "", self.title)
+
 
 def main(cfg):
-    phases, began, workers = read(cfg.file), time.monotonic(), []
+    commands, began, workers = read(cfg.file), time.monotonic(), []
     try:
-        for n, (title, commands) in enumerate(phases, 1):
-            passed = clock(time.monotonic() - began)
-            print(f"[{n}/{len(phases)}] {title}  ({passed} so far)", flush=True)
-            last = run_phase(commands, workers, cfg.jobs)
-            if last is None:
-                raise ValueError(f"phase {n} ({title}) stopped, see above; what is finished is "
-                                 "kept and will be skipped")
+        last = run(commands, workers, cfg.jobs)
     finally:
         close(workers)
+    if last is None:
+        raise ValueError("stopped, see above; what is finished is kept and will be skipped")
     if cfg.show_last:
         print(last.rstrip(), f"total {clock(time.monotonic() - began)}", sep="\n")
 
 
 def read(file):
-    """[(title, [Command, ...]), ...]: the phases of a file. Raises ValueError naming a bad line."""
-    phases = []
+    """[Command, ...]: those of a file. Raises ValueError naming a bad line."""
+    commands, phase = [], "commands"
     with open(0 if file == "-" else file, encoding="utf-8", errors="surrogateescape") as lines:
         for n, line in enumerate(map(str.strip, lines), 1):
             if line.startswith("#"):
-                phases.append((line.lstrip("# "), []))
+                phase = line.lstrip("# ")
             elif line:
                 line, _, title = line.partition("  # ")
                 words = shlex.split(line)[1:]
                 if not (words[:1] == ["-m"] and words[1:] or words and words[0].endswith(".py")):
                     raise ValueError(f"{file}:{n}: neither a phase nor python SCRIPT.py: {line}")
-                phases = phases or [("commands", [])]
-                phases[-1][1].append(Command(title or " ".join(words)[:38], line, words))
-    phases = [phase for phase in phases if phase[1]]
-    if not phases:
+                commands.append(Command(len(commands), phase, title or " ".join(words)[:38], line,
+                                        words))
+    if not commands:
         raise ValueError(f"{file}: no commands")
-    return phases
+    return commands
+
+
+def before(commands):
+    """[{numbers of the earlier commands that must be done when this one starts}, ...]"""
+    at, inside = ({"read": defaultdict(set), "write": defaultdict(set)} for _ in range(2))
+    found = []
+    for command in commands:
+        named, option, wait = [], None, set()
+        writes = next((option for option in WRITES if option in command.words), None)
+        for word in command.words[1:]:
+            if word.startswith("--"):
+                option = word
+            elif option:
+                way = "write" if option == writes else "read"
+                named.append((Path(os.path.abspath(word)), way))
+        for path, way in named:
+            for other in ("read", "write") if way == "write" else ("write",):
+                wait |= inside[other][path].union(*(at[other][p] for p in path.parents))
+        for path, way in named:
+            at[way][path].add(command.number)
+            for place in (path, *path.parents):
+                inside[way][place].add(command.number)
+        found.append(wait)
+    return found
 
 
 # ---- the parent: hands out the commands and prints a line for each -------------------------------
 
-def run_phase(commands, workers, jobs):
-    """Run the commands, in their order, on `jobs` workers; `workers` are those that exist already.
-    Returns what the last command printed; None when one failed, whose output has been shown."""
-    todo, done, spent, failed, last = deque(commands), 0, 0, False, ""
+def run(commands, workers, jobs):
+    """Run the commands on `jobs` workers; `workers` are those that exist already. Returns what the
+    last command printed; None when one failed, whose output has been shown."""
+    began, waits, todo, done = time.monotonic(), before(commands), list(commands), set()
+    took, failed, last = defaultdict(list), False, ""
+    phases, announced = list(dict.fromkeys(command.phase for command in commands)), set()
     with tqdm(total=len(commands), disable=None, leave=False, unit="command") as bar:
         while (todo and not failed) or any(worker.command for worker in workers):
-            while todo and not failed and (worker := idle(workers, jobs)):
-                worker.give(todo.popleft())
+            ready = (c for c in list(todo) if not failed and waits[c.number] <= done)
+            while (command := next(ready, None)) and (worker := idle(workers, jobs)):
+                if command.phase not in announced:
+                    show([f"[{phases.index(command.phase) + 1}/{len(phases)}] {command.phase}  "
+                          f"({clock(time.monotonic() - began)} so far)"])
+                announced.add(command.phase)
+                todo.remove(command)
+                worker.give(command)
             busy = {worker.pipe: worker for worker in workers if worker.command}
             for worker in map(busy.get, connection.wait(busy, timeout=1)):
-                command, took, code = worker.end()
+                command, seconds, code = worker.end()
                 if code < 0:
                     workers.remove(worker)
                 if code != 0:
@@ -107,13 +145,22 @@ def run_phase(commands, workers, jobs):
                     continue
                 if command is commands[-1]:
                     last = worker.output()
-                done, spent = done + 1, spent + took
-                ahead = spent / done * len(commands) - spent - sum(w.seconds() for w in workers)
-                show([f"  {done:{len(str(len(commands)))}}/{len(commands)}  {command.title:<38} "
-                      f"{clock(took):>5}  about {clock(max(0, ahead) / jobs)} left in this phase"])
+                done.add(command.number)
+                took[command.kind()].append(seconds)
+                left = ahead(todo, took) + sum(max(0, ahead([w.command], took) - w.seconds())
+                                               for w in workers if w.command)
+                show([f"  {len(done):{len(str(len(commands)))}}/{len(commands)}  "
+                      f"{command.title:<38} {clock(seconds):>5}  about {clock(left / jobs)} left"])
                 bar.update()
             bar.refresh()
     return None if failed else last
+
+
+def ahead(commands, took):
+    """Seconds that commands will take: what took[kind] says, for other kinds the mean of all."""
+    means = {kind: sum(seconds) / len(seconds) for kind, seconds in took.items()}
+    usual = sum(means.values()) / len(means)
+    return sum(means.get(command.kind(), usual) for command in commands)
 
 
 def idle(workers, jobs):
