@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 sys.path[0] = str(Path(__file__).parent.parent)  # torchrun puts tests/ there
 
-from w2s import config, parallel, pythia, runs, step  # noqa: E402
+from w2s import config, grpo, parallel, pythia, runs, step  # noqa: E402
 from w2s.tasks import adversarial  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -57,7 +57,8 @@ def batch(rows, seed=0):
             "ids_adv": ids[1], "len_adv": lengths[1], "target_adv": target[1]}
 
 
-def descend(folder, out, rows, clip_norm=0.0, shard=False, recompute=False, dtype="float32"):
+def descend(folder, out, rows, clip_norm=0.0, shard=False, recompute=False, dtype="float32",
+            compile=False):
     """Three steps of SGD, whose length is the gradient's: losses. The weights go to out."""
     def ready(model):
         if recompute:
@@ -67,12 +68,25 @@ def descend(folder, out, rows, clip_norm=0.0, shard=False, recompute=False, dtyp
 
     model = pythia.load(folder, "class", 3, ready=ready, read=parallel.read)
     take = step.make_step(model, step.sgd(model, .3), adversarial.objective, step.ground_truth, .5,
-                          9, clip_norm=clip_norm, dtype=dtype)
+                          9, clip_norm=clip_norm, dtype=dtype, compile=compile)
     losses = [float(take(k, batch(rows, k))) for k in range(3)]
     weights = {name: parallel.whole(p) for name, p in model.state_dict().items()}
     if not parallel.rank():
         save_file(weights, out)
     return losses
+
+
+def sampled(folder, out, rows, **options):
+    """Three steps of GRPO by SGD, rewarded for even tokens: losses and facts. Weights go to out."""
+    def reward(row, tokens):
+        return sum(token % 2 == 0 for token in tokens) / 6
+
+    model = pythia.load(folder, "lm")
+    take = grpo.make_step(model, step.sgd(model, 3), reward, 9, group=4, new_tokens=6, **options)
+    found = [[float(take(k, batch(rows, k))), take.facts] for k in range(3)]
+    if not parallel.rank():
+        save_file(model.state_dict(), out)
+    return found
 
 
 def numbers_read(folder):

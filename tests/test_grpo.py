@@ -46,7 +46,8 @@ def maker(m, reward=low, steps=40, lr=.05, optimizer="adamw", **options):
 def written(m, b, group=4, temperature=1.0, seed=0, k=0, new=N):
     """The answers that step k of such a run is about."""
     draw = torch.Generator().manual_seed(step.seed_of(seed, "grpo", k))
-    return grpo.write(m, b["ids"], b["len"], group, new, temperature, END, draw)
+    draws = torch.rand(len(b["ids"]), group, new, generator=draw)
+    return grpo.write(m, b["ids"], b["len"], draws, temperature, END)
 
 
 def weights(m):
@@ -141,7 +142,7 @@ def test_an_answer_ends_with_its_first_end_token_which_counts_and_may_be_empty()
     new = torch.tensor([[5, END, 6, END], [END, 3, 3, 3], [4, 5, 6, 8]])
     with mock.patch.object(pythia, "generate", lambda *a: new):
         found = grpo.write(None, torch.tensor([[2, 3], [2, 0], [9, 9]]), torch.tensor([2, 1, 2]),
-                           1, 4, 1.0, END, None)
+                           torch.rand(3, 1, 4), 1.0, END)
     assert found.mask.tolist() == [[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]]
     assert found.tokens(END) == [[5], [], [4, 5, 6, 8]]
     assert found.ids[1, :3].tolist() == [2, END, 3] and found.ids[2].tolist() == [9, 9, 4, 5, 6, 8]
@@ -161,7 +162,7 @@ def test_answers_are_sampled_alike_in_any_number_of_parts_and_groups_stand_toget
     assert torch.equal(whole.new, again.new) and not torch.equal(whole.new, other.new)
     with mock.patch.dict(grpo.TOKENS, cpu=8):
         parts = written(m, b, group=3)
-    assert parts.new.shape == whole.new.shape
+    assert torch.equal(parts.new, whole.new)
 
 
 @pytest.mark.parametrize("temperature", (1.0, .6))

@@ -510,6 +510,14 @@ def test_sampling_follows_its_generator_and_cools_to_greedy():
     assert pythia.generate(model, ids, lengths, 0).shape == (4, 0)
 
 
+def test_equally_spaced_numbers_sample_in_the_shares_of_the_tempered_softmax():
+    logits, u = torch.tensor([.5, .25, 0, .25]).log().expand(1000, -1), (torch.arange(1000) + .5)
+    for temperature, shares in ((1.0, [500, 250, 0, 250]), (.5, [667, 166, 0, 167])):
+        found = pythia.sample(logits, temperature, u / 1000)
+        assert torch.bincount(found, minlength=4).tolist() == shares
+    assert pythia.sample(logits[:1], 1.0, torch.tensor([1 - 2 ** -24])) == 3
+
+
 COUNTS = {"14m": 1_189_888, "31m": 4_739_072, "70m": 18_915_328, "160m": 85_056_000,
           "410m": 302_311_424, "1b": 805_736_448, "1.4b": 1_208_602_624, "2.8b": 2_517_652_480,
           "6.9b": 6_444_163_072, "12b": 11_327_027_200}        # Pythia's table, without embeddings

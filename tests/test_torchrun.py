@@ -31,6 +31,10 @@ SGD["sgd-recompute"] = dict(rows=5, clip_norm=.2, shard=True, recompute=True)
 SGD["half-off"] = dict(rows=5, clip_norm=.2, dtype="bfloat16")
 SGD["half-on"] = dict(rows=5, clip_norm=.2, shard=True, dtype="bfloat16")
 SGD["half-recompute"] = SGD["half-on"] | dict(recompute=True)
+if "W2S_SLOW" in os.environ:  # half a minute
+    SGD["sgd-compiled"] = dict(rows=5, clip_norm=.2, compile=True)
+GRPO = {f"grpo-{n}-{beta}": dict(rows=n, beta=beta, updates=2) for n, beta in (
+    (5, 0), (1, 0), (5, .1))}
 
 
 def commands(world, folder):
@@ -105,10 +109,13 @@ def runs(world, tmp_path_factory):
     there("mcqa", "on,off", "--shard", "off")
     there("mcqa", "off,one", "--shard", "off", saves=1)
     there("adversarial", "lora,on", "--shard", "on", "--lora-rank", "2")
-    there("adversarial", "compiled", "--compile", "on")
+    there("adversarial", "compiled", "--compile", "on", "--shard", "on")
     jobs += [[name, "descend", {"folder": str(world / "tiny-2x32"),
                                 "out": str(out / f"{name}.safetensors"), **how}]
              for name, how in SGD.items()]
+    jobs += [[name, "sampled", {"folder": str(world / "tiny-2x32"),
+                                "out": str(out / f"{name}.safetensors"), **how}]
+             for name, how in GRPO.items()]
     jobs.append(["read", "numbers_read", {"folder": str(out / "parts")}])
     (out / "jobs.json").write_text(json.dumps(jobs))
     done = subprocess.run([*TWO, "tests/several.py", out / "jobs.json", out], cwd=ROOT, text=True,
@@ -168,14 +175,32 @@ def test_config_json_says_how_many_processes_and_how(runs):
 def test_the_gradient_is_that_of_one_process(runs, world, tmp_path, name):
     """SGD shows its length, which AdamW hides: clipped or not, also where a process has no row."""
     out, found = runs
-    how = SGD[name] | {"shard": False, "recompute": False}
+    how = SGD[name] | {"shard": False, "recompute": False, "compile": False}
     losses = several.descend(world / "tiny-2x32", tmp_path / "one.safetensors", **how)
     assert found[0][name] == found[1][name] == pytest.approx(losses, rel=1e-6)
-    one, two = load_file(tmp_path / "one.safetensors"), load_file(out / f"{name}.safetensors")
-    start = pythia.load(world / "tiny-2x32", "class", 3).state_dict()
-    moved = torch.cat([(one[key] - start[key]).flatten() for key in one]).norm()
-    apart = torch.cat([(one[key] - two[key]).flatten() for key in one]).norm()
+    start = pythia.load(world / "tiny-2x32", "class", 3)
+    moved, apart = moves(start, tmp_path / "one.safetensors", out / f"{name}.safetensors")
     assert moved > .05 and apart < 1e-6 * moved, (moved, apart)
+
+
+def moves(start, one, two):
+    """How far the weights of `one` are from the start, and from those of `two`."""
+    start, one, two = start.state_dict(), load_file(one), load_file(two)
+    return (float(torch.cat([(one[key] - other[key]).flatten() for key in one]).norm())
+            for other in (start, two))
+
+
+@pytest.mark.parametrize("name", GRPO)
+def test_grpo_writes_the_answers_of_one_process_and_learns_the_same(runs, world, tmp_path, name):
+    """Each process answers its prompts, or none: answers, rewards and steps are one process's."""
+    out, found = runs
+    here = several.sampled(world / "tiny-2x32", tmp_path / "one.safetensors", **GRPO[name])
+    for first, second, (loss, facts) in zip(found[0][name], found[1][name], here, strict=True):
+        assert first == second and first[0] == pytest.approx(loss, rel=1e-4, abs=1e-6)
+        assert first[1] == pytest.approx(facts) and facts["reward"]
+    start = pythia.load(world / "tiny-2x32", "lm")
+    moved, apart = moves(start, tmp_path / "one.safetensors", out / f"{name}.safetensors")
+    assert moved > .05 and apart < 1e-5 * moved, (moved, apart)
 
 
 def test_bfloat16_rounds_alike_in_a_sharded_model(runs):

@@ -69,8 +69,7 @@ class Fit:
         if (task.KIND == "class" and not (private or self.sharded)
                 and vocabulary.pays(embedding, self.columns, cfg.weight_decay)):
             self.cut = vocabulary.Cut(embedding, self.optimizer, self.columns)
-        alone = processes == 1 or private
-        compiled = alone and device.pays_to_compile(cfg.compile, self.device, self.steps)
+        compiled = not self.sharded and device.pays_to_compile(cfg.compile, self.device, self.steps)
 
         self._begin(len(data), epochs, parameters, trained, compiled, processes)
         self._options = dict(clip_norm=cfg.clip_norm, dtype=cfg.dtype, compile=compiled,
@@ -79,7 +78,8 @@ class Fit:
     def _prepare(self, model, processes, private):
         """The model on the meta device, made ready for how it will be trained."""
         cfg, self.sharded = self.cfg, self.cfg.shard == "on"
-        if cfg.shard == "auto" and processes > 1 and not (private or cfg.lora_rank):
+        sampled = getattr(cfg, "objective", "") == "grpo"
+        if cfg.shard == "auto" and processes > 1 and not (private or cfg.lora_rank or sampled):
             self.sharded = parallel.too_large(model, self.device)
         if cfg.recompute:
             parallel.recompute(model)
@@ -279,12 +279,12 @@ def _refuse_processes(cfg, processes, private):
     """ValueError for what this many processes cannot train, or not in this way."""
     sampled, several = getattr(cfg, "objective", "") == "grpo", processes > 1
     for wrong, why in (
-            (several and sampled, "--objective grpo: answers are sampled in one process; run it "
-             "without torchrun"),
+            (sampled and cfg.shard == "on", "--shard on: not with --objective grpo, whose processes "
+             "write answers at their own pace; leave it out"),
             (several and private and cfg.sampling == "shuffled", "--sampling shuffled: not in "
              "several processes; take poisson, or run it without torchrun"),
-            (several and not private and cfg.compile == "on", "--compile on: not in several "
-             "processes; leave it out"),
+            (cfg.shard == "on" and cfg.compile == "on", "--compile on: not with --shard on, whose "
+             "weights come and go; leave one of them out"),
             (private and cfg.recompute, "--recompute: not with DP, which needs what it drops; "
              "leave it out"),
             (private and cfg.shard == "on", "--shard on: not with DP, whose processes have the "

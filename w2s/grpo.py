@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 
 from w2s import device as devices
-from w2s import pythia
-from w2s.step import cosine, seed_of
+from w2s import parallel, pythia
+from w2s.step import cosine, seed_of, trained
 
 TOKENS = {"cpu": 2 ** 12, "cuda": 2 ** 14}  # rows x (T + N) of a backward pass; 4 times as many
                                             # are written side by side
@@ -92,16 +92,17 @@ class Answers(NamedTuple):
                 zip(self.new.tolist(), self.mask.sum(1).int().tolist())]
 
 
-def write(model, ids, lengths, group, new_tokens, temperature, end, generator):
-    """`group` answers to each prompt, ids (B, T) right-padded and lengths (B,): Answers. The same
-    for the same state of the generator, which is on the model's device."""
+def write(model, ids, lengths, draws, temperature, end):
+    """G answers to each prompt, ids (B, T) right-padded and lengths (B,): Answers. draws (B, G, N)
+    in [0, 1) decide what is sampled, so an answer does not depend on the rows beside it."""
+    _, group, N = draws.shape
     ids, lengths = (x.repeat_interleave(group, 0) for x in (ids[:, :int(lengths.max())], lengths))
-    size = max(1, 4 * TOKENS[ids.device.type] // (ids.shape[1] + new_tokens))
-    new = torch.cat([pythia.generate(model, *part, new_tokens, temperature, generator, end)
-                     for part in zip(ids.split(size), lengths.split(size))])
+    size = max(1, 4 * TOKENS[ids.device.type] // (ids.shape[1] + N))
+    new = torch.cat([pythia.generate(model, *part, N, temperature, some, end) for *part, some in
+                     zip(*(x.split(size) for x in (ids, lengths, draws.flatten(0, 1))))])
     over = (new == end).cumsum(1) - (new == end).long()                           # ends before it
-    place = lengths[:, None] + torch.arange(new_tokens, device=ids.device)
-    ids = F.pad(ids, (0, new_tokens)).scatter(1, place, new)
+    place = lengths[:, None] + torch.arange(N, device=ids.device)
+    ids = F.pad(ids, (0, N)).scatter(1, place, new)
     return Answers(ids, lengths, new, (over == 0).float())
 
 
@@ -160,8 +161,8 @@ def make_step(model, optimizer, reward, steps, *, group=8, new_tokens, temperatu
     logp_of = torch.compile(token_logp, dynamic=True) if compile else token_logp
 
     def backward(parts, total):
-        """Gradients of the loss over the rows of all parts, which have `total` tokens; its value.
-        The first time the parts learn old_logp and ref_logp."""
+        """Gradients of the loss over the rows of all parts, of `total` tokens that all processes
+        wrote; its value. The first time the parts learn old_logp and ref_logp."""
         found = torch.zeros((), device=device)
         for answers, advantage, before in parts:
             with devices.autocast(device, dtype):
@@ -174,22 +175,39 @@ def make_step(model, optimizer, reward, steps, *, group=8, new_tokens, temperatu
                         **before) * (answers.mask.sum() / total)
             each.backward()
             found += each.detach()
-        return found
+        if not parts:  # of this process
+            for p in trained(model):
+                p.grad = torch.zeros_like(p)
+        parallel.add_gradients(model)
+        return parallel.add(found)
+
+    def answered(k, batch):
+        """What this process writes of the batch, every process its prompts, as parts for backward;
+        tokens that all wrote; and whether any of their parts has a gradient. Sets step.facts."""
+        draw = torch.Generator().manual_seed(seed_of(seed, "grpo", k))
+        B, own = len(batch["ids"]), slice(parallel.rank(), None, parallel.world())
+        draws = torch.rand(B, group, new_tokens, generator=draw).to(device)[own]
+        parts, mine = [], [0] * 4
+        if len(draws):
+            with devices.autocast(device, dtype):
+                answers = write(model, batch["ids"][own], batch["len"][own], draws, temperature,
+                                end)
+            rewards = judge(reward, batch["rows"][own], answers, end)
+            parts = split(answers, advantages(rewards).flatten().to(device), beta, logits)
+            mine = [rewards.double().sum(), silent(rewards).sum(), answers.mask.sum(), len(parts)]
+        mine = torch.tensor(mine, dtype=torch.float64)
+        rewarded, quiet, tokens, some = parallel.add(mine).tolist()
+        step.facts = {"reward": rewarded / (B * group), "length": tokens / (B * group),
+                      "silent": quiet / B}
+        return parts, tokens, some
 
     def step(k, batch):
         for each in optimizer.param_groups:
             each["lr"] = peak * cosine(k, steps, warmup)
-        draw = torch.Generator(device).manual_seed(seed_of(seed, "grpo", k))
-        with devices.autocast(device, dtype):
-            answers = write(model, batch["ids"], batch["len"], group, new_tokens, temperature, end,
-                            draw)
-        rewards = judge(reward, batch["rows"], answers, end)
-        step.facts = {"reward": rewards.mean().item(), "length": answers.mask.sum(1).mean().item(),
-                      "silent": silent(rewards).float().mean().item()}
-        parts = split(answers, advantages(rewards).flatten().to(device), beta, logits)
+        parts, tokens, some = answered(k, batch)
         found = [torch.zeros((), device=device)]
-        for _ in range(updates if parts else 0):
-            found.append(backward(parts, answers.mask.sum()))
+        for _ in range(updates if some else 0):
+            found.append(backward(parts, tokens))
             if device.type == "cpu" and not math.isfinite(found[-1].item()):
                 raise ValueError(f"the loss of step {k} is {found[-1].item()}; rows of the batch: "
                                  f"{batch['rows'].tolist()}; try a smaller --lr")

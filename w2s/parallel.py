@@ -71,16 +71,16 @@ def rank():
 
 class Spread:
     """The model as objectives call it, f(ids, lengths, noise=None) and f.nll(ids, lengths, mask),
-    every process computing its rows."""
+    every process computing its rows. run: the model, or what torch.compile made of it."""
 
-    def __init__(self, model):
-        self.model = model
+    def __init__(self, model, run):
+        self.model, self.run = model, run
 
     def __call__(self, *columns, **named):
-        return together(self.model, *columns, **named)
+        return together(self.run, *columns, **named)
 
-    def nll(self, *columns, **named):
-        return together(self.model.nll, *columns, **named)
+    def nll(self, ids, lengths, mask):
+        return together(self.run, ids, lengths, mask=mask)
 
 
 def together(f, *columns, **named):
@@ -98,6 +98,13 @@ def together(f, *columns, **named):
     dist.all_reduce(result)  # x + 0: exact
     result[mine] = found
     return result
+
+
+def add(x):
+    """The sum over all processes of a tensor without gradient, in place."""
+    if world() > 1:
+        dist.all_reduce(x)
+    return x
 
 
 @torch.no_grad()

@@ -444,19 +444,24 @@ def generate(model, ids, lengths, new_tokens, temperature=0.0, generator=None, e
              watch=None):
     """Continue each row from its own last real token: (B, new_tokens) int64.
 
-    temperature 0 is greedy, else softmax(logits / temperature) is sampled on the generator's
-    device (None: torch's global generator). A row that wrote `end` goes on with `end`, and when
-    all did nothing more is computed. watch(h, logits, token), called with h (B, D) before each
-    token, its logits (B, V) and the token (B,); then once with (h, None, None) of the last one.
-    Raises ValueError where prompt and new tokens exceed max_position_embeddings."""
+    temperature 0 is greedy, else softmax(logits / temperature) is sampled as the numbers draws
+    (B, new_tokens) in [0, 1) say, which come from `generator` (None: torch's global one) unless
+    they are given in its place. A row that wrote `end` goes on with `end`, and when all did nothing
+    more is computed. watch(h, logits, token), called with h (B, D) before each token, its logits
+    (B, V) and the token (B,); then once with (h, None, None) of the last one. Raises ValueError
+    where prompt and new tokens exceed max_position_embeddings."""
     assert temperature >= 0, f"rule: temperature >= 0, got {temperature}"
+    draws = generator
+    if temperature and not torch.is_tensor(draws):
+        on = generator.device if generator else ids.device
+        draws = torch.rand(len(ids), new_tokens, generator=generator, device=on).to(ids.device)
     row = Continuation(model, ids, lengths, new_tokens)
     out = ids.new_full((len(ids), new_tokens), 0 if end is None else end)
     done = torch.zeros_like(lengths, dtype=torch.bool)
     for i in range(new_tokens):
         if temperature or watch:
             logits = model.head(row.h)
-            out[:, i] = sample(logits, temperature, generator)
+            out[:, i] = sample(logits, temperature, draws[:, i] if temperature else None)
         else:
             out[:, i] = greedy(model, row.h)
         if end is not None:
@@ -485,13 +490,12 @@ def greedy(model, h):
     return best * 128 + runs[best, :, torch.arange(len(h))].argmax(-1)
 
 
-def sample(logits, temperature, generator):
-    """logits (B, V) -> (B,) int64"""
+def sample(logits, temperature, u):
+    """logits (B, V) -> (B,) int64: where the distribution function passes u (B,), in [0, 1)."""
     if temperature == 0:
         return logits.argmax(-1)
-    p = (logits.float() / temperature).softmax(-1)
-    p = p if generator is None else p.to(generator.device)
-    return torch.multinomial(p, 1, generator=generator)[:, 0].to(logits.device)
+    cdf = (logits.float() / temperature).softmax(-1).cumsum(-1)
+    return (cdf <= u[:, None] * cdf[:, -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)
 
 
 # ---- reading a folder ----------------------------------------------------------------------------

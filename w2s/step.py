@@ -133,12 +133,14 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
     """
     device = next(model.parameters()).device
     peak = optimizer.defaults["lr"]
-    f = parallel.Spread(model) if parallel.world() > 1 else model
+    f, several = model, parallel.world() > 1
+    if several:  # not losses_of: its forward passes wait for each other, so no graph holds several
+        f = parallel.Spread(model, devices.compiled(model, device, math.inf) if compile else model)
 
     def losses_of(batch):
         return objective(f, batch, ell, lam)
 
-    if compile:
+    if compile and not several:
         size = sum(p.numel() for p in model.parameters())
         losses_of = devices.compiled(losses_of, device, size)
     elif hardening:  # the same numbers as harden_first, without its second forward pass
@@ -149,7 +151,7 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
         for group in optimizer.param_groups:
             group["lr"] = peak * cosine(k, steps, warmup)
         with devices.autocast(device, dtype):
-            if hardening and compile:
+            if hardening and compile and not several:
                 batch = batch | harden_first(model, objective, lam, batch, hardening)
             loss = losses_of({key: value for key, value in batch.items() if key != "rows"}).mean()
         if device.type == "cpu" and not math.isfinite(loss.item()):
