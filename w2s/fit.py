@@ -279,8 +279,8 @@ def _refuse_processes(cfg, processes, private):
     """ValueError for what this many processes cannot train, or not in this way."""
     sampled, several = getattr(cfg, "objective", "") == "grpo", processes > 1
     for wrong, why in (
-            (sampled and cfg.shard == "on", "--shard on: not with --objective grpo, whose processes "
-             "write answers at their own pace; leave it out"),
+            (sampled and cfg.shard == "on", "--shard on: not with --objective grpo, whose "
+             "processes write answers at their own pace; leave it out"),
             (several and private and cfg.sampling == "shuffled", "--sampling shuffled: not in "
              "several processes; take poisson, or run it without torchrun"),
             (cfg.shard == "on" and cfg.compile == "on", "--compile on: not with --shard on, whose "
