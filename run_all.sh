@@ -11,7 +11,8 @@
 #
 #   --tasks a,b      fairness,ood,adversarial,privacy,mcqa (the default), arithmetic, game; or all:
 #                    every task, every way to choose labels       --seeds N   how many (3; smoke 1)
-#   --weak M         folder or hub name (EleutherAI/pythia-14m)   --strong M (EleutherAI/pythia-410m)
+#   --weak M         folder or hub name (EleutherAI/pythia-14m)   --strong M (EleutherAI/pythia-410m);
+#                    M,M2,...: of the chain's students too, each larger than the one before
 #   --raw DIR        public data files already on disk    --limit N   at most N rows in every
 #                                                         split, test too
 #   --out DIR        results there instead of runs/<preset>       --resplit   every seed its own split
@@ -51,6 +52,7 @@ RECIPE='
   miniature  privacy      *-both  --batch-size  200
   miniature  privacy      *-both  --epochs      4
   miniature  privacy      *-both  --lr          4
+  miniature  privacy      *       --max-length  100
   miniature  privacy      *       --epochs      10
   miniature  privacy      *       --batch-size  8
   miniature  privacy      *       --lr          4e-3
@@ -90,7 +92,7 @@ RECIPE='
 # ---- arguments -------------------------------------------------------------------------------------
 PRESET=miniature TASKS=fairness,ood,adversarial,privacy,mcqa SEEDS= JOBS= LIMIT= RAW= OUT= DRY= RESPLIT= SELECT=val CEILING=weak
 WEAK= STRONG= NOTE= SYNONYMS= ATTACKED= MAILS= KEPT= TOWN=0
-TRAIN=() INFER=() COMMAND="bash run_all.sh${*:+ $*}"
+STRONGS=() TRAIN=() INFER=() COMMAND="bash run_all.sh${*:+ $*}"
 if [[ ${1:-} != -* && -n ${1:-} ]]; then PRESET=$1; shift; fi
 while [[ $# -gt 0 ]]; do
   case $1 in
@@ -110,7 +112,8 @@ while [[ $# -gt 0 ]]; do
     --synonyms) SYNONYMS=$(path "$2"); [[ -f $SYNONYMS ]] || die "$SYNONYMS: no such file (--synonyms)" ;;
     --town) [[ $2 =~ ^[0-9]{1,9}$ ]] || die "$1 $2: must be a whole number"; TOWN=$2 ;;
     --weak) WEAK=$(model "$2") ;;
-    --strong) STRONG=$(model "$2") ;;
+    --strong) IFS=, read -ra STRONGS <<<"$2"
+      for i in "${!STRONGS[@]}"; do STRONGS[i]=$(model "${STRONGS[i]}"); done; STRONG=${STRONGS[0]} ;;
     --raw) RAW=$(path "$2"); [[ -d $RAW ]] || die "$RAW: no such folder (--raw)" ;;
     --out) OUT=$(path "$2") ;;
     --select) [[ $2 == val || $2 == test ]] || die "--select $2: choose val or test"; SELECT=$2 ;;
@@ -212,7 +215,7 @@ case $PRESET in
     NOTE="MINIATURE: made-up data and small models; these numbers show the method, not those of the paper."
     phase "the town: raw files"
     run "raw files" -m w2s.miniature world --out "$DATA" --seed "$TOWN" ;;
-  smoke)     WEAK=$DATA/tiny-2x32 STRONG=$DATA/tiny-3x64 SEEDS=${SEEDS:-1} ATTACKED=${ATTACKED:-24} MAILS=${MAILS:-16} LIMIT=${LIMIT:-240}
+  smoke)     WEAK=$DATA/tiny-2x32 STRONG=$DATA/tiny-3x64 STRONGS=() SEEDS=${SEEDS:-1} ATTACKED=${ATTACKED:-24} MAILS=${MAILS:-16} LIMIT=${LIMIT:-240}
     RAW=$DATA/raw NOTE="SMOKE: invented rows and untrained models; these numbers say nothing about the paper."
 
     phase "invented rows and untrained models"
@@ -257,13 +260,18 @@ label() { run "$task seed$seed labels" label.py --task "$task" ${INFER[@]+"${INF
 labels() { if [[ " $CROSSED " == *" $task "* ]]
   then label --run "$R"/weak-{none,tft} --data "$D"/{wts,trust}.jsonl --hidden
   else label --run "$R"/weak-{none,tft} --data "$D/wts.jsonl"; fi; }
-states() { label --run "$R/weak-none" --data "$D"/{wts,trust}.jsonl --hidden; }
+states() {
+  label --run "$R/weak-none" --data "$D"/{wts,trust}.jsonl --hidden
+  if [[ -n $EVERY && $task == mcqa ]]; then  # to learn from another task's answers what to trust
+    run "$task seed$seed arithmetic labels" label.py --task arithmetic ${INFER[@]+"${INFER[@]}"} --run "$R/weak-none" --data "$DATA/arithmetic${D#"$DATA/mcqa"}/trust.jsonl" --hidden
+  fi
+}
 each property labels; each trusted states
 
 if [[ " $TASKS " =~ \ (mcqa|arithmetic|game)\  || -n $(for task in $TASKS; do crossed echo 1; done) ]]; then
   phase "which labels to trust: the trust function, and what it is compared with"
 fi
-choose() {  # choose <run> <teacher> <arguments>
+choose() {  # choose <run> <teacher> <arguments>; $learned: rows that it learns from
   local more=()
   if [[ $PRESET == miniature ]]; then
     if [[ " mcqa arithmetic game " == *" $task "* && " $* " != *" truth "* ]]; then more=(--keep 0.6); fi
@@ -272,12 +280,14 @@ choose() {  # choose <run> <teacher> <arguments>
       *" ntf "*|*" truth-n "*) if [[ $task == mcqa ]]; then more+=(--features both); fi ;;  # an option is read alone
     esac
   fi
-  run "$task seed$seed $1" train_ntf.py --teacher "$R/$2" --labelled "$R/$2/labels/trust.jsonl" --pool "$R/$2/labels/wts.jsonl" \
+  run "$task seed$seed $1" train_ntf.py --teacher "$R/$2" --labelled "$R/$2/labels/${learned:-trust}.jsonl" --pool "$R/$2/labels/wts.jsonl" \
     --out "$R/$1" --seed "$seed" "${@:3}" ${more[@]+"${more[@]}"}
 }
-choices() { for by in $SELECT_BY; do choose "trust-$by" weak-none --select "$by"; done; }
-zero() { if [[ $PRESET == miniature && $task == mcqa ]]; then  # trained on one source, used on another
-  choose trust-ntf-zero-shot weak-none --select ntf --sources people; fi; }
+choices() { for by in $SELECT_BY margin entropy; do choose "trust-$by" weak-none --select "$by"; done; }  # the last two without a student
+zero() { if [[ $task == mcqa ]]; then  # trained on one source, or on another task, used on all
+  case $PRESET in miniature) choose trust-ntf-zero-shot weak-none --select ntf --sources people ;;
+    paper) if [[ -n $RAW && -n $(find "$RAW" -iname '*mmlu*' -print -quit) ]]; then choose trust-ntf-zero-shot weak-none --select ntf --sources mmlu; fi ;; esac
+  if [[ -n $EVERY ]]; then learned=arithmetic-trust choose trust-ntf-other-task weak-none --select ntf; fi; fi; }
 crossings() { for teacher in none tft; do choose "trust-ntf-$teacher" "weak-$teacher" --select ntf; done; }
 each trusted choices; each zero; each crossed crossings
 
@@ -309,7 +319,11 @@ each property students; each trusted chosen; each otherwise; each crossed crossi
 before() { echo "student-$(if [[ $1 == 2 ]]; then echo ntf; else echo "gen$(($1 - 1))"; fi)"; }
 relabel() { label --run "$R/$(before "$1")" --data "$D"/{wts,trust}.jsonl --hidden; }
 rechoose() { choose "trust-gen$1" "$(before "$1")" --select ntf; }
-restudy() { student "trust-gen$1" "student-gen$1"; }
+restudy() {
+  local last=$((${#STRONGS[@]} - 1)); local i=$(($1 - 1 < last ? $1 - 1 : last)); local next=$STRONG
+  if [[ $i -gt 0 ]]; then next=${STRONGS[i]}; fi
+  STRONG=$next student "trust-gen$1" "student-gen$1"
+}
 if [[ " $TASKS " =~ \ (mcqa|arithmetic|game)\  ]]; then
   for generation in 2 3; do
     phase "the chain: the student on trusted labels is the teacher of generation $generation and labels anew"

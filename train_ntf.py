@@ -39,8 +39,9 @@ class Config:
                     "--hidden")
     out: str = arg(REQUIRED, "run folder to make")
     select: str = arg("ntf", "whose trust counts: the trust function, the teacher's own "
-                      "confidence, that behind solved examples, a reward model; or random rows, "
-                      "the rows of ntf with true labels, all rows with true labels, all rows",
+                      "confidence, that of its base model behind solved examples, a reward model; "
+                      "or random rows, the rows of ntf with true labels, all rows with true "
+                      "labels, all rows",
                       choices=SELECT)
     keep: float = arg(0.5, "share of the pool to keep; above 1 a number of rows", above=0)
     balanced: bool = arg(False, "keep the same number of rows of each class of answer, as far as "
@@ -93,32 +94,37 @@ def main(cfg):
     import numpy as np
 
     from w2s import ntf, rivals, rows, selection, trust
-    _, task, labelled = read(cfg, cfg.labelled, ("trust", "val", "wts"))
-    name, pool_task, pool = read(cfg, cfg.pool, ("wts",))
+    learned, task, labelled = read(cfg, cfg.labelled, ("trust", "val", "wts"), ("data", "labels"))
+    name, pool_task, pool = read(cfg, cfg.pool, ("wts",), ("data",))
     selection.refuse_overlap(labelled, pool, (cfg.labelled, cfg.pool))
     if cfg.balanced and pool_task.KIND == "text":
         raise ValueError("--balanced: answers that are text have no classes; leave it out")
     count = selection.most(1 if cfg.select in ("all", "truth") else cfg.keep, len(pool))
     some = selection.of_sources(labelled, cfg.sources, cfg.labelled)
-    seen, model, facts, regimes = [labelled[i] for i in some], None, {}, {}
+    seen, model, facts, raw = [labelled[i] for i in some], None, {}, None
+    source = {"task": learned, "sources": sorted({row.get("source", "") for row in seen})}
     if cfg.select in ("ntf", "truth-n"):
-        model, facts, score = by_trust_function(cfg, task, labelled, some, pool)
+        model, facts, score, raw = by_trust_function(cfg, task, labelled, some, pool)
+        if cfg.ntf:
+            source = rows.read_json(Path(cfg.ntf) / "ntf.json").get("facts", {})
     else:
         score = rivals.score(cfg, (task, seen), (pool_task, pool))
-    if facts or cfg.select == "reward" and not cfg.reward:  # trained here
-        regimes = selection.regimes(seen, pool, task is pool_task)
+        source = source if cfg.select == "reward" and not cfg.reward else {}  # trained here
+    regimes = selection.regimes(source["sources"], pool, source["task"] == name) \
+        if "sources" in source else {}
 
     right = np.array([pool_task.right(row) for row in pool], np.float64)
     classes = [pool_task.weak_class(row) for row in pool]
     chosen = selection.pick(score, count, classes if cfg.balanced else None)
     shares = selection.shares(classes, chosen)
     measured = selection.measure(score, right, pool, chosen, cfg.select, cfg.seed, cfg.draws)
+    measured += selection.uncalibrated(raw, right) if raw is not None else []
     kept = [pool[i] | {"trust": round(float(score[i]), 7), "selection": cfg.select} for i in chosen]
 
     run.start(task=name, rows=len(pool), kept=count, facts=facts)
     run.log_from(0)
     if model is not None and not cfg.ntf:
-        ntf.save(model, run.out, facts)
+        ntf.save(model, run.out, facts | source)
     rows.write(run.out / "labels" / Path(cfg.pool).name.removesuffix(".gz"),
                map(selection.with_truth, kept) if cfg.select.startswith("truth") else kept)
     rows.write(run.out / "trust.jsonl", selection.verdicts(pool, score, right, chosen))
@@ -136,22 +142,26 @@ def main(cfg):
 
 def inputs(cfg):
     """{name: path} of the files that the choice depends on."""
-    from w2s import rows
+    from w2s import hub, rows, runs
     found = {"labelled": cfg.labelled, "pool": cfg.pool}
     if cfg.select in ("ntf", "truth-n"):
         for path in (cfg.pool,) if cfg.ntf else (cfg.pool, cfg.labelled):
             found[f"states of {path}"] = states = rows.states_of(path)
             if Path(path).exists() and not states.exists():  # else runs.begin names the labels
                 raise ValueError(f"{states}: no such file; label the rows with label.py --hidden")
-    elif cfg.select in ("icl-confidence", "reward") and not cfg.reward:
+    elif cfg.select == "icl-confidence":
+        found["base"] = hub.folder(runs.read_config(cfg.teacher)["args"]["model"])
+    elif cfg.select == "reward" and not cfg.reward:
         found["teacher"] = f"{cfg.teacher}/model"
     found |= {"ntf": f"{cfg.ntf}/ntf.safetensors"} if cfg.ntf else {}
     return found | ({"reward": cfg.reward} if cfg.reward else {})
 
 
-def read(cfg, path, splits):
+def read(cfg, path, splits, taught):
     """(name, task, rows) of a labels file. Raises ValueError when it is another teacher's, or this
-    one is not finished, and for rows of other splits than these or that it was trained on."""
+    one is not finished, and for rows of other splits than these or that it was trained on: taught
+    names the arguments of its run that say where these are. The labelled rows must not be those of
+    a student either; the pool may, a chain labels it anew."""
     from w2s import rows, runs, selection, tasks
     facts, maker = runs.read_config(cfg.teacher), Path(path).resolve().parent.parent
     if not (Path(cfg.teacher) / "DONE").exists():
@@ -166,14 +176,16 @@ def read(cfg, path, splits):
         raise ValueError(f"{path}: labels of task {name}, which are neither right nor wrong; there "
                          "is nothing to trust")
     found = task.read(path, weak=True)
-    selection.refuse(found, path, splits, facts["args"].get("data") if facts.get("epochs") else "")
+    file = next((facts["args"][key] for key in taught if key in facts["args"]), "")
+    selection.refuse(found, path, splits, file if facts.get("epochs") else "")
     return name, task, found
 
 
 def by_trust_function(cfg, task, labelled, some, pool):
-    """(trust function, facts about its training, trust in the labels (N,) of the pool): it is
-    trained on the labelled rows at `some`, or that of --ntf."""
+    """(trust function, facts about its training, trust in the labels (N,) of the pool, what it is
+    before it is calibrated): it is trained on the labelled rows at `some`, or that of --ntf."""
     import numpy as np
+    import torch
 
     from w2s import ntf, runs, selection
     which = (runs.read_config(cfg.ntf)["args"] if cfg.ntf else vars(cfg)).get("features", "states")
@@ -185,7 +197,7 @@ def by_trust_function(cfg, task, labelled, some, pool):
         if len(set(right)) == 1:  # a teacher that knows nothing, or all
             print(f"note: every label of {cfg.labelled} is {'right' if right[0] else 'wrong'}: "
                   "there is nothing to learn, and all rows get the same trust")
-            return None, {"constant": right[0]}, np.full(len(pool), right[0])
+            return None, {"constant": right[0]}, np.full(len(pool), right[0]), None
         model, facts = ntf.fit(
             selection.features(cfg.labelled, labelled, which)[some], right, seed=cfg.seed,
             groups=[str(labelled[i].get("group", labelled[i]["id"])) for i in some],
@@ -193,7 +205,8 @@ def by_trust_function(cfg, task, labelled, some, pool):
     if states.shape[1] != model.config["dim"]:
         raise ValueError(f"{cfg.pool}: with --features {which} {states.shape[1]} numbers a row, "
                          f"the trust function reads {model.config['dim']}")
-    return model, facts, model.trust(states).double().numpy()
+    return (model, facts, model.trust(states, torch.float64).numpy(),
+            model.logits(states).double().sigmoid().numpy())
 
 
 def refuse_foreign(cfg):

@@ -3,11 +3,15 @@
     python -m pytest -q tests/test_answers.py
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.test_lm import V, ids_of, model
+from tests.test_prepare import lines, put
+from tests.test_scripts import ROOT
 from w2s import answers, lm, pythia, text
 from w2s.tasks import mcqa
 
@@ -67,6 +71,17 @@ def test_the_state_is_that_of_the_last_token_of_the_chosen_option(longest):
     for head, offered, k, h in zip(heads, options, chosen, states):
         assert np.abs(end_of(m, head, offered[k]) - h).max() < 1e-5
     assert all((a == b).all() for a, b in zip(logp, likelihoods(m, heads, options)[0]))
+
+
+def test_without_per_token_the_likeliest_option_as_a_whole_is_chosen():
+    m, heads, options = model(), ids_of(25), offers(25)
+    logp, each, states = likelihoods(m, heads, options, states=True, per_token=False)
+    per_token, count, _ = likelihoods(m, heads, options)
+    assert all((a == b).all() and (n == 1).all() for a, b, n in zip(logp, per_token, each))
+    chosen = [int(a.argmax()) for a in logp]
+    assert chosen != [int((a / n).argmax()) for a, n in zip(logp, count)]
+    for head, offered, k, h in zip(heads, options, chosen, states):
+        assert np.abs(end_of(m, head, offered[k]) - h).max() < 1e-5
 
 
 def test_neither_the_batch_nor_the_order_of_rows_or_options_matters(monkeypatch):
@@ -219,3 +234,38 @@ def test_what_mcqa_trains_on_is_what_it_scores(world, scoring):
             assert mcqa.prompt(row, scoring).endswith(f"\nB. {row['choices'][1]}"
                                                       + "\nC. dull" * (row["id"] == "a")
                                                       + "\nAnswer:")
+
+
+def test_letters_are_weighed_by_the_logits_at_their_last_tokens():
+    """The miniature's tokenizer makes two tokens of " A": the blank must not count."""
+    folder = ROOT / "w2s/models/mini-weak"
+    m, tokenizer = pythia.load(folder, "lm").eval(), text.load_tokenizer(folder)
+    data = [{"id": str(k), "text": "which is warm ?", "label": 1,
+             "choices": ["the garden", "a violin", "dull", "a kettle"][:2 + k]} for k in range(3)]
+    columns = mcqa.encode(data, tokenizer, 128, scoring="letters")
+    cfg = SimpleNamespace(dtype="float32", temperature=1.0, hidden=True)
+    labelled, states, _ = mcqa.label(m, tokenizer, data, columns, cfg)
+    said = mcqa.predictions(m, columns, title="")
+    for row, p, head, tails, h in zip(labelled, said, columns["ids"], columns["options"], states):
+        assert [len(ids) for ids in tails] == [2] * len(row["choices"])
+        ids = torch.from_numpy(np.append(head, tails[0][0])).long()[None]
+        with torch.no_grad():
+            z = m(ids, torch.tensor([ids.shape[1]]))[0, -1, [int(tail[1]) for tail in tails]]
+        assert np.abs(z.softmax(0).numpy() - row["weak"]).max() < 1e-5 and p["p"] == row["weak"]
+        assert (z.softmax(0) - (z / 2).softmax(0)).abs().max() > .01
+        assert np.abs(end_of(m, head, tails[int(z.argmax())]) - h).max() < 1e-4
+
+
+@pytest.mark.parametrize("bad, match", [
+    ({"prompt": None}, "'prompt' is NoneType"), ({"source": None}, "'source' is NoneType"),
+    ({"source": 3}, "'source' is int"), ({"prompt": "\ud800"}, "'prompt' is broken text"),
+    ({"choices": ["yes", "n\ud800"]}, "'choices' is broken text"),
+    ({"choices": ["yes", " "]}, "'choices' is not a list of 2 to 10 answers")])
+def test_a_bad_question_is_named(bad, match, tmp_path):
+    row = {"id": "a", "text": "so ?", "choices": ["yes", "no"], "label": 0, "source": "s",
+           "prompt": "so :"}
+    put(tmp_path / "weak.jsonl", lines([row, row | {"id": "b"}]))
+    assert len(mcqa.read(tmp_path / "weak.jsonl")) == 2
+    put(tmp_path / "weak.jsonl", lines([row, row | {"id": "b"} | bad]))
+    with pytest.raises(ValueError, match=f"weak.jsonl:2: {match}"):
+        mcqa.read(tmp_path / "weak.jsonl")

@@ -157,6 +157,9 @@ def test_measured_is_exact_match_of_each_source_too(name):
     ({"label": "$4,000.0 or e2e4"}, False, "expected the bare answer, '(4000|e2e4)'"),
     ({"label": "what"}, False, "'label' is 'what', expected the bare answer$"),
     ({"prompt": 3}, False, "'prompt' is int"), ({"solution": None}, False, "'solution' is None"),
+    ({"source": None}, False, "'source' is NoneType"), ({"source": 3}, False, "'source' is int"),
+    *(({"weak_text": "x", "certain": wrong}, True, "'certain' is .*, expected 3 finite numbers")
+      for wrong in (None, [1], [1, 0, True], [1, 0, "0"], [1, 0, 1e39], "abc")),
     ({}, True, "no key 'weak_text'"), ({"weak_text": 3}, True, "'weak_text' is int")])
 def test_a_bad_row_is_named(name, bad, weak, match, tmp_path):
     file = tmp_path / "wts.jsonl"
@@ -200,6 +203,23 @@ def test_the_scripts_train_and_measure_a_game(call, world, tmp_path):
     assert all_right["value"] == answered["value"] == 1.0 and "acc 1.0000" in out
     assert rows.read(run / "predictions" / "test.jsonl")[0] == {
         "id": "c8", "group": "g8", "label": "a1a6", "source": "chess", "answer": "a1a6"}
+
+
+@pytest.mark.parametrize("length", [100, 512])
+def test_training_on_cut_rows_says_how_many(length, call, world, tokenizer, tmp_path):
+    data = [row | {"text": row["text"] + " so" * 5 * k} for k, row in enumerate(SUMS)]
+    rows.write(tmp_path / "weak.jsonl", data)
+    sizes = [len(ids) for ids in tasks.load("arithmetic").encode(data, tokenizer, 512, "label")[
+        "ids"]]
+    code, out, err = call("train_weak", "--task", "arithmetic", "--model", world / "tiny-2x32",
+                          "--data", tmp_path / "weak.jsonl", "--out", tmp_path / "run",
+                          "--max-length", length, "--epochs", 1)
+    assert code == 0, err
+    cut = sum(size >= length for size in sizes)
+    assert cut == (8 if length == 100 else 0)
+    assert out.count("note: ") == (cut > 0)
+    assert cut == 0 or (f"note: {cut} of 12 rows reach --max-length 100 tokens; what is longer was "
+                        "cut\n") in out
 
 
 # ---- the town's exercises ------------------------------------------------------------------------

@@ -140,7 +140,8 @@ def test_the_loss_and_its_gradient_are_trls(beta):
 
 def test_an_answer_ends_with_its_first_end_token_which_counts_and_may_be_empty():
     new = torch.tensor([[5, END, 6, END], [END, 3, 3, 3], [4, 5, 6, 8]])
-    with mock.patch.object(pythia, "generate", lambda *a: new):
+    with (mock.patch.object(pythia, "generate", lambda *a: new),
+          mock.patch.object(pythia, "side_by_side", lambda model, most: most)):
         found = grpo.write(None, torch.tensor([[2, 3], [2, 0], [9, 9]]), torch.tensor([2, 1, 2]),
                            torch.rand(3, 1, 4), 1.0, END)
     assert found.mask.tolist() == [[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]]

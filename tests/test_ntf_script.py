@@ -340,16 +340,24 @@ def test_sources_choose_what_it_learns_from_and_the_rest_is_zero_shot(labelled, 
         "easy": "other distribution", "hard": "in distribution"}
     assert {m["slice"] for m in facts["metrics"]} == {"all", "easy", "hard"}
     assert "other distribution" in out
+    code, out, err = call(*choose(labelled, tmp_path / "again", "--ntf", tmp_path / "run"))
+    assert code == 0 and "other distribution" in out, err
     code, _, err = call(*choose(labelled, tmp_path / "no", "--sources", "soft"))
     assert code == 1 and "its sources are easy, hard" in err and not (tmp_path / "no").exists()
 
 
 def test_a_trust_function_is_used_again_with_the_features_it_was_trained_on(labelled, chosen, call,
                                                                            tmp_path):
-    code, _, err = call(*choose(labelled, tmp_path / "run", "--ntf", chosen["ntf"], "--keep", .4))
+    code, out, err = call(*choose(labelled, tmp_path / "run", "--ntf", chosen["ntf"], "--keep", .4))
     assert code == 0, err
     assert [row["trust"] for row in rows.read(tmp_path / "run/trust.jsonl")] == [
         row["trust"] for row in rows.read(chosen["ntf"] / "trust.jsonl")]
+    facts = read_json(tmp_path / "run" / "trust.json")
+    assert set(facts["regimes"].values()) == {"in distribution"} == set(
+        read_json(chosen["ntf"] / "trust.json")["regimes"].values())
+    raw, own = ({m["metric"]: m["value"] for m in facts["metrics"] if m["slice"] == "all"}[name]
+                for name in ("ece_raw", "ece"))
+    assert raw != own and f"before calibration: ece {raw:.3f}" in out
     code, _, err = call(*choose(labelled, tmp_path / "both", "--features", "both", *FAST["ntf"]))
     assert code == 0 and ntf.load(tmp_path / "both").config["dim"] == 36, err
     code, _, err = call(*choose(labelled, tmp_path / "again", "--ntf", tmp_path / "both"))
@@ -357,6 +365,20 @@ def test_a_trust_function_is_used_again_with_the_features_it_was_trained_on(labe
     a, b = ([row["trust"] for row in rows.read(tmp_path / name / "trust.jsonl")]
             for name in ("both", "again"))
     assert a == b
+
+
+def test_rows_that_a_student_was_trained_on_teach_no_trust(fresh, call, tmp_path):
+    """A student labels anew in a chain: its own labels file says what it has seen."""
+    path = fresh / "mcqa" / "config.json"
+    facts = read_json(path)
+    facts["args"]["labels"] = facts["args"].pop("data")
+    rows.write_json(path, facts)
+    seen = rows.read(facts["args"]["labels"])
+    rows.write(fresh / "mcqa" / TRUST, [
+        row | {"id": seen[0]["id"]} if n == 3 else row
+        for n, row in enumerate(rows.read(fresh / "mcqa" / TRUST))])
+    code, _, err = call(*choose(fresh, tmp_path / "run", select="random"))
+    assert code == 1 and "trust.jsonl:4: id" in err and "was trained on" in err
 
 
 def test_a_reward_may_be_a_file_or_a_classifier(labelled, call, world, tmp_path):

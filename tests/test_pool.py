@@ -118,7 +118,7 @@ def test_what_a_command_waits_for():
     lines = ["a.py --out d", "b.py --task d --out r/s0/w", "b.py --data d/x --out r/s0/c",
              "c.py --run r/s0/w r/s0/c --data d/y", "c.py --run r/s0/c --data d/y",
              "b.py --labels r/s0/w/l --out r/s0/s", "-m d --runs r --data d", "b.py --out r/s0/cc",
-             "e.py r --run r/s0/s --out x", "e.py r --run r/s0/s --out y"]
+             "e.py r --run r/s0/s --out x", "e.py r --run=r/s0/s --out=y"]
     commands = [Command(n, "", "", "", shlex.split(line)) for n, line in enumerate(lines)]
     assert before(commands) == [set(), {0}, {0}, {0, 1, 2}, {0, 2, 3}, {1, 3},
                                 {0, 1, 2, 3, 4, 5}, {6}, {5}, {5}]

@@ -9,6 +9,7 @@ import copy
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -542,3 +543,21 @@ def test_untrained_is_drawn_from_its_seed_as_transformers_would(hf):
         expected = reference[name.replace("embed_out", "lm_head")]
         assert abs(p.std(correction=0) - expected.std(correction=0)) < 0.03, name
         assert abs(p.mean() - expected.mean()) < 0.03, name
+
+
+def test_fewer_tokens_stand_side_by_side_where_their_keys_and_values_would_fill_a_gpu(monkeypatch):
+    model = ours("pythia")
+    assert pythia.side_by_side(model, 1000) == 1000  # on a CPU as many as asked for
+    size = 8 * model.settings["num_hidden_layers"] * model.settings["hidden_size"]
+    monkeypatch.setattr(torch.cuda, "get_device_properties",
+                        lambda device: types.SimpleNamespace(total_memory=4 * 100 * size))
+    fake = types.SimpleNamespace(settings=model.settings, parameters=lambda: iter(
+        [types.SimpleNamespace(device=torch.device("cuda"))]))
+    assert pythia.side_by_side(fake, 1000) == 100 and pythia.side_by_side(fake, 50) == 50
+
+
+def test_what_is_sampled_from_must_be_finite():
+    model, (ids, lengths) = ours("pythia"), batch(9)
+    model.embed_out.weight.data[3] = float("nan")
+    with pytest.raises(ValueError, match="not finite"):
+        pythia.generate(model, ids, lengths, 3, 1.0)

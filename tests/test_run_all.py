@@ -72,7 +72,7 @@ def flag(line, name):
 def test_the_miniature_is_the_default_and_makes_its_attacked_rows_first():
     lines = commands("--seeds", 1)
     assert lines[:-1] == commands("miniature", "--seeds", 1)[:-1]  # the report is told the command
-    own, crossed, chained = 2 + 1 + 5 + 5 + 1, 2 + 3 + 1, 2 * 3  # of mcqa, of ood, of generations
+    own, crossed, chained = 2 + 1 + 7 + 5 + 1, 2 + 3 + 1, 2 * 3  # of mcqa, of ood, of generations
     assert len(lines) == (1 + 1 + 6 + 5 + 3 * (4 + 1 + 6 + 2) + 3 + (6 + 1 + 3 + 6 + 2) + 1
                           + own + crossed + chained)
     assert "w2s.miniature world" in lines[0] and "runs/miniature/surrogate" in lines[1]
@@ -147,13 +147,24 @@ def test_the_chain_goes_from_student_to_student_and_all_means_everything():
     for task in ("mcqa", "arithmetic", "game"):
         own = [line for line in lines if f"--task {task} " in line or f"/{task}/" in line]
         teachers = [Path(flag(line, "--teacher")).name for line in own if "train_ntf" in line]
-        first = 8 if task == "mcqa" else 7  # one of them is zero-shot
+        first = 11 if task == "mcqa" else 9  # one zero-shot, one learned from another task
         assert teachers == ["weak-none"] * first + ["student-ntf", "student-gen2"]
         assert {flag(line, "--select") for line in own if "train_ntf" in line} == {
-            "confidence", "icl-confidence", "reward", "random", "ntf", "truth-n", "truth"}
+            "confidence", "margin", "entropy", "icl-confidence", "reward", "random", "ntf",
+            "truth-n", "truth"}
         labels = {flag(line, "--labels") for line in own if "train_student" in line}
         assert len(labels) == 1 + 7 + 2 and all("/labels/wts.jsonl" in name for name in labels)
     assert len([line for line in lines if "student-naive-both-ntf" in line]) == 2 * 3
+    other = [line for line in lines if "trust-ntf-other-task" in line]
+    assert len(other) == 1 and flag(other[0], "--labelled").endswith("labels/arithmetic-trust.jsonl")
+
+
+def test_the_students_of_a_chain_may_be_larger_each_time():
+    lines = commands("--tasks", "mcqa", "--seeds", 1, "--strong", "a,b")
+    model = {Path(flag(line, "--out")).name: flag(line, "--model") for line in lines
+             if "train_student" in line or "train_weak" in line}
+    assert {name for name, size in model.items() if size == "b"} == {"student-gen2", "student-gen3"}
+    assert model.pop("weak-none").endswith("mini-weak") and {*model.values()} == {"a", "b"}
 
 
 def test_an_interrupted_run_leaves_nothing_running(tmp_path):

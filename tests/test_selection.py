@@ -72,6 +72,8 @@ def test_certainty_on_paper():
         (.5, .25, -1.5 * math.log(2)))
     assert selection.certainty({"weak": [1., 0.]}) == (1, 1, 0)
     assert selection.certainty({"weak_text": "x", "certain": [.7, .6, .2]}) == (.7, .6, -.2)
+    with pytest.raises(ValueError, match="id 'a': no 'certain'; label the rows with label.py"):
+        selection.certainty({"id": "a", "weak_text": "x"})
 
 
 def test_features_put_the_teachers_certainty_beside_its_states(tmp_path):
@@ -106,9 +108,9 @@ def test_every_source_is_measured_and_a_score_that_is_no_probability_has_no_cali
 
 def test_regimes_are_those_of_the_paper():
     pool = [{"source": "x"}, {"source": "y"}]
-    assert selection.regimes([{"source": "x"}], pool, True) == {
+    assert selection.regimes(["x"], pool, True) == {
         "x": "in distribution", "y": "other distribution"}
-    assert set(selection.regimes([{"source": "x"}], pool, False).values()) == {"other interface"}
+    assert set(selection.regimes(["x"], pool, False).values()) == {"other interface"}
 
 
 # ---- what a model says ---------------------------------------------------------------------------
@@ -140,7 +142,8 @@ def test_in_context_is_the_likelihood_behind_the_examples(folder, scoring):
             with torch.no_grad():
                 logp = model(ids, torch.tensor([ids.shape[1]]))[0, :-1].log_softmax(-1)
             logp = logp.gather(1, ids[0, 1:, None])[len(head) - 1:, 0]
-            each.append(math.exp(float(logp.mean())))
+            logp = logp.mean() if scoring == "cloze" else logp.sum()
+            each.append(math.exp(float(logp)))
         assert p == pytest.approx(each[int(np.argmax(row["weak"]))] / sum(each), abs=1e-5)
 
 
@@ -159,8 +162,8 @@ def test_in_context_of_a_text_is_the_mean_over_its_tokens(folder):
 
 def test_examples_are_asked_as_their_own_task_asks(folder, tmp_path):
     """Labelled rows of one task, a pool of another: icl-confidence works all the same."""
-    rows.write_json(tmp_path / "config.json", {"args": ARGS | {"task": "mcqa"}, "inputs": {}})
-    (tmp_path / "model").symlink_to(folder)
+    args = ARGS | {"task": "mcqa", "model": str(folder)}  # the base model is asked, not the teacher
+    rows.write_json(tmp_path / "config.json", {"args": args, "inputs": {}})
     cfg = SimpleNamespace(select="icl-confidence", teacher=tmp_path, seed=0, shots=2, reward=None,
                           device="cpu", dtype="float32", pool="pool.jsonl")
     pool = [{"id": "a", "text": "one ?", "label": "3", "weak_text": " 4"}]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from w2s import device as devices
 from w2s import losses, step
 
 
@@ -168,3 +169,9 @@ def test_hardening_along_the_way_equals_hardening_first():
         found.append(loss)
     assert torch.equal(*found) and not torch.equal(found[0], ood.objective(
         model, batch, lambda z, b: losses.cross_entropy(z, b["target"]), .5))
+
+
+def test_a_compiled_step_for_cuda_takes_names(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **how: function)
+    run = devices.compiled(lambda ids, mask=None: (ids, mask), torch.device("cuda"), 1e9)
+    assert run(1, mask=2) == (1, 2)

@@ -60,19 +60,22 @@ def objective(f, batch, ell, lam):
     return f.nll(batch["ids"], batch["len"], batch["mask"]) / count
 
 
-def side_by_side(lengths, device):
+def side_by_side(model, lengths):
     """Index arrays of rows that are continued together: by tokens, and at most ROWS of them."""
-    most = ROWS[device.type]
-    return [part for group in by_tokens(lengths, lm.TOKENS[device.type] * 4)
+    on = next(model.parameters()).device.type
+    most, tokens = ROWS[on], pythia.side_by_side(model, 4 * lm.TOKENS[on])
+    return [part for group in by_tokens(lengths, tokens)
             for part in np.split(group, range(most, len(group), most))]
 
 
 # ---- answers to choose from ----------------------------------------------------------------------
 
-def likelihoods(model, heads, options, dtype="float32", title="predict", states=False):
+def likelihoods(model, heads, options, dtype="float32", title="predict", states=False,
+                per_token=True):
     """(logp, count, hidden): of each row the log p(option | prompt) in nats and the tokens of its
-    options, lists of N arrays (O,), and with `states` (N, D) float32, the final-LayerNorm state at
-    the last token of the option with the largest logp / count, reading T1; else None.
+    options, or without `per_token` 1 for each, lists of N arrays (O,); and with `states` (N, D)
+    float32, the final-LayerNorm state at the last token of the option with the largest
+    logp / count, reading T1; else None. Raises ValueError for a model that is not finite.
 
     heads: N token arrays; options: N lists of token arrays. A prompt is read once, whatever the
     number of its options: keys and values are kept, no state is computed twice. It loses its
@@ -82,11 +85,11 @@ def likelihoods(model, heads, options, dtype="float32", title="predict", states=
     heads = [ids[-room:] for ids in heads]
     device = next(model.parameters()).device
     logp, hidden = [None] * len(heads), None
-    count = [np.array([len(ids) for ids in row]) for row in options]
+    count = [np.array([len(ids) if per_token else 1 for ids in row]) for row in options]
     lengths = np.array([len(ids) for ids in heads])
-    for pick in tqdm(side_by_side(lengths, device), title, disable=not title or None, leave=False):
+    for pick in tqdm(side_by_side(model, lengths), title, disable=not title or None, leave=False):
         found, h = _chosen(model, [heads[i] for i in pick], [options[i] for i in pick], device,
-                           dtype, states)
+                           dtype, states, per_token)
         for i, row in zip(pick, found):
             logp[i] = row[:len(options[i])]
             if not np.isfinite(logp[i]).all():
@@ -99,7 +102,7 @@ def likelihoods(model, heads, options, dtype="float32", title="predict", states=
 
 
 @torch.inference_mode()
-def _chosen(model, heads, options, device, dtype, states):
+def _chosen(model, heads, options, device, dtype, states, per_token):
     """(logp (B, O), h (B, D)) of a batch: one option after the other behind the prompts."""
     B, O, M = len(heads), max(map(len, options)), max(len(ids) for row in options for ids in row)
     token, real = np.zeros((O, M, B), np.int64), np.zeros((O, M, B), bool)
@@ -124,7 +127,8 @@ def _chosen(model, heads, options, device, dtype, states):
         logp = logp.masked_fill(~real[:, 0], -torch.inf)
         if not states:
             return logp.T.cpu().numpy(), None
-        best = (logp.double() / real.sum(1).clamp(min=1)).argmax(0)               # (B,)
+        count = real.sum(1).clamp(min=1) if per_token else 1                      # (O, B)
+        best = (logp.double() / count).argmax(0)                                  # (B,)
         here = torch.arange(B, device=device)
         if M == 1:  # only the chosen option needs a state of its own
             return logp.T.cpu().numpy(), row.feed(token[best, 0, here], 0).float().cpu().numpy()
@@ -142,7 +146,7 @@ def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", 
     device = next(model.parameters()).device
     texts, certain, hidden = [None] * len(heads), np.zeros((len(heads), 3)), None
     lengths = np.array([len(row) for row in heads])
-    groups = side_by_side(lengths + new_tokens, device)
+    groups = side_by_side(model, lengths + new_tokens)
     for n, pick in enumerate(tqdm(groups, title, disable=not title or None, leave=False)):
         batch = step.collate({"ids": [heads[i] for i in pick]}, np.arange(len(pick)), device)
         draw = torch.Generator().manual_seed(step.seed_of(seed, "generate", n)) if temperature \

@@ -45,8 +45,8 @@ class Training:
                     "from 1B parameters on 1e-5)", above=0)
     weight_decay: float = arg(0.0, "AdamW's weight decay", low=0)
     clip_norm: float = arg(1.0, "largest norm of the batch gradient; 0: no clipping", low=0)
-    max_length: int = arg(128, "tokens of a text that are read, from its beginning", low=1,
-                          high=10**6)
+    max_length: int = arg(128, "tokens of a text that are read, from its beginning; in front of an "
+                          "answer, the end of the prompt", low=1, high=10**6)
     head_layer: int = arg(-1, "hidden state the head reads: -1 last (after the final LayerNorm), "
                           "-2 the output of the second-to-last block (transformers ignores this)",
                           choices=(-1, -2))

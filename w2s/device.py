@@ -94,7 +94,7 @@ def compiled(function, device, parameters):
     mode = "reduce-overhead" if parameters < 2e8 else None
     run = torch.compile(function, dynamic=False, mode=mode)
 
-    def anew(*args):
+    def anew(*args, **named):
         torch.compiler.cudagraph_mark_step_begin()
-        return run(*args)
+        return run(*args, **named)
     return anew

@@ -12,7 +12,8 @@ import textwrap
 # weak, naive, aux, ceiling: Okabe and Ito's colours, told apart in grey and by colour-blind eyes
 COLOURS = ("#999999", "#56B4E9", "#0072B2", "#E69F00")
 INK, PALE, RULE, PAPER, LEFT = "#222222", "#666666", "#e6e6e6", "#ffffff", 0.06
-LINES = {"ntf": (INK, "-"), "ntf-zero-shot": (INK, (0, (1, 1))), "confidence": ("#E69F00", "-"),
+LINES = {"ntf": (INK, "-"), "ntf-zero-shot": (INK, (0, (1, 1))),
+         "ntf-other-task": (INK, (0, (4, 2))), "confidence": ("#E69F00", "-"),
          "margin": ("#E69F00", (0, (4, 2))), "entropy": ("#E69F00", (0, (1, 1))),
          "icl-confidence": ("#CC79A7", "-"), "reward": ("#009E73", "-"),
          "random": (PALE, (0, (4, 3))), "best possible": ("#56B4E9", (0, (4, 3)))}

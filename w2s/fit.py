@@ -103,6 +103,9 @@ class Fit:
               + (f", {processes} processes" if processes > 1 else "")
               + (" share the model" if self.sharded else "")
               + (f", goes on at step {self.start}" if self.start else ""), flush=True)
+        if truncated:
+            print(f"note: {truncated} of {count} rows reach --max-length {cfg.max_length} tokens; "
+                  "what is longer was cut", flush=True)
         if self.private:
             print(f"{run.out}: {self.private.said()}", flush=True)
         if cfg.canaries:  # after `truncated` and the tokens' check: they are no text

@@ -21,14 +21,18 @@ class Free(NamedTuple):
     new: int
 
     def read(self, path, weak=False):
-        """Rows of a split, checked; weak=True: a labels file, each row with weak_text."""
+        """Rows of a split, checked; weak=True: a labels file, each row with weak_text, and
+        certain, if it is there, 3 numbers. Raises ValueError `path:line: what is wrong`."""
         found = rows.read(path, {**FIELDS, **({"weak_text": str} if weak else {})})
         for n, row in enumerate(found, 1):
-            for key in {"prompt", "solution"} & row.keys():
+            for key in {"prompt", "solution", "source"} & row.keys():
                 rows.require(row, key, str, path, n)
             if (known := self.parse(row["label"])) != row["label"]:
                 raise ValueError(f"{path}:{n}: 'label' is '{row['label'][:40]}', expected the bare "
                                  "answer" + (f", '{known}'" if known else ""))
+            if weak and "certain" in row and not _numbers(row["certain"]):
+                raise ValueError(f"{path}:{n}: 'certain' is {repr(row['certain'])[:40]}, expected "
+                                 "3 finite numbers")
         return found
 
     def encode(self, rows, tokenizer, max_length, target=None):
@@ -85,6 +89,12 @@ class Free(NamedTuple):
         """
         return [{"answer": self.parse(text) or ""}
                 for text in self.write(model, columns, dtype, title)[0]]
+
+
+def _numbers(values):
+    """Whether these are 3 numbers, finite in float32 too."""
+    return isinstance(values, list) and len(values) == 3 and all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < 1e38 for v in values)
 
 
 def sums(rows):

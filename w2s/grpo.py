@@ -97,7 +97,7 @@ def write(model, ids, lengths, draws, temperature, end):
     in [0, 1) decide what is sampled, so an answer does not depend on the rows beside it."""
     _, group, N = draws.shape
     ids, lengths = (x.repeat_interleave(group, 0) for x in (ids[:, :int(lengths.max())], lengths))
-    size = max(1, 4 * TOKENS[ids.device.type] // (ids.shape[1] + N))
+    size = max(1, pythia.side_by_side(model, 4 * TOKENS[ids.device.type]) // (ids.shape[1] + N))
     new = torch.cat([pythia.generate(model, *part, N, temperature, some, end) for *part, some in
                      zip(*(x.split(size) for x in (ids, lengths, draws.flatten(0, 1))))])
     over = (new == end).cumsum(1) - (new == end).long()                           # ends before it

@@ -63,7 +63,8 @@ def continuations(model, prompts, new_tokens, temperature=0.0, seed=0, dtype="fl
     from w2s import pythia
     device, found = next(model.parameters()).device, np.zeros((len(prompts), new_tokens), np.int64)
     lengths = np.array([len(row) for row in prompts])
-    groups = by_tokens(lengths + new_tokens, TOKENS[device.type] * 4)
+    most = pythia.side_by_side(model, 4 * TOKENS[device.type])
+    groups = by_tokens(lengths + new_tokens, most)
     for n, pick in enumerate(tqdm(groups, title, disable=not title or None, leave=False)):
         batch = collate({"ids": [prompts[i] for i in pick]}, np.arange(len(pick)), device)
         draw = torch.Generator().manual_seed(seed_of(seed, "generate", n)) if temperature else None

@@ -99,9 +99,10 @@ class TrustFunction(nn.Module):
         self.train(training)
         return torch.cat(found)
 
-    def trust(self, states):
-        """(N, D) -> (N,) float32: the calibrated probability that the teacher's label is right."""
-        return ((self.logits(states) + self.shift) / self.temperature).sigmoid()
+    def trust(self, states, dtype=torch.float32):
+        """(N, D) -> (N,) of dtype: the calibrated probability that the teacher's label is right. In
+        float32 that is exactly 1 from a logit of 17 on, so for an order of rows ask for float64."""
+        return ((self.logits(states).to(dtype) + self.shift) / self.temperature).sigmoid()
 
 
 def checked(states, dim=None):
@@ -154,6 +155,12 @@ def best_temperature(logits, right):
     return math.exp(-low)
 
 
+def smoothed(right):
+    """(N,) Platt's targets (1999) in place of 0 and 1: (n1 + 1) / (n1 + 2) and 1 / (n0 + 2)."""
+    n1, n0 = (float((right == kind).sum()) for kind in (1, 0))
+    return torch.where(right == 1, (n1 + 1) / (n1 + 2), 1 / (n0 + 2))
+
+
 # ---- training ------------------------------------------------------------------------------------
 
 def fit(states, right, *, seed=0, epochs=50, batch_size=256, lr=1e-3, weight_decay=.01,
@@ -191,8 +198,10 @@ def fit(states, right, *, seed=0, epochs=50, batch_size=256, lr=1e-3, weight_dec
     if calibrate in ("both", "prior"):
         model.shift.fill_(-math.log(pos_weight))
     if calibrate in ("both", "temperature") and held.any():
-        model.temperature.fill_(best_temperature(model.logits(states[held]) + model.shift,
-                                                 right[held]))
+        logits, truth = model.logits(states[held]) + model.shift, right[held]
+        if logits[truth == 1].min() > logits[truth == 0].max():  # T = 0 would be best: all trust 0
+            truth = smoothed(truth)                              # or 1, and the rows' order lost
+        model.temperature.fill_(best_temperature(logits, truth))
     return model.eval(), {
         "rows": len(states), "held_out_rows": int(held.sum()), "right": float(right.mean()),
         **facts, "reweight": reweight, "pos_weight": pos_weight, "calibrate": calibrate,

@@ -98,8 +98,10 @@ def before(commands):
     found = []
     for command in commands:
         named, option, wait = [], None, set()
-        writes = next((option for option in WRITES if option in command.words), None)
-        for word in command.words[1:]:
+        words = sum((word.split("=", 1) if word.startswith("--") else [word]
+                     for word in command.words[1:]), [])
+        writes = next((option for option in WRITES if option in words), None)
+        for word in words:
             if word.startswith("--"):
                 option = word
             elif option:

@@ -420,6 +420,7 @@ class Continuation:
 
     def __init__(self, model, ids, lengths, room):
         assert model.kind == "lm", 'rule: a continuation needs head="lm"'
+        ids = ids[:, :int(lengths.max())]             # on CUDA padded further
         self.model, self.lengths, self.room = model, lengths, ids.shape[1] + room
         if self.room > len(model.cos):
             raise ValueError(f"generate: {ids.shape[1]} prompt + {room} new tokens exceed the "
@@ -439,6 +440,16 @@ class Continuation:
         return self.h
 
 
+def side_by_side(model, most):
+    """Tokens, of prompts and behind them, that are continued at once: `most`, fewer where their
+    keys and values would take more than a quarter of a GPU."""
+    p, c = next(model.parameters()), model.settings
+    if p.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(p.device).total_memory
+        most = min(most, memory // (4 * 8 * c["num_hidden_layers"] * c["hidden_size"]))
+    return most
+
+
 @torch.no_grad()
 def generate(model, ids, lengths, new_tokens, temperature=0.0, generator=None, end=None,
              watch=None):
@@ -449,7 +460,8 @@ def generate(model, ids, lengths, new_tokens, temperature=0.0, generator=None, e
     they are given in its place. A row that wrote `end` goes on with `end`, and when all did nothing
     more is computed. watch(h, logits, token), called with h (B, D) before each token, its logits
     (B, V) and the token (B,); then once with (h, None, None) of the last one. Raises ValueError
-    where prompt and new tokens exceed max_position_embeddings."""
+    where prompt and new tokens exceed max_position_embeddings, and when logits to sample from were
+    not finite."""
     assert temperature >= 0, f"rule: temperature >= 0, got {temperature}"
     draws = generator
     if temperature and not torch.is_tensor(draws):
@@ -458,10 +470,13 @@ def generate(model, ids, lengths, new_tokens, temperature=0.0, generator=None, e
     row = Continuation(model, ids, lengths, new_tokens)
     out = ids.new_full((len(ids), new_tokens), 0 if end is None else end)
     done = torch.zeros_like(lengths, dtype=torch.bool)
+    finite = torch.ones_like(done)
     for i in range(new_tokens):
         if temperature or watch:
             logits = model.head(row.h)
-            out[:, i] = sample(logits, temperature, draws[:, i] if temperature else None)
+            finite &= logits.amax(-1).isfinite()
+            u = draws[:, i] if temperature else None
+            out[:, i] = sample(logits, temperature, u)
         else:
             out[:, i] = greedy(model, row.h)
         if end is not None:
@@ -475,6 +490,8 @@ def generate(model, ids, lengths, new_tokens, temperature=0.0, generator=None, e
             row.feed(out[:, i], i)
     if watch:
         watch(row.h, None, None)
+    if temperature and not finite.all():
+        raise ValueError("generate: the model's output is not finite")
     return out
 
 
@@ -494,7 +511,8 @@ def sample(logits, temperature, u):
     """logits (B, V) -> (B,) int64: where the distribution function passes u (B,), in [0, 1)."""
     if temperature == 0:
         return logits.argmax(-1)
-    cdf = (logits.float() / temperature).softmax(-1).cumsum(-1)
+    z = logits.float()
+    cdf = ((z - z.amax(-1, keepdim=True)) / temperature).softmax(-1).cumsum(-1)
     return (cdf <= u[:, None] * cdf[:, -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)
 
 

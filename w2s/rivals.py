@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from w2s import answers, device, losses, predict, pythia, rows, runs, selection, step, text
+from w2s import answers, device, hub, losses, predict, pythia, rows, runs, selection, step, text
 
 OWN = "confidence", "margin", "entropy"  # what the teacher says of itself
 WORDS = "letters", "text"                # kinds of tasks whose answers a language model can read
@@ -34,7 +34,7 @@ def score(cfg, labelled, pool):
 
     where, args = device.setup(cfg.device, cfg.dtype), runs.read_config(cfg.teacher)["args"]
     if cfg.select == "icl-confidence":
-        folder = Path(cfg.teacher) / "model"
+        folder = hub.folder(args["model"])  # what the teacher was before it was trained
         model, tokenizer = pythia.load(folder, "lm", None, where), text.load_tokenizer(folder)
         examples = [labelled[1][i] for i in draw.permutation(len(labelled[1]))[:cfg.shots]]
         shown = "\n\n".join(solved(labelled[0], row, args) for row in examples)
@@ -83,7 +83,8 @@ def in_context(model, tokenizer, shown, task, pool, args, dtype="float32"):
     tails = answers.options(tokenizer, offered)
     heads = answers.prompts(tokenizer, [f"{shown}\n\n{task.prompt(row, **how)}" for row in pool],
                             len(model.cos))
-    logp, count, _ = answers.likelihoods(model, heads, tails, dtype, "in-context")
+    logp, count, _ = answers.likelihoods(model, heads, tails, dtype, "in-context",
+                                         per_token=how.get("scoring", "cloze") == "cloze")
     found = [row / n for row, n in zip(logp, count)]
     return np.array([np.exp(z[0]) if "weak_text" in row else
                      np.exp(z - np.logaddexp.reduce(z))[task.weak_class(row)]

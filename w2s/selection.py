@@ -19,10 +19,13 @@ CALIBRATION = ("ece", "brier", "nll")  # say something of probabilities only
 
 def certainty(row):
     """(largest probability, margin, minus entropy) of a labelled row: over the classes or options
-    of `weak`; of text the means over its tokens that label.py kept in `certain`."""
+    of `weak`; of text the means over its tokens that label.py kept in `certain`. Raises
+    ValueError for a row with neither."""
     if "certain" in row:
         p, margin, entropy = row["certain"]
         return p, margin, -entropy
+    if "weak" not in row:
+        raise ValueError(f"id '{row.get('id')}': no 'certain'; label the rows with label.py")
     p = [row["weak"]]
     return (float(metrics.max_probability(p)[0]), float(metrics.margin(p)[0]),
             -float(metrics.entropy(p)[0]))
@@ -116,13 +119,19 @@ def shares(classes, chosen):
             for name in sorted(pool, key=str)} if len(pool) <= 20 else {}
 
 
-def regimes(seen, pool, same_task):
-    """{source of the pool: regime}, TF's three: the trust function saw rows of this source (seen:
-    labelled rows), of another one asked in the same way, or was trained on another task's."""
-    known = {row.get("source", "") for row in seen}
+def regimes(known, pool, same_task):
+    """{source of the pool: regime}, TF's three: the trust function saw rows of this source (known:
+    sources), of another one asked in the same way, or was trained on another task's."""
     return {source: "other interface" if not same_task else
             "in distribution" if source in known else "other distribution"
             for source in sorted({row.get("source", "") for row in pool})}
+
+
+def uncalibrated(score, right):
+    """[{slice, metric, value}]: how far the trust (N,) of the reweighted loss is from a probability
+    before shift and temperature (reading T2)."""
+    return [{"slice": "all", "metric": "ece_raw", "value": metrics.ece(score, right, trust.BINS)},
+            {"slice": "all", "metric": "brier_raw", "value": metrics.brier(score, right)}]
 
 
 def measure(score, right, pool, chosen, select, seed, draws):
@@ -166,6 +175,9 @@ def lines(facts, measured, regimes, shares):
                  f"[{value[part, f'{m}_low']:.3f}, {value[part, f'{m}_high']:.3f}]" for m in names]
         found.append(f"{part:{width}}  " + "".join(f"{cell:<22}" for cell in cells)
                      + regimes.get(part, ""))
+    if ("all", "ece_raw") in value:
+        found.append(f"before calibration: ece {value['all', 'ece_raw']:.3f}, brier "
+                     f"{value['all', 'brier_raw']:.3f}")
     if 1 < len(shares) <= 10:
         found.append("answers, of the pool and of the kept: " + ", ".join(
             f"{name} {a:.0%} {b:.0%}" for name, (a, b) in shares.items()))

@@ -129,7 +129,7 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
     gives ell the student's hardened predictions, made of the scores of the very same forward pass
     and without gradient. Several processes of torchrun each compute the model on their share of the
     batch, which is the same everywhere (w2s.parallel). Raises ValueError on a non-finite loss,
-    naming the rows.
+    naming the rows (on CUDA nobody waits for it: the next line of the log notices).
     """
     device = next(model.parameters()).device
     peak = optimizer.defaults["lr"]

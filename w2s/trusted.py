@@ -23,8 +23,9 @@ WAYS = ("all", "random", "confidence", "margin", "entropy", "icl-confidence", "r
 CHAIN = ("ntf", "gen2", "gen3")  # a student on trusted labels labels anew and is the next teacher
 OTHERWISE = {"lora": "LoRA", "grpo": "GRPO"}  # students on the labels of ntf, trained otherwise
 EXPECTED = ("all", "random", "confidence", "truth", *CHAIN)  # of run_all.sh; others if there
-CONFIDENCE = ("confidence", "margin", "entropy", "icl-confidence")
-SCORES = (*CONFIDENCE, "reward", "ntf", "ntf-zero-shot")  # ways that score a label, but by lot
+SCORED = ("margin", "entropy")  # rank as confidence nearly does: a choice, and no student
+CONFIDENCE = ("confidence", *SCORED, "icl-confidence")
+SCORES = (*CONFIDENCE, "reward", "ntf", "ntf-zero-shot", "ntf-other-task")  # but by lot
 FILES = ("DONE", "config.json", "trust.json", "trust.jsonl")
 INSIDE = "in distribution"
 DRAWS = 1000  # at most, behind the intervals of AUC, ECE, Brier score and purity
@@ -120,7 +121,8 @@ class Trusted(Study):
         ways = [by for by in (*WAYS, *CHAIN[1:], *OTHERWISE)
                 if by in EXPECTED or f"student-{by}" in there or f"trust-{by}" in there]
         more = sorted({name for name in there if name.startswith("trust-ntf-")})
-        return ["weak-none", "base-strong", *(f"student-{by}" for by in ways),
+        return ["weak-none", "base-strong",
+                *(f"student-{by}" for by in ways if by not in SCORED or f"student-{by}" in there),
                 *(f"trust-{by}" for by in ways if by not in ("all", *OTHERWISE)), *more]
 
     @property

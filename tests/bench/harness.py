@@ -156,9 +156,11 @@ def summary(spent, times, case):
 def note_memory(rows, runs, case, setting):
     """Add to the rows what a call takes beyond what was there before it, on a CPU in a fresh
     process each."""
-    names = [name for name in runs if case.memory is None or name in case.memory]
+    on_cuda = setting.device.type == "cuda"
+    names = [name for name in runs if (case.memory is None or name in case.memory)
+             and not (on_cuda and "compiled" in name)]  # what a graph takes is in its pool already
     for name in names:
-        found = (machine.peak(runs[name], setting.device) if setting.device.type == "cuda" else
+        found = (machine.peak(runs[name], setting.device) if on_cuda else
                  peak_apart(name, case, setting))
         if found:
             rows[name]["MB"] = found / 1e6

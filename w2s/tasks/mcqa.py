@@ -31,6 +31,9 @@ def read(path, weak=False):
         if not (isinstance(options, list) and 2 <= len(options) <= len(LETTERS)
                 and all(isinstance(option, str) and option.strip() for option in options)):
             raise ValueError(f"{path}:{n}: 'choices' is not a list of 2 to {len(LETTERS)} answers")
+        for key in {"prompt", "source"} & row.keys():
+            rows.require(row, key, str, path, n)
+        rows.require({"choices": " ".join(options)}, "choices", str, path, n)  # no surrogate
         rows.require(row, "label", range(len(options)), path, n)
         if weak:
             rows.require(row, "weak", len(options), path, n)
@@ -58,7 +61,9 @@ def truth(row, scoring="cloze"):
 
 def encode(rows, tokenizer, max_length, target=None, scoring="cloze"):
     """Columns of N rows to train on, `answers.encode` of the true ("label") or the weak answer; or,
-    without a target, to answer: prompt (N token arrays) and options (N lists of token arrays)."""
+    without a target, to answer: ids, the prompts (N token arrays), options (N lists of token
+    arrays) and per_token, False for letters: the softmax over them is then that of the logits
+    behind their blank, also where the blank is a token of its own."""
     asked = [prompt(row, scoring) for row in rows]
     offered = [options(row, scoring) for row in rows]
     if target:
@@ -69,13 +74,14 @@ def encode(rows, tokenizer, max_length, target=None, scoring="cloze"):
              for row in answers.options(tokenizer, offered)]
     heads = answers.prompts(tokenizer, asked, max_length)
     heads = [head[-max(1, max_length - max(map(len, tail))):] for head, tail in zip(heads, tails)]
-    return {"ids": heads, "options": tails}
+    return {"ids": heads, "options": tails, "per_token": scoring == "cloze"}
 
 
 def answer(model, columns, dtype, title, hidden=False):
-    """(logits: N arrays (O,), the log-likelihood per token of each option; hidden (N, D))."""
+    """(logits: N arrays (O,), the log-likelihood of each option, per token or of letters in whole;
+    hidden (N, D))."""
     logp, count, states = answers.likelihoods(model, columns["ids"], columns["options"], dtype,
-                                              title, hidden)
+                                              title, hidden, columns["per_token"])
     return [row / n for row, n in zip(logp, count)], states
 
 
@@ -91,7 +97,7 @@ def label(model, tokenizer, data, columns, cfg):
 
 
 def predictions(model, columns, dtype="float32", title="predict"):
-    """N dicts of p (O,), softmax of the log-likelihoods per token."""
+    """N dicts of p (O,), softmax of the logits of `answer`."""
     return [{"p": plain(softmax(z))} for z in answer(model, columns, dtype, title)[0]]
 
 

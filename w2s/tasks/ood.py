@@ -7,6 +7,7 @@ import csv
 import re
 
 import numpy as np
+import torch.nn.functional as F
 
 from w2s import metrics, rows, splits, step, text
 from w2s.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
@@ -44,11 +45,14 @@ def encode(rows, tokenizer, max_length, target="label"):
 
 
 def batches(columns, *args, width=0, **kwargs):
-    """step.batches; with width D also standard normal `noise` (B, T, D) of (seed, "noise", k)."""
+    """step.batches; with width D also standard normal `noise` (B, T, D) of (seed, "noise", k), the
+    same however far the device pads."""
+    lengths = step.row_lengths(columns)
     for k, batch in step.batches(columns, *args, **kwargs):
         if width:
-            shape = (*batch["ids"].shape, width)
-            batch["noise"] = step.normal(shape, kwargs["seed"], "noise", k).to(batch["ids"].device)
+            (B, T), longest = batch["ids"].shape, int(lengths[batch["rows"].numpy()].max())
+            noise = step.normal((B, longest, width), kwargs["seed"], "noise", k)
+            batch["noise"] = F.pad(noise, (0, 0, 0, T - longest)).to(batch["ids"].device)
         yield k, batch
 
 
