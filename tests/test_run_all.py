@@ -75,8 +75,9 @@ def test_the_miniature_is_the_default_and_makes_its_attacked_rows_first():
     own, crossed, chained = 2 + 1 + 7 + 5 + 1, 2 + 3 + 1, 2 * 3  # of mcqa, of ood, of generations
     assert len(lines) == (1 + 1 + 6 + 5 + 3 * (4 + 1 + 6 + 2) + 3 + (6 + 1 + 3 + 6 + 2) + 1
                           + own + crossed + chained)
-    assert "w2s.miniature world" in lines[0] and "runs/miniature/surrogate" in lines[1]
-    assert all("attacks.py text" in line and "/surrogate " in line for line in lines[2:8])
+    assert "w2s.miniature world" in lines[0] and "runs/miniature/surrogate" in lines[3]
+    assert all("attacks.py text" in line and "/surrogate " in line for line in lines[4:10])
+    assert "w2s.prepare" in lines[10] and flag(lines[10], "--task") == "adversarial"
     alone = commands("--tasks", "fairness")
     assert not any(word in line for line in alone for word in ("surrogate", "attacks.py"))
 
@@ -156,7 +157,7 @@ def test_the_chain_goes_from_student_to_student_and_all_means_everything():
         assert len(labels) == 1 + 7 + 2 and all("/labels/wts.jsonl" in name for name in labels)
     assert len([line for line in lines if "student-naive-both-ntf" in line]) == 2 * 3
     other = [line for line in lines if "trust-ntf-other-task" in line]
-    assert len(other) == 1 and flag(other[0], "--labelled").endswith("labels/arithmetic-trust.jsonl")
+    assert len(other) == 1 and flag(other[0], "--labelled").endswith("/arithmetic-trust.jsonl")
 
 
 def test_the_students_of_a_chain_may_be_larger_each_time():
