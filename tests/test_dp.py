@@ -253,7 +253,9 @@ class AllTokens(nn.Module):
 
     def forward(self, ids, lengths):
         h = self.m.states(ids)
-        return self.m.head(h if self.m.kind == "lm" else pythia.token(h, lengths - 1)[:, 0])
+        if self.m.kind == "class":
+            h = pythia.tokens(h, (lengths - 1)[:, None])[:, 0]
+        return self.m.head(h)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -230,6 +230,25 @@ def test_nll_never_holds_the_logits_of_a_whole_batch(tie, monkeypatch):
             assert torch.allclose(p.grad, g, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("parallel, T", ((True, 20), (False, 20), (True, 140)))
+def test_nll_of_few_tokens_evaluates_no_others_in_the_last_block(parallel, T, monkeypatch):
+    """Wherever they stand in a row, and in a row without any; against all tokens."""
+    m, b = model(use_parallel_residual=parallel), batch_of(T=T)
+    draw, seen = torch.Generator().manual_seed(1), []
+    mask = b["mask"] * (torch.rand(b["mask"].shape, generator=draw) < .2)
+    mask[0, 1:] = torch.arange(1, T) >= T - 3
+    m.gpt_neox.layers[-1].mlp.register_forward_hook(lambda _, x, y: seen.append(y.shape[1]))
+    found = {}
+    for m.whole in (True, False):
+        m.zero_grad()
+        nll = m.nll(b["ids"], b["len"], mask)
+        (nll * torch.arange(1., 9)).sum().backward()
+        found[m.whole] = [nll, *(p.grad.clone() for p in m.parameters())]
+    assert seen == [T, int((mask[:, 1:] != 0).sum(1).max())] and seen[1] <= T // 2
+    for one, two in zip(*found.values()):
+        assert torch.allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("tie", (False, True))
 def test_a_private_step_holds_no_more_logits_than_it_may(tie, monkeypatch):
     m, b = model(tie_word_embeddings=tie), batch_of()

@@ -55,10 +55,10 @@ SHAPES = {
 
 class Place(NamedTuple):
     """Where a block's queries stand and what they may see."""
-    cos: torch.Tensor             # (T, R), or (B, 1, 1, R) for one query a row; float32
+    cos: torch.Tensor             # (T, R), or (B, 1, M, R) for M queries a row; float32
     sin: torch.Tensor
-    bias: torch.Tensor | None     # 0 or -inf: (T, T), or (B*H, 1, S); None: causal, fused kernel
-    at: torch.Tensor | None       # (B,) position of the one query of a row; None: all T tokens
+    bias: torch.Tensor | None     # 0 or -inf: (T, T), or (B*H, M, S); None: causal, fused kernel
+    at: torch.Tensor | None       # (B, M) positions of a row's queries; None: all T tokens
     wide: tuple | None = None     # the tables of Turn; None: rotate in halves
 
 
@@ -123,9 +123,9 @@ def attend(q, k, v, bias):
     return torch.bmm(scores.softmax(-1), v).view(q.shape)
 
 
-def token(x, at):
-    """x (B, T, D), at (B,) -> (B, 1, D), the token of each row that stands at `at`."""
-    return x[torch.arange(x.shape[0], device=x.device), at][:, None]
+def tokens(x, at):
+    """x (B, T, D), at (B, M) -> (B, M, D), the tokens of each row that stand at `at`."""
+    return x[torch.arange(x.shape[0], device=x.device)[:, None], at]
 
 
 class Cache:
@@ -139,7 +139,7 @@ class Cache:
         if at is None:
             self.k, self.v = (F.pad(x, (0, 0, 0, self.room - x.shape[2])) for x in (k, v))
             return k, v
-        rows = torch.arange(len(at), device=at.device)
+        rows, at = torch.arange(len(at), device=at.device), at[:, 0]
         self.k[rows, :, at], self.v[rows, :, at] = k[:, :, 0], v[:, :, 0]
         return self.k, self.v
 
@@ -191,7 +191,7 @@ class Attention(nn.Module):
             qk, v = self.split(x, ALL).split((2, 1))
             (q, k), v, bias = rotate(qk, place).unbind(), v[0], place.bias
         else:
-            q = rotate(self.split(token(x, last.at), QUERY)[0], last)
+            q = rotate(self.split(tokens(x, last.at), QUERY)[0], last)
             k, v = self.split(x, KEY_VALUE).unbind()
             k, bias = rotate(k, place), last.bias
         if cache is not None:
@@ -277,10 +277,10 @@ class Block(nn.Module):
         self.mlp = MLP(c)
 
     def forward(self, x, place, last=None, cache=None):
-        """x (B, T, D) -> (B, T, D); with `last` only that token of each row, exactly: (B, 1, D)."""
+        """x (B, T, D) -> (B, T, D); with `last` only those tokens of a row, exactly: (B, M, D)."""
         attended = self.attention(self.input_layernorm(x), place, last, cache)
         if last is not None:
-            x = token(x, last.at)
+            x = tokens(x, last.at)
         if self.parallel:
             return x + attended + self.mlp(self.post_attention_layernorm(x))
         x = x + attended
@@ -325,30 +325,33 @@ class GPTNeoX(nn.Module):
         return Place(cos, sin, bias, None, wide)
 
     def place_at(self, at, cos, sin, S, dtype):
-        """at (B,): one query a row, which sees positions 0..at of S."""
-        seen = torch.arange(S, device=at.device) <= at[:, None]                   # (B, S)
-        bias = torch.where(seen, 0.0, float("-inf")).to(dtype)[:, None, None]
+        """at (B, M): M queries a row, each sees positions 0..at of S."""
+        seen = torch.arange(S, device=at.device) <= at[..., None]                 # (B, M, S)
+        bias = torch.where(seen, 0.0, float("-inf")).to(dtype)[:, None]
         bias = bias.expand(-1, self.settings["num_attention_heads"], -1, -1).flatten(0, 1)
-        return Place(cos[at][:, None, None], sin[at][:, None, None], bias, at)
+        return Place(cos[at][:, None], sin[at][:, None], bias, at)
 
     def embed(self, ids, noise=None):
         x = self.gpt_neox.embed_in(ids)                                           # (B, T, D)
         return x if noise is None else x + noise.to(x.dtype)
 
-    def states(self, ids, noise=None):
-        """(B, T, D) states of all tokens after the final LayerNorm."""
+    def states(self, ids, noise=None, at=None):
+        """(B, T, D) states of all tokens after the final LayerNorm; at (B, M): of the tokens there
+        alone, (B, M, D), and the last block evaluates no others."""
         x = self.embed(ids, noise)
-        place = self.place(x)
-        for block in self.gpt_neox.layers:
+        place, few = self.place(x), None
+        if at is not None:
+            few = self.place_at(at, place.cos, place.sin, x.shape[1], x.dtype)
+        for block in self.gpt_neox.layers[:-1]:
             x = block(x, place)
-        return self.gpt_neox.final_layer_norm(x)
+        return self.gpt_neox.final_layer_norm(self.gpt_neox.layers[-1](x, place, few))
 
     def last_state(self, ids, lengths, noise=None, layer=-1, caches=None):
         """(B, D) transformers' hidden_states[layer] at the last real token; -1 is after the final
         LayerNorm. The last block evaluates only what that token needs: 14 % less work at L = 6."""
         x = self.embed(ids, noise)
         place = self.place(x)
-        last = self.place_at(lengths - 1, place.cos, place.sin, x.shape[1], x.dtype)
+        last = self.place_at((lengths - 1)[:, None], place.cos, place.sin, x.shape[1], x.dtype)
         blocks = list(self.gpt_neox.layers)[:len(self.gpt_neox.layers) + 1 + layer]
         caches = caches or [None] * len(blocks)
         for block, cache in zip(blocks[:-1], caches):
@@ -383,14 +386,15 @@ class GPTNeoX(nn.Module):
         """Logits only where mask is not 0, a part of the tokens at a time (TokenNLL). Compiled
         (inductor fuses the loss into them), under torch.func and if `whole`: all tokens at once."""
         assert self.kind == "lm", 'rule: nll needs head="lm"'
-        h = self.states(ids, noise)[:, :-1].flatten(0, 1)                         # (B*(T-1), D)
         target = ids[:, 1:].flatten()
         mask = mask[:, 1:]
         if self.whole or torch.compiler.is_compiling() or (
                 torch._C._are_functorch_transforms_active()):
+            h = self.states(ids, noise)[:, :-1].flatten(0, 1)                     # (B*(T-1), D)
             return (self.token_nll(h, target).view(mask.shape) * mask).sum(1)
         kept = mask.flatten().nonzero()[:, 0]                                     # (P,)
-        h, truth, on_cpu = h.index_select(0, kept), target[kept], h.device.type == "cpu"
+        h, truth = self.kept_states(ids, mask, noise, kept), target[kept]
+        on_cpu = h.device.type == "cpu"
         most, few = (limit[on_cpu] // self.settings["vocab_size"] + 1
                      for limit in (LOGITS_HELD, LOGITS_AT_ONCE))
         if len(h) <= few:
@@ -402,6 +406,18 @@ class GPTNeoX(nn.Module):
                                  (grad and h.requires_grad, grad and W.requires_grad))
         nll = nll.new_zeros(target.shape).index_put((kept,), nll)
         return nll.view(mask.shape).sum(1)
+
+    def kept_states(self, ids, mask, noise, kept):
+        """(P, D) states of the tokens kept (P,), places in mask (B, T - 1) flattened. Where they
+        are few (an answer's) the last block evaluates no others: SFT 1.12-1.19x (4 blocks, CPU)."""
+        number = (mask != 0).cumsum(1)                                            # (B, T - 1)
+        M = int(number[:, -1].max()) if mask.numel() else 0
+        if 2 * M > mask.shape[1]:
+            return self.states(ids, noise)[:, :-1].flatten(0, 1).index_select(0, kept)
+        row, place = kept // mask.shape[1], kept % mask.shape[1]
+        slot = number.flatten()[kept] - 1
+        at = kept.new_zeros(len(ids), max(1, M)).index_put((row, slot), place)    # (B, M)
+        return self.states(ids, noise, at)[row, slot]
 
     def token_nll(self, h, target):
         """h (P, D), target (P,) -> (P,) float32 (float64 in a float64 model)"""
@@ -432,8 +448,8 @@ class Continuation:
     def feed(self, token, i):
         """token (B,): the i-th behind each prompt. Returns h."""
         x = self.model.embed(token[:, None])                                      # (B, 1, D)
-        place = self.model.place_at(self.lengths + i, self.model.cos, self.model.sin, self.room,
-                                    x.dtype)
+        at = (self.lengths + i)[:, None]
+        place = self.model.place_at(at, self.model.cos, self.model.sin, self.room, x.dtype)
         for block, cache in zip(self.model.gpt_neox.layers, self.caches):
             x = block(x, place, None, cache)
         self.h = self.model.gpt_neox.final_layer_norm(x[:, 0])
