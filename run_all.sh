@@ -262,8 +262,8 @@ labels() { if [[ " $CROSSED " == *" $task "* ]]
   else label --run "$R"/weak-{none,tft} --data "$D/wts.jsonl"; fi; }
 states() {
   label --run "$R/weak-none" --data "$D"/{wts,trust}.jsonl --hidden
-  if [[ -n $EVERY && $task == mcqa ]]; then  # to learn from another task's answers what to trust
-    run "$task seed$seed arithmetic labels" label.py --task arithmetic ${INFER[@]+"${INFER[@]}"} --run "$R/weak-none" --data "$DATA/arithmetic${D#"$DATA/mcqa"}/trust.jsonl" --hidden
+  if [[ -n $EVERY && $task == arithmetic ]]; then  # to learn from another task's answers what to trust
+    run "$task seed$seed mcqa labels" label.py --task mcqa ${INFER[@]+"${INFER[@]}"} --run "$R/weak-none" --data "$DATA/mcqa${D#"$DATA/arithmetic"}/trust.jsonl" --hidden
   fi
 }
 each property labels; each trusted states
@@ -284,10 +284,10 @@ choose() {  # choose <run> <teacher> <arguments>; $learned: rows that it learns 
     --out "$R/$1" --seed "$seed" "${@:3}" ${more[@]+"${more[@]}"}
 }
 choices() { for by in $SELECT_BY margin entropy; do choose "trust-$by" weak-none --select "$by"; done; }  # the last two without a student
-zero() { if [[ $task == mcqa ]]; then  # trained on one source, or on another task, used on all
-  case $PRESET in miniature) choose trust-ntf-zero-shot weak-none --select ntf --sources people ;;
-    paper) if [[ -n $RAW && -n $(find "$RAW" -iname '*mmlu*' -print -quit) ]]; then choose trust-ntf-zero-shot weak-none --select ntf --sources mmlu; fi ;; esac
-  if [[ -n $EVERY ]]; then learned=arithmetic-trust choose trust-ntf-other-task weak-none --select ntf; fi; fi; }
+zero() { case $PRESET/$task in  # trained on one source, used on another
+  miniature/mcqa) choose trust-ntf-zero-shot weak-none --select ntf --sources people ;;
+  paper/mcqa) if [[ -n $RAW && -n $(find "$RAW" -iname '*mmlu*' -print -quit) ]]; then choose trust-ntf-zero-shot weak-none --select ntf --sources mmlu; fi ;;
+  */arithmetic) if [[ -n $EVERY ]]; then learned=mcqa-trust choose trust-ntf-other-task weak-none --select ntf; fi ;; esac; }
 crossings() { for teacher in none tft; do choose "trust-ntf-$teacher" "weak-$teacher" --select ntf; done; }
 each trusted choices; each zero; each crossed crossings
 
