@@ -185,7 +185,6 @@ def by_trust_function(cfg, task, labelled, some, pool):
     """(trust function, facts about its training, trust in the labels (N,) of the pool, what it is
     before it is calibrated): it is trained on the labelled rows at `some`, or that of --ntf."""
     import numpy as np
-    import torch
 
     from w2s import ntf, runs, selection
     which = (runs.read_config(cfg.ntf)["args"] if cfg.ntf else vars(cfg)).get("features", "states")
@@ -205,8 +204,8 @@ def by_trust_function(cfg, task, labelled, some, pool):
     if states.shape[1] != model.config["dim"]:
         raise ValueError(f"{cfg.pool}: with --features {which} {states.shape[1]} numbers a row, "
                          f"the trust function reads {model.config['dim']}")
-    return (model, facts, model.trust(states, torch.float64).numpy(),
-            model.logits(states).double().sigmoid().numpy())
+    logits = model.logits(states).double()
+    return model, facts, model.calibrated(logits).numpy(), logits.sigmoid().numpy()
 
 
 def refuse_foreign(cfg):

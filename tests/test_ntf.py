@@ -138,7 +138,7 @@ def test_a_held_out_slice_that_is_separated_keeps_the_order_of_other_rows():
     assert ntf.smoothed(right).tolist() == pytest.approx([.8, .8, .8, 1 / 3])
     model, facts = ntf.fit(*problem(400, 0, sharp=1e6), hidden=16)
     x, right = problem(1000, 1, sharp=1e6)
-    trust = model.trust(3 * x, torch.float64)  # further out than what it learned from
+    trust = model.calibrated(model.logits(3 * x).double())  # further out than what it learned from
     assert facts["temperature"] > .1 and len(trust.unique()) > 970
     assert metrics.auc(trust, right) == metrics.auc(model.logits(3 * x), right)
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from w2s import device as devices
 from w2s import parallel, pythia
-from w2s.step import cosine, seed_of, trained
+from w2s.step import cosine, descend, seed_of, trained
 
 TOKENS = {"cpu": 2 ** 12, "cuda": 2 ** 14}  # rows x (T + N) of a backward pass; 4 times as many
                                             # are written side by side
@@ -128,6 +128,24 @@ def split(answers, advantage, beta, logits):
             for some in rows.split(max(1, size)) if len(some)]
 
 
+def answered(model, reward, batch, draws, temperature, end, beta):
+    """(parts for one backward pass after the other, of the prompts that are this process's; tokens
+    that all processes wrote, 0 where none of them has a gradient; facts about all answers). draws
+    (B, G, N) of the whole batch."""
+    (B, G, _), own = draws.shape, slice(parallel.rank(), None, parallel.world())
+    parts, mine = [], [0] * 4
+    if B > parallel.rank():
+        answers = write(model, batch["ids"][own], batch["len"][own], draws[own], temperature, end)
+        rewards = judge(reward, batch["rows"][own], answers, end)
+        logits = LOGITS[draws.device.type] // model.settings["vocab_size"]
+        parts = split(answers, advantages(rewards).flatten().to(draws.device), beta, logits)
+        mine = [rewards.double().sum(), silent(rewards).sum(), answers.mask.sum(), len(parts)]
+    found = parallel.add(torch.tensor(mine, dtype=torch.float64))
+    rewarded, quiet, tokens, some = found.tolist()
+    return parts, tokens if some else 0, {"reward": rewarded / (B * G), "length": tokens / (B * G),
+                                          "silent": quiet / B}
+
+
 # ---- the training step ---------------------------------------------------------------------------
 
 def require(group, new_tokens, temperature, clip, beta, updates):
@@ -157,7 +175,6 @@ def make_step(model, optimizer, reward, steps, *, group=8, new_tokens, temperatu
     require(group, new_tokens, temperature, clip, beta, updates)
     device, peak = next(model.parameters()).device, optimizer.defaults["lr"]
     reference = reference if not beta or reference is not None else copy.deepcopy(model)
-    logits = LOGITS[device.type] // model.settings["vocab_size"]
     logp_of = torch.compile(token_logp, dynamic=True) if compile else token_logp
 
     def backward(parts, total):
@@ -178,43 +195,23 @@ def make_step(model, optimizer, reward, steps, *, group=8, new_tokens, temperatu
         if not parts:  # of this process
             for p in trained(model):
                 p.grad = torch.zeros_like(p)
-        parallel.add_gradients(model)
         return parallel.add(found)
-
-    def answered(k, batch):
-        """What this process writes of the batch, every process its prompts, as parts for backward;
-        tokens that all wrote; and whether any of their parts has a gradient. Sets step.facts."""
-        draw = torch.Generator().manual_seed(seed_of(seed, "grpo", k))
-        B, own = len(batch["ids"]), slice(parallel.rank(), None, parallel.world())
-        draws = torch.rand(B, group, new_tokens, generator=draw).to(device)[own]
-        parts, mine = [], [0] * 4
-        if len(draws):
-            with devices.autocast(device, dtype):
-                answers = write(model, batch["ids"][own], batch["len"][own], draws, temperature,
-                                end)
-            rewards = judge(reward, batch["rows"][own], answers, end)
-            parts = split(answers, advantages(rewards).flatten().to(device), beta, logits)
-            mine = [rewards.double().sum(), silent(rewards).sum(), answers.mask.sum(), len(parts)]
-        mine = torch.tensor(mine, dtype=torch.float64)
-        rewarded, quiet, tokens, some = parallel.add(mine).tolist()
-        step.facts = {"reward": rewarded / (B * group), "length": tokens / (B * group),
-                      "silent": quiet / B}
-        return parts, tokens, some
 
     def step(k, batch):
         for each in optimizer.param_groups:
             each["lr"] = peak * cosine(k, steps, warmup)
-        parts, tokens, some = answered(k, batch)
+        draw = torch.Generator().manual_seed(seed_of(seed, "grpo", k))
+        draws = torch.rand(len(batch["ids"]), group, new_tokens, generator=draw).to(device)
+        with devices.autocast(device, dtype):
+            parts, tokens, step.facts = answered(model, reward, batch, draws, temperature, end,
+                                                 beta)
         found = [torch.zeros((), device=device)]
-        for _ in range(updates if some else 0):
+        for _ in range(updates if tokens else 0):
             found.append(backward(parts, tokens))
             if device.type == "cpu" and not math.isfinite(found[-1].item()):
                 raise ValueError(f"the loss of step {k} is {found[-1].item()}; rows of the batch: "
                                  f"{batch['rows'].tolist()}; try a smaller --lr")
-            if clip_norm:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            descend(model, optimizer, clip_norm)
         return sum(found) / updates
 
     step.facts = {}

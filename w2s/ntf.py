@@ -99,10 +99,14 @@ class TrustFunction(nn.Module):
         self.train(training)
         return torch.cat(found)
 
-    def trust(self, states, dtype=torch.float32):
-        """(N, D) -> (N,) of dtype: the calibrated probability that the teacher's label is right. In
-        float32 that is exactly 1 from a logit of 17 on, so for an order of rows ask for float64."""
-        return ((self.logits(states).to(dtype) + self.shift) / self.temperature).sigmoid()
+    def calibrated(self, logits):
+        """Logits (N,) -> (N,) probabilities. In float32 they are exactly 1 from a logit of 17 on:
+        an order of rows needs float64."""
+        return ((logits + self.shift) / self.temperature).sigmoid()
+
+    def trust(self, states):
+        """(N, D) -> (N,) float32: the calibrated probability that the teacher's label is right."""
+        return self.calibrated(self.logits(states))
 
 
 def checked(states, dim=None):

@@ -158,14 +158,19 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
             raise ValueError(f"the loss of step {k} is {loss.item()}; rows of the batch: "
                              f"{batch['rows'].tolist()}; try a smaller --lr or --lam")
         loss.backward()
-        parallel.add_gradients(model)
-        if clip_norm:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        descend(model, optimizer, clip_norm)
         return loss.detach()
 
     return step
+
+
+def descend(model, optimizer, clip_norm):
+    """A step of the optimizer by the gradients of all processes, clipped to this norm (0: not)."""
+    parallel.add_gradients(model)
+    if clip_norm:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def harden_along(ell, hardening):
