@@ -450,6 +450,19 @@ def test_nll_equals_the_full_logits_with_its_gradient(case, held, few, monkeypat
     assert torch.equal(model.nll(ids, lengths, torch.zeros_like(mask)), torch.zeros(4).double())
 
 
+@pytest.mark.parametrize("device, _", DEVICES)
+def test_nll_of_a_token_that_is_all_but_impossible(device, _):
+    h = torch.tensor([[300.0, 0.0], [300.0, 0.0], [0.5, 0.0]], device=device)  # exp(-300) is 0
+    W, y = torch.eye(2, device=device), torch.tensor([0, 1, 1], device=device)
+    sizes, ones = (2, 1), torch.ones(3, device=device)
+    nll, g_h, g_W = pythia.by_chunks(h, W, y, ones, torch.float32, sizes, (True, True))
+    logits = h.clone().requires_grad_()
+    expected = torch.nn.functional.cross_entropy(logits, y, reduction="none")
+    expected.sum().backward()
+    assert torch.allclose(nll, expected, rtol=1e-6) and torch.allclose(g_h, logits.grad)
+    assert torch.allclose(g_W, logits.grad.T @ h)
+
+
 @pytest.mark.parametrize("head", ["class", "lm"])
 @pytest.mark.parametrize("T", [12, 140])
 def test_vmap_of_grad_equals_one_row_at_a_time(head, T):

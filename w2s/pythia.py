@@ -248,10 +248,11 @@ def by_chunks(h, W, token, weight, dtype, sizes, wanted):
         for x, y, w, out in zip(*(x.split(sizes[1]) for x in (
                 logits, token[at], weight[at], nll[at]))):
             own, z = wide(x.gather(1, y[:, None]))[:, 0], wide(x)
-            loss = F.cross_entropy(z, y, reduction="none")
-            out.copy_(loss * w)
+            top = z.amax(1)
+            torch.softmax(z, 1, out=z)            # one exp a logit: cross_entropy and then exp two
+            out.copy_((top - z.amax(1).log() - own) * w)        # log of the sum by its largest term
             if any(wanted):
-                z.sub_((loss + own)[:, None]).exp_().mul_(w[:, None])
+                z.mul_(w[:, None])
                 z[torch.arange(len(y), device=y.device), y] -= w
                 if z is not x:                                # bfloat16
                     x.copy_(z)
