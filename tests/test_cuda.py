@@ -116,6 +116,25 @@ def train(device, head, compile=False, dtype="float32", stop=None, folder=None):
     return [loss.item() for loss in found], model
 
 
+def test_a_batch_gathered_on_a_card_is_the_one_that_collate_makes(card, monkeypatch):
+    draw = np.random.default_rng(0)
+    columns = {"ids": [draw.integers(1, 9, n).astype(np.int32) for n in draw.integers(1, 90, 20)],
+               "ids_b": [draw.integers(1, 9, n).astype(np.uint16) for n in range(1, 21)],
+               "target": draw.random((20, 2), np.float32), "start": np.arange(20)}
+    with card:
+        held = step.collator(columns, torch.device("cuda"))
+        assert isinstance(held.__self__, step.Held)
+        for pick in np.array([3]), np.array([19, 0, 7, 7]), np.arange(20), np.array([], np.int64):
+            expected, found = step.collate(columns, pick, "cuda"), held(pick)
+            assert expected.keys() == found.keys() and not found["rows"].is_cuda
+            for key, value in found.items():
+                assert value.device == expected[key].device and value.dtype == expected[key].dtype
+                assert torch.equal(value, expected[key])
+        monkeypatch.setattr(step, "HELD", 0)
+        large = step.collator(columns, torch.device("cuda"))(np.arange(20))
+        assert all(torch.equal(large[key], found) for key, found in held(np.arange(20)).items())
+
+
 @pytest.mark.parametrize("head", ["class", "lm"])
 def test_training_on_a_card_equals_training_on_the_cpu(card, head):
     expected, there = train("cpu", head)

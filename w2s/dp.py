@@ -496,12 +496,12 @@ def batches(columns, steps, batch_size, seed, start=0, device="cpu", width=0, pr
     if private is None or private.sampling != "poisson":
         yield from plain.batches(columns, steps, batch_size, seed, start, device)
         return
-    lengths = plain.row_lengths(columns)
+    N, batch_of = len(plain.row_lengths(columns)), plain.collator(columns, device)
     for k in range(start, steps):
         draw = np.random.Generator(np.random.PCG64(private.seed(seed, "poisson", k)))
-        pick = np.flatnonzero(draw.random(len(lengths)) < private.q)
+        pick = np.flatnonzero(draw.random(N) < private.q)
         pick = pick[parallel.rank()::parallel.world()]
-        yield k, plain.collate(columns, pick, device)
+        yield k, batch_of(pick)
 
 
 def make_step(model, optimizer, objective, ell, lam, steps, *, private=None, seed=0,

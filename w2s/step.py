@@ -14,6 +14,7 @@ from w2s import device as devices
 from w2s import losses, parallel
 
 WINDOW = 32  # batches' worth of shuffled rows that are sorted by length together
+HELD = 2 ** 30  # bytes of columns at most on a card: 250M tokens
 
 
 def seed_of(*parts):
@@ -22,9 +23,10 @@ def seed_of(*parts):
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def normal(shape, *parts):
-    """Standard normal float32 of `shape`, drawn on the CPU from (seed, purpose, step)."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed_of(*parts)))
+def normal(shape, *parts, device="cpu"):
+    """Standard normal float32 of `shape`, drawn on `device` from (seed, purpose, step)."""
+    draw = torch.Generator(device).manual_seed(seed_of(*parts))
+    return torch.randn(shape, generator=draw, device=device)
 
 
 def count_steps(n, epochs, batch_size):
@@ -55,13 +57,13 @@ def batches(columns, steps, batch_size, seed, start=0, device="cpu", width=0):
     rows (B,), the rows' positions in the file. width: hidden size, for tasks that draw something
     per token and dimension; nothing is drawn here.
     """
-    lengths = row_lengths(columns)
+    lengths, batch_of = row_lengths(columns), collator(columns, device)
     per_epoch = math.ceil(len(lengths) / batch_size)
     for epoch in range(start // per_epoch, math.ceil(steps / per_epoch)):
         for i, pick in enumerate(order(lengths, batch_size, seed, epoch)):
             k = epoch * per_epoch + i
             if start <= k < steps:
-                yield k, collate(columns, pick, device)
+                yield k, batch_of(pick)
 
 
 def row_lengths(columns):
@@ -73,12 +75,11 @@ def row_lengths(columns):
 def collate(columns, pick, device="cpu"):
     """The batch of rows `pick` (B,): token lists padded, arrays indexed; `rows` stays on CPU."""
     on_cpu = torch.device(device).type == "cpu"
-    multiple = 1 if on_cpu else 64  # few shapes on CUDA
     batch = {}
     for key, column in columns.items():
         if isinstance(column, list):
             ids = [column[i] for i in pick]
-            width = -(-max(map(len, ids), default=1) // multiple) * multiple
+            width = width_of(max(map(len, ids), default=1), device)
             padded = np.zeros((len(ids), width), dtype=np.int64)
             for row, values in zip(padded, ids):
                 row[:len(values)] = values
@@ -86,9 +87,57 @@ def collate(columns, pick, device="cpu"):
             batch[key.replace("ids", "len")] = torch.tensor(list(map(len, ids)), dtype=torch.int64)
         else:
             batch[key] = torch.from_numpy(column[pick])
-    moved = {key: value if on_cpu else value.pin_memory().to(device, non_blocking=True)
-             for key, value in batch.items()}
-    return moved | {"rows": torch.as_tensor(pick)}
+    if not on_cpu:
+        batch = {key: pinned(value, device) for key, value in batch.items()}
+    return batch | {"rows": torch.as_tensor(pick)}
+
+
+def width_of(longest, device):
+    """Columns of a batch whose longest row has so many tokens: on CUDA one of few shapes."""
+    return longest if torch.device(device).type == "cpu" else -(-longest // 64) * 64
+
+
+def pinned(value, device):
+    """A tensor's copy on the card, which nobody waits for."""
+    return value.pin_memory().to(device, non_blocking=True)
+
+
+def collator(columns, device):
+    """collate of these columns as a function of pick; on CUDA they stand there if not too large."""
+    size = sum(4 * sum(map(len, column)) if isinstance(column, list) else column.nbytes
+               for column in columns.values())
+    if torch.device(device).type == "cpu" or size > HELD:
+        return lambda pick: collate(columns, pick, device)
+    return Held(columns, device).batch
+
+
+class Held:
+    """Columns of N rows on the card. A batch is gathered there: only `pick` is copied."""
+
+    def __init__(self, columns, device):
+        self.device, self.texts, self.tables = device, {}, {}
+        for key, column in columns.items():
+            if isinstance(column, list):
+                tokens = np.concatenate([*column, [0]]).astype(np.int32)  # one for empty rows
+                first = np.cumsum([0, *map(len, column)])
+                self.texts[key] = np.diff(first), *(
+                    torch.from_numpy(x).to(device) for x in (tokens, first))
+            else:
+                self.tables[key] = torch.from_numpy(column).to(device)
+
+    def batch(self, pick):
+        """As collate makes it."""
+        rows = torch.as_tensor(pick)
+        there = pinned(rows, self.device)
+        batch = {key: table[there] for key, table in self.tables.items()}
+        for key, (lengths, tokens, first) in self.texts.items():
+            place = torch.arange(width_of(int(lengths[pick].max(initial=1)), self.device),
+                                 device=self.device)
+            length = first[there + 1] - first[there]                              # (B,)
+            at = (first[there][:, None] + place).clamp_(max=len(tokens) - 1)      # (B, T)
+            batch[key] = torch.where(place < length[:, None], tokens[at], 0).long()
+            batch[key.replace("ids", "len")] = length
+        return batch | {"rows": rows}
 
 
 def cosine(k, steps, warmup=0):

@@ -51,8 +51,9 @@ def batches(columns, *args, width=0, **kwargs):
     for k, batch in step.batches(columns, *args, **kwargs):
         if width:
             (B, T), longest = batch["ids"].shape, int(lengths[batch["rows"].numpy()].max())
-            noise = step.normal((B, longest, width), kwargs["seed"], "noise", k)
-            batch["noise"] = F.pad(noise, (0, 0, 0, T - longest)).to(batch["ids"].device)
+            noise = step.normal((B, longest, width), kwargs["seed"], "noise", k,
+                                device=batch["ids"].device)
+            batch["noise"] = F.pad(noise, (0, 0, 0, T - longest))
         yield k, batch
 
 
