@@ -223,7 +223,7 @@ def test_nll_never_holds_the_logits_of_a_whole_batch(tie, monkeypatch):
             forward = seen.products
             (found * scale).sum().backward()
         predicted = int(b["mask"][:, 1:].sum())
-        assert seen.most <= 11 and forward == predicted  # padding has none
+        assert seen.most <= 15 and forward == predicted  # padding has none; parts are equal
         assert seen.products == predicted * (1 if scale.max() == 1 else 2)  # again where it must
         assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5) and found[1] == 0
         for p, g in zip(m.parameters(), gradients):

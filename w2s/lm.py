@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from w2s import device as devices
-from w2s import text
+from w2s import pythia, text
 from w2s.predict import by_tokens, plain
 from w2s.step import collate, seed_of
 
@@ -46,11 +46,13 @@ def token_scores(model, ids, dtype="float32", title="predict", moments=False):
 
 
 def _scores(logits, token, moments):
-    """{name: (P,)} of logits (P, V) float32 and the tokens (P,) that came."""
-    logp = logits.log_softmax(-1)
-    found = {"logp": logp.gather(1, token[:, None])[:, 0], "hit": logp.argmax(-1) == token}
+    """{name: (P,)} of logits (P, V) float32, which are lost, and the tokens (P,) that came."""
+    own, hit = logits.gather(1, token[:, None])[:, 0], pythia.largest(logits) == token
+    p = logits.clone() if moments else logits
+    norm = pythia.softmax_(p)
+    found = {"logp": own - norm, "hit": hit}
     if moments:
-        p = logp.exp()
+        logp = logits.sub_(norm[:, None])
         mean = (p * logp).sum(-1)
         found |= {"mean": mean, "sd": (p * (logp - mean[:, None]).square()).sum(-1).sqrt()}
     return found

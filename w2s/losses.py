@@ -48,9 +48,10 @@ def harden(probabilities, prior=None, recent=None):
     classes = p.shape[-1]
     if prior is None:
         return torch.nn.functional.one_hot(p.argmax(-1), classes).to(p.dtype)
-    prior = torch.as_tensor(prior, dtype=p.dtype, device=p.device)
+    prior = torch.as_tensor(prior, dtype=p.dtype)  # on the CPU, as Hardening has it: no waiting
     if prior.shape != (classes,) or (prior < 0).any() or abs(float(prior.sum()) - 1) > 1e-3:
         raise ValueError(f"prior must be {classes} shares that sum to 1, got {prior.tolist()}")
+    prior = prior.to(p.device)
     seen = p if recent is None else torch.cat([p, recent.to(p)])
     if classes == 2:
         t = torch.quantile(seen[:, 0], prior[1].clamp(0, 1))
