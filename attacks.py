@@ -13,14 +13,19 @@ below, by the canaries it was trained with. Results: RUN/attack-<name>.json and 
 `python attacks.py extraction --help` says more, as it does for the others.
 """
 
-from w2s import config
-from w2s.attacks import audit, extraction, membership, text
+from importlib import import_module
 
-COMMANDS = {"extraction": (extraction.extraction, extraction.Extraction, extraction.__doc__),
-            "membership": (membership.membership, membership.Membership, membership.__doc__),
-            "audit": (audit.audit, audit.Audit, audit.__doc__),
-            "text": (text.text, text.Text, text.__doc__)}
+from w2s import config
+
+NAMES = ("extraction", "membership", "audit", "text")
+
+
+def command(name):
+    """(main, Config, text for --help) of an attack, whose module takes long to import."""
+    module = import_module(f"w2s.attacks.{name}")
+    return getattr(module, name), getattr(module, name.capitalize()), module.__doc__
 
 
 if __name__ == "__main__":
-    config.dispatch("attacks.py", COMMANDS, __doc__)
+    config.dispatch("attacks.py", {name: lambda name=name: command(name) for name in NAMES},
+                    __doc__)

@@ -133,7 +133,7 @@ def launch(main, Config, doc, argv=None):
 
 def dispatch(program, commands, doc):
     """Launch the command, {name: (main, Config)}, that the first argument names. A third element is
-    the command's own text for --help; without it that is `doc`."""
+    the command's own text for --help; without it that is `doc`. A function gives the tuple."""
     name, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     if name in ("-h", "--help"):
         print(doc.strip())
@@ -141,7 +141,8 @@ def dispatch(program, commands, doc):
         fail(f"expected {' or '.join(commands)}, got '{name}' (see {program} --help)", 2)
     else:
         sys.argv[0] = f"{program} {name}"
-        main, Config, *own = commands[name]
+        found = commands[name]
+        main, Config, *own = found() if callable(found) else found
         launch(main, Config, *(own or [doc]), argv)
 
 
