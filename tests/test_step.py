@@ -175,3 +175,10 @@ def test_a_compiled_step_for_cuda_takes_names(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **how: function)
     run = devices.compiled(lambda ids, mask=None: (ids, mask), torch.device("cuda"), 1e9)
     assert run(1, mask=2) == (1, 2)
+
+
+def test_what_pays_to_compile():
+    pays, cpu, cuda = devices.pays_to_compile, torch.device("cpu"), torch.device("cuda")
+    assert pays("on", cpu, 1) and not pays("off", cuda, 10 ** 6)
+    assert pays("auto", cpu, 2000) and not pays("auto", cpu, 1999) and pays("auto", cuda, 300)
+    assert pays("auto", cpu, 2000, 2048) and not pays("auto", cpu, 10 ** 6, 50304)

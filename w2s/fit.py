@@ -69,7 +69,9 @@ class Fit:
         if (task.KIND == "class" and not (private or self.sharded)
                 and vocabulary.pays(embedding, self.columns, cfg.weight_decay)):
             self.cut = vocabulary.Cut(embedding, self.optimizer, self.columns)
-        compiled = not self.sharded and device.pays_to_compile(cfg.compile, self.device, self.steps)
+        compiled = not self.sharded and device.pays_to_compile(
+            cfg.compile, self.device, self.steps,
+            self.model.config["vocab_size"] if self.model.kind == "lm" else 0)
 
         self._begin(len(data), epochs, parameters, trained, compiled, processes)
         self._options = dict(clip_norm=cfg.clip_norm, dtype=cfg.dtype, compile=compiled,
