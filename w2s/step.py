@@ -104,11 +104,11 @@ def pinned(value, device):
 
 def collator(columns, device):
     """collate of these columns as a function of pick; on CUDA they stand there if not too large."""
-    size = sum(4 * sum(map(len, column)) if isinstance(column, list) else column.nbytes
-               for column in columns.values())
-    if torch.device(device).type == "cpu" or size > HELD:
-        return lambda pick: collate(columns, pick, device)
-    return Held(columns, device).batch
+    if torch.device(device).type != "cpu" and HELD >= sum(
+            4 * sum(map(len, column)) if isinstance(column, list) else column.nbytes
+            for column in columns.values()):
+        return Held(columns, device).batch
+    return lambda pick: collate(columns, pick, device)
 
 
 class Held:
