@@ -6,11 +6,14 @@ All sentences and persons are invented. Every command runs in a process of its o
 """
 # ruff: noqa: F811  (the fixture that we import)
 
+import functools
 import hashlib
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -46,7 +49,7 @@ def prepare(place, port, task, out, *more, **environment):
         [sys.executable, "-m", "w2s.prepare", "data", "--task", task, "--out", str(place / out),
          *map(str, more)], cwd=ROOT, text=True, capture_output=True, timeout=300,
         env={**kept, "HF_HOME": str(place / "home"), "HF_ENDPOINT": f"http://127.0.0.1:{port}",
-             "HF_HUB_DISABLE_PROGRESS_BARS": "1", **environment})
+             "HF_HUB_DISABLE_PROGRESS_BARS": "1", "W2S_UCI": "http://127.0.0.1:9/", **environment})
     return done.returncode, done.stdout, done.stderr
 
 
@@ -59,7 +62,8 @@ def refused(place, port, task, *more, **environment):
 
 
 def contents(folder):
-    return {name: rows.read(folder / f"{name}.jsonl") for name in splits.SPLITS}
+    return {name: rows.read(folder / f"{name}.jsonl") for name in splits.SPLITS
+            if (folder / f"{name}.jsonl").exists()}
 
 
 def test_fairness_is_fetched_once_recorded_and_prepared_again_offline(server, tmp_path):
@@ -72,7 +76,8 @@ def test_fairness_is_fetched_once_recorded_and_prepared_again_offline(server, tm
         "sha256": hashlib.sha256(PEOPLE).hexdigest(), "rows": 40, "used": 40, "left_out": {},
         "repo": ADULT, "file": "adult.csv", "commit": test_hub.COMMIT,
         "licence": fairness.PUBLIC.licence}}
-    assert "UCI's training part" in about["notes"][0]
+    assert about["notes"][0].startswith("ONLY TWO THIRDS OF ADULT")
+    assert "UCI could not be reached: http://127.0.0.1:9/adult.data: " in out
     server.requests.clear()
     code, _, err = prepare(tmp_path, 9, "fairness", "two", HF_HUB_OFFLINE="1")
     assert code == 0 and not server.requests, err
@@ -80,6 +85,29 @@ def test_fairness_is_fetched_once_recorded_and_prepared_again_offline(server, tm
     put(tmp_path / "raw/adult.csv", PEOPLE.decode())
     code, _, err = prepare(tmp_path, 9, "fairness", "three", "--raw", tmp_path / "raw")
     assert code == 0 and contents(tmp_path / "one") == contents(tmp_path / "three"), err
+
+
+def test_all_of_adult_comes_from_uci_once(tmp_path):
+    """Both parts from a server that stands in for UCI; the second time from the cache."""
+    people = PEOPLE.decode().splitlines()[1:]
+    (tmp_path / "uci").mkdir()
+    (tmp_path / "uci/adult.data").write_text("\n".join(people[:25]) + "\n")
+    (tmp_path / "uci/adult.test").write_text("|1x3 Cross validator\n" + "\n".join(
+        f"{line}." for line in people[25:]) + "\n")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / "uci")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as uci:
+        threading.Thread(target=uci.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{uci.server_port}/"
+        code, out, err = prepare(tmp_path, 9, "fairness", "one", W2S_UCI=address)
+        uci.shutdown()
+    assert code == 0 and "expected 48842" in err, err
+    about = manifest(tmp_path / "one")
+    assert sum(source["rows"] for source in about["sources"].values()) == len(people)
+    assert {source["address"] for source in about["sources"].values()} == {
+        address + "adult.data", address + "adult.test"}
+    assert not any("TWO THIRDS" in note for note in about["notes"])
+    code, _, err = prepare(tmp_path, 9, "fairness", "two", W2S_UCI=address, HF_HUB_OFFLINE="1")
+    assert code == 0 and contents(tmp_path / "one") == contents(tmp_path / "two"), err
 
 
 def test_prepared_data_needs_no_network_and_a_file_that_appears_is_seen(server, tmp_path):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from w2s import hub, prepare, rows, splits
+from w2s.tasks import adversarial
 
 ROOT = Path(__file__).parent.parent
 PEOPLE = [(20 + k, "Private" if k % 4 else "?", 1000 + k, "Bachelors", 13, "Divorced", "Sales",
@@ -50,7 +51,8 @@ def lines(records):
 def run(raw, out, task, **arguments):
     """Prepare in this process; {split: rows}."""
     prepare.data(prepare.Data(task, str(out), str(raw), **arguments))
-    return {name: rows.read(out / f"{name}.jsonl") for name in splits.SPLITS}
+    return {name: rows.read(out / f"{name}.jsonl") for name in splits.SPLITS
+            if (out / f"{name}.jsonl").exists()}
 
 
 def manifest(out):
@@ -195,12 +197,13 @@ def test_ood_splits_exclude_the_source_sentences_and_share_only_id_rows(tmp_path
     sentiment(tmp_path / "raw")
     made = run(tmp_path / "raw", tmp_path / "out", "ood")
     source = {name: [row["source"] for row in made[name]] for name in made}
-    pool = [row for name in ("weak", "trust", "wts", "val") for row in made[name]
-            if row["source"] == "id"]
+    assert "trust" not in made
+    pool = [row for name in ("weak", "wts", "val") for row in made[name] if row["source"] == "id"]
     assert len(pool) == 192 and len({row["id"] for row in pool}) == 192
     assert not {row["text"] for row in pool} & {f"a grand tale number {k}" for k in (0, 5)}
-    assert abs(len(made["wts"]) - 96) <= 1 and 4 <= source["val"].count("id") <= 6
-    assert set(source["weak"]) == set(source["wts"]) == set(source["trust"]) == {"id"}
+    assert abs(len(made["wts"]) - 94) <= 1 and 4 <= source["val"].count("id") <= 6
+    assert set(source["weak"]) == set(source["wts"]) == {"id"}
+    assert len(made["weak"]) == len(made["wts"])
     n = source["val"].count("id")
     assert source["val"] == ["id"] * n + ["base"] * 2 + ["bible_p0.6"] * 2
     assert [{**row, "split": "test"} for row in made["val"][:n]] == made["test"][:n]
@@ -212,7 +215,7 @@ def test_ood_splits_exclude_the_source_sentences_and_share_only_id_rows(tmp_path
     assert about["sources"]["sst2/train.tsv"]["left_out"] == {
         "source sentences of the style test": 8}
     assert about["sources"]["style.json"]["rows"] == 34
-    where = {row["id"]: name for name in ("weak", "trust", "wts", "val") for row in made[name]}
+    where = {row["id"]: name for name in ("weak", "wts", "val") for row in made[name]}
     assert where["train/6"] == where["train/7"]
 
 
@@ -377,7 +380,8 @@ def test_shared_sentences_stay_in_one_split_and_every_source_is_everywhere(tmp_p
         assert len({where[f"vicuna/{name}"] for name in ids}) == 1
     assert all({row["source"] for row in members} == set(tables) for members in made.values())
     shares = {name: len(members) / 360 for name, members in made.items()}
-    assert abs(shares["wts"] - 0.4) < 0.05 and abs(shares["test"] - 0.2) < 0.05
+    assert shares["weak"] == shares["wts"] and abs(shares["wts"] - 0.38) < 0.05
+    assert abs(shares["test"] - 0.19) < 0.07 and abs(shares["val"] - 0.05) < 0.03
     assert manifest(tmp_path / "out")["notes"] == [
         "of alpaca.json, vicuna.json, stable-vicuna.json only 1 there",
         "rows that share a text stay in one split; the paper draws single rows"]
@@ -389,7 +393,7 @@ def test_random_rows_leak_and_say_so(tmp_path, capsys):
     about = manifest(tmp_path / "out")
     assert not about["disjoint"] and about["leaking"] > 30
     shown = capsys.readouterr().err
-    assert f"warning: --split rows: {about['leaking']} of 72 test rows share a text" in shown
+    assert f"warning: --split rows: {about['leaking']} of 66 test rows share a text" in shown
 
 
 def test_only_the_first_form_of_advglue_is_read_and_the_cap_is_counted(tmp_path):
@@ -425,6 +429,84 @@ def test_bad_adversarial_files_are_refused(tmp_path, name, text, match):
     refused(tmp_path, "adversarial", match)
 
 
+def town(folder, n=80):
+    """A file of each source with texts perturbed against three models, and unselected ones."""
+    for source in adversarial.LABELS:
+        found = []
+        for k in range(n):
+            parts = {name: f"{source} {name} {k}" for name, *_ in adversarial.PARTS[source]}
+            for model in ("independent", "weak family", "strong family", "unselected"):
+                if model == "independent" and k % 4 == 0:
+                    continue  # this text was not beaten
+                changed = parts if model == "unselected" else {
+                    name: f"{text} {model}" for name, text in parts.items()}
+                found.append({"id": f"{model}/{k}", "task": source, "label": k % 2, **changed,
+                              **{f"original_{name}": text for name, text in parts.items()},
+                              "method": "typos", "model": model, "result": "successful"})
+        put(folder / f"{source}.jsonl", lines(found))
+
+
+def test_texts_made_against_a_model_of_the_experiment_are_for_test_alone(tmp_path):
+    town(tmp_path / "raw")
+    made = run(tmp_path / "raw", tmp_path / "out", "adversarial", val=.1)
+    for name in ("weak", "wts", "val"):
+        assert {row["surrogate"] for row in made[name]} == {"independent"}
+    assert len(made["weak"]) == len(made["wts"])
+    kinds = {}
+    for row in made["test"]:
+        kinds.setdefault(row["surrogate"], set()).add(row["text"])
+    assert kinds.keys() == {"independent", "weak family", "strong family", "unselected"}
+    # every clean text of the test groups is there once more, whether an attack beat it or not
+    assert kinds["unselected"] == kinds["weak family"] > kinds["independent"]
+    assert all(row["text"] == row["text_adv"] for row in made["test"]
+               if row["surrogate"] == "unselected")
+    assert "for test alone" in " ".join(manifest(tmp_path / "out")["notes"])
+
+
+def test_the_headline_is_the_independent_surrogates_and_others_stand_beside_it():
+    p = {True: [.9, .1, 0], False: [.1, .9, 0]}
+    found = []
+    for model, clean, adv in (("independent", 8, 6), ("weak family", 10, 2), ("unselected", 4, 4)):
+        found += [{"id": f"{model}{k}", "source": "sst2", "label": 0, "method": "m",
+                   "surrogate": model, "p": p[k < clean], "p_adv": p[k < adv]} for k in range(10)]
+    value = {(m["slice"], m["metric"]): m["value"] for m in adversarial.evaluate(found)}
+    assert value["all", "acc"] == .8 and value["all", "ra"] == .6
+    assert value["surrogate:independent", "ra"] == .6 and value["surrogate:weak family", "ra"] == .2
+    assert value["unselected", "acc"] == .4 and value["unselected", "n"] == 10
+    assert value["sst2", "n"] == 10 and value["attack:m", "n"] == 10
+    total = adversarial.sums(found).sum(0)
+    assert {k: float(v) for k, v in adversarial.headline(total).items()} == {"acc": .8, "ra": .6}
+    assert [row["surrogate"] for row in adversarial.to_attack(found)] == ["unselected"] * 10
+    assert len(adversarial.to_attack(found[:20])) == 10
+
+
+# ---- rows prepared by hand -----------------------------------------------------------------------
+
+def test_rows_prepared_by_hand_are_checked_with_file_line_and_key(tmp_path, capsys):
+    folder = tmp_path / "own"
+    people = [{"id": f"p{k}", "text": f"person {k}", "label": k % 2, "a": k % 3 % 2}
+              for k in range(30)]
+    for name, part in (("weak", people[:10]), ("wts", people[10:20]), ("test", people[20:])):
+        put(folder / f"{name}.jsonl", lines(part))
+    prepare.check(prepare.Check("fairness", str(folder)))
+    assert "weak 10, wts 10, test 10 rows; no text in two splits" in capsys.readouterr().out
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for name, part, match in (
+            ("wts", people[9:20], "weak and wts share the id of 'p9'"),
+            ("wts", [{**people[10], "text": "Person  3"}, *people[11:20]],
+             "weak and wts share the text of 'p10'"),
+            ("wts", [{k: v for k, v in row.items() if k != "a"} for row in people[10:20]],
+             r"wts.jsonl:1: .*'a'"),
+            ("test", [{**people[20], "split": "weak"}], r"test.jsonl:1: .*split 'weak'")):
+        put(folder / f"{name}.jsonl", lines(part))
+        with pytest.raises(ValueError, match=match):
+            prepare.check(prepare.Check("fairness", str(folder)))
+        (folder / f"{name}.jsonl").write_bytes(before[f"{name}.jsonl"])
+    (folder / "test.jsonl").unlink()
+    with pytest.raises(ValueError, match="no test.jsonl; weak.jsonl, wts.jsonl and test.jsonl"):
+        prepare.check(prepare.Check("fairness", str(folder)))
+
+
 # ---- dividing and limiting -----------------------------------------------------------------------
 
 def pool(n=300, size=3):
@@ -441,18 +523,48 @@ def test_divide_keeps_groups_whole_meets_the_shares_and_ignores_the_order_of_row
     assert ids == again != other
     assert all(abs(len(ids[name]) - 300 * share) <= 6 for name, share in shares.items())
     assert sum(len({row["group"] for row in part}) for part in made.values()) == 100
-    inner = splits.divide(members, {"x": 0.85, "y": 0.05, "z": 0.1}, 0, "t", weigh=False)
-    assert abs(len({row["group"] for row in inner["z"]}) - 10) <= 1
     few = splits.divide(pool(9), {"x": 0.9, "y": 0.05, "z": 0.05}, 0, "t")
     assert {name: len(part) for name, part in few.items()} == {"x": 3, "y": 3, "z": 3}
 
 
-def test_usual_splits_are_40_40_20_of_which_val_and_trust_come_from_the_weak_part():
-    made = splits.usual(pool(3000), 0)
-    count = {name: len(made[name]) for name in splits.SPLITS}
-    assert abs(count["wts"] - 1200) <= 6 and abs(count["test"] - 600) <= 6
-    assert abs(count["val"] - 60) <= 6 and abs(count["trust"] - 120) <= 6
-    assert splits.check(made) == {"disjoint": True}
+@pytest.mark.parametrize("val, trust", [(.05, 0), (0, 0), (.1, .1), (0, .2)])
+@pytest.mark.parametrize("kind", ("grouped", "rows"))
+def test_usual_splits_are_40_40_20_of_what_val_and_trust_leave_of_the_whole(kind, val, trust):
+    members = pool(3000)
+    made = splits.usual(members, 0, kind, val, trust)
+    count, rest = {name: len(part) for name, part in made.items()}, 3000 * (1 - val - trust)
+    assert count["weak"] == count["wts"]  # |D_W| = |D_WTS|
+    assert abs(count["wts"] - .4 * rest) <= 6 and abs(count["test"] - .2 * rest) <= 12
+    for name, share in (("val", val), ("trust", trust)):
+        assert abs(count.get(name, 0) - 3000 * share) <= 6 and (name in made) == (share > 0)
+    assert sorted(row["id"] for part in made.values() for row in part) == sorted(
+        row["id"] for row in members)  # nothing is dropped
+    if kind == "grouped":
+        assert splits.check(made) == {"disjoint": True}
+
+
+def test_as_printed_validation_rows_are_5_per_cent_of_the_weak_half():
+    made = splits.usual(pool(4000), 0, "rows", .05, 0, "weak", {"weak": .5, "wts": .5})
+    count = {name: len(part) for name, part in made.items()}  # C.3: 47.5, 2.5 and 50 %
+    assert count.keys() == {"weak", "val", "wts"}
+    assert abs(count["wts"] - 2000) <= 1 and abs(count["val"] - 100) <= 2
+    assert abs(count["weak"] + count["val"] - 2000) <= 1
+
+
+@pytest.mark.parametrize("val, trust", [(.6, .4), (.9, .2)])
+def test_shares_that_leave_nothing_are_refused(val, trust):
+    for divide in (splits.usual, splits.trusted):
+        with pytest.raises(ValueError, match="nothing is left to train on"):
+            divide(pool(60), 0, "grouped", val, trust)
+
+
+def test_level_moves_whole_groups_and_only_what_is_too_much():
+    parts = {"weak": pool(12, 3), "wts": [{"id": f"w{k}", "group": f"w{k}"} for k in range(7)],
+             "test": [{"id": "t", "group": "t"}]}
+    made = splits.level(parts)
+    assert {name: len(part) for name, part in made.items()} == {"weak": 9, "wts": 7, "test": 4}
+    assert {len([row for row in made["weak"] if row["group"] == name])
+            for name in {row["group"] for row in made["weak"]}} == {3}
 
 
 def test_limit_is_nested_exact_and_keeps_shares():
@@ -514,7 +626,7 @@ def test_two_processes_write_the_same_bytes(tmp_path):
         assert done.returncode == 0, done.stderr
         made.append({path.name: path.read_bytes() for path in (tmp_path / seed).iterdir()})
     assert made[0] == made[1]
-    assert set(made[0]) == {"manifest.json", *(f"{name}.jsonl" for name in splits.SPLITS)}
+    assert set(made[0]) == {"manifest.json", "weak.jsonl", "wts.jsonl", "val.jsonl", "test.jsonl"}
 
 
 def test_prepared_data_is_skipped_without_torch_and_a_change_is_refused(tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 huggingface_hub does the work, with its cache, progress bars and variables: HF_HOME, HF_ENDPOINT (a
 mirror), HF_HUB_OFFLINE=1 (only the cache), HF_TOKEN. Of a model, JSON and safetensors are fetched,
-never a pickle.
+never a pickle. What only its publisher has whole (`web`) comes from there, into the same cache.
 """
 import glob
 import json
@@ -40,6 +40,31 @@ def file(repo, filename, repo_type="dataset", revision=None):
     path = snapshot(repo, revision, [glob.escape(filename)], repo_type) / filename
     if not path.is_file():
         raise ValueError(f"{repo}: the {repo_type} repository has no file {filename}")
+    return path
+
+
+def web(address, most=1 << 27):
+    """The path of a file from its publisher, in the cache: fetched once, at most `most` bytes.
+    Raises ValueError, one line."""
+    from urllib.request import urlopen
+
+    from huggingface_hub import constants
+    path = Path(constants.HF_HOME, "w2s", re.sub(r"[^\w.-]+", "-", address.split("://")[1]))
+    if path.is_file():
+        return path
+    if constants.HF_HUB_OFFLINE:
+        raise ValueError(f"{address}: not in the cache {path.parent} (offline)")
+    try:
+        with urlopen(address, timeout=20) as answer:
+            content = answer.read(most + 1)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{address}: {error}") from None
+    if len(content) > most:
+        raise ValueError(f"{address}: more than {most} bytes")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_bytes(content)
+    part.replace(path)
     return path
 
 

@@ -1,17 +1,20 @@
 """Make what the scripts read: splits of a task from raw public files, or an untrained model folder.
 
     python -m w2s.prepare data  --task fairness --out data/own/fairness [--raw DIR] [--limit 1000]
+    python -m w2s.prepare check --task fairness --data own/fairness
     python -m w2s.prepare model --shape pythia-14m --tokenizer tokenizer.json --out models/blank
 
 `data` writes weak.jsonl wts.jsonl val.jsonl trust.jsonl test.jsonl and, last, manifest.json: its
-presence means complete. The same command again does nothing; another one is refused. Each command
-explains its arguments: python -m w2s.prepare data --help
+presence means complete. The same command again does nothing; another one is refused. `check` looks
+at such files that you made yourself. Each command explains its arguments:
+python -m w2s.prepare data --help
 
 Raw files are taken from --raw. Only what a task cannot do without and is not there is fetched from
 the Hugging Face hub (HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE, HF_TOKEN), if its licence lets us:
 
     task         fetched                                      only from --raw
-    fairness     UCI Adult, training part (CC BY 4.0)         its reconstruction (not free)
+    fairness     UCI Adult, from UCI, or two thirds of it     its reconstruction (not free)
+                 from the hub (CC BY 4.0)
     ood          DecodingTrust's styles (CC BY-SA 4.0)        SST-2 (states no licence)
     adversarial  AdvGLUE++ (CC BY-SA 4.0)                     AdvGLUE's dev set (states no licence)
     privacy      nothing                                      mail, which is real people's
@@ -34,7 +37,7 @@ from pathlib import Path
 from w2s import config, rows, splits, tasks
 from w2s.config import REQUIRED, arg
 
-FORMAT = 1  # of the prepared files; a change makes old folders stale
+FORMAT = 2  # of the prepared files; a change makes old folders stale
 
 
 @dataclass
@@ -48,11 +51,26 @@ class Data:
     split: str = arg("grouped", "rows that share a text stay in one split, or single rows are "
                      "drawn, as in the paper, which leaks", choices=("grouped", "rows"))
     seed: int = arg(0, "varies which rows are in which split", low=0)
+    val: float = arg(None, "share of validation rows, which choose lambda; 0: none (default: 0.05, "
+                     "ood 0.025, mcqa, arithmetic and game 0.01)", low=0, high=0.9)
+    trust: float = arg(None, "share of labelled rows that no model is trained on, for a trust "
+                       "function; 0: none (default: 0, mcqa, arithmetic and game 0.25)", low=0,
+                       high=0.9)
+    val_from: str = arg("whole", "ood: --val is a share of all rows, or of the weak model's half, "
+                        "as in the paper (C.3)", choices=("whole", "weak"))
     hide_protected: bool = arg(False, "fairness: leave the person's sex out of the text")
     per_source: int = arg(10000, "adversarial: keep at most N rows of each GLUE task", low=1)
-    mails: int = arg(10000, "privacy: draw at most N mails, after de-duplication", low=1)
+    mails: int = arg(10000, "privacy: at most N mails to train on in each of weak and wts, after "
+                     "de-duplication", low=1)
     sequence_length: int = arg(128, "privacy: leave out mails with fewer pieces of text; a "
                                "piece is at least one token", low=1)
+
+
+@dataclass
+class Check:
+    task: str = arg(REQUIRED, f"task of the rows: {', '.join(tasks.NAMES)}")
+    data: str = arg(REQUIRED, "folder with weak.jsonl, wts.jsonl, test.jsonl and perhaps val.jsonl "
+                    "and trust.jsonl")
 
 
 @dataclass
@@ -82,7 +100,8 @@ def data(cfg):
     if surprise := raw.surprise():
         print(f"warning: {surprise}", file=sys.stderr)
         raw.notes.append(surprise)
-    parts = {name: [{**row, "split": name} for row in parts[name]] for name in splits.SPLITS}
+    parts = {name: [{**row, "split": name} for row in parts[name]] for name in splits.SPLITS
+             if name in parts}
     full = {name: len(parts[name]) for name in parts}
     parts = {name: splits.limit(members, cfg.limit, cfg.seed, getattr(task, "ALIGNED", False))
              for name, members in parts.items()}
@@ -104,6 +123,37 @@ def data(cfg):
 
     publish(Path(cfg.out), write, manifest)
     report(manifest)
+
+
+def check(cfg):
+    """Look at rows that were prepared by hand: every split with the task's own reader, and that no
+    id, group or text is in two of them. Nothing is written."""
+    tasks.check(cfg.task)
+    folder = Path(cfg.data)
+    if not folder.is_dir():
+        raise FileNotFoundError(2, "no such folder (--data)", str(folder))
+    task = tasks.load(cfg.task)
+    absent = [name for name in ("weak", "wts", "test") if not place(folder, name).exists()]
+    if absent:
+        raise ValueError(f"{folder}: no {absent[0]}.jsonl; weak.jsonl, wts.jsonl and test.jsonl "
+                         "are needed, val.jsonl and trust.jsonl if you want them used")
+    parts = {name: task.read(place(folder, name)) for name in splits.SPLITS
+             if place(folder, name).exists()}
+    for name, members in parts.items():
+        for n, row in enumerate(members, 1):
+            if row.setdefault("split", name) != name:
+                raise ValueError(f"{place(folder, name)}:{n}: the row says that it belongs to "
+                                 f"split '{row['split']}'")
+            row.setdefault("group", row["id"])
+    outcome = splits.check(parts, getattr(task, "SHARED", ()) if "val" in parts else ())
+    print(f"{folder}: " + ", ".join(f"{name} {len(rows)}" for name, rows in parts.items())
+          + f" rows; {'no text in two splits' if outcome['disjoint'] else 'leaking'}")
+
+
+def place(folder, name):
+    """NAME.jsonl in a folder, or gzipped."""
+    plain = folder / f"{name}.jsonl"
+    return plain if plain.exists() else folder / f"{name}.jsonl.gz"
 
 
 def model(cfg):
@@ -146,7 +196,8 @@ def options(task, cfg):
         if field.name not in (*known, "task", "raw", "out", "limit") and (
                 getattr(cfg, field.name) != field.default):
             raise ValueError(f"--{field.name.replace('_', '-')} means nothing to --task {cfg.task}")
-    return {name: getattr(cfg, name) for name in known if hasattr(cfg, name) and name != "raw"}
+    return {name: getattr(cfg, name) for name in known
+            if name != "raw" and getattr(cfg, name, None) is not None}
 
 
 def is_prepared(out, arguments, raw=None):
@@ -239,7 +290,7 @@ def show(lines, left):
                         for k, (cell, width) in enumerate(zip(line, widths))).rstrip())
 
 
-COMMANDS = {"data": (data, Data), "model": (model, Model)}
+COMMANDS = {"data": (data, Data), "check": (check, Check), "model": (model, Model)}
 
 
 if __name__ == "__main__":

@@ -24,11 +24,12 @@ TREE = "maildir"  # but this one is taken as a whole: half a million mails
 
 class Public(NamedTuple):
     """Files of one dataset repository on the hub whose licence lets us fetch them; rows: how many
-    they are known to hold together."""
+    they are known to hold together; web: their publisher's address in place of the hub."""
     repo: str
     files: tuple
     licence: str
     rows: int
+    web: str = ""
 
 
 class Raw:
@@ -83,7 +84,8 @@ class Raw:
         for name in public.files:
             print(f"fetching {public.repo}/{name} ({public.licence})", flush=True)
             try:
-                self.fetched[hub.file(public.repo, name)] = name
+                path = hub.web(public.web + name) if public.web else hub.file(public.repo, name)
+                self.fetched[path] = name
             except ValueError as error:
                 gate = (f"; accept the conditions of https://huggingface.co/datasets/{public.repo} "
                         "and set HF_TOKEN") if re.search(r"\(40[13] ", str(error)) else ""
@@ -107,9 +109,11 @@ class Raw:
             "left_out": left_out}
         if path in self.fetched:
             name = self.fetched[path]
-            commit = path.parents[name.count("/")].name  # the cache has a folder for every commit
-            self.sources[self._name(path)] |= {"repo": self.public.repo, "file": name,
-                                               "commit": commit, "licence": self.public.licence}
+            # the hub's cache has a folder for every commit
+            where = {"address": self.public.web + name} if self.public.web else {
+                "repo": self.public.repo, "file": name,
+                "commit": path.parents[name.count("/")].name}
+            self.sources[self._name(path)] |= {**where, "licence": self.public.licence}
 
     def surprise(self):
         """One line when the fetched files do not hold as many rows as is known of them, or None."""
@@ -228,27 +232,62 @@ def set_groups(pool, keys):
 
 # ---- splits --------------------------------------------------------------------------------------
 
-def usual(pool, seed, split="grouped"):
-    """{split: rows}: D_W, D_WTS, test 40/40/20 of the rows; of D_W's groups 5 % are val and 10 %
-    trust (reading E22). split="rows": whole rows at random, as in the paper, groups torn apart."""
-    outer = divide(pool, {"weak": 0.4, "wts": 0.4, "test": 0.2}, seed, "outer", split)
-    inner = divide(outer["weak"], {"weak": 0.85, "val": 0.05, "trust": 0.1}, seed, "inner", split,
-                   weigh=False)
-    return outer | inner
+REST = {"weak": 0.4, "wts": 0.4, "test": 0.2}  # C.2; OOD (C.3) has a test set of its own
+VALIDATION, TRUST = 0.05, 0.1  # of the whole, where there are such rows (ours)
 
 
-def trusted(pool, seed, split="grouped"):
-    """{split: rows} for trust functions: D_W, the labelled rows `trust` that no teacher was trained
-    on (reading T8), the pool D_WTS and test 20/25/35/20 of the rows; of D_W's groups 5 % are val.
-    """
-    outer = divide(pool, {"weak": 0.2, "trust": 0.25, "wts": 0.35, "test": 0.2}, seed, "outer",
+def usual(pool, seed, split="grouped", val=VALIDATION, trust=0.0, val_from="whole", rest=REST):
+    """{split: rows}: of the whole the shares `val` and `trust`, then of what is left D_W, D_WTS and
+    test, 40/40/20 (reading E22), so that |D_W| = |D_WTS|. A share of 0: no such split.
+
+    val_from "weak": val is this share of D_W instead, as C.3 prints it for OOD. split="rows": whole
+    rows at random, as in the paper, groups torn apart. Raises ValueError when nothing is left."""
+    whole = (val if val_from == "whole" else 0) + trust
+    if whole >= 1 or (val_from == "weak" and val >= 1):
+        raise ValueError(f"--val {val:g} and --trust {trust:g}: nothing is left to train on")
+    total = sum(rest.values())
+    shares = {name: share / total * (1 - whole) for name, share in rest.items()}
+    shares |= {"val": val if val_from == "whole" else 0, "trust": trust}
+    parts = divide(pool, {name: share for name, share in shares.items() if share}, seed, "outer",
                    split)
-    return outer | divide(outer["weak"], {"weak": 0.95, "val": 0.05}, seed, "inner", split,
-                          weigh=False)
+    if val_from == "weak" and val:
+        return parts | divide(parts["weak"], {"weak": 1 - val, "val": val}, seed, "inner", split)
+    return level(parts, "group" if split == "grouped" else "id")
 
 
-def divide(pool, shares, seed, purpose, split="grouped", weigh=True):
-    """{name: rows} with about shares[name] of the rows (weigh=False: of the groups), groups whole.
+def level(parts, key="group"):
+    """The splits with as many rows in weak as in wts, as far as whole groups allow: what one has
+    more goes to test, or where there is none to val."""
+    sizes = {name: Counter(row[key] for row in parts[name]) for name in ("weak", "wts")}
+    more, less = sorted(sizes, key=lambda name: -len(parts[name]))
+    surplus, gone = len(parts[more]) - len(parts[less]), set()
+    for group in sorted(sizes[more], key=lambda name: (-sizes[more][name], digest("level", name))):
+        if sizes[more][group] <= surplus:
+            gone.add(group)
+            surplus -= sizes[more][group]
+    to = next((name for name in ("test", "val") if name in parts), None)
+    if not gone or to is None:
+        return parts
+    moved = [row for row in parts[more] if row[key] in gone]
+    return parts | {more: [row for row in parts[more] if row[key] not in gone],
+                    to: parts[to] + moved}
+
+
+def trusted(pool, seed, split="grouped", val=0.01, trust=0.25):
+    """{split: rows} for trust functions: of the whole the labelled rows `trust`, which no teacher
+    was trained on (reading T8), and val; of what is left D_W, the pool D_WTS and test, 4 to 7 to 4.
+    """
+    whole = val + trust
+    if whole >= 1:
+        raise ValueError(f"--val {val:g} and --trust {trust:g}: nothing is left to train on")
+    shares = {name: share / 15 * (1 - whole) for name, share in
+              (("weak", 4), ("wts", 7), ("test", 4))} | {"val": val, "trust": trust}
+    return divide(pool, {name: share for name, share in shares.items() if share}, seed, "outer",
+                  split)
+
+
+def divide(pool, shares, seed, purpose, split="grouped"):
+    """{name: rows} with about shares[name] of the rows, groups whole.
 
     Each `source` is divided by itself: label by label and a by a, groups in random order, the first
     ones one to each name, so that none lacks the source, and each later one to the name that is
@@ -267,7 +306,7 @@ def divide(pool, shares, seed, purpose, split="grouped", weigh=True):
         filled, total = dict.fromkeys(shares, 0), 0
         first = list(shares) if len(names) >= len(shares) else []
         for k, name in enumerate(names):
-            size = len(groups[name]) if weigh else 1
+            size = len(groups[name])
             total += size
             to = first[k] if k < len(first) else max(
                 shares, key=lambda s: shares[s] * total - filled[s])
@@ -334,7 +373,7 @@ def check(splits, shared=(), split="grouped"):
     first group or text that two splits share."""
     owner, common, leaking = {}, 0, 0
     known = {row["id"] for row in splits[shared[0]]} if shared else ()
-    for name in SPLITS:
+    for name in splits:
         if not splits[name]:
             raise ValueError(f"the {name} split is empty: the raw files have too few groups")
         if len({row["id"] for row in splits[name]}) < len(splits[name]):
