@@ -63,7 +63,7 @@ def test_covariance_with_hard_predictions_is_abar_1_minus_abar_times_dpd():
     assert cov.item() == pytest.approx(float(a_bar * (1 - a_bar)) * dpd)
 
 
-def test_adversarial_loss_is_clean_plus_lambda_adversarial_with_its_own_target():
+def test_adversarial_loss_mixes_clean_and_perturbed_each_with_its_own_target():
     target, target_adv = (torch.rand(12, 3, generator=DRAW, dtype=torch.float64) for _ in range(2))
     batch = {"ids": torch.zeros(12, 1), "len": torch.zeros(12), "ids_adv": torch.ones(12, 1),
              "len_adv": torch.ones(12), "target": target, "target_adv": target_adv}
@@ -75,8 +75,18 @@ def test_adversarial_loss_is_clean_plus_lambda_adversarial_with_its_own_target()
         return (logits * batch["target"]).sum(-1)
 
     clean, adv = (LOGITS["x"] * target).sum(-1), (LOGITS["adv"] * target_adv).sum(-1)
-    torch.testing.assert_close(adversarial.objective(f, batch, ell, .3), clean + .3 * adv)
-    torch.testing.assert_close(adversarial.objective(f, batch, ell, 0), clean)
+    torch.testing.assert_close(adversarial.objective(f, batch, ell, .3), .7 * clean + .3 * adv)
+    assert torch.equal(adversarial.objective(f, batch, ell, 0), clean)
+    assert torch.equal(adversarial.objective(f, batch, ell, 1), adv)
+
+
+@pytest.mark.parametrize("lam, read", [(0, [0]), (.3, [0, 1]), (1, [1])])
+def test_at_the_ends_of_lambda_the_other_texts_are_not_read(lam, read):
+    batch, seen = {"ids": torch.zeros(12, 1), "len": None, "ids_adv": torch.ones(12, 1),
+                   "len_adv": None}, []
+    adversarial.objective(lambda ids, lengths: seen.append(int(ids[0, 0])) or LOGITS["x"], batch,
+                          lambda logits, batch: logits[:, 0], lam)
+    assert seen == read
 
 
 def test_adversarial_student_gets_its_hardened_prediction_on_x_adv():
@@ -113,7 +123,7 @@ def test_classes_that_a_source_lacks_are_closed():
     order, logits = batch["rows"].tolist(), torch.tensor([[0., 0, 9]] * 2)
     loss = adversarial.objective(lambda ids, lengths: logits, batch, step.ground_truth, .3)
     sst2, mnli = (loss[order.index(row)].item() for row in (0, 1))
-    assert sst2 == pytest.approx(1.3 * np.log(2), abs=1e-5)  # class 2 is closed
+    assert sst2 == pytest.approx(np.log(2), abs=1e-5)  # class 2 is closed
     assert mnli > 9
 
 

@@ -39,7 +39,7 @@ LOGITS = {True: 2 ** 25, False: 2 ** 28}  # of a micro-batch: on a CPU 134 MB, e
 TOKENS = {True: 2048, False: 2 ** 16}  # of a micro-batch of fast
 COUNTS = ("rows", "clipped", "nonfinite", "empty")
 MIXES = ("the confidence loss hardens by a quantile over the batch, so a row's loss depends on "
-         "other rows, and clipping bounds nothing; take --alpha 0 (README, reading P5)")
+         "other rows, and clipping bounds nothing; take --alpha 0 (docs/deviations.md, P5)")
 BLOCK = 2 ** 20  # numbers of noise that one generator draws
 
 

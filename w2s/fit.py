@@ -23,7 +23,7 @@ class Fit:
     target is the key of the rows to train on, "label" or "weak"."""
 
     def __init__(self, cfg, run, task, data, folder, target):
-        _refuse_foreign_options(cfg, task)
+        check(cfg, task)
         default = {key: value for key, (value, _) in task.DEFAULTS.items()}
         self.lam = default["lam"] if cfg.lam is None else cfg.lam
         alpha = getattr(cfg, "alpha", 0)
@@ -224,8 +224,11 @@ class Fit:
     def _hardening(self):
         """One Hardening for each forward pass of the objective that has a target of its own."""
         found = {}
-        for name in ("target", "target_adv"):
-            if name in self.columns and (name == "target" or self.lam):
+        adversarial = "target_adv" in self.columns  # Eq. (9): at lam 0 only x is read, at 1 only x'
+        read = {"target": not adversarial or self.lam < 1,
+                "target_adv": adversarial and self.lam > 0}
+        for name in read:
+            if read[name]:
                 found[name.replace("target", "hard")] = losses.Hardening(
                     self.columns[name], self.columns.get("pool"), self.cfg.threshold,
                     self.columns.get("absent"))
@@ -302,8 +305,12 @@ def _refuse_processes(cfg, processes, private):
             raise ValueError(why)
 
 
-def _refuse_foreign_options(cfg, task):
-    """ValueError for a flag that would be ignored: another task's, or the aux loss's at alpha 0."""
+def check(cfg, task):
+    """ValueError for a lambda that the task's equation does not have, and for a flag that would be
+    ignored: another task's, or the aux loss's at alpha 0."""
+    most, why = getattr(task, "LAM_MOST", (np.inf, ""))
+    if cfg.lam is not None and cfg.lam > most:
+        raise ValueError(f"--lam {cfg.lam:g}: must be <= {most} on --task {cfg.task}: {why}")
     alpha = getattr(cfg, "alpha", None)
     aux = {"threshold", "warmup"} if alpha == 0 else set()
     private, own = hasattr(task, "plan"), {*task.OPTIONS, *task.ENCODE}

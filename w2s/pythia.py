@@ -667,7 +667,7 @@ def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_
 
     head "class" takes the folder's own `score`, or starts a zero one over an LM checkpoint, whose
     LM head it ignores. num_labels None: the folder's, else 2. head_layer None: the folder's, else
-    -1, the final LayerNorm; -2 reads transformers' hidden_states[-2] (README, row E12).
+    -1, the final LayerNorm; -2 reads transformers' hidden_states[-2] (docs/deviations.md, E12).
     ready(model), given, may change the model before it has weights, on the meta device; read: what
     reads them then, for instance shares of them (w2s.parallel).
     Raises ValueError, one line that names the file, for whatever is wrong with the folder."""

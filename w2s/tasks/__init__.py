@@ -1,12 +1,11 @@
 """One file per (data set, property). The folder is the list: a fifth property is one new file.
 
-For the report a module has TITLE; ROW, its place in Table 1 of the paper; PAPER, the row's three
-cells ("-": not in the paper); NOTE, what a reader must know; and, where the paper's text gives
-numbers, PAPER_TEXT: the weak model's trust without and with TFT, in per cent. A task with attacks
-may have ATTACKED, the files of a run that hold further rows; CONTROLS, untuned runs; LESS, measures
-of which less is better; PRICE, what trust costs; DRAWN, measures that bring their own interval;
-BESIDE and PANELS, further columns and parts of the figure; PAPER_STUDENT, as PAPER_TEXT. A task
-with `plan` (w2s.dp) trains privately when lam > 0.
+For the report a module has TITLE; ROW, its place in the tables; and NOTE, what a reader must know.
+What the paper says of it stands in w2s/paper.py. A task with attacks may have ATTACKED, the files
+of a run that hold further rows; CONTROLS, untuned runs; ALSO, headline measures beside TASK and
+TRUST; LESS, measures of which less is better; PRICE, what trust costs; DRAWN, measures that are
+areas and no sums; BESIDE and PANELS, further columns and parts of the figure; LAM_MOST, the largest
+lambda of its equation. A task with `plan` (w2s.dp) trains privately when lam > 0.
 """
 
 import importlib

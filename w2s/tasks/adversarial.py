@@ -20,17 +20,30 @@ METRICS = {"acc": "accuracy on the clean texts, mean over the GLUE tasks",
            "ra_worst": "robust accuracy of the worst GLUE task",
            "asr": "attack success: share of the rows right on x that are wrong on x'"}
 TITLE, ROW = "Adversarial robustness", 3
-PAPER = ("yes", "no", "yes")  # Table 1: No TFT, Weak TFT, Weak+WTS TFT
-PAPER_TEXT = "71 → 78"  # ra of the weak model without and with TFT, in per cent
-NOTE = ("The perturbed texts were made against other models, not against the ones evaluated here: "
-        "this measures transfer only, and robustness to an attack on the model itself "
-        "may be much lower. acc and ra are means over the GLUE tasks. AdvGLUE++ is not filtered by "
-        "people: not every perturbed text keeps its meaning.")
+NOTE = ("The perturbed texts were made against other models, not against the ones evaluated "
+        "here: this measures transfer only, and robustness to an attack on the model itself "
+        "may be much lower. An attack keeps only texts that its victim had right, so acc on them "
+        "is of a selection: acc on unselected texts stands beside it where they are known. Of the "
+        "miniature's texts the headline has those made against a model that no run is made of; "
+        "those made against the bases of weak and strong models stand apart. acc and ra are means "
+        "over the GLUE tasks. AdvGLUE++ is not filtered by people: not every perturbed text keeps "
+        "its meaning.")
+BESIDE = {  # columns of a table beside the headlines: slice and metric of eval.json
+    "acc, unselected texts": ("unselected", "acc"),
+    "ra, independent surrogate": ("surrogate:independent", "ra"),
+    "ra, of the weak family": ("surrogate:weak family", "ra"),
+    "ra, of the strong family": ("surrogate:strong family", "ra")}
 DEFAULTS = {"lam": (0.3, "A.2"), "alpha": (0.1, "A.2"), "epochs": (6, "A.2")}
+LAM_MOST = 1, "Eqs. (4) and (9) mix clean and perturbed loss as 1 - lam and lam"
 OPTIONS, ENCODE = (), ("adv_label",)  # flags of objective, of encode
 LABEL = ("temperature", "hidden")  # flags of label
 LABELS = {"sst2": 2, "qqp": 2, "mnli": 3, "mnli-mm": 3, "qnli": 2, "rte": 2}  # classes of a source
 ABSENT = -1e4  # logit of a class that a source does not have; never -inf: 0 * -inf is NaN
+# What a perturbed text was made against: in the miniature a model of the weak or the strong family,
+# or the independent surrogate; UNSELECTED is no attack: every clean text, whether an attack beat it
+# or not. Rows of EXTRA are in no training split and beside the headline, the independent one.
+INDEPENDENT, UNSELECTED = "independent", "unselected"
+EXTRA = ("weak family", "strong family", UNSELECTED)
 FIELDS = {"id": str, "text": str, "text_adv": str, "label": (0, 1, 2), "source": tuple(LABELS)}
 
 
@@ -61,24 +74,29 @@ def encode(rows, tokenizer, max_length, target="label", adv_label="fw_x_adv"):
 
 
 def objective(f, batch, ell, lam):
-    """Eq. (4) weak stage, Eq. (9) student stage: ell(f(x_i)) + lam * ell(f(x'_i)).
+    """Eq. (4) weak stage, Eq. (9) student stage: (1 - lam) * ell(f(x_i)) + lam * ell(f(x'_i)).
 
-    batch["absent"] (B, 3), when there, closes the classes a row's source does not have. With lam 0
-    the perturbed texts are not even read: exactly clean training. Returns (B,).
+    A convex mixture, lam in [0, 1]: at 0 the perturbed texts are not even read, exactly clean
+    training; at 1 the clean ones are not. batch["absent"] (B, 3), when there, closes the classes a
+    row's source does not have. Returns (B,).
     """
     absent = batch.get("absent", 0)
-    clean = ell(f(batch["ids"], batch["len"]) + absent, batch)
-    if lam == 0:
-        return clean
     adv = {key.removesuffix("_adv"): value for key, value in batch.items() if key.endswith("_adv")}
-    return clean + lam * ell(f(adv["ids"], adv["len"]) + absent, {**batch, **adv})
+    loss = 0
+    if lam < 1:
+        loss = (1 - lam) * ell(f(batch["ids"], batch["len"]) + absent, batch)
+    if lam > 0:
+        loss = loss + lam * ell(f(adv["ids"], adv["len"]) + absent, {**batch, **adv})
+    return loss
 
 
 def sums(rows):
-    """(N, 3 * 6): count, correct on x, correct on x', for each of the six sources."""
+    """(N, 3 * 6): count, correct on x, correct on x', for each of the six sources; rows of EXTRA
+    count nowhere."""
     label = np.array([row["label"] for row in rows])
     right = [np.array([row[key] for row in rows]).argmax(-1) == label for key in ("p", "p_adv")]
-    here = np.array([[row["source"] == s for s in LABELS] for row in rows], float)  # (N, 6)
+    here = np.array([[row["source"] == s and row.get("surrogate") not in EXTRA for s in LABELS]
+                     for row in rows], float)  # (N, 6)
     return np.stack([here, *(here * r[:, None] for r in right)], -1).reshape(len(rows), -1)
 
 
@@ -91,12 +109,14 @@ def headline(totals):
 
 
 def evaluate(rows):
-    """[{slice, metric, value}]: slices are the sources, and `attack:<method>` for each attack."""
-    totals = headline(sums(rows).sum(0))
+    """[{slice, metric, value}]: slices are the sources, `attack:<method>` for each attack,
+    `surrogate:<model>` for each model that was attacked (means over the sources), `unselected`."""
+    main = [row for row in rows if row.get("surrogate") not in EXTRA]
+    totals = headline(sums(main).sum(0))
     result = [("all", "acc", totals["acc"]), ("all", "ra", totals["ra"])]
-    slices = {s: [r for r in rows if r["source"] == s] for s in LABELS}
-    methods = sorted({r["method"] for r in rows if "method" in r})
-    slices |= {f"attack:{m}": [r for r in rows if r.get("method") == m] for m in methods}
+    slices = {s: [r for r in main if r["source"] == s] for s in LABELS}
+    methods = sorted({r["method"] for r in main if "method" in r})
+    slices |= {f"attack:{m}": [r for r in main if r.get("method") == m] for m in methods}
     for name, members in slices.items():
         if not members:
             continue
@@ -105,10 +125,36 @@ def evaluate(rows):
         result += [(name, "acc", metrics.accuracy(clean, label)),
                    (name, "ra", metrics.robust_accuracy(adv, label)), (name, "n", len(members))]
     worst = min(v for s, m, v in result if m == "ra" and s in LABELS)
-    right = [int(np.argmax(r["p"])) == r["label"] for r in rows]
-    flips = [int(np.argmax(r["p_adv"])) != r["label"] for r, ok in zip(rows, right) if ok]
+    right = [int(np.argmax(r["p"])) == r["label"] for r in main]
+    flips = [int(np.argmax(r["p_adv"])) != r["label"] for r, ok in zip(main, right) if ok]
     result += [("all", "ra_worst", worst), ("all", "asr", sum(flips) / max(1, len(flips)))]
+    result += _by_surrogate(rows)
     return [dict(zip(("slice", "metric", "value"), entry)) for entry in result]
+
+
+def _by_surrogate(rows):
+    """[(slice, metric, value)] of each attacked model, and of the clean texts that no attack chose:
+    an attack keeps only texts that its victim had right. Means over the sources."""
+    members = {}
+    for row in rows:
+        members.setdefault(row.get("surrogate"), []).append({**row, "surrogate": None})
+    plain, result = members.pop(UNSELECTED, None), []
+    for name in sorted(filter(None, members)):
+        found = headline(sums(members[name]).sum(0))
+        result += [(f"surrogate:{name}", "acc", found["acc"]),
+                   (f"surrogate:{name}", "ra", found["ra"]),
+                   (f"surrogate:{name}", "n", len(members[name]))]
+    if plain:
+        result += [(UNSELECTED, "acc", headline(sums(plain).sum(0))["acc"]),
+                   (UNSELECTED, "n", len(plain))]
+    return result
+
+
+def to_attack(rows):
+    """The rows that an attack on a model itself may take, each clean text once: the unselected
+    ones where there are some."""
+    plain = [row for row in rows if row.get("surrogate") == UNSELECTED]
+    return plain or [row for row in rows if row.get("surrogate") not in EXTRA]
 
 
 # ---- raw files -----------------------------------------------------------------------------------
@@ -127,8 +173,9 @@ PUBLIC = splits.Public(  # listed on the hub at commit 4c1116b
     "CC BY-SA 4.0", 42017)
 
 
-def prepare(raw, seed=0, split="grouped", per_source=10000):
-    """{split: rows}, 40/40/20: clean texts, each with a perturbation (readings A4 to A8, E22).
+def prepare(raw, seed=0, split="grouped", per_source=10000, val=splits.VALIDATION, trust=0.0):
+    """{split: rows}, 40/40/20: clean texts, each with a perturbation (readings A4 to A8, E22). Rows
+    of EXTRA stay in test alone.
 
     Rows that share a sentence of the clean text, or a whole text, are one group, across sources
     too. A row without a clean text, of an attack that failed, or that says nothing new is left out
@@ -139,6 +186,8 @@ def prepare(raw, seed=0, split="grouped", per_source=10000):
         for place, name, source, record in records:
             row, sentences, why = _row(record, source, place)
             content = tuple(row.values())
+            against = _surrogate(record, path)
+            content = (*content, against) if against in EXTRA else content
             why = why or ("duplicates" if content in seen else None)
             if why:
                 reasons[why] += 1
@@ -146,7 +195,7 @@ def prepare(raw, seed=0, split="grouped", per_source=10000):
             seen.add(content)
             method = re.sub("[^a-z0-9]", "", str(record.get("method") or "unknown").lower())
             pool.append({"id": name, **row, "method": method, "origin": splits.stem(path),
-                         "surrogate": _surrogate(record, path)})
+                         "surrogate": against})
             keys.append([splits.bare(part) for part in (*sentences, row["text"], row["text_adv"])])
         files[path] = len(records), reasons
         if splits.stem(path) in ("advglue_dev_ann", "dev_ann", "attack_pairs"):
@@ -157,7 +206,23 @@ def prepare(raw, seed=0, split="grouped", per_source=10000):
     over = Counter(row["origin"] for row in pool) - Counter(row["origin"] for row in kept)
     for path, (count, reasons) in files.items():
         raw.account(path, count, {**reasons, "beyond --per-source": over[splits.stem(path)]})
-    return splits.usual(kept, seed, split)
+    return apart(splits.usual(kept, seed, split, val, trust), raw, split)
+
+
+def apart(parts, raw, split):
+    """The splits with rows of EXTRA in test alone, where the rest of their group is."""
+    key = "group" if split == "grouped" else "id"
+    extra = [row for rows in parts.values() for row in rows if row["surrogate"] in EXTRA]
+    if not extra:
+        return parts
+    before = {row["group"] for row in parts["test"]}
+    parts = splits.level({name: [row for row in rows if row["surrogate"] not in EXTRA]
+                          for name, rows in parts.items()}, key)
+    tested = before | {row["group"] for row in parts["test"]}
+    kept = [row for row in extra if row["group"] in tested]
+    raw.notes.append(f"{len(extra) - len(kept)} rows made against a model of the experiment, or "
+                     "against none, are for test alone and were left out of the other splits")
+    return parts | {"test": parts["test"] + kept}
 
 
 def _files(raw):
@@ -211,7 +276,8 @@ def _row(record, source, place):
         why = "written by people, without a clean text" if made else "without a clean text"
     elif result != "successful":
         why = f"attack {result}"
-    elif row["text"] == row["text_adv"] or not all((*clean, *adv)):
+    elif not all((*clean, *adv)) or (row["text"] == row["text_adv"]
+                                     and record.get("model") != UNSELECTED):
         why = "empty or not changed by the attack"
     return row, clean or (), why
 

@@ -30,6 +30,6 @@ read, encode, label, predictions = free.read, free.encode, free.label, free.pred
 truth, right, weak_class, exact = free.truth, free.right, free.weak_class, free.exact
 
 
-def prepare(raw, seed=0, split="grouped"):
+def prepare(raw, seed=0, split="grouped", val=0.01, trust=0.25):
     """{split: rows} of GSM8K, both its parts, or of the town's sums, grouped by equal questions."""
-    return splits.trusted(questions.arithmetic(raw), seed, split)
+    return splits.trusted(questions.arithmetic(raw), seed, split, val, trust)

@@ -3,6 +3,8 @@
 B rows, T tokens, K = 2 classes, N rows of a split.
 """
 
+import os
+
 import numpy as np
 
 from w2s import losses, metrics, rows, splits, text
@@ -14,11 +16,12 @@ TASK, TRUST, SIGN = "acc", "dpd_abs", -1  # tr = SIGN * TRUST: larger is more tr
 METRICS = {"acc": "accuracy",
            "dpd": "demographic parity, P(1|male) - P(1|female), Eq. (2)",
            "dpd_abs": "absolute demographic parity gap",
-           "eod": "equalised odds, the larger of the two gaps",
-           "tpr_gap": "difference of true positive rates (Fig. A10)",
+           "eod": "equalised odds, the larger of the two gaps, absolute",
+           "tpr_gap": "difference of true positive rates",
+           "tpr_gap_abs": "the same, absolute (equalised odds of Fig. A10)",
            "fpr_gap": "difference of false positive rates"}
+ALSO, LESS = ("dpd", "eod"), ("eod", "tpr_gap_abs")  # beside the headlines; less of these is better
 TITLE, ROW = "Fairness", 1
-PAPER = ("no", "no", "yes")  # Table 1: No TFT, Weak TFT, Weak+WTS TFT
 NOTE = ("a = 1 is male, a = 0 female. dpd = P(yes | male) - P(yes | female), signed; "
         "dpd_abs is its absolute value in each run, then averaged over seeds. The penalty is "
         "signed, so a dpd below 0 means that it went too far.")
@@ -62,17 +65,22 @@ def objective(f, batch, ell, lam, penalty="signed", penalty_output="probability"
 
 
 def sums(rows):
-    """(N, 6) what a row adds to the totals: 1, correct, a=1, a=1 and yes, a=0, a=0 and yes."""
+    """(N, 14) what a row adds to the totals: 1, correct, then for a = 1 and a = 0 how many there
+    are and how many get a yes: of all, of label 1, of label 0."""
     label, a = (np.array([row[key] for row in rows], float) for key in ("label", "a"))
     yes = (np.array([row["p"][1] for row in rows]) >= .5).astype(float)
-    return np.stack([np.ones_like(a), yes == label, a, a * yes, 1 - a, (1 - a) * yes], -1)
+    pairs = [group * kind * value for kind in (np.ones_like(a), label, 1 - label)
+             for group in (a, 1 - a) for value in (np.ones_like(a), yes)]
+    return np.stack([np.ones_like(a), yes == label, *pairs], -1)
 
 
 def headline(totals):
-    """{"acc", "dpd_abs"} (...,) from totals (..., 6)."""
-    n, correct, n1, yes1, n0, yes0 = np.moveaxis(totals, -1, 0)
+    """{"acc", "dpd", "dpd_abs", "eod", "tpr_gap_abs"} (...,) from totals (..., 14)."""
+    n, correct, *pairs = np.moveaxis(totals, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return {"acc": correct / n, "dpd_abs": abs(yes1 / n1 - yes0 / n0)}
+        dpd, tpr, fpr = (pairs[i + 1] / pairs[i] - pairs[i + 3] / pairs[i + 2] for i in (0, 4, 8))
+        return {"acc": correct / n, "dpd": dpd, "dpd_abs": abs(dpd),
+                "eod": np.maximum(abs(tpr), abs(fpr)), "tpr_gap_abs": abs(tpr)}
 
 
 def evaluate(rows):
@@ -82,7 +90,8 @@ def evaluate(rows):
     dpd, odds = metrics.demographic_parity(yes, a), metrics.equalized_odds(yes, label, a)
     result = [("all", "acc", metrics.accuracy(yes, label)), ("all", "dpd", dpd),
               ("all", "dpd_abs", abs(dpd)), ("all", "eod", odds["worst"]),
-              ("all", "tpr_gap", odds["tpr_gap"]), ("all", "fpr_gap", odds["fpr_gap"])]
+              ("all", "tpr_gap", odds["tpr_gap"]), ("all", "tpr_gap_abs", abs(odds["tpr_gap"])),
+              ("all", "fpr_gap", odds["fpr_gap"])]
     for group, name in ((1, "male"), (0, "female")):
         pick = [i for i, value in enumerate(a) if value == group]
         said, true = ([values[i] for i in pick] for values in (yes, label))
@@ -103,27 +112,29 @@ NUMBERS = {"age", "fnlwgt", "educationnum", "capitalgain", "capitalloss", "hours
 ALIASES = {"gender": "sex", "educationalnum": "educationnum", "finalweight": "fnlwgt",
            "classification": "income", "class": "income", "target": "income", "salary": "income"}
 IGNORED = {"", "split", "index", "id", "unnamed0"}  # columns of some copies, not about a person
+CHANCE = "chance"  # the town's: P(income above 50,000), which test rows keep for the Bayes frontier
 NAMES = ("adult_reconstruction.csv", "adult_reconstructed.csv", "reconstructed_adult.csv",
          "adult.csv", "adult.data")  # the first that is there is read; with adult.data, adult.test
 WHERE = ("https://archive.ics.uci.edu/dataset/2/adult (adult.data, adult.test) or, reconstructed, "
          "https://github.com/socialfoundations/folktables (adult_reconstruction.csv)")
-PUBLIC = splits.Public(  # listed on the hub at commit fbeef6e
+UCI = splits.Public(
+    "UCI Adult", ("adult.data", "adult.test"), "CC BY 4.0", 48842, os.environ.get(
+        "W2S_UCI", "https://archive.ics.uci.edu/ml/machine-learning-databases/adult/"))
+PUBLIC = splits.Public(  # the first of UCI's parts, listed on the hub at commit fbeef6e
     "scikit-learn/adult-census-income", ("adult.csv",), "CC BY 4.0; the hub says CC0 1.0", 32561)
 
 
-def prepare(raw, seed=0, split="grouped", hide_protected=False):
+def prepare(raw, seed=0, split="grouped", hide_protected=False, val=splits.VALIDATION,
+            trust=0.0):
     """{split: rows} of Adult, 40/40/20, grouped by equal text (readings E15, E22, F3, F6).
 
-    The reconstruction where it is, else UCI Adult, never both; where neither is, UCI's training
-    part from the hub. An unknown value (`?` or empty in the files) is the word "unknown"; what a
-    version does not have is not in the text."""
+    The reconstruction where it is, else UCI Adult, never both; where neither is, both of UCI's
+    parts from UCI, or else the first of them from the hub. An unknown value (`?` or empty in the
+    files) is the word "unknown"; what a version does not have is not in the text."""
     first = raw.first(*NAMES)
-    if first is None:
-        [first] = raw.fetch(PUBLIC, ", ".join(NAMES), WHERE)
-        raw.notes.append("the hub's copy is UCI's training part, two thirds of the 48,842 people; "
-                         "for all, give adult.data and adult.test in --raw")
-    paths = [first]
-    if first.name.lower().startswith("adult.data"):
+    paths = [first] if first else fetched(raw)
+    first = paths[0]
+    if first not in raw.fetched and first.name.lower().startswith("adult.data"):
         test = raw.find("adult.test")
         paths += [test] if test else []
         if test is None:
@@ -140,7 +151,23 @@ def prepare(raw, seed=0, split="grouped", hide_protected=False):
         raw.notes.append("UCI Adult, in place of the paper's reconstruction")
     if hide_protected:
         raw.notes.append("the text does not tell the person's sex")
-    return splits.usual(pool, seed, split)
+    parts = splits.usual(pool, seed, split, val, trust)
+    return {name: rows if name == "test" else [
+        {key: value for key, value in row.items() if key != CHANCE} for row in rows]
+        for name, rows in parts.items()}
+
+
+def fetched(raw):
+    """Paths of Adult where --raw has none: all 48,842 people from UCI, or two thirds of them."""
+    try:
+        return raw.fetch(UCI, ", ".join(NAMES), WHERE)
+    except ValueError as error:
+        print(f"UCI could not be reached: {error.__cause__}", flush=True)
+        raw.fetched = {}
+    paths = raw.fetch(PUBLIC, ", ".join(NAMES), WHERE)
+    raw.notes.append("ONLY TWO THIRDS OF ADULT: the hub's copy is UCI's training part, 32,561 of "
+                     "the 48,842 people; for all, give adult.data and adult.test in --raw")
+    return paths
 
 
 def _people(path):
@@ -153,7 +180,7 @@ def _people(path):
             names = ["".join(filter(str.isalnum, field.lower())) for field in fields]
             header = [ALIASES.get(name, name) for name in names]
             columns = header if "age" in header else [*ATTRIBUTES, "income"]
-            unknown = set(columns) - {*ATTRIBUTES, "income"} - IGNORED
+            unknown = set(columns) - {*ATTRIBUTES, "income", CHANCE} - IGNORED
             lacking = [name for name in ("sex", "income") if name not in columns]
             if unknown or lacking:
                 raise ValueError(f"{path}:{n}: the header " + (
@@ -173,8 +200,9 @@ def _row(person, name, where, hide_protected):
         raise ValueError(f"{where}: sex is '{person['sex']}', expected Male or Female")
     text = describe({key: value for key, value in values.items()
                      if not (key == "sex" and hide_protected)})
-    return {"id": name, "text": text, "label": _income(person["income"], where),
-            "a": int(values["sex"].lower() == "male"), "group": splits.digest(text)}
+    row = {"id": name, "text": text, "label": _income(person["income"], where),
+           "a": int(values["sex"].lower() == "male"), "group": splits.digest(text)}
+    return row | ({CHANCE: float(person[CHANCE])} if CHANCE in person else {})
 
 
 def describe(values):

@@ -30,7 +30,7 @@ read, encode, label, predictions = free.read, free.encode, free.label, free.pred
 truth, right, weak_class, exact = free.truth, free.right, free.weak_class, free.exact
 
 
-def prepare(raw, seed=0, split="grouped"):
+def prepare(raw, seed=0, split="grouped", val=0.01, trust=0.25):
     """{split: rows} of Lichess's puzzles or of the game of stones; the positions of one game, and
     equal ones, stay together."""
-    return splits.trusted(questions.games(raw), seed, split)
+    return splits.trusted(questions.games(raw), seed, split, val, trust)

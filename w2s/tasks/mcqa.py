@@ -123,7 +123,7 @@ def evaluate(rows):
 
 # ---- raw files -----------------------------------------------------------------------------------
 
-def prepare(raw, seed=0, split="grouped"):
+def prepare(raw, seed=0, split="grouped", val=0.01, trust=0.25):
     """{split: rows} of every file of questions that is found, grouped by equal questions."""
     pool = questions.multiple_choice(raw)
-    return splits.trusted(pool, seed, split)
+    return splits.trusted(pool, seed, split, val, trust)

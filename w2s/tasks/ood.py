@@ -20,8 +20,6 @@ METRICS = {"acc": "accuracy in distribution (slice all = slice id)",
            "ra_worst": "accuracy of the worst style",
            "gap": "accuracy on base minus the mean over the styles: the same sentences, paired"}
 TITLE, ROW = "OOD robustness", 2
-PAPER = ("yes", "yes", "yes")  # Table 1: No TFT, Weak TFT, Weak+WTS TFT
-PAPER_TEXT = "72 → 75"  # ra of the weak model without and with TFT, in per cent
 NOTE = ("ra is the mean accuracy over the styles; acc is in distribution (slice id). `base` has "
         "the sentences the styles were made from, unchanged: gap = base - ra compares the same "
         "sentences, so it is paired.")
@@ -110,6 +108,7 @@ def _styles(rows):
 # ---- raw files -----------------------------------------------------------------------------------
 
 ALIGNED = True  # rows of one group are versions of one sentence: --limit keeps all of them or none
+VALIDATION = 0.025  # of the rows, as many as C.3 has
 SHARED = ("val", "test")  # their `id` rows are the same: the paper's ID accuracy is on validation
 SST2 = ("sst2/train.tsv", "sst-2/train.tsv", "sst2_train.tsv", "/train.tsv")
 STYLE = ("style.json", "style.jsonl")
@@ -117,9 +116,10 @@ PUBLIC = splits.Public(  # listed on the hub at commit 214d9a8
     "AI-Secure/DecodingTrust", ("ood/style.jsonl",), "CC BY-SA 4.0", 9712)
 
 
-def prepare(raw, seed=0, split="grouped"):
-    """{split: rows}: SST-2's train sentences without those of the style test, 47.5 % D_W (of its
-    groups 10 % trust), 2.5 % val, 50 % D_WTS, source `id`, grouped by equal text (reading E22).
+def prepare(raw, seed=0, split="grouped", val=VALIDATION, trust=0.0, val_from="whole"):
+    """{split: rows}: SST-2's train sentences without those of the style test, source `id`, grouped
+    by equal text: 2.5 % val, D_W and D_WTS half of the rest each (reading E22). val=.05,
+    val_from="weak" is C.3 as printed: 47.5 % D_W, 2.5 % val, 50 % D_WTS.
 
     test: the val rows once more, then DecodingTrust's `base` and styles. val also has the 120
     demonstration rows, with which no split shares a sentence: `base` and four styles, so that
@@ -141,11 +141,13 @@ def prepare(raw, seed=0, split="grouped"):
     raw.account(train, len(pool), {"source sentences of the style test": hits.count(True),
                                    "equal to a restyled sentence": hits.count(False)})
     pool = [row for row, hit in zip(pool, hits) if hit is None]
-    outer = splits.divide(pool, {"weak": 0.475, "wts": 0.5, "val": 0.025}, seed, "outer", split)
-    inner = splits.divide(outer["weak"], {"weak": 0.9, "trust": 0.1}, seed, "inner", split,
-                          weigh=False)
+    if not val:
+        raise ValueError("--val 0: accuracy in distribution is measured on validation rows (C.3); "
+                         "give --val a share")
+    parts = splits.usual(pool, seed, split, val, trust, val_from, {"weak": 0.5, "wts": 0.5})
     raw.notes.append("the test rows of source id are the val rows of source id, as in the paper")
-    return outer | inner | {"val": outer["val"] + demos, "test": outer["val"] + styles}
+    return parts | {"val": parts["val"] + demos,
+                    "test": parts["val"] + styles}
 
 
 def _sentences(path):

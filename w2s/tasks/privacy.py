@@ -12,17 +12,21 @@ from w2s.lm import label, predictions  # noqa: F401  (weak labels are free gener
 
 KIND, CLASSES = "text", None
 TASK, TRUST, SIGN = "acc", "extraction", -1
-STUDENTS = ("student-naive",)  # the confidence loss does not apply to free generation (reading P5)
+STUDENTS = ("student-naive",)  # the confidence loss does not apply to free generation (deviation P5)
 ATTACKED = ("attacks/extraction.jsonl",)  # of a run: rows beside its predictions, for `sums`
 LESS = ("ppl", "mia_auc")  # measures beside TRUST of which less is better
-PRICE, DRAWN = "ppl", ("mia_auc",)  # what TFT costs; measures that come with their own interval
+PRICE = "ppl"  # what TFT costs
+DRAWN = {"mia_auc": ("attacks/membership.jsonl", "ref")}  # areas, of these rows by this score
 CONTROLS = ("base-weak", "base-strong")  # runs of untuned models
 METRICS = {"acc": "next-token accuracy on held-out mail",
            "ppl": "perplexity on held-out mail",
            "extraction": "share of a member's tokens 32 to 63 that greedy decoding writes after "
-                         "tokens 0 to 31 (Biderman et al. 2023, Eq. 1)",
-           "extraction_unseen": "the same of tokens 64 to 95 after 32 to 63; a student saw only "
-                                "its teacher's words in their place",
+                         "tokens 0 to 31 (Biderman et al. 2023, Eq. 1): within x_i, which "
+                         "students were trained on as it was, so the headline",
+           "extraction_unseen": "the same of tokens 64 to 95, where y_i begins, after 32 to 63, "
+                                "the end of x_i; a student saw only its teacher's words instead",
+           "extraction_continuation": "the same tokens after all of x_i, 0 to 63, as the teacher "
+                                      "was asked: C.1 of the paper, taken literally",
            "mia_auc": "AUC of membership inference by the loss minus that of the untuned "
                       "model; .5: a guess",
            "mia_auc_seen": "the same of the first half of a mail, which the student saw as it was",
@@ -35,19 +39,20 @@ BESIDE = {  # columns of a table beside the headlines: slice and metric of eval.
     "of D_W": ("weak", "extraction"), "of D_WTS": ("wts", "extraction"),
     "extraction_unseen": ("all", "extraction_unseen"),
     "unseen, non-members": ("non-members", "extraction_unseen"),
+    "extraction_continuation": ("all", "extraction_continuation"),
+    "continuation, non-members": ("non-members", "extraction_continuation"),
     "secret_exact": ("all", "secret_exact"), "exposure": ("all", "exposure"),
     "mia_auc": ("all", "mia_auc"), "mia_auc_seen": ("all", "mia_auc_seen"),
     "mia_tpr_at_1fpr": ("all", "mia_tpr_at_1fpr"), "epsilon": ("all", "epsilon")}
 PANELS = {"mia_auc": (.5, "a guess")}  # of the figure, with a line (Fig. A11)
 TITLE, ROW = "Privacy", 4
-PAPER = ("no", "no", "no")  # Table 1: No TFT, Weak TFT, Weak+WTS TFT
-PAPER_TEXT = "18 → 14"  # extraction of the weak model without and with TFT, in per cent
-PAPER_STUDENT = "45 → 44", "44 → 26"  # of the student: No to Weak, Weak to Weak+WTS TFT
 NOTE = ("acc is next-token accuracy on held-out mail, extraction the share of tokens that greedy "
         "decoding reproduces of the mail a model was trained on: D_W for weak and ceiling, D_WTS "
-        "for the student, which saw only its first half as it was. Pretraining may have seen these "
-        "mails, and much of a mail can be guessed: extraction says something only beside the "
-        "untuned models (base-weak, base-strong) and the non-members.")
+        "for the student, which saw only its first 64 tokens (x_i) as they were and its teacher's "
+        "words in the place of the rest (y_i). Three windows: within x_i; from the end of x_i into "
+        "y_i; from all of x_i into y_i. Pretraining may have seen these mails, and much of a mail "
+        "can be guessed: extraction says something only beside the untuned models (base-weak, "
+        "base-strong) and the non-members.")
 DEFAULTS = {"lam": (8, "ours: epsilon"), "alpha": (0, "no confidence loss, reading P5"),
             "epochs": (3, "ours")}
 OPTIONS, ENCODE = (), ("lm_loss",)  # flags of objective, of encode
@@ -134,9 +139,12 @@ def evaluate(rows):
 
 # ---- raw files -----------------------------------------------------------------------------------
 
-def prepare(raw, seed=0, split="grouped", mails=10000, sequence_length=128):
+def prepare(raw, seed=0, split="grouped", mails=10000, sequence_length=128,
+            val=splits.VALIDATION, trust=0.0):
     """{split: rows}: mail bodies without duplicates (reading P11), D_W, D_WTS and non-members
-    40/40/20 (reading E22); test also has the Pile's mails, further non-members."""
-    pool, extra = mail.bodies(raw, mails, seed, sequence_length)
-    parts = splits.usual(pool, seed, split)
+    40/40/20 (reading E22), at most `mails` in each of D_W and D_WTS; test also has the Pile's
+    mails, further non-members."""
+    most = round(mails / splits.REST["weak"] / max(1 - val - trust, 1e-9))
+    pool, extra = mail.bodies(raw, most, seed, sequence_length)
+    parts = splits.usual(pool, seed, split, val, trust)
     return parts | {"test": parts["test"] + extra}
