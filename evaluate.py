@@ -15,7 +15,7 @@ from pathlib import Path
 from w2s import config
 from w2s.config import REQUIRED, arg
 
-KEEP = ("id", "group", "label", "source", "method", "a")  # keys of a row that its prediction keeps
+KEEP = ("id", "group", "label", "source", "method", "surrogate", "a", "chance")  # of a row
 
 
 @dataclass(kw_only=True)

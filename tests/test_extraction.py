@@ -18,7 +18,7 @@ from tests.memorised import fresh, home  # noqa: F401  (fixtures)
 from w2s import config, lm, pythia, rows, text
 from w2s.attacks import exposure, extraction, target
 
-WINDOWS = ("--prefix", 12, "--suffix", 12, "--candidates", 50)
+WINDOWS = ("--prefix", 12, "--suffix", 12, "--seen", 24, "--candidates", 50)
 
 
 @pytest.fixture
@@ -49,7 +49,8 @@ def measured(run):
 
 def test_a_model_gives_back_what_it_knows_by_heart_and_nothing_else(done):
     value = measured(done / "knows")
-    for metric in ("extraction", "extraction_exact", "extraction_unseen", "extraction_at_12"):
+    for metric in ("extraction", "extraction_exact", "extraction_unseen", "extraction_at_12",
+                   "extraction_continuation"):
         assert value["members", metric] == value["all", metric] == value["weak", metric] > .95
         assert value["non-members", metric] < .2 and value["wts", metric] < .2
         assert measured(done / "base")["members", metric] < .1
@@ -73,7 +74,8 @@ def test_the_numbers_are_those_of_decoding_row_by_row(done):
     tokenizer = text.load_tokenizer(done / "knows" / "model")
     for row, ids in list(zip(data, text.tokenize(tokenizer, [r["text"] for r in data], 48)))[::4]:
         assert lines[row["id"]]["member"] == (row["split"] == "weak")
-        for name, (a, b) in {"": (0, 12), "_unseen": (12, 24), "_at_6": (6, 12)}.items():
+        for name, (a, b) in {"": (0, 12), "_unseen": (12, 24), "_at_6": (6, 12),
+                             "_continuation": (0, 24)}.items():
             prompt = torch.from_numpy(ids[None, a:b]).long()
             new = pythia.generate(model, prompt, torch.tensor([b - a]), 12)[0].numpy()
             hit = new == ids[b:b + 12]

@@ -330,7 +330,7 @@ def test_the_confidence_loss_is_refused_with_the_reason(world, labelled, call, t
     for lam in (0, 8):
         refused(call(*student(world, labelled, tmp_path / "run", "--lam", lam, "--alpha", ".2")),
                 "--alpha 0.2: the confidence loss hardens by a quantile over the batch",
-                "clipping bounds nothing", "reading P5")
+                "clipping bounds nothing", "docs/deviations.md, P5")
     assert not (tmp_path / "run").exists()
 
 

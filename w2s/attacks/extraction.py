@@ -4,12 +4,17 @@
         --data data/mine/weak.jsonl data/mine/wts.jsonl data/mine/test.jsonl
 
 A model gets --prefix tokens of a mail, writes --suffix more, greedily, and is compared with the
-mail (Biderman et al. 2023, Eq. 1). There are two windows for every model (reading P7):
+mail (Biderman et al. 2023, Eq. 1). x_i is the beginning of a mail that a student sees as it is,
+its first 64 tokens (--seen), y_i the rest, in whose place it sees its teacher's words. There are
+three windows for every model (readings P6, P7):
 
-    extraction         prompt 0..31, compared with 32..63: text that a student was trained on too
-    extraction_unseen  prompt 32..63, compared with 64..95: a student saw only its teacher's words
+    extraction               prompt 0..31, compared with 32..63: within x_i, the headline, for that
+                             is what students were trained on as it was
+    extraction_unseen        prompt 32..63, the end of x_i, compared with 64..95, where y_i begins
+    extraction_continuation  prompt 0..63, all of x_i, compared with 64..95: what the teacher was
+                             asked, and what C.1 of the paper measures on D_WTS, taken literally
 
-For each window (the second one's names end in _unseen):
+For each window (the names of the others end in _unseen, _continuation):
 
     extraction, extraction_exact    share of the suffix's tokens that are right, of mails whose
                                     whole suffix is; what follows an end of text counts as wrong
@@ -49,6 +54,8 @@ class Extraction(target.Attack):
     start: int = arg(0, "the first window's first token", low=0)
     unseen_start: int = arg(None, "the second window's first token (default: --start + --prefix)",
                             low=0)
+    seen: int = arg(64, "tokens of a mail that students saw as they are (label.py --prefix): the "
+                    "third window's prompt", low=1)
     curve: list[int] = arg([], "prompt lengths of extraction_at_K (default: a quarter, half and "
                            "all of --prefix)")
     samples: int = arg(0, "take the likeliest of N samples; 0: decode greedily", low=0)
@@ -89,7 +96,8 @@ def windows(cfg):
     if min(curve) < 1 or max(curve) > middle:
         raise ValueError(f"--curve: a prompt has 1 to {middle} tokens, those before the first "
                          "window's suffix")
-    return {"": (cfg.start, middle), "_unseen": (second, second + cfg.prefix)} | {
+    return {"": (cfg.start, middle), "_unseen": (second, second + cfg.prefix),
+            "_continuation": (0, cfg.seen)} | {
         f"_at_{k}": (middle - k, middle) for k in sorted(set(curve))}
 
 
@@ -113,7 +121,7 @@ def add_window(found, it, name, cut, cfg):
     score = metrics.extraction(true, written)
     for n, i in enumerate(some):
         found[i][f"extraction{name}"] = score["fraction"][n]
-        if name in ("", "_unseen"):
+        if not name.startswith("_at_"):
             found[i][f"extraction_exact{name}"] = int(score["fraction"][n] == 1)
             found[i][f"common_prefix{name}"] = score["prefix"][n]
             if hit is not None:
@@ -155,8 +163,9 @@ def measure(it, found):
     for name, here in slices.items():
         rows = [found[i] for i in np.flatnonzero(here) if i in found]
         values = {"n": len(rows), "left_out": int(here.sum()) - len(rows)}
-        long = sum("extraction_unseen" in row for row in rows)
-        values["left_out_unseen"] = int(here.sum()) - long
+        for end in ("_unseen", "_continuation"):
+            long = sum(f"extraction{end}" in row for row in rows)
+            values[f"left_out{end}"] = int(here.sum()) - long
         for key in names:
             these = [row for row in rows if key in row]
             if key.startswith("secrets"):

@@ -154,6 +154,7 @@ def read(task, cfg):
         if row["label"] >= k:
             raise ValueError(f"{cfg.data}:{n}: 'label' is {row['label']}, but {row['source']} has "
                              f"only {k} classes")
+    data = task.to_attack(data) if hasattr(task, "to_attack") else data
     usable = [{"group": row["id"], **row} for row in data if cut(task, row)]
     if not usable:
         raise ValueError(f"{cfg.data}:1: no row's text has the form of --task {cfg.task}")
