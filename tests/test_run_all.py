@@ -47,100 +47,39 @@ def test_smoke_fills_every_cell_and_is_skipped_the_second_time(tmp_path):
     assert changed.returncode == 1 and "--epochs the default -> 7" in changed.stderr
 
 
-def test_dry_run_prints_commands_only_and_makes_nothing(tmp_path):
-    done = run_all("paper", "--raw", tmp_path, "--weak", tmp_path, "--strong", "a/b", "--seeds", 2,
-                   "--out", tmp_path / "out", "--dry-run", "--tasks", "ood,fairness")
-    lines = done.stdout.splitlines()
-    assert done.returncode == 0 and len(lines) == 2 + 4 * 2 + 4 + 4 * 8 + 4 * 2 + 1 + 2 * 6
-    assert all(re.search(r"\.py --(task|teacher) | -m w2s\.", line) for line in lines)
-    assert not (tmp_path / "out").exists()
-
-
-def commands(*argv):
-    done = run_all(*argv, "--dry-run")
+def commands(*argv, **more):
+    done = run_all(*argv, "--dry-run", **more)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
-def flag(line, name):
-    """The value of a flag of a command, None without it; a flag must not be given twice."""
-    words = shlex.split(line)
-    assert words.count(name) < 2, line
-    return words[words.index(name) + 1] if name in words else None
+def test_dry_run_prints_commands_only_and_makes_nothing(tmp_path):
+    lines = commands("paper", "--raw", tmp_path, "--weak", tmp_path, "--strong", "a/b", "--seeds",
+                     2, "--out", tmp_path / "out", "--tasks", "ood,fairness")
+    assert all(re.search(r"\.py --(task|teacher) | -m w2s\.", line) for line in lines)
+    assert len({*lines}) == len(lines) > 60 and not (tmp_path / "out").exists()
+    for name in ("plain", "it's a \"b\" & $c # d", "müll"):  # a line is a command of a shell
+        line = commands("paper", "--weak", "a/b", "--strong", "a/b", "--tasks", "fairness", "--out",
+                        tmp_path / name, "--seeds", 1)[1]
+        shell = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True)
+        assert shell.stdout.decode().split("\0")[:-1] == shlex.split(line)
+        assert f"{tmp_path / name}/fairness/seed0/ceiling-none" in shlex.split(line)
 
 
-def test_the_miniature_is_the_default_and_makes_its_attacked_rows_first():
-    lines = commands("--seeds", 1)
-    assert lines[:-1] == commands("miniature", "--seeds", 1)[:-1]  # the report is told the command
-    own, crossed, chained = 2 + 1 + 7 + 5 + 1, 2 + 3 + 1, 2 * 3  # of mcqa, of ood, of generations
-    assert len(lines) == (1 + 1 + 6 + 5 + 3 * (4 + 1 + 6 + 2) + 3 + (6 + 1 + 3 + 6 + 2) + 1
-                          + own + crossed + chained)
-    assert "w2s.miniature world" in lines[0] and "runs/miniature/surrogate" in lines[3]
-    assert all("attacks.py text" in line and "/surrogate " in line for line in lines[4:10])
-    assert "w2s.prepare" in lines[10] and flag(lines[10], "--task") == "adversarial"
+def test_paths_are_those_of_the_caller(tmp_path):
+    (tmp_path / "rows").mkdir()
+    line = commands("smoke", "--data", "rows", "--out", "here", "--select", "test",
+                    cwd=tmp_path)[1]
+    assert f"--data {tmp_path}/rows/fairness" in line
+    assert f"--out {tmp_path}/here/" in commands("smoke", "--out", "here", cwd=tmp_path)[3]
+
+
+def test_the_miniature_is_the_default():
+    lines, same = commands("--seeds", 1), commands("miniature", "--seeds", 1)
+    assert lines[:-1] == same[:-1]  # the report is told the command
+    assert "w2s.miniature world" in lines[0]
     alone = commands("--tasks", "fairness")
     assert not any(word in line for line in alone for word in ("surrogate", "attacks.py"))
-
-
-def test_the_recipe_gives_way_to_options_and_leaves_unregularised_runs_alone():
-    fits = re.compile("train_(weak|student)").search
-    trained = {flag(line, "--out"): line for line in filter(fits, commands("--seeds", 1))}
-    given = list(filter(fits, commands("--seeds", 1, "--lr", "7e-4")))
-    assert len(given) == len(trained) == 40 + 3 + 2 + 5 + 2
-    assert {flag(line, "--lr") for line in given} == {"7e-4"}
-    for out, line in trained.items():
-        assert flag(line, "--lr") not in (None, "7e-4")
-        regularised = out.removesuffix("-ntf").endswith(("tft", "both"))
-        if "/mcqa/" in out:  # no regulariser there
-            assert flag(line, "--lam") is None
-            continue
-        assert (flag(line, "--lam") == "0") != regularised, line
-    paper = list(filter(fits, commands("paper", "--seeds", 1)))
-    assert {(flag(line, "--lr"), flag(line, "--lam")) for line in paper} <= {
-        (None, "0"), (None, None)}
-
-
-def test_privacy_has_untuned_controls_and_every_model_of_a_seed_is_attacked_on_the_same_mails():
-    lines = commands("smoke", "--tasks", "privacy", "--epochs", 5, "--attack-limit", 7)
-    trained = {flag(line, "--out").split("/")[-1]: line for line in lines if "train_" in line}
-    students = [f"student-naive-{key}" for key in ("none", "weak", "both")]
-    assert sorted(trained) == sorted(["weak-none", "weak-tft", "ceiling-none", "ceiling-tft",
-                                      "base-weak", "base-strong", *students])
-    for name, line in trained.items():
-        assert flag(line, "--epochs") == ("0" if name.startswith("base") else "5")
-        assert (flag(line, "--lam") is None) == name.endswith(("tft", "both"))
-    for kind in ("extraction", "membership"):
-        found = [line for line in lines if f"attacks.py {kind} " in line]
-        attacked = [Path(run).name for line in found
-                    for run in line.split(" --run ")[1].split(" --")[0].split()]
-        assert sorted(attacked) == sorted(trained)
-        assert {line.split(" --data ")[1].split(" --run ")[0] for line in found} == {" ".join(
-            f"data/smoke/privacy/{part}.jsonl" for part in ("weak", "wts", "test")) + " --limit 7"}
-    measured = " ".join(line for line in lines if "evaluate.py" in line)
-    assert all(f"/{name}" in measured for name in trained) and "student-aux" not in measured
-
-
-def test_the_recipe_knows_sizes_and_names_of_runs(tmp_path):
-    script = (ROOT / "run_all.sh").read_text()
-    own = "RECIPE='\n  smoke privacy *-tft --clip 0.5\n  smoke privacy *both --clip 0.25"
-    copy = tmp_path / "run_all.sh"
-    copy.write_text(script.replace("RECIPE='", own, 1))
-    for part in ("w2s", "requirements.txt"):
-        (tmp_path / part).symlink_to(ROOT / part)
-    done = subprocess.run(["bash", copy, "smoke", "--tasks", "privacy", "--dry-run"], text=True,
-                          capture_output=True, env=os.environ | {"PYTHON": sys.executable})
-    clip = {flag(line, "--out").split("/")[-1]: flag(line, "--clip")
-            for line in done.stdout.splitlines() if "train_" in line}
-    assert {name: value for name, value in clip.items() if value} == {
-        "weak-tft": "0.5", "ceiling-tft": "0.5", "student-naive-both": "0.25"}
-
-
-def test_each_line_of_a_dry_run_is_one_command_of_a_shell(tmp_path):
-    for name in ("plain", "it's a \"b\" & $c # d", "müll"):
-        lines = commands("paper", "--tasks", "ood", "--seeds", 1, "--out", tmp_path / name)
-        assert flag(lines[1], "--out") == f"{tmp_path / name}/ood/seed0/ceiling-none"
-        shell = subprocess.run(["bash", "-c", f"printf '%s\\0' {lines[1]}"], capture_output=True)
-        assert shell.stdout.decode().split("\0")[:-1] == shlex.split(lines[1])
 
 
 def test_the_chain_goes_from_student_to_student_and_all_means_everything():
@@ -161,11 +100,20 @@ def test_the_chain_goes_from_student_to_student_and_all_means_everything():
 
 
 def test_the_students_of_a_chain_may_be_larger_each_time():
-    lines = commands("--tasks", "mcqa", "--seeds", 1, "--strong", "a,b")
+    lines = commands("paper", "--tasks", "mcqa", "--seeds", 1, "--weak", "w/w", "--strong",
+                     "a/a,b/b")
     model = {Path(flag(line, "--out")).name: flag(line, "--model") for line in lines
              if "train_student" in line or "train_weak" in line}
-    assert {name for name, size in model.items() if size == "b"} == {"student-gen2", "student-gen3"}
-    assert model.pop("weak-none").endswith("mini-weak") and {*model.values()} == {"a", "b"}
+    assert {name for name, size in model.items() if size == "b/b"} == {"student-gen2",
+                                                                        "student-gen3"}
+    assert model.pop("weak-none") == "w/w" and {*model.values()} == {"a/a", "b/b"}
+
+
+def flag(line, name):
+    """The value of a flag of a command, None without it; a flag must not be given twice."""
+    words = shlex.split(line)
+    assert words.count(name) < 2, line
+    return words[words.index(name) + 1] if name in words else None
 
 
 def test_an_interrupted_run_leaves_nothing_running(tmp_path):
@@ -183,16 +131,22 @@ def test_an_interrupted_run_leaves_nothing_running(tmp_path):
 
 
 @pytest.mark.parametrize("argv, code, message", [
-    (["--seeds", "0"], 1, "--seeds 0: must be a whole number >= 1"),
-    (["--tasks", "fairnes"], 1, "unknown task fairnes"), (["--jobs", "x"], 1, "--jobs x"),
-    (["--limit", "-5"], 1, "--limit -5"), (["--sedes", "2"], 2, "unknown argument --sedes"),
+    (["--seeds", "0"], 1, "--seeds 0: must be >= 1"),
+    (["--tasks", "fairnes"], 1, "unknown task fairnes"), (["--jobs", "x"], 2, "--jobs: expected"),
+    (["--limit", "-5"], 1, "--limit -5"), (["--sedes", "2"], 2, "--sedes"),
     (["--attack-limit", "0"], 1, "--attack-limit 0"),
     (["--synonyms", "no/file"], 1, "no such file (--synonyms)"),
-    (["nonsense"], 2, "unknown preset nonsense"), (["--seeds"], 2, "--seeds needs a value"),
+    (["nonsense"], 2, "unknown preset nonsense"),
     (["paper", "--raw", "/no/such/folder"], 1, "no such folder"),
-    (["--tasks", ""], 2, "--tasks needs a value"), (["--tasks", ","], 1, "--tasks ,"),
-    (["--seeds", "08"], 1, "--seeds 08"), (["paper", "--dtype", "float16"], 1, "overflows")])
+    (["--tasks", ","], 1, "--tasks ,"), (["--lr", "-1"], 1, "--lr -1"),
+    (["--device", "--dry-run"], 2, "--device"), (["--compile", "x"], 1, "--compile x"),
+    (["--weak", "/no/such/model"], 1, "/no/such/model: no such folder"),
+    (["--split-seed", "-1"], 1, "--split-seed -1: must be >= 0"),
+    (["--protocol", "printd"], 1, "--protocol printd: choose from ours, printed"),
+    (["--recipe", "no/file"], 1, "no/file: no such file (--recipe)"),
+    (["--surrogate", "w2s/models/mini-strong"], 1, "is also the teacher or a student"),
+    (["paper", "--dtype", "float16"], 1, "overflows")])
 def test_bad_arguments_are_one_line(argv, code, message, tmp_path):
-    done = run_all(*argv, "--out", tmp_path / "out") if argv[-1] != "--seeds" else run_all(*argv)
+    done = run_all(*argv, "--out", tmp_path / "out")
     assert done.returncode == code and message in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()

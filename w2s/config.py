@@ -161,6 +161,25 @@ def parse(Config, doc, argv=None):
     return config
 
 
+def check_value(Config, name, values):
+    """ValueError when the strings `values` are no value of an argument of a Config: as parse would
+    say it. yes and no are those of a flag that takes none."""
+    field = Config.__dataclass_fields__[name]
+    kind, flag = typing.get_type_hints(Config)[name], "--" + name.replace("_", "-")
+    if kind is bool:
+        if values not in (("yes",), ("no",)):
+            raise ValueError(f"{flag} {' '.join(values)}: expected yes or no")
+        return
+    many = typing.get_origin(kind) is list
+    if len(values) > 1 and not many:
+        raise ValueError(f"{flag} {' '.join(values)}: takes one value")
+    for value in values:
+        try:
+            _check(field, _reader(typing.get_args(kind)[0] if many else kind)(value))
+        except argparse.ArgumentTypeError as error:
+            raise ValueError(f"{flag}: {error}") from None
+
+
 def check_flags(Config, doc):
     """Show --help, or refuse bad flags, as `launch` would, and else do nothing: for a module that
     has to import what takes long at its head."""

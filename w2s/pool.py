@@ -62,14 +62,19 @@ class Command(NamedTuple):
 
 
 def main(cfg):
-    commands, began, workers = read(cfg.file), time.monotonic(), []
+    finish(read(cfg.file), cfg.jobs, cfg.show_last)
+
+
+def finish(commands, jobs, show_last=True):
+    """Run the Commands. Raises ValueError when one fails, whose output has been shown."""
+    began, workers = time.monotonic(), []
     try:
-        last = run(commands, workers, cfg.jobs)
+        last = run(commands, workers, jobs)
     finally:
         close(workers)
     if last is None:
         raise ValueError("stopped, see above; what is finished is kept and will be skipped")
-    if cfg.show_last:
+    if show_last:
         print(last.rstrip(), f"total {clock(time.monotonic() - began)}", sep="\n")
 
 
