@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from scipy import stats as scipy_stats
 
 from w2s import statistics
 
@@ -177,3 +178,66 @@ def test_interval_leaves_undefined_draws_out():
 def test_bad_input_is_refused(call):
     with pytest.raises(ValueError):
         call()
+
+
+# ---- seeds and rows ------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("n", (2, 3, 5))
+def test_weights_of_seeds_give_the_t_interval(n):
+    """scipy's t interval of a mean, from draws that are linear in the seeds' values."""
+    values = np.random.default_rng(n).normal(size=n)
+    weights = statistics.t_weights(n, 200_000, np.random.default_rng(0))
+    np.testing.assert_allclose(weights.sum(1), 1)
+    low, high = scipy_stats.t.interval(.95, n - 1, values.mean(),
+                                       values.std(ddof=1) / np.sqrt(n))
+    assert statistics.interval(weights @ values) == pytest.approx((low, high), rel=.03)
+    assert (statistics.t_weights(1, 5, np.random.default_rng(0)) == 1).all()
+
+
+def test_rows_that_seeds_share_add_what_the_spread_over_seeds_cannot_show():
+    same, apart, half = [list("abcd")] * 3, [["a"], ["b"], ["c"]], [list("abcd"), list("cdef")]
+    assert statistics.common_rows(same) == 1 == statistics.common_rows([["a"]])
+    assert statistics.common_rows(apart) == 0
+    assert statistics.common_rows(half) == pytest.approx((2 * .5) ** .5)
+
+
+def planted(gains, seeds, order, rng, N=700, share=False):
+    """"yes" | "ordered" | "no" of one simulated study: weak, student and ceiling with accuracies
+    .70 plus gains. order: sd of what head and order of the data do to a model; every seed has N
+    test rows of its own, share: all have the same. A row is hard or easy for all models alike."""
+    rows = rng.random((1 if share else seeds, N))
+    values = np.empty((3, seeds))
+    correct = np.empty((3, seeds, N))
+    for m, gain in enumerate((0, *np.cumsum(gains))):
+        for s in range(seeds):
+            accuracy = .70 + gain + order * rng.normal()
+            luck = .7 * rows[0 if share else s] + .3 * rng.random(N)
+            cut = np.quantile(.7 * rng.random(20_000) + .3 * rng.random(20_000), accuracy)
+            correct[m, s] = luck < cut
+            values[m, s] = correct[m, s].mean()
+    D = 400
+    if share:
+        at = rng.integers(N, size=(D, N))
+        draws = np.stack([[correct[m, s][at].mean(1) for s in range(seeds)] for m in range(3)])
+        groups = [range(N)] * seeds
+    else:  # rows of its own: the bootstrap does not count
+        draws, groups = np.repeat(values[..., None], D, -1), [[s] for s in range(seeds)]
+    weights = statistics.t_weights(seeds, D, rng)
+    drawn = statistics.mean_draws(values, draws, weights, groups)
+    return statistics.trend(*drawn, means=values.mean(1))
+
+
+@pytest.mark.parametrize("gains, seeds, share", [
+    ((0, 0), 3, False), ((0, 0), 5, False), ((.08, 0), 3, False), ((.08, 0), 5, False),
+    ((0, .08), 5, False), ((.08, 0), 3, True), ((.08, 0), 5, True)])
+def test_a_trend_that_is_not_there_is_found_in_at_most_5_per_cent(gains, seeds, share):
+    """Also where one of the two steps is there: with a bootstrap of few seeds that is a fifth."""
+    rng = np.random.default_rng([seeds, share, *(int(100 * gain) for gain in gains)])
+    found = [planted(gains, seeds, .012, rng, share=share) for _ in range(240)]
+    assert found.count("yes") <= .05 * len(found)
+
+
+def test_five_points_and_five_more_are_found_by_five_seeds():
+    rng = np.random.default_rng(0)
+    found = [planted((.05, .05), 5, .012, rng) for _ in range(200)]
+    assert found.count("yes") >= .8 * len(found)
