@@ -1,18 +1,16 @@
 """What the paper claims about a property, and the verdict of the runs on each claim.
 
-A claim is a sentence about differences between models (Study.steps); their bootstrap intervals
-decide. w2s.study has the numbers, w2s.report the tables.
+A claim is a sentence about differences between models (Study.steps); their 95 % intervals decide.
+w2s.paper has the paper's claims, w2s.study the numbers, w2s.report the tables.
 """
 
-import itertools
 from dataclasses import dataclass
 
-from w2s import statistics
-from w2s.study import CEILINGS, STATES, STRATEGIES
+from w2s import paper, statistics
+from w2s.study import STATES, STRATEGIES
 
 VERDICTS = ("seen", "not clear", "not seen", "reversed", "not measured")
-ASKED = "(our question)"  # in place of a figure: the paper does not say
-SMALL = .02  # what a small cost in task performance is: 2 points (ours)
+OURS = paper.OURS
 
 
 @dataclass
@@ -20,7 +18,8 @@ class Claim:
     """What the paper says about a property, and what was found here."""
 
     text: str
-    paper: str  # its figure, or where it says so; "" where it gives neither
+    place: str  # where the paper says so, or OURS
+    number: str  # its figure; "" where it gives none
     ours: str
     verdict: str
     step: dict = None  # the difference that decided, one of Study.steps
@@ -42,106 +41,95 @@ def judge(steps, claimed=True, margin=0):
 
 
 def claims(study):
-    """[Claim] of the paper about a property, from the words that its module brings."""
-    tuning = control_claims if hasattr(study.module, "CONTROLS") else regulariser_claims
-    found = [*trend_claims(study), *tuning(study), *loss_claims(study)]
-    return [Claim(text, paper, ours or arrow(steps), *judge(steps, **how))
-            for text, paper, steps, ours, how in found]
+    """[Claim] about a property: Table 1, the rest of the paper, and questions of ours."""
+    said = [*trend_claims(study), *paper_claims(study)]
+    own = control_claims if getattr(study.module, "CONTROLS", ()) else gain_claims
+    return said + [Claim(text, OURS, "", ours or arrow(steps), *judge(steps, **how))
+                   for text, steps, ours, how in own(study)]
 
 
 def trend_claims(study):
-    """Yield (text, paper, steps, ours, how to judge): Table 1, and the task from weak to strong."""
+    """Yield a Claim for each cell of Table 1: does trust go from weak to strong? That it does is
+    judged by the weaker of the students, that it does not by the stronger one: "no" agrees with the
+    paper's no."""
     module = study.module
-    for (key, name), said in zip(STRATEGIES.items(), module.PAPER):
+    for (key, name), said in zip(STRATEGIES.items(), paper.table_1(study.task)):
         if said not in STATES:
             continue
-        ladders = [study.ladder(key, student, module.TRUST) for student in study.students]
-        ours = ", ".join(f"{ladder[0]['student'].removeprefix('student-')} {ladder[0]['trend']}"
-                         for ladder in ladders if ladder)
-        yield (f"{name}: {module.TRUST} shows {'a' if said == 'yes' else 'no'} weak-to-strong "
-               "trend", f"Table 1: {said}", sum(ladders, []) if all(ladders) else [], ours,
-               {"claimed": said == "yes"})
-    for student in study.students if module.SIGN > 0 else ():
-        gap = study.gap_recovered("none", student)
-        yield (f"{STRATEGIES['none']}: {module.TASK} rises from weak to {student} to ceiling", "",
-               study.ladder("none", student, module.TASK), gap and f"PGR {recovered(gap)}", {})
+        ladders = {student: study.ladder(key, student, module.TRUST) for student in study.students}
+        complete = all(ladders.values())
+        states = [ladder[0]["trend"] for ladder in ladders.values() if ladder]
+        ours = ", ".join(f"{student.removeprefix('student-')} {ladder[0]['trend']}"
+                         for student, ladder in ladders.items() if ladder)
+        verdict, step = judge(sum(ladders.values(), []) if complete else [])
+        if complete and said == "no":
+            verdict = VERDICTS[(0, 1, 3)[max(map(STATES.index, states))]]
+        yield Claim(f"{name}: {module.TRUST} shows {'a' if said == 'yes' else 'no'} weak-to-strong "
+                    "trend", "Table 1", said, ours, verdict, step)
 
 
-def regulariser_claims(study):
-    """Yield the same of TFT: trust gained by weak, students and ceiling; where trust is a gap that
-    the students close (SIGN < 0), by weak and students, with its price. Both TFT strategies have
-    the same weak model: one claim."""
+def paper_claims(study):
+    """Yield a Claim for each sentence of the paper about the task."""
+    module = study.module
+    known = {"trust": module.TRUST, "task": module.TASK}
+    for said in paper.CLAIMS.get(study.task, ()):
+        if any(model.startswith("student") and model not in study.students
+               for _, model in said.parts):
+            continue
+        metric = known.get(said.metric, said.metric)
+        same = len({study.name(*part) for part in said.parts}) < len(said.parts)
+        steps = [] if same else study.steps(said.parts, metric)
+        share = said.number.endswith("%") and metric == module.TRUST
+        ours = arrow(steps, percent=True) if share else relative(steps)
+        yield Claim(said.text.format(name=metric), said.place, said.number,
+                    "the same run" if same else ours, *judge(steps, margin=said.margin))
+
+
+def gain_claims(study):
+    """Yield (text, steps, ours, how to judge), questions of ours where trust is an accuracy or a
+    gap: what TFT does to the ceiling, and whether the confidence loss raises trust."""
     module, (none, weak, both) = study.module, STRATEGIES
-    verb, said = "raise" if module.SIGN > 0 else "lower", getattr(module, "PAPER_TEXT", "")
-    steps = study.steps([(none, "weak"), (weak, "weak")], module.TRUST)
-    yield (f"{STRATEGIES[weak]} and {STRATEGIES[both]} {verb} the {module.TRUST} of weak",
-           said and f"{said} %", steps, arrow(steps, percent=True) if said else relative(steps), {})
-    for model in study.models[1:] if module.SIGN > 0 else study.students:
-        parts = [(none, model), (both, model)]
-        same = study.name(*parts[0]) == study.name(*parts[1])  # the ceiling has no regulariser
-        steps = [] if same else study.steps(parts, module.TRUST)
-        yield (f"{STRATEGIES[both]} {verb}s the {module.TRUST} of {model}", "", steps,
-               "the same run" if same and study.of(*parts[0]) else relative(steps), {})
-        if module.SIGN < 0:
-            yield (f"... which costs {model} less than {100 * SMALL:g} points of {module.TASK}",
-                   "small", study.steps(parts, module.TASK), "", {"margin": SMALL})
+    parts = [(none, "ceiling"), (both, "ceiling")]
+    same = study.name(*parts[0]) == study.name(*parts[1])  # the ceiling has no regulariser
+    steps = [] if same else study.steps(parts, module.TRUST)
+    yield (f"TFT improves the {module.TRUST} of ceiling", steps,
+           "the same run" if same and study.of(*parts[0]) else relative(steps), {})
+    for key in (none, weak) if len(study.students) > 1 else ():
+        steps = study.steps([(key, student) for student in study.students], module.TRUST)
+        yield (f"{STRATEGIES[key]}: the {module.TRUST} of student-aux is better than that of "
+               "student-naive", steps, "", {})
 
 
 def control_claims(study):
-    """Yield the same of TFT where trust is what a model keeps of its rows, beside untuned models
-    (CONTROLS): trust of weak and student, in the paper's figures, and of the ceiling. Questions of
-    ours are the price, the measures beside trust (DRAWN), whether fine-tuning had left anything to
-    lower, more than in rows not trained on, and whether size matters."""
+    """Yield the same where trust is what a model keeps of its rows, beside untuned models
+    (CONTROLS): the price of TFT, the measures beside trust (DRAWN), and whether fine-tuning had
+    left anything to lower, more than in rows not trained on."""
     module, (none, weak, both) = study.module, STRATEGIES
-    trust = module.TRUST
-    for text, model, without, under, control in (
-            (f"{STRATEGIES[weak]} and {STRATEGIES[both]} lower", "weak", (none, "weak"),
-             (weak, "weak"), "base-weak"),
-            *((f"{STRATEGIES[both]} lowers", student, (none, student), (both, student),
-               "base-strong") for student in study.students),
-            ("TFT lowers", "ceiling", *((none, name) for name in CEILINGS), "base-strong")):
+    trust, ceiling = module.TRUST, study.choices["ceiling"].run
+    for model, without, under, control in (
+            ("weak", (none, "weak"), (weak, "weak"), "base-weak"),
+            *((student, (none, student), (both, student), "base-strong")
+              for student in study.students),
+            ("ceiling", (none, "ceiling-none"), (none, ceiling), "base-strong")):
         split = study.trained_on(*without)  # the same rows, of whichever model
-        untuned = study.summary(none, control, f"{trust}_{split}")
-        steps = study.steps([without, under], trust)
-        beside = f", untuned {100 * untuned['mean']:.1f} %" if steps and untuned else ""
-        yield (f"{text} the {trust} of {model}", f"{module.PAPER_TEXT} %" if model == "weak" else
-               ASKED * (model == "ceiling"), steps, arrow(steps, percent=True) + beside, {})
-        for (one, other), said in zip(itertools.pairwise(STRATEGIES), module.PAPER_STUDENT):
-            if model in study.students:
-                steps = study.steps([(one, model), (other, model)], trust)
-                yield (f"{STRATEGIES[other]} lowers the {trust} of {model}, compared with "
-                       f"{STRATEGIES[one]}", f"{said} %", steps, arrow(steps, percent=True), {})
+        different = study.name(*without) != study.name(*under)
+        if model == "ceiling":
+            steps = study.steps([without, under], trust) if different else []
+            yield f"TFT lowers the {trust} of ceiling", steps, arrow(steps, percent=True), {}
         for metric, verb in ((module.PRICE, "raises"), *((name, "lowers") for name in study.drawn)):
-            steps = study.steps([without, under], metric)
-            yield (f"... and {verb} the {metric} of {model}", ASKED, steps, relative(steps),
+            steps = study.steps([without, under], metric) if different else []
+            yield (f"TFT {verb} the {metric} of {model}", steps, relative(steps),
                    {"claimed": verb == "lowers"})
         steps = study.steps([(none, control), without], f"{trust}_excess_{split}")
-        yield (f"{STRATEGIES[none]}: fine-tuning raises {trust} of what {model} trains on above "
-               f"that of other rows (before: {control})", ASKED, steps, "", {"claimed": False})
-    sizes = (none, "weak"), (none, "ceiling")
-    same = len({study.trained_on(*part) for part in sizes}) == 1  # not with --ceiling-data wts
-    yield (f"{STRATEGIES[none]}: {trust} rises with size, from weak to ceiling", ASKED,
-           study.steps(sizes, trust) if same else [], "" if same else "not the same rows",
-           {"claimed": False})
-
-
-def loss_claims(study):
-    """Yield the same of the confidence loss: aux against naive, in trust and in the task."""
-    module, better = study.module, "higher" if study.module.SIGN > 0 else "lower"
-    for key, name in STRATEGIES.items() if len(study.students) > 1 else ():
-        parts = [(key, student) for student in study.students]
-        yield (f"{name}: {module.TRUST} is {better} with the confidence loss than naive", "Fig. 2",
-               study.steps(parts, module.TRUST), "", {})
-        yield (f"{name}: {module.TASK} is higher with the confidence loss than naive",
-               "Burns et al.", study.steps(parts, module.TASK), "", {})
+        yield (f"No TFT: fine-tuning raises {trust} of what {model} trains on above that of other "
+               f"rows (before: {control})", steps, "", {"claimed": False})
 
 
 def inequalities(studies):
     """weak < student and student < ceiling in tr, for each strategy and student with all its runs:
     Study.ladder with the task, and Holm's p over the whole list."""
     result = [{"task": study.task, **step}
-              for study in studies
-              for strategy, student in itertools.product(STRATEGIES, study.students)
+              for study in studies for strategy in STRATEGIES for student in study.students
               for step in study.ladder(strategy, student, study.module.TRUST)]
     adjusted = statistics.holm([step["p"] for step in result]) if result else []
     return [{**step, "holm": p} for step, p in zip(result, adjusted)]
@@ -163,5 +151,5 @@ def relative(steps):
 
 
 def recovered(gap):
-    """"0.61", with ! where it says little; "-" without a gap."""
-    return f"{gap[0]:.2f}{'!' * gap[1]}" if gap else "-"
+    """"0.61"; "-" without a gap that is clear of noise."""
+    return f"{gap[0]:.2f}" if gap and not gap[1] else "-"
