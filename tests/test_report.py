@@ -45,9 +45,11 @@ def plant(folder, task, quality, seeds=(0, 1, 2), n=300, skip=(), fresh=(), **co
                 rows.write(out / "predictions" / f"{part}.jsonl", found)
                 scores[part] = {"n": n, "metrics": module.evaluate(found)}
             size = "14m" if name.startswith("weak") else "70m"
+            lam = float(name.rsplit("-", 1)[1]) if "-lam-" in name else float(
+                name.endswith(("tft", "both")))
             rows.write_json(out / "eval.json", scores)
             rows.write_json(out / "config.json",
-                            {"args": {"model": f"models/pythia-{size}"}, **config})
+                            {"args": {"model": f"models/pythia-{size}"}, "lam": lam, **config})
             (out / "DONE").touch()
 
 
@@ -196,14 +198,14 @@ def test_a_property_brings_its_own_words():
     modules = study.properties().values()
     assert [module.ROW for module in modules] == sorted({module.ROW for module in modules})
     for module in modules:
-        assert module.TITLE and module.NOTE and len(module.PAPER) == len(study.STRATEGIES)
+        assert module.TITLE and module.NOTE
 
 
 def test_the_report_says_what_a_reader_must_know(text):
     for words in ("a = 1 is male", "transfer only", "72 → 75 %", "71 → 78 %", "ddof = 1",
                   "0.25 with 3 seeds", "weak pythia-14m, strong pythia-70m", "seeds 0, 1, 2",
                   "tpr_gap", "textbugger", "bible_p0", "gap: accuracy on base", "majority class",
-                  "36 inequalities"):
+                  "36 inequalities", "4.1, Weak TFT", "App. B, Fig. A10", "not corrected for"):
         assert words in text, words
     assert "Not finished" not in text and "from scratch" not in text and "Doubtful" not in text
     assert "60.0 → 64.0 %" in text  # adversarial, beside the paper's 71 → 78 %
@@ -273,7 +275,7 @@ def test_fairness_counts_trust_as_one_minus_the_gap(tmp_path):
 
 def test_validation_rows_without_styles_choose_by_accuracy(tmp_path):
     plant(tmp_path, "ood", LADDER, seeds=(0,), n=120)
-    for name in study.CEILINGS:
+    for name in ("ceiling-none", "ceiling-tft"):
         path = tmp_path / "ood/seed0" / name / "predictions/val.jsonl"
         rows.write(path, [row for row in rows.read(path) if row["source"] == "id"])
     assert "**ceiling-none**, chosen by task performance alone" in run(tmp_path)
@@ -290,7 +292,7 @@ def test_missing_and_unfinished_runs_are_listed_and_the_rest_is_shown(tmp_path):
     assert "- adversarial/student-aux-both: not run (seed 1, 2)" in text
     assert "- adversarial/student-naive-weak: not finished (seed 0)" in text
     assert "- adversarial/weak-none: no eval.json (seed 2)" in text
-    assert "(mean of 2 seeds" in text  # the choice of the ceiling
+    assert "(mean of 2 seeds)" in text  # the choice of the ceiling
     assert "0.5 with 2 seeds" in text
     seeds = Counter((r["strategy"], r["model"]) for r in results(tmp_path)
                     if (r["slice"], r["metric"]) == ("all", "ra"))
@@ -341,11 +343,12 @@ def test_seeds_with_their_own_test_rows_are_resampled_apart(tmp_path):
     assert states(tmp_path, "adversarial")["none"]["student-aux"] == "yes"
 
 
-def test_pgr_is_flagged_when_the_gap_is_within_two_standard_errors(tmp_path):
+def test_pgr_is_not_printed_when_the_gap_is_within_two_standard_errors(tmp_path):
     plant(tmp_path, "adversarial", {**LADDER, "ceiling-none": (.71, .8)}, fresh=("ceiling-none",))
     text = run(tmp_path)
-    assert "8.00! 10.00! |" in text  # (.78 - .70) / (.71 - .70)
-    assert "- !: PGR says little" in text
+    line = next(line for line in text.splitlines() if line.startswith("| adversarial acc"))
+    assert line.split("|")[7].strip() == "- -"  # not 8.00, (.78 - .70) / (.71 - .70)
+    assert "-: the gap is within 2 standard errors" in text and "nan" not in text
 
 
 def test_the_manifest_gives_the_number_of_rows(tmp_path):
@@ -354,7 +357,8 @@ def test_the_manifest_gives_the_number_of_rows(tmp_path):
                     {"splits": {"weak": {"rows": 40}, "test": {"rows": 120}},
                      "sources": {"adult.data": {"rows": 400}}})
     text = run(tmp_path)
-    assert "- Fairness, rows: weak 40, test 120 (of adult.data)\n" in text
+    assert ("- Fairness, rows: weak 40, test 120 (of adult.data); one split for all seeds, so "
+            "intervals say nothing of other splits\n") in text
     rows.write_json(tmp_path / "data/fairness/manifest.json", {"splits": {"weak": 40}})
     with pytest.raises(ValueError, match="fairness/manifest.json: not the manifest"):
         run(tmp_path)
@@ -378,7 +382,7 @@ def test_the_command_draws_figures_and_prints_the_tables(tree, capsys):
     assert not list(tree.rglob("*.part"))
     web = (tree / "report.html").read_text(encoding="utf-8")
     ids = re.findall(r'\bid="([^"]*)"', web)
-    assert web.count("<svg") == 3 and len(set(ids)) == len(ids)
+    assert web.count("<svg") == 4 and len(set(ids)) == len(ids)
     used = re.findall(r'(?:href="|url\()#([^")]*)', web)
     assert used and set(used) <= set(ids)
     assert "var(--ink)" in web and "var(--" not in (tree / "figures/ood.svg").read_text()
@@ -397,7 +401,8 @@ def test_without_matplotlib_the_report_says_which_figures_are_missing(tmp_path, 
 def test_colour_is_for_terminals(tmp_path, monkeypatch, capsys):
     plant(tmp_path, "ood", LADDER, seeds=(0,), n=120)
     monkeypatch.setenv("CLICOLOR_FORCE", "1")
-    assert "\x1b[34myes" in command(capsys, tmp_path, "--draws", "100", "--figures", "no")[1]
+    shown = command(capsys, tmp_path, "--draws", "100", "--figures", "no")[1]
+    assert "\x1b[33mordered (yes)" in shown
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in command(capsys, tmp_path, "--draws", "100", "--figures", "no")[1]
 
@@ -451,27 +456,37 @@ def said(folder, task):
 
 def test_each_claim_of_the_paper_has_a_verdict(tree):
     fair, adv = said(tree, "fairness"), said(tree, "adversarial")
-    assert [(c.paper, c.verdict) for c in adv.values()][:3] == [
-        ("Table 1: yes", "seen"), ("Table 1: no", "reversed"), ("Table 1: yes", "seen")]
-    own = adv["Weak TFT and Weak+WTS TFT raise the ra of weak"]
-    assert (own.paper, own.ours, own.verdict) == ("71 → 78 %", "60.0 → 64.0 %", "seen")
+    assert [(c.place, c.number, c.verdict) for c in adv.values()][:3] == [
+        ("Table 1", "yes", "seen"), ("Table 1", "no", "reversed"), ("Table 1", "yes", "seen")]
+    own = adv["Weak TFT improves the ra of weak"]
+    assert (own.place, own.number) == ("4.1, Weak TFT", "71 → 78 %")
+    assert (own.ours, own.verdict) == ("60.0 → 64.0 %", "seen")
     assert own.step["difference"] == pytest.approx(.04) and own.step["p"] == .25
-    assert adv["No TFT: acc rises from weak to student-naive to ceiling"].ours == "PGR 0.40"
-    gap = fair["Weak+WTS TFT lowers the dpd_abs of student-naive"]
-    assert gap.step["means"] == pytest.approx([.15, .13]) and gap.ours == "0.150 → 0.130 (-13 %)"
+    gap = fair["Weak+WTS TFT improves the dpd_abs of student-naive"]
+    assert gap.step["means"] == pytest.approx([.15, .13]) and gap.ours == "15.0 → 13.0 %"
     assert gap.step["difference"] == pytest.approx(.02)  # in trust
-    assert fair["... which costs student-naive less than 2 points of acc"].paper == "small"
-    assert not any("costs" in text for text in adv) and len(fair) == 14 and len(adv) == 15
-    gains = [text for text in adv if re.search("raises? the ra", text)]  # one claim for each model
-    assert [text.split(" of ")[1] for text in gains] == ["weak", "student-naive", "student-aux",
-                                                         "ceiling"]
+    price = fair["TFT costs student-naive at most 1.5 points of acc"]
+    assert price.number == "1.5 % at most" and price.step["difference"] < 0
+    assert adv["Weak TFT: the acc falls as alpha rises from 0 (student-naive) to that of "
+               "student-aux"].verdict == "reversed"  # planted: aux is better
+
+
+def test_no_trend_where_the_paper_has_none_is_no_failure(tmp_path):
+    """Table 1 says no for adversarial robustness under Weak TFT; ours says no: seen."""
+    quality = {**LADDER, "student-naive-weak": (.76, .60), "student-aux-weak": (.78, .61)}
+    plant(tmp_path, "adversarial", quality, seeds=(0, 1))
+    found = said(tmp_path, "adversarial")["Weak TFT: ra shows no weak-to-strong trend"]
+    assert (found.number, found.ours, found.verdict) == ("no", "naive no, aux no", "seen")
+    assert page.tone("no (no)") == "good" and page.tone("no (yes)") == "bad"
+    assert page.tone("ordered (yes)") == "between" and page.tone("no") is None
 
 
 def test_a_claim_shows_its_difference_in_the_metric_itself(tree, text):
-    line = next(line for line in text.splitlines() if "lowers the dpd_abs of student-naive" in line)
+    line = next(line for line in text.splitlines()
+                if line.startswith("| Weak+WTS TFT improves the dpd_abs of student-naive  "))
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
-    low, high = json.loads(cells[5].replace("+", ""))
-    assert cells[4] == "-0.020" and low < -.02 < high
+    low, high = json.loads(cells[6].replace("+", ""))
+    assert cells[5] == "-0.020" and low < -.02 < high
 
 
 def test_claims_without_their_runs_are_not_measured(tmp_path):
@@ -479,11 +494,10 @@ def test_claims_without_their_runs_are_not_measured(tmp_path):
           skip={("student-aux-both", 0)})
     found = said(tmp_path, "adversarial")
     lost = {text: claim.ours for text, claim in found.items() if claim.verdict == "not measured"}
-    assert lost == {"Weak+WTS TFT: ra shows a weak-to-strong trend": "naive yes",
-                    "Weak+WTS TFT raises the ra of student-aux": "",
-                    "Weak+WTS TFT raises the ra of ceiling": "the same run",
-                    "Weak+WTS TFT: ra is higher with the confidence loss than naive": "",
-                    "Weak+WTS TFT: acc is higher with the confidence loss than naive": ""}
+    assert lost.pop("Weak+WTS TFT: ra shows a weak-to-strong trend") == "naive yes"
+    assert lost.pop("TFT improves the ra of ceiling") == "the same run"
+    assert len(lost) == 5 and all("student-aux" in text and not ours
+                                  for text, ours in lost.items())
 
 
 def test_a_property_without_the_second_student_has_no_empty_place_for_it(tmp_path, monkeypatch):
@@ -494,7 +508,7 @@ def test_a_property_without_the_second_student_has_no_empty_place_for_it(tmp_pat
     assert "Not finished" not in text and " 6 inequalities" in text
     assert ["", "ours, student-naive", "yes", "yes", "yes"] in verdict(text)
     assert not any("aux" in line[1] or "both" in line[1] for line in verdict(text))
-    assert "student-aux" not in text.split("## What")[1] and "confidence loss than" not in text
+    assert "student-aux" not in text.split("## What")[1]
     line = next(line for line in text.splitlines() if line.startswith("| adversarial acc"))
     assert [cell.strip() for cell in line.split("|")[3:7]] == ["0.700", "0.783", "", "0.900"]
     found = study.Study.read(tmp_path / "adversarial", draws=100)
@@ -514,15 +528,16 @@ def test_a_model_that_only_guesses_is_named(tmp_path):
 def test_a_new_property_appears_by_itself(tmp_path, monkeypatch):
     module = types.ModuleType("w2s.tasks.fifth")
     module.__dict__.update(vars(tasks.load("adversarial")) | {
-        "TITLE": "Fifth", "ROW": 5, "PAPER": ("-", "-", "yes"), "NOTE": "new"})
+        "TITLE": "Fifth", "ROW": 5, "NOTE": "new"})
     monkeypatch.setitem(sys.modules, "w2s.tasks.fifth", module)
     monkeypatch.setattr(tasks, "NAMES", (*tasks.NAMES, "fifth"))
     plant(tmp_path, "adversarial", LADDER, seeds=(0,), n=120)
     os.replace(tmp_path / "adversarial", tmp_path / "fifth")
     text = run(tmp_path)
-    assert ["Fifth", "paper", "-", "-", "yes"] in verdict(text)
+    assert ["Fifth", "paper", "-", "-", "-"] in verdict(text)
     assert "## Fifth\n\nnew" in text and "| fifth ra " in text
-    assert "### Fifth: claims of the paper" in text and "Weak TFT: ra shows" not in text
+    assert "### Fifth: questions of ours" in text  # and none of the paper's words
+    assert "Fifth: claims of the paper" not in text and "Weak TFT: ra shows" not in text
 
 
 # ---- attacks, time, damage -----------------------------------------------------------------------
@@ -626,9 +641,9 @@ def test_the_page_says_what_the_markdown_says_and_loads_nothing(tree, text):
 
 
 def test_blocks_are_escaped_and_words_coloured():
-    body = [["a < b", "yes"], ["", "1.5"]]
+    body = [["a < b", "yes (yes)"], ["", "1.5"]]
     web = page.html("<t>", [page.Heading("A & b", 2), page.Text("`<x>` **y**"),
                             page.Table("c", ["h", "k"], body)])
     assert "<title>&lt;t&gt;</title>" in web and '<h2 id="a-b">A &amp; b</h2>' in web
     assert "<code>&lt;x&gt;</code> <strong>y</strong>" in web
-    assert '<th scope="row" rowspan="2">a &lt; b</th><td class="good">yes</td>' in web
+    assert '<th scope="row" rowspan="2">a &lt; b</th><td class="good">yes (yes)</td>' in web

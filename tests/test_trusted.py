@@ -131,18 +131,23 @@ def test_recovery_and_pgr_are_those_of_the_means_with_intervals(found):
 
 
 def test_the_interval_of_recovery_is_that_of_drawing_seeds_and_rows(found):
-    """A plain loop over draws agrees with the joint draws of Study."""
+    """A plain loop over draws agrees with the joint draws of Study: a multivariate t of the seeds'
+    means, and beside it a bootstrap of the rows, which all seeds have in common."""
     rng, shares = np.random.default_rng(1), []
     names = ("base-strong", "student-ntf", "student-truth")
     S = np.array([[found.runs[name, seed].S[:, 1] for seed in range(3)] for name in names])
+    values = S.mean(2)                                          # model, seed
     S = S.reshape(3, 3, N // 2, 2)                              # model, seed, group, row
     for _ in range(4000):
-        drawn = rng.integers(N // 2, size=N // 2)  # all seeds have the same test rows
-        means = S[:, rng.integers(3, size=3)][:, :, drawn].mean((1, 2, 3))
+        drawn = rng.integers(N // 2, size=N // 2)
+        rows = (S[:, :, drawn].mean((2, 3)) - values).mean(1)
+        seeds = rng.multivariate_normal(np.zeros(3), np.cov(values) / 3) / np.sqrt(
+            rng.chisquare(2) / 2)
+        means = values.mean(1) + seeds + rows
         shares.append(metrics.recovery(means[1], means[0], means[2]))
     study = trusted.Trusted.read(found.folder, draws=4000)
     assert study.recovery("student-ntf")["interval"] == pytest.approx(
-        np.quantile(shares, [.025, .975]), abs=.006)
+        np.quantile(shares, [.025, .975]), abs=.008)
 
 
 def test_students_of_a_seed_are_paired(tmp_path, found):
@@ -192,8 +197,8 @@ def test_a_recovery_without_a_gap_is_flagged_and_not_judged(tmp_path):
     study = trusted.Trusted.read(tmp_path / "mcqa", draws=400)
     assert study.recovery("student-ntf")["doubtful"]
     claim = said(study)["ntf: Recovery is above 80 %"]
-    assert claim.verdict == "not measured" and claim.ours.endswith("%!")
-    assert "(-300.0 %!)" in run(tmp_path)
+    assert claim.verdict == "not measured" and claim.ours == "-"
+    assert "-300" not in run(tmp_path)
 
 
 def test_scores_of_the_same_labels_share_each_draw(found):

@@ -16,6 +16,8 @@ LINES = {"ntf": (INK, "-"), "ntf-zero-shot": (INK, (0, (1, 1))),
          "ntf-other-task": (INK, (0, (4, 2))), "confidence": ("#E69F00", "-"),
          "margin": ("#E69F00", (0, (4, 2))), "entropy": ("#E69F00", (0, (1, 1))),
          "icl-confidence": ("#CC79A7", "-"), "reward": ("#009E73", "-"),
+         "weak": (COLOURS[0], "-"), "student": (COLOURS[2], "-"), "ceiling": (COLOURS[3], "-"),
+         "Bayes": (INK, (0, (4, 3))),
          "random": (PALE, (0, (4, 3))), "best possible": ("#56B4E9", (0, (4, 3)))}
 EXTRA = (INK, "#0072B2", "#E69F00", "#009E73")  # lines with no colour of their own
 SMALL = {"textcoords": "offset points", "fontsize": 7.5}

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from html import escape
 
 # words that are cells of their own and get a colour
-TONES = {"yes": "good", "seen": "good", "ordered": "between", "not clear": "between", "no": "bad",
-         "not seen": "bad", "reversed": "bad", "not run": "gone", "not measured": "gone"}
+TONES = {"seen": "good", "not clear": "between", "not seen": "bad", "reversed": "bad",
+         "not run": "gone", "not measured": "gone"}
+TREND = re.compile(r"(yes|ordered|no) \((yes|no)\)")  # our state and the paper's: agreement counts
 GONE = "-"  # in the place of a number that there is not
 ANSI = {"good": 34, "between": 33, "bad": 31, "gone": 2}  # blue, yellow, red, faint
 
@@ -89,6 +90,13 @@ def chance(step, name):
     return f"{step[name]:.3f}" if step["n"] > 1 else GONE
 
 
+def tone(text):
+    """The colour of a cell's word, or None: a "no" where the paper says no agrees with it."""
+    if found := TREND.fullmatch(text):
+        return "good" if found[1] == found[2] else "between" if found[1] == "ordered" else "bad"
+    return TONES.get(text)
+
+
 # ---- three ways to show --------------------------------------------------------------------------
 
 def markdown(blocks):
@@ -129,8 +137,8 @@ def _terminal(block, colour):
 
 def _paint(text):
     """A padded cell in the colour of its word."""
-    tone = TONES.get(text.strip())
-    return f"\x1b[{ANSI[tone]}m{text}\x1b[0m" if tone else text
+    found = tone(text.strip())
+    return f"\x1b[{ANSI[found]}m{text}\x1b[0m" if found else text
 
 
 def html(title, blocks):
@@ -182,7 +190,7 @@ def _table(table):
         spans = f' rowspan="{span}"' if span > 1 else ""
         long = _class(["long"] if len(row[0]) > 30 else [])
         first = f'<th scope="row"{spans}{long}>{_inline(row[0])}</th>' if row[0] or i == 0 else ""
-        cells = "".join(f"<td{_class([*c, TONES.get(text)])}>{_inline(text)}</td>"
+        cells = "".join(f"<td{_class([*c, tone(text)])}>{_inline(text)}</td>"
                         for text, c in zip(row[1:], classes[1:]))
         lines.append(f"<tr{_class(['group'] if first else [])}>{first}{cells}</tr>")
     return (f"<table><caption><span>{_inline(table.caption)}</span></caption>\n"

@@ -26,7 +26,7 @@ class Config:
     runs: str = arg(REQUIRED, "folder of the runs, for example runs/miniature")
     data: str = arg(None, "folder with <task>/manifest.json (default: data inside --runs)")
     select: str = arg("val", "rows on which the regularised strategies' ceiling is chosen; test is "
-                      "the paper's reading (README, deviation 9)", choices=("val", "test"))
+                      "the paper's reading (docs/deviations.md, E11)", choices=("val", "test"))
     figures: str = arg("yes", "draw figures/<task>.png and .svg (needs matplotlib)",
                        choices=("yes", "no"))
     note: str = arg("", "a sentence to stand at the head of the report")
@@ -39,14 +39,16 @@ class Config:
 if __name__ == "__main__":
     check_flags(Config, __doc__)  # before the imports, which take seconds
 
+import numpy as np
 import torch
 
-from w2s import figures, guarantees, page, rows, statistics, trusted, trusted_report
-from w2s.claims import VERDICTS, claims, inequalities, recovered
+from w2s import (figures, frontier, guarantees, page, paper, rows, statistics, trusted,
+                 trusted_report)
+from w2s.claims import OURS, VERDICTS, claims, inequalities, recovered
 from w2s.page import (GONE, Bullets, Heading, Picture, Table, Text, chance, mean, signed, span,
                       spread)
-from w2s.study import (CEILINGS, STRATEGIES, STUDENTS, Study, prepared, properties, tasks_in,
-                       write_csv)
+from w2s.study import (ROLES, STRATEGIES, STUDENTS, UNREGULARISED, Study, prepared, properties,
+                       tasks_in, write_csv)
 
 
 TREND = ("yes = weak < student < ceiling in trust, and the 95 % intervals of both differences "
@@ -78,9 +80,9 @@ def main(config):
         verdicts[crossing.study.task] += crossing.claims()
     title = f"Weak-to-strong trustworthiness: {folder.resolve().name}"
     short = [*([glance(studies), legend(studies)] if studies else []),
-             *trusted_report.glance(chosen), tally(verdicts)]
+             *trusted_report.glance(chosen), tally(verdicts, every)]
     gaps = warnings(every)
-    chapters = [chapter(study, steps, pictures.get(study.task)) for study in studies]
+    chapters = [chapter(study, steps, pictures) for study in studies]
     blocks = [Heading(title, 1), *opening(config, every), *premise(studies),
               *trusted_report.premise(chosen), *gaps, *short,
               *(trends(studies) if studies else []), *scorecard(every, verdicts), *excuse,
@@ -107,10 +109,10 @@ def opening(config, studies):
     """What was run, on which data, for how long, on what, with which code."""
     data, about, sizes = Path(config.data or Path(config.runs) / "data"), {}, []
     for study in studies:
-        counts, files = prepared(data / study.task)
+        counts, files, _ = prepared(data / study.task)
         shown = ", ".join(f"{split} {n}" for split, n in counts.items()) or "no manifest found"
         sizes.append((f"{study.module.TITLE}, rows", shown + f" (of {', '.join(files)})" *
-                      bool(files)))
+                      bool(files) + split_of(data / study.task)))
         seeds = ", ".join(map(str, study.seeds))
         about.setdefault(f"{models(study)}; seed{'s' * (len(study.seeds) > 1)} {seeds}", []).append(
             study.module.TITLE)
@@ -128,9 +130,29 @@ def opening(config, studies):
              ("Software", "; ".join(sorted(versions))),
              ("Commit", ", ".join(f"`{c[:9]}{'+' * c.endswith('+')}`" for c in commits)
               + " (+: with changed files)" * any(c.endswith("+") for c in commits)),
-             ("Command", config.command and f"`{config.command}`")]
+             ("Command", config.command and f"`{config.command}`"),
+             ("Test files, sha256", "; ".join(f"{study.task} {' '.join(found)}" for study in studies
+                                              if (found := digests(study))))]
     return [*([Text(config.note)] if config.note else []), *map(Text, heads),
             Bullets([f"{name}: {said}" for name, said in facts if said])]
+
+
+def split_of(folder):
+    """"; every seed its own split", or what an interval is conditional on."""
+    if (folder / "seed0" / "manifest.json").exists():
+        return "; every seed its own split"
+    return "; one split for all seeds, so intervals say nothing of other splits" if (
+        folder / "manifest.json").exists() else ""
+
+
+def digests(study):
+    """The first digits of the sha256 of each seed's test file, as evaluate.py noted them."""
+    found = {}
+    for name, seed in study.runs:
+        if seed not in found:
+            noted = rows.read_json(study.at(name, seed) / "eval.json")
+            found[seed] = str(noted.get("test", {}).get("data", ""))[:12]
+    return [digest for _, digest in sorted(found.items()) if digest]
 
 
 def premise(studies):
@@ -176,11 +198,19 @@ def warnings(studies):
         if fresh else []
     guessing = [f"{study.module.TITLE}, {name}: {', '.join(names)}" for study in studies
                 for key, name in STRATEGIES.items() if (names := guessers(study, key))]
+    level = [f"{study.module.TITLE}: {study.module.TASK} of weak {mean(low)}, ceiling {mean(high)}"
+             for study in studies if (gap := study.gap_recovered("none", study.students[0])
+                                      if study.students else None) and gap[1]
+             and (low := study.summary("none", "weak", study.module.TASK))
+             and (high := study.summary("none", "ceiling", study.module.TASK))]
     runs = sum(len(seeds) for study in studies for seeds in study.missing.values())
     for head, found in (
             ("**No better than a constant guess.** The task performance of some models is not "
              "clearly above that of the most frequent label, so their trust and PGR say little; "
              "the report lists them.", guessing),
+            ("**No capability gap.** The strong model's ceiling is not clearly above the weak "
+             "model (2 standard errors): there is little for weak-to-strong training to show.",
+             level),
             (f"**Doubtful.** {len(doubts)} of the numbers in eval.json cannot be had from the "
              "predictions; the report lists them.", doubts),
             (f"**Not finished.** {runs} run{'s are' if runs > 1 else ' is'} missing, and so are "
@@ -203,43 +233,59 @@ def glance(studies):
     """The headline means of every property, in 100 columns; the terminal shows this table."""
     body, models = [], ("weak", *STUDENTS, "ceiling")
     for study in studies:
-        module, paper = study.module, dict(zip(STRATEGIES, study.module.PAPER))
-        for metric, key in itertools.product((module.TASK, module.TRUST), STRATEGIES):
+        module, said = study.module, dict(zip(STRATEGIES, paper.table_1(study.task)))
+        metrics = module.TASK, module.TRUST, *getattr(module, "ALSO", ())
+        for metric, key in itertools.product(metrics, STRATEGIES):
             means = [mean(study.summary(key, model, metric)) if model in study.models else ""
                      for model in models]
-            last = ["", study.weakest_trend(key) or GONE, paper[key]]
+            last = ["", ""]
+            if metric == module.TRUST:
+                last = ["", f"{study.weakest_trend(key) or GONE} ({said[key]})"]
             if metric == module.TASK:
                 gaps = [study.gap_recovered(key, student) for student in study.students]
-                last = [" ".join(map(recovered, gaps)), "", ""]
+                last = [" ".join(map(recovered, gaps)), ""]
             body.append([f"{study.task} {metric}" if key == "none" else "", STRATEGIES[key], *means,
                          *last])
     head = ["property", "strategy", *(model.removeprefix("student-") for model in models),
-            "PGR naive aux", "trend", "paper"]
+            "PGR naive aux", "trend (paper)"]
     return Table("Results at a glance: means over seeds", head, body)
 
 
 def legend(studies):
     """What the columns of `glance` mean."""
     less = sorted({study.module.TRUST for study in studies if study.module.SIGN < 0})
+    signs = (" dpd is signed, so means of it cancel; dpd_abs is not." if any(
+        study.task == "fairness" for study in studies) else "")
     return Text("PGR: the share of the gap in task performance from weak to ceiling that a student "
-                "closes (below 0: worse than weak; above 1: better than the ceiling); !: the gap "
-                "is within 2 standard errors, so PGR says little. trend, of the weaker student: "
-                f"{TREND} paper: its Table 1." + f" Smaller is better: {', '.join(less)}." *
-                bool(less))
+                "closes (below 0: worse than weak; above 1: better than the ceiling); -: the gap "
+                "is within 2 standard errors, so there is nothing to share. trend, of the weaker "
+                f"student: {TREND} paper: its Table 1." + f" Smaller is better: {', '.join(less)}."
+                * bool(less) + signs)
 
 
-def tally(verdicts):
-    """How many claims got which verdict."""
-    count = Counter(claim.verdict for found in verdicts.values() for claim in found)
-    said = ", ".join(f"{count[word]} {word}" for word in VERDICTS if count[word])
-    return Text(f"{sum(count.values())} claims, judged at this scale: {said}.")
+def tally(verdicts, studies):
+    """How many claims got which verdict, and what verdicts rest on."""
+    claims = [claim for found in verdicts.values() for claim in found]
+    words = []
+    for name, part in (("of the papers", [c for c in claims if c.place != OURS]),
+                       ("of ours", [c for c in claims if c.place == OURS])):
+        count = Counter(claim.verdict for claim in part)
+        said = ", ".join(f"{count[word]} {word}" for word in VERDICTS if count[word])
+        words += [f"{len(part)} claims {name}: {said}."] if part else []
+    seeds = sorted({len(study.seeds) for study in studies})
+    reach = "; ".join(f"{n} seed{'s' * (n > 1)}: {statistics.smallest_p(n):g}" for n in seeds)
+    return Text(" ".join(words) + " Verdicts rest on 95 % intervals that are not corrected for "
+                "their number; the smallest p that a sign-flip test over seeds can reach is, with "
+                f"{reach}.")
 
 
 def trends(studies):
     """Table 1 of the paper beside ours."""
     body, ran = [], {study.task: study for study in studies}
     for task, module in properties().items():
-        body.append([module.TITLE, "paper", *module.PAPER])
+        if task not in ran and task not in paper.TABLE_1:
+            continue
+        body.append([module.TITLE, "paper", *paper.table_1(task)])
         found = {"ours": ["not run"] * len(STRATEGIES)}
         if task in ran:
             study = ran[task]
@@ -258,15 +304,19 @@ def trends(studies):
 
 def scorecard(studies, verdicts):
     """Each claim of the paper with its verdict, a table a property or task."""
-    tables = [Table(f"{study.module.TITLE}: claims of the paper",
-                    ["claim", "verdict", "paper", "ours", "difference", "95 % interval", "p"],
-                    [claim_row(claim) for claim in verdicts[study.task]])
-              for study in studies if study.task in verdicts]
-    trend = ("A trend needs all of its differences: the weakest stands here, of both students in "
-             "Table 1. The opposite of a trend is clear when one difference clearly has the wrong "
-             "sign. For a cost of less than 2 points (ours; the paper says small) the interval is "
-             "compared with -0.02 instead of 0. TFT is compared with No TFT. Burns et al. (2023) "
-             "proposed the confidence loss.")
+    tables = [Table(f"{study.module.TITLE}: {what}",
+                    ["claim", "verdict", "place", "number", "here", "difference", "95 % interval",
+                     "p"], [claim_row(claim) for claim in found])
+              for study in studies for what, found in (
+                  ("claims of the paper", [c for c in verdicts.get(study.task, ())
+                                           if c.place != OURS]),
+                  ("questions of ours", [c for c in verdicts.get(study.task, ())
+                                         if c.place == OURS])) if found]
+    trend = ("place: section, table or figure of Sun et al. (arXiv 2501.00418); number: as printed "
+             "there, nothing where the paper gives none; ours: no claim of the paper. A trend "
+             "needs all of its differences: the weakest stands here, of both students in Table 1. "
+             "That there is no trend is seen when ours is \"no\" for every student. For a cost of "
+             "at most 1.5 points the interval is compared with -0.015 instead of 0.")
     return [Heading("What the paper says, and what is seen at this scale"), *tables,
             Text("**seen**: as claimed, and the 95 % interval of the difference excludes 0. **not "
                  "clear**: as claimed, but the interval includes 0. **not seen**: not as claimed, "
@@ -276,78 +326,137 @@ def scorecard(studies, verdicts):
             *([Text(trend)] if any(study.choice for study in studies) else []),
             *trusted_report.judging(studies),
             Text("p: exact sign-flip test over seeds, which few seeds keep large and one seed does "
-                 "not allow. Neither p nor intervals are corrected for the number of claims. A "
-                 "claim without an entry under paper has no figure there; (our question): it does "
-                 "not say.")]
+                 "not allow. Neither p nor intervals are corrected for the number of claims.")]
 
 
 def claim_row(claim):
     """The cells of a claim; the difference in the metric's own direction."""
+    first = [claim.text, claim.verdict, claim.place, claim.number, claim.ours]
     if claim.step is None:
-        return [claim.text, claim.verdict, claim.paper, claim.ours, "", "", ""]
+        return [*first, "", "", ""]
     step, sign = claim.step, claim.step["sign"]
-    return [claim.text, claim.verdict, claim.paper, claim.ours, signed(sign * step["difference"]),
+    return [*first, signed(sign * step["difference"]),
             span(sorted(sign * end for end in step["interval"]), signed), chance(step, "p")]
 
 
 # ---- one property --------------------------------------------------------------------------------
 
-def chapter(study, steps, picture):
+def chapter(study, steps, pictures):
     """Everything about one property."""
-    module, steps = study.module, [step for step in steps if step["task"] == study.task]
+    picture, module = pictures.get(study.task), study.module
+    steps = [step for step in steps if step["task"] == study.task]
     configs = {}
     for (name, _), run in study.runs.items():
         configs.setdefault(name, []).append(run.config)
     return [Heading(module.TITLE), Text(module.NOTE), Text(ceiling(study.choice)),
             *guarantees.blocks(configs), *([picture] if picture else []), *headline_table(study),
-            *beside(study), *trend_table(study, steps), *measures(study), *slices(study)]
+            *beside(study), *trend_table(study, steps), *tradeoff_table(study),
+            *frontier_table(study, pictures.get(f"{study.task}-frontier")), *measures(study),
+            *slices(study)]
 
 
 def ceiling(choice):
     """What stands as the ceiling of the regularised strategies, and why."""
     if not choice.scores:
-        return ("**The ceiling of Weak TFT and Weak+WTS TFT could not be chosen**: no seed has "
-                f"both {' and '.join(CEILINGS)} with predictions on {choice.select} rows. "
-                f"{choice.run} stands in.")
+        return ("**The ceiling of Weak TFT and Weak+WTS TFT could not be chosen**: no seed has two "
+                f"ceilings with predictions on {choice.select} rows. {choice.run} stands in.")
+    return (f"Ceiling of Weak TFT and Weak+WTS TFT: **{choice.run}**, {chosen_by(choice)} (section "
+            "4, Baselines; deviations E11, E20).")
+
+
+def chosen_by(choice):
+    """The rule of a Choice and what it found."""
     rule = ("(task + trust) / 2" if choice.measured else
             "task performance alone (these rows cannot measure trust)")
     shown = ", ".join(f"{name} {value:.4f}" for name, value in choice.scores.items())
-    return (f"Ceiling of Weak TFT and Weak+WTS TFT: **{choice.run}**, chosen by {rule} on "
-            f"{choice.select} rows: {shown} (mean of {choice.seeds} "
-            f"seed{'s' * (choice.seeds > 1)}; README, deviation 9).")
+    return (f"chosen by {rule} on {choice.select} rows: {shown} (mean of {choice.seeds} "
+            f"seed{'s' * (choice.seeds > 1)})")
+
+
+def tradeoff_table(study):
+    """Each lambda of weak model, student and ceiling: task, trust, and the rule's score (A.2)."""
+    module, body, said = study.module, [], []
+    for role, pairs in frontier.tradeoffs(study).items():
+        choice = study.choices[role]
+        for i, (lam, name) in enumerate(pairs):
+            found = [study.summary("none", name, metric) for metric in (module.TASK, module.TRUST)]
+            score = choice.scores.get(name)
+            body.append([role if not i else "", f"{lam:g}", *map(spread, found),
+                         GONE if score is None else f"{score:.4f}",
+                         "best" if name == choice.run and choice.scores else "",
+                         "yes" if name == ROLES[role][1] else ""])
+        used = study.lam(ROLES[role][1])
+        if choice.scores and role != "ceiling" and used is not None:
+            said.append(f"{role}: the rule picks lambda {study.lam(choice.run):g}; its TFT runs "
+                        f"have {used:g} (the recipe's)")
+    if len(body) < 4:  # two ceilings stand in a line of their own
+        return []
+    return [Table(f"{module.TITLE}: trade-off over lambda (App. A.2)",
+                  ["role", "lambda", module.TASK, module.TRUST, "rule", "picked", "in TFT runs"],
+                  body),
+            Bullets(["role: weak, the weak model; student, student-naive on the labels of the "
+                     "regularised weak model; ceiling, the strong model on ground truth. The rule: "
+                     f"the largest (task + trust) / 2, on {study.choices['ceiling'].select} rows; "
+                     "task and trust here are on test rows",
+                     *said])]
+
+
+def has_gaps(study):
+    """Whether the task measures signed parity gaps."""
+    return any("dpd" in run.values for run in study.runs.values())
+
+
+def frontier_table(study, picture):
+    """Accuracy at matched parity gaps, with what the law of the town allows."""
+    found = frontier.frontiers(study) if has_gaps(study) else {}
+    if not found:
+        return []
+    body = []
+    for role, (middle, low, high) in found.items():
+        cells = []
+        for level in frontier.SHOWN:
+            k = int(np.argmin(abs(frontier.LEVELS - level)))
+            cells.append(GONE if math.isnan(middle[k]) else f"{middle[k]:.3f}" + (
+                f" {span((low[k], high[k]))}" if low is not None else ""))
+        body.append([role, *cells])
+    return [*([picture] if picture else []),
+            Table(f"{study.module.TITLE}: accuracy at matched DPD",
+                  ["role", *(f"DPD within {level:g}" for level in frontier.SHOWN)], body),
+            Text("Each role's models of all lambdas, and mixtures of two of them; means over seeds "
+                 "with 95 % t intervals on test rows. "
+                 + ("Bayes: the most accurate decisions at that gap if the income law of the town "
+                    "were known. " if "Bayes" in found else "")
+                 + f"{GONE}: no mixture comes so close to parity.")]
 
 
 def headline_table(study):
     """Strategy x model: both headline metrics with sd and interval, the attack on the model itself
     where it was run, PGR; then a constant guess."""
     module, body = study.module, []
-    attacks = study.attacks()
+    attacks, shown = study.attacks(), (module.TASK, module.TRUST, *getattr(module, "ALSO", ()))
     own = [name for name in attacks if name == f"{module.TRUST}_own"]
     for (strategy, model), first in lines(study):
-        found = [study.summary(strategy, model, name) for name in (module.TASK, module.TRUST)]
+        found = [study.summary(strategy, model, name) for name in shown]
         cells = [text for f in found for text in (spread(f), span(f["interval"]) if f else GONE)]
         cells += [spread(study.sliced(strategy, model, "all", name)) for name in own]
         student = model in study.students
         body.append([*first, str(len(study.of(strategy, model))), *cells,
                      recovered(study.gap_recovered(strategy, model)) if student else ""])
     if study.majority:
-        constant = [f"{study.majority[name]:.3f}".replace("nan", GONE)
-                    for name in (module.TASK, module.TRUST)]
-        body.append(["majority class", "", "", constant[0], "", constant[1], "",
-                     *("" for _ in own), ""])
-    head = ["strategy", "model", "seeds", f"{module.TASK}: mean ± sd", "95 % interval",
-            f"{module.TRUST}: mean ± sd", "95 % interval",
-            *(f"{name}: mean ± sd" for name in own), "PGR"]
-    note = ["!: PGR says little, |ceiling - weak| is below 2 standard errors"] * any(
-        "!" in row[-1] for row in body)
+        constant = [text for name in shown for text in (
+            f"{study.majority[name]:.3f}".replace("nan", GONE), "")]
+        body.append(["majority class", "", "", *constant, *("" for _ in own), ""])
+    head = ["strategy", "model", "seeds", *(text for name in shown for text in (
+        f"{name}: mean ± sd", "95 % interval")), *(f"{name}: mean ± sd" for name in own), "PGR"]
     return [Table(f"{module.TITLE}: task performance and trust", head, body),
             Bullets([f"{module.TASK}: {module.METRICS.get(module.TASK, '')}",
                      f"{module.TRUST}: {module.METRICS.get(module.TRUST, '')}; "
                      f"{'larger' if module.SIGN > 0 else 'smaller'} is more trustworthy",
+                     *(f"{name}: {module.METRICS.get(name, '')}" for name in shown[2:]),
                      *(f"{name}: {module.TRUST} under an attack on the model itself "
                        f"({attacks[name]}), {attacked(study, attacks[name])}" for name in own),
-                     f"PGR: (student - weak) / (ceiling - weak), of the mean {module.TASK}",
-                     *note])]
+                     f"PGR: (student - weak) / (ceiling - weak), of the mean {module.TASK}; "
+                     f"{GONE}: |ceiling - weak| is within 2 standard errors"])]
 
 
 def beside(study):
@@ -390,7 +499,8 @@ def trend_table(study, steps):
 def measures(study):
     """Every other metric on all rows, one column a metric."""
     module, attacks = study.module, study.attacks()
-    hidden = {module.TASK, module.TRUST, "n"} | (attacks.keys() - UNDER_ATTACK.keys())
+    hidden = {module.TASK, module.TRUST, "n", *getattr(module, "ALSO", ())}
+    hidden |= attacks.keys() - UNDER_ATTACK.keys()
     hidden |= {metric for _, metric in getattr(module, "BESIDE", {}).values()}
     names = list(dict.fromkeys(metric for run in study.runs.values() for part, metric in run.metrics
                                if part == "all" and metric not in hidden))
@@ -438,9 +548,27 @@ def slices(study):
 
 def drawings(studies):
     """{name of the figure: (caption, function of w2s.figures, its arguments)}."""
-    return {study.task: (f"{study.module.TITLE}: {study.module.TRUST} and {study.module.TASK} of "
-                         "weak model, students and ceiling under the three strategies",
-                         figures.draw, picture(study)) for study in studies}
+    found = {study.task: (f"{study.module.TITLE}: {study.module.TRUST} and {study.module.TASK} of "
+                          "weak model, students and ceiling under the three strategies",
+                          figures.draw, picture(study)) for study in studies}
+    for study in filter(has_gaps, studies):
+        if curves := frontier.frontiers(study):
+            found[f"{study.task}-frontier"] = (
+                f"{study.module.TITLE}: accuracy at matched parity gaps", figures.lines,
+                frontier_picture(study, curves))
+    return found
+
+
+def frontier_picture(study, found):
+    """The arguments of figures.lines: accuracy by the largest |DPD| that is allowed."""
+    curves = [{"name": role, "x": frontier.LEVELS, "mean": middle, "low": low, "high": high,
+               "band": True} for role, (middle, low, high) in found.items()]
+    return (f"{study.module.TITLE}: accuracy at matched DPD", "models of all lambdas and "
+            f"mixtures of two; mean of {trusted_report.seeds(study)}, band: 95 % t interval", [
+                "student: naive, on the labels of the regularised weak model. "
+                + "Bayes: the best decisions if the income law of the town were known."
+                * ("Bayes" in found)],
+            "largest parity gap (DPD) that is allowed", "accuracy   (↑ higher is better)", curves)
 
 
 def draw(folder, drawings, wanted=True):
@@ -471,10 +599,10 @@ def picture(study):
     """The arguments of figures.draw for a property: trust above, task performance below."""
     module, seeds = study.module, len(study.seeds)
     groups, panels = [], []
-    for (key, name), paper in zip(STRATEGIES.items(), module.PAPER):
+    for (key, name), said in zip(STRATEGIES.items(), paper.table_1(study.task)):
         found = ", ".join(f"{student.removeprefix('student-')} "
                           f"{study.trend(key, student) or 'not run'}" for student in study.students)
-        groups.append((name, f"trend: {found} (paper: {paper})"))
+        groups.append((name, f"trend: {found} (paper: {said})"))
     more = getattr(module, "PANELS", {})
     for metric in (module.TRUST, module.TASK, *more):
         values = {(g, b): (found["mean"], *found["interval"])
@@ -491,7 +619,7 @@ def picture(study):
                        "better": "higher" if study.sign(metric) > 0 else "lower",
                        "lines": across})
     subtitle = (f"{models(study)}; mean of {seeds} seed{'s' * (seeds > 1)}, lines are 95 % "
-                "intervals (bootstrap over seeds and rows)")
+                "intervals (t over seeds, bootstrap of rows they share)")
     notes = [f"trend: {TREND}",
              "The models share their test rows, so a difference can be clear where two lines "
              "overlap: its own interval is in report.md. "
@@ -512,19 +640,20 @@ def method(config, studies, steps):
     return [Heading("How these numbers were made"), Bullets([
         *few, "mean ± sd: over seeds, ddof = 1. Majority class: the most frequent label of the "
         "test rows (of each source), whatever the text.",
-        f"Intervals: percentile bootstrap, {config.draws} draws, hierarchical: seeds are "
-        "drawn with replacement, then groups of test rows that belong together (rows without "
-        "`group` stand alone). The models of a seed share each draw, so differences are "
-        "paired. With few seeds the seeds' part of an interval is too narrow (3 seeds: by a "
-        "factor of about .8).",
-        *(f"{', '.join(study.drawn)}: normal, from the interval that the attack on each run came "
-          "with and the spread over seeds; of a difference as if the runs were independent, so "
-          "rather too wide." for study in studies if study.drawn),
+        "Intervals, 95 %: the spread over seeds (head, order and, where every seed has its own "
+        "split, rows) by Student's t; where seeds share test rows, with a bootstrap of these rows "
+        f"({config.draws} draws of groups that belong together; rows without `group` stand alone) "
+        "added. The models of a seed share each draw, so differences are paired. One seed: the "
+        "bootstrap alone, which says nothing of other seeds.",
+        *(f"{', '.join(study.drawn)}: the same, of the rows that were attacked; runs and seeds "
+          "share the draws of rows that they share." for study in studies if study.drawn),
         *([f"Trend: in tr, the trust metric or minus it where smaller is better. {len(steps)} "
            "inequalities are tested in this report.", "Ceiling of the regularised strategies: "
            f"chosen on {config.select} rows{why}"] if any(study.choice for study in studies)
           else []),
         *trusted_report.method(studies, config.draws),
+        *(f"{study.module.TITLE}, rows: {'; '.join(notes)}." for study in studies
+          if (notes := prepared(Path(config.data or Path(config.runs) / "data") / study.task)[2])),
         "Every number, seed by seed, is in `results.csv`."])]
 
 
@@ -534,7 +663,8 @@ def lines(study):
     """[((strategy, model), [first two cells])] of a table with a line for each model."""
     groups = [(key, name, study.models) for key, name in STRATEGIES.items()]
     if study.controls:
-        other = [name for name in CEILINGS[1:] if name != study.choice.run]
+        other = [name for _, name in study.role("ceiling")
+                 if name not in (study.choice.run, UNREGULARISED)]
         groups += [("none", "not chosen", other), ("none", "untuned", study.controls)]
     return [((key, model), ["" if i else name, label(study, model)])
             for key, name, models in groups for i, model in enumerate(models)]

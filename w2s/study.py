@@ -18,7 +18,11 @@ from w2s import metrics, rows, statistics, tasks
 
 STRATEGIES = {"none": "No TFT", "weak": "Weak TFT", "both": "Weak+WTS TFT"}
 STUDENTS = ("student-naive", "student-aux")  # of a task without STUDENTS of its own
-CEILINGS = ("ceiling-none", "ceiling-tft")
+UNREGULARISED = "ceiling-none"  # the ceiling of No TFT; the others', of all ceiling-*, is chosen
+ROLES = {  # role: the runs with lambda 0, with the recipe's, with another; all else is equal
+    "weak": ("weak-none", "weak-tft", "weak-lam-"),
+    "student": ("student-naive-weak", "student-naive-both", "student-naive-lam-"),
+    "ceiling": ("ceiling-none", "ceiling-tft", "ceiling-lam-")}
 CONTROLS = ("base-weak", "base-strong")  # untuned models, saved as runs
 CROSSED = "student-naive-ntf"  # student-naive on labels that a trust function chose, if it was run
 NEEDED = ("DONE", "config.json", "eval.json", "predictions/test.jsonl")
@@ -42,7 +46,7 @@ class Run:
 
 @dataclass
 class Choice:
-    """Which run is the ceiling of the regularised strategies; no scores: it could not be chosen."""
+    """Which lambda of a role is best by the rule of `choose`; no scores: it could not be chosen."""
 
     run: str
     select: str  # the rows that decided
@@ -62,18 +66,18 @@ class Study:
     runs: dict = field(default_factory=dict)
     missing: dict = field(default_factory=dict)
     majority: dict = field(default_factory=dict)
-    choice: Choice = None
+    choices: dict = field(default_factory=dict)  # {role: Choice}; the ceiling's counts
 
     @classmethod
     def read(cls, folder, select="val", draws=10000, seed=0):
-        """The runs of RUNS/<task>; the ceiling is chosen on the rows called `select`."""
+        """The runs of RUNS/<task>; lambdas are chosen on the rows called `select`."""
         study = cls(folder, tasks.load(folder.name), seeds_in(folder))
         models = *study.models[:-1], *study.crossed
         names = [study.name(*part) for part in itertools.product(STRATEGIES, models)]
-        names = dict.fromkeys([*names, *CEILINGS, *study.controls])
+        names = dict.fromkeys([*names, *ROLES["ceiling"][:2], *study.controls, *study.grid_runs()])
         for name, n in itertools.product(names, study.seeds):
             study._add(name, n)
-        study.choice = choose_ceiling(study, select)
+        study.choices = {role: choose(study, role, select) for role in ROLES}
         resample(study, draws, np.random.default_rng([seed, *study.task.encode()]))
         return study
 
@@ -123,6 +127,30 @@ class Study:
         return [name for name in CONTROLS if name in asked or any(
             self.at(name, seed).exists() for seed in self.seeds)]
 
+    def grid_runs(self):
+        """The runs of other lambdas than the recipe's, in any seed, from small to large."""
+        found = {path.name for seed in self.seeds for path in self.at("", seed).glob("*-lam-*")
+                 if path.name.startswith(tuple(names[2] for names in ROLES.values()))}
+        return sorted(found, key=lambda name: (name.rsplit("-", 1)[0], lam_in(name)))
+
+    def role(self, role):
+        """[(lambda, name of the run)] of a role with a finished run, from small to large."""
+        zero, usual, others = ROLES[role]
+        names = dict.fromkeys(name for name, _ in self.runs
+                              if name in (zero, usual) or name.startswith(others))
+        found = [(self.lam(name), name) for name in names]
+        return sorted(pair for pair in found if pair[0] is not None)
+
+    def lam(self, name):
+        """lambda of a run, as its config.json says; None without a finished run."""
+        found = [run.config.get("lam") for (other, _), run in self.runs.items() if other == name]
+        return found[0] if found and isinstance(found[0], (int, float)) else None
+
+    @property
+    def choice(self):
+        """The Choice of the ceiling."""
+        return self.choices.get("ceiling")
+
     @property
     def crossed(self):
         """CROSSED, where there is a run of it in any strategy."""
@@ -136,8 +164,9 @@ class Study:
 
     @property
     def drawn(self):
-        """Measures that are no sums over rows, but come with an interval of their own."""
-        return getattr(self.module, "DRAWN", ())
+        """{measure that is no sum over rows, but an area: (file of a run with its rows, the score
+        among them)}."""
+        return getattr(self.module, "DRAWN", {})
 
     def at(self, name, seed):
         """The folder of a run."""
@@ -145,11 +174,12 @@ class Study:
 
     def name(self, strategy, model):
         """Name of the run that stands for a model in a strategy (reading E20: ceiling). Untuned
-        models and the two ceilings, by their own names, are the same in each."""
-        if model in (*CONTROLS, *CEILINGS):
+        models, ceilings and runs of a grid, by their own names, are the same in each."""
+        if model in (*CONTROLS, *sum((names[:2] for names in ROLES.values()), ())) or (
+                "-lam-" in model):
             return model
         if model == "ceiling":
-            return CEILINGS[0] if strategy == "none" else self.choice.run
+            return UNREGULARISED if strategy == "none" else self.choice.run
         if model == "weak":
             return "weak-none" if strategy == "none" else "weak-tft"
         return f"student-naive-{strategy}-ntf" if model == CROSSED else f"{model}-{strategy}"
@@ -182,8 +212,10 @@ class Study:
         each (strategy, model), on the n seeds that have them all; None without such a seed or with
         an undefined value.
 
-        A hierarchical bootstrap draws seeds, then rows (E14). The seeds' weights depend on which
-        seeds there are alone, so the draws of two models are joint and may be subtracted."""
+        The spread over seeds (head, order, split) by Student's t; beside it, where seeds share test
+        rows, a bootstrap of these rows (reading E14): what all seeds have in common no spread over
+        seeds can show. The seeds' weights depend on which seeds there are alone, so the draws of
+        two models are joint and may be subtracted."""
         runs = [self.of(*part) for part in parts]
         seeds = sorted(set.intersection(*map(set, runs)))
         values = np.array([[run[seed].values.get(metric, math.nan) for seed in seeds]
@@ -191,8 +223,9 @@ class Study:
         if not seeds or np.isnan(values).any():
             return None
         draws = np.array([[run[seed].draws[metric] for seed in seeds] for run in runs])  # (k, n, D)
-        D = draws.shape[-1]
-        return values, (seed_weights(tuple(seeds), D).T * draws).sum(1)
+        weights = seed_weights(tuple(seeds), draws.shape[-1])
+        return values, statistics.mean_draws(values, draws, weights,
+                                             [runs[0][seed].groups for seed in seeds])
 
     def summary(self, strategy, model, metric):
         """{mean, sd, interval} of a headline metric over seeds; None without a finished run."""
@@ -270,6 +303,8 @@ class Study:
         """Yield the lines of results.csv: headlines as counted from the predictions, a student's
         PGR, the rest of eval.json; nothing undefined."""
         models, controls = (*self.models, *self.crossed), [("none", name) for name in self.controls]
+        controls += [("weak" if name.startswith("weak") else "both", name)
+                     for name in self.grid_runs()]
         for strategy, model in (*itertools.product(STRATEGIES, models), *controls):
             stands = ("student-naive", "ntf") if model == CROSSED else (model, "all")
             for seed, run in self.of(strategy, model).items():
@@ -293,9 +328,16 @@ class Study:
 
 @functools.lru_cache(64)
 def seed_weights(seeds, draws):
-    """(D, n) shares of each of n seeds in bootstrap samples of them; of the seeds alone."""
-    n = len(seeds)
-    return np.random.default_rng(seeds).multinomial(n, np.full(n, 1 / n), draws) / n
+    """(D, n) w2s.statistics.t_weights of n seeds; of the seeds alone."""
+    return statistics.t_weights(len(seeds), draws, np.random.default_rng(seeds))
+
+
+def lam_in(name):
+    """The lambda in the name of a run of a grid."""
+    try:
+        return float(name.rsplit("-lam-", 1)[1])
+    except ValueError:
+        return math.inf
 
 
 def written(key, values):
@@ -334,14 +376,14 @@ def lack(folder, files):
 
 
 def prepared(folder):
-    """({split: rows}, [raw files]) of a prepared data folder, or of its seed0 where every seed has
-    a split of its own (run_all.sh --resplit); both empty without a manifest."""
+    """({split: rows}, [raw files], [note]) of a prepared data folder, or of its seed0 where every
+    seed has a split of its own; all empty without a manifest."""
     paths = (folder / "manifest.json", folder / "seed0" / "manifest.json")
     path = next((path for path in paths if path.exists()), None)
     found = rows.read_json(path) if path else {}
     try:
         return ({name: int(about["rows"]) for name, about in found.get("splits", {}).items()},
-                sorted(found.get("sources", {})))
+                sorted(found.get("sources", {})), list(map(str, found.get("notes", []))))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise ValueError(f"{path}: not the manifest of prepared data") from None
 
@@ -432,20 +474,24 @@ def majority(module, predictions):
     return headline(module, np.asarray(module.sums(constant)).sum(0))
 
 
-def choose_ceiling(study, select):
-    """Choice of the regularised strategies' ceiling, readings E11 and E20: the larger mean of
-    (task + trust) / 2 on the rows called `select`; trust = 1 - |DPD| where smaller is better."""
-    found = [key for key in study.runs if key[0] in CEILINGS
+def choose(study, role, select):
+    """Choice of a role's lambda, readings E11 and E20: the largest mean of (task + trust) / 2 on
+    the rows called `select`; trust = 1 - |DPD| where smaller is better. The paper (A.2) takes the
+    upper right corner of such curves."""
+    names = [name for _, name in study.role(role)] or [ROLES[role][0]]
+    found = [key for key in study.runs if key[0] in names
              and (study.at(*key) / "predictions" / f"{select}.jsonl").exists()]
     pairs = {key: tradeoff(study.module, study.at(*key), select) for key in found}  # (task, trust)
-    both = [seed for seed in study.seeds if all((name, seed) in pairs for name in CEILINGS)]
-    if not both:
+    names = [name for name in names if any(key[0] == name for key in pairs)] or names
+    both = [seed for seed in study.seeds if all((name, seed) in pairs for name in names)]
+    if not both or len(names) < 2:
         there = {name for name, _ in study.runs}
-        return Choice(max(CEILINGS, key=lambda name: name in there), select)
-    mean = np.mean([[pairs[name, seed] for seed in both] for name in CEILINGS], 1)  # (2, 2)
+        usual = [name for name in ROLES[role][1::-1] if name in there]  # the recipe's, else 0
+        return Choice((usual or [ROLES[role][0]])[0], select)
+    mean = np.mean([[pairs[name, seed] for seed in both] for name in names], 1)  # (names, 2)
     measured = not np.isnan(mean[:, 1]).any()
-    scores = dict(zip(CEILINGS, mean.mean(1) if measured else mean[:, 0]))
-    best = max(CEILINGS, key=scores.get)  # a tie goes to the model without regulariser
+    scores = dict(zip(names, mean.mean(1) if measured else mean[:, 0]))
+    best = max(names, key=scores.get)  # a tie goes to the smaller lambda
     return Choice(best, select, scores, len(both), measured)
 
 
@@ -459,9 +505,8 @@ def tradeoff(module, folder, part):
 
 def resample(study, draws, rng):
     """Set each run's draws: groups of rows drawn with replacement, the same draw for all models of
-    a seed and all seeds with the same test rows, so differences stay paired. What comes with an
-    interval of its own (DRAWN) is drawn from the normal distribution with that interval, for each
-    run by itself: intervals of its differences are rather too wide."""
+    a seed and all seeds with the same test rows, so differences stay paired. What is no sum over
+    rows (DRAWN) is computed from the rows of its attack, drawn in the same way."""
     sharing = {}
     for _, run in sorted(study.runs.items()):
         sharing.setdefault((tuple(run.ids), tuple(run.groups)), []).append(run)
@@ -470,10 +515,42 @@ def resample(study, draws, rng):
         totals = statistics.resample_totals(S, groups, draws, rng)
         for run, part in zip(runs, np.split(totals, len(runs), -1)):
             run.draws = headline(study.module, part)
-            for name in study.drawn:
-                low, high = (run.metrics.get(("all", f"{name}_{end}"), math.nan)
-                             for end in ("low", "high"))
-                run.draws[name] = run.values[name] + (high - low) / 3.92 * rng.normal(size=draws)
+    for name in study.drawn:
+        _resample_areas(study, name, draws, rng)
+
+
+def _resample_areas(study, name, draws, rng, chunk=500):
+    """Draws of an area under a ROC curve for every run that has its attack's rows: groups of rows
+    drawn with replacement, the same draw wherever runs share them, of one seed or of several."""
+    file, score = study.drawn[name]
+    known, order = {}, {}
+    for key, run in sorted(study.runs.items()):
+        path = study.at(*key) / file
+        run.draws[name] = np.full(draws, math.nan)
+        if path.exists():
+            known[key] = area_rows(rows.read(path, {"id": str, score: rows.NUMBER}, False), score)
+            for group in known[key][2]:
+                order.setdefault(group, len(order))
+    places = {key: np.array([order[group] for group in groups])
+              for key, (*_, groups) in known.items()}
+    for start in range(0, draws if known else 0, chunk):
+        size = min(chunk, draws - start)
+        weight = rng.multinomial(len(order), np.full(len(order), 1 / len(order)), size)
+        for key, (lower, member, _) in known.items():
+            fpr, tpr = metrics.roc(lower, member, weight[:, places[key]])
+            area = (np.diff(fpr) * (tpr[..., 1:] + tpr[..., :-1]) / 2).sum(-1)
+            study.runs[key].draws[name][start:start + size] = area
+
+
+def area_rows(found, score):
+    """(minus the score (N,), member (N,), [group]) of the rows of a membership attack that its
+    headline compares: members, and held-out rows of the members' sources."""
+    sources = {row.get("source", "") for row in found if row.get("member")}
+    kept = [row for row in found if row.get("member") or (
+        row.get("split", "test") == "test" and row.get("source", "") in sources)]
+    member = np.array([bool(row["member"]) for row in kept])
+    return (np.array([-row[score] for row in kept]), member,
+            [str(row.get("group", row["id"])) for row in kept])
 
 
 def write_csv(path, studies):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from w2s import metrics, rows, statistics, tasks, trust
-from w2s.claims import ASKED, Claim, arrow, judge
+from w2s.claims import OURS, Claim, arrow, judge
 from w2s.selection import CALIBRATION, PROBABILITIES
 from w2s.study import (CROSSED, STRATEGIES, Study, entries, lack, read_config, resample, seeds_in,
                        written)
@@ -29,6 +29,7 @@ SCORES = (*CONFIDENCE, "reward", "ntf", "ntf-zero-shot", "ntf-other-task")  # bu
 FILES = ("DONE", "config.json", "trust.json", "trust.jsonl")
 INSIDE = "in distribution"
 DRAWS = 1000  # at most, behind the intervals of AUC, ECE, Brier score and purity
+SOURCE = "Uzunoglu et al."  # whose claims stand without a place of their own
 PURE, FULL = .9, .8  # what purity and Recovery are held against
 NEAR = (.5, .7)  # teacher's accuracy for which purity is held against PURE: near .6
 
@@ -268,8 +269,8 @@ def chosen_by(name, run):
 
 def claims(study):
     """[Claim] of the paper about a task of trust functions."""
-    return [Claim(text, paper, ours or arrow(steps), *judge(steps))
-            for text, paper, steps, ours in (*choice_claims(study), *student_claims(study))]
+    return [Claim(text, place or SOURCE, "", ours or arrow(steps), *judge(steps))
+            for text, place, steps, ours in (*choice_claims(study), *student_claims(study))]
 
 
 def part(name):
@@ -277,8 +278,8 @@ def part(name):
 
 
 def choice_claims(study):
-    """Yield (text, paper, steps, ours): the trust function beside other scores, and its purity."""
-    asked = ASKED * (study.task == "arithmetic")
+    """Yield (text, place, steps, ours): the trust function beside other scores, and its purity."""
+    asked = OURS * (study.task == "arithmetic")
     for regime in study.parts():
         best = [name for name in study.abroad(regime) if name.startswith("trust-ntf")] or [
             "trust-ntf"] * (not regime)
@@ -288,7 +289,7 @@ def choice_claims(study):
                          for by in CONFIDENCE), [])
             closest = judge(steps)[1]
             yield (f"{regime or INSIDE}: the AUC of {name.removeprefix('trust-')} is above that of "
-                   "every confidence baseline", asked or ASKED * bool(regime), steps,
+                   "every confidence baseline", asked or OURS * bool(regime), steps,
                    closest and f"{closest['lower'].removeprefix('trust-')} {arrow([closest])}")
     right, half = (study.summary("none", "trust-ntf", name)
                    for name in ("purity_random", "purity_half"))
@@ -309,12 +310,12 @@ def student_claims(study):
                study.steps([part(f"student-{by}"), part("student-ntf")], metric), "")
     found = study.recovery("student-ntf")
     steps = recovers(study, found) if found and not found["doubtful"] else []
-    yield (f"ntf: Recovery is above {100 * FULL:g} %", "matches truth" if study.task == "mcqa" else
-           ASKED, steps, percent(found) if found else "")
+    yield (f"ntf: Recovery is above {100 * FULL:g} %", "" if study.task == "mcqa" else
+           OURS, steps, percent(found) if found else "")
     for lower, upper in itertools.pairwise(CHAIN):
         number = CHAIN.index(upper) + 1
         yield (f"the chain: {metric} of generation {number} is above generation {number - 1}",
-               "rises" if number == 2 else ASKED,
+               "" if number == 2 else OURS,
                study.steps([part(f"student-{lower}"), part(f"student-{upper}")], metric), "")
 
 
@@ -342,8 +343,8 @@ def made(change, difference, interval, level):
 
 
 def percent(found):
-    """"98.9 %", with ! where it says little."""
-    return f"{100 * found['value']:.1f} %{'!' * found['doubtful']}"
+    """"98.9 %"; "-" where what it is a share of is within noise."""
+    return "-" if found["doubtful"] else f"{100 * found['value']:.1f} %"
 
 
 # ---- a property and a trust function -------------------------------------------------------------
@@ -386,7 +387,7 @@ class Crossing:
         for (key, name), (metric, verb) in itertools.product(STRATEGIES.items(), verbs.items()):
             steps = self.steps(key, metric)
             result.append(Claim(f"{name}: trusted labels {verb} the {metric} of student-naive",
-                                ASKED, arrow(steps), *judge(steps)))
+                                OURS, "", arrow(steps), *judge(steps)))
         return result
 
     def cells(self):

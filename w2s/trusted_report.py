@@ -58,8 +58,8 @@ def glance(studies):
                    "truth", "Recovery", "PGR"], students),
             Text("teacher: the weak model; untuned, all ... truth: the strong model before "
                  "training and after training on those labels. Recovery of ntf: (ntf - untuned) / "
-                 "(truth - untuned); PGR: (ntf - teacher) / (truth - teacher); !: the gap is "
-                 "within 2 standard errors, so it says little. labels right: share of all the "
+                 "(truth - untuned); PGR: (ntf - teacher) / (truth - teacher); -: the gap is "
+                 "within 2 standard errors. labels right: share of all the "
                  "teacher's labels; purity: of those chosen."),
             *([Table("How good a score tells right labels from wrong ones, means over seeds",
                      ["task", "score", "labels right", "AUC", "ECE", "Brier", "purity"], scores)]
@@ -86,8 +86,8 @@ def overview(studies):
             Bullets([f"{by}: {SAID[by]}" for by in ("truth", *ways)]),
             Text("Recovery, in brackets: (student - untuned) / (truth - untuned), of mean "
                  "accuracies. Below 0 % (worse than untuned) and above 100 % (better than on true "
-                 "labels) are legal. !: truth - untuned is within 2 standard errors, so Recovery "
-                 "says little. The models, questions and numbers of rows of the paper "
+                 "labels) are legal. -: truth - untuned is within 2 standard errors. The models, "
+                 "questions and numbers of rows of the paper "
                  "(Uzunoglu et al. 2026) are others, so accuracies do not compare; Recovery does, "
                  f"roughly. Known of its students, accuracy in per cent and Recovery: {known} (by "
                  "which choice of labels is not known here).")]
@@ -157,8 +157,8 @@ def student_table(study):
                      f"{study.module.TASK}: {study.module.METRICS[study.module.TASK]}",
                      "Recovery: (student - untuned student) / (truth - untuned student); PGR: "
                      "(student - teacher) / (truth - teacher). Both in per cent, of mean "
-                     "accuracies; below 0 and above 100 are legal. !: what is divided by is "
-                     "within 2 standard errors of 0, so the share says little",
+                     "accuracies; below 0 and above 100 are legal. -: what is divided by is "
+                     "within 2 standard errors of 0",
                      "above all: accuracy minus that of the student on all weak labels, rows "
                      "paired", *(f"{by}: on the labels of ntf, trained with {name}"
                                  for by, name in OTHERWISE.items() if by in study.students)])]
@@ -257,7 +257,7 @@ def judging(studies):
     """How claims about trust are judged."""
     return [Text("Trust functions: of several scores the closest rival stands here. A share is "
                  "compared with the one in the claim, Recovery by the interval of the ratio; it is "
-                 "not judged where it says little (!).")
+                 "not judged where truth - untuned is within 2 standard errors.")
             ] if any(hasattr(study, "judged") for study in studies) else []
 
 
@@ -388,7 +388,7 @@ def both(found):
 
 
 def share(found):
-    """"98.9 %!"."""
+    """"98.9 %"."""
     return percent(found) if defined(found) else GONE
 
 
@@ -400,7 +400,7 @@ def defined(found):
 def shown(found):
     """"98.9 % [95, 102]"."""
     return f"{percent(found)} {span(found['interval'], lambda end: f'{100 * end:.0f}')}" \
-        if defined(found) else GONE
+        if defined(found) and not found["doubtful"] else GONE
 
 
 def change(steps):
