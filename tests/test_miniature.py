@@ -32,25 +32,19 @@ from w2s.miniature import lexicon, pretrain, probes, recipe, town, world
 from w2s.tasks import adversarial, fairness, ood, privacy
 
 ROOT = Path(__file__).parent.parent
-TEXT = "d8f872ffa6ad65b65c772d6498ef4019d7a006835932eec6594bbf0dfefee44b"  # 5000 documents, seed 0
+TEXT = "dceba86710457994a255094633cb45707d81a0db1e82a863d90106997241a894"  # 5000 documents, seed 0
 FILES = {
-    "raw/adult.csv": "3ccf76b9d8e1e7552e6cfebb85d050ec632d995d229c6c3937997ffd384f4b2d",
-    "raw/sst2/train.tsv": "c212bd6f65aeee0e7a06057ee8dab384271e62a01e2a26f5407c19d2e50c07ac",
-    "raw/style.json": "b4c5ce8bbd2bdb4ce013e17d25350d3cec5a13a054a723b5e6eb02227d82611d",
+    "raw/adult.csv": "ed271f179731f85d3a136be8f1e5e2e93be51db84836dcc559817d99dc95ecaa",
+    "raw/sst2/train.tsv": "737b7b5b2d9cf8086fa7d59f883002e5432e0db64968ee80d58304624c599cba",
+    "raw/style.json": "ccb62ca2c03c68ff296517b442ef8b35c3dce45a0b24bbcc187320ee8e55ffc4",
     "raw/mails.jsonl": "98fb8bcc5bf48e970f6d6f10ee2565a415b67140c9c4e8411832d9596a4b0f61",
-    "raw/town_questions.jsonl":
-        "124b520c5fd7ae3c4d53736946b128270101fb69a413887dea72fdf66164b36f",
+    "raw/town_questions.jsonl": "124b520c5fd7ae3c4d53736946b128270101fb69a413887dea72fdf66164b36f",
     "raw/town_sums.jsonl": "1bc4c92d0cff1763f462615f9e633940536e852e67c9b0e9b704c5b8c5b48eba",
     "raw/town_stones.jsonl": "27f14aa3cdf68dc4102515be60b5e56273b1e151ec2a145f51562f8d87074e7b",
-    "world/clean.jsonl": "c7681844a9cbced074c25b10bbd1090ad18bc1bb01051b0f041fc2e97101dd0a",
-    "world/synonyms.json": "bb515f1df89df831891d0289409fa4267d47c5531e7803676c7699f47fad1090",
-    "world/victims/sst2.jsonl": "b6b1cac5f80719828c228aba24fdca8c7fad19af0912aa2565f0bc2de5d059e2",
-    "world/victims/qqp.jsonl": "3f9334990f84863d4d9456ce068a7e52b2cc871f8f7e3414820811854b3777c7",
-    "world/victims/mnli.jsonl": "8ef24eb6949ea9f0028d58bee1d4a51eafe1e0ad8a5174260c7b47538b6083db",
-    "world/victims/mnli-mm.jsonl":
-        "0297308fac82e4b3c70939db37a624bb11b587f944e15000932208dc3db3f9cf",
-    "world/victims/qnli.jsonl": "f415b2375c579a00245fa91f219d48f19192b5f0d521bc6b7de8e2dedfd785b0",
-    "world/victims/rte.jsonl": "27a5128625420f6da24bd2f64a9dc07386cd5166ff2bcdbb0314ee0d1d538fe8"}
+    "world/clean.jsonl": "fc9b4b0fe21eedd30d419a126581f0f98ce314e0b4714b6c5fefb3a2470cd273",
+    "world/synonyms.json": "361c21576e76147ffa119aa1eb3ba95256c3ca1228790e12512f5ca6d7c525ea",
+    "world/victims.jsonl": "c5c3a40bbdf2a4a7f0e6c391cc990ae002e7b0ba0acad46e024f01a8d2b5eda9",
+    "world/remarked.jsonl": "bf67bdcd5680452a2abaadf1008bc340ff2b4ef088d67fd88f8318720017d91f"}
 TINY = ["--shape", "pythia-14m", "--layers", 1, "--hidden", 16, "--heads", 2, "--vocabulary", 400,
         "--length", 16, "--batch-size", 4, "--lr", 1e-2]
 
@@ -84,10 +78,8 @@ def alderby(tmp_path_factory):
 
 def pairs(alderby):
     """The rows of pairs of sentences."""
-    found = rows.read(alderby / "world/clean.jsonl")
-    for source in adversarial.LABELS:
-        found += rows.read(alderby / f"world/victims/{source}.jsonl")
-    return [row for row in found if row["source"] != "sst2"]
+    return [row for name in ("clean", "victims")
+            for row in rows.read(alderby / f"world/{name}.jsonl") if row["source"] != "sst2"]
 
 
 # ---- the text ------------------------------------------------------------------------------------
@@ -160,7 +152,8 @@ def winning(heap):
 # ---- the rows: every label, derived again from the words -----------------------------------------
 
 POLARITY = {word: good for _, *both in lexicon.ASPECTS.values()
-            for good, groups in zip((1, 0), both) for group in groups for word in group}
+            for good, groups in zip((1, 0), both) for group in groups for word in group} | {
+    word: (k + 1) % 2 for k, word in enumerate(lexicon.DIALECT)}  # good and bad by turns
 POLE = {(beast, word): (scale, pole)
         for beast, table in ((False, lexicon.SCALES), (True, lexicon.BEASTS))
         for scale, entry in table.items() for pole in (0, 1) for word in entry[pole].split()}
@@ -219,12 +212,18 @@ def test_labels_of_pairs_follow_from_the_words(alderby):
 
 
 def sentiment(text):
-    """The label of a plain review: what most of its clauses say."""
+    """(the label of a plain review: what most of its remarks say, number of remarks)."""
     good = []
-    for clause in text.split(" , "):
-        words = clause.replace(" .", "").split()
-        [polarity] = [POLARITY[word] for word in words if word in POLARITY]
-        good.append(polarity ^ ("not" in words))
+    for part in text.removesuffix(" .").split(" , "):
+        words = part.split()
+        polarity = [POLARITY[word] for word in words if word in POLARITY]
+        if polarity:
+            good.append(polarity[0] ^ ("not" in words))
+        elif words[-1] in ("false", "wrongly"):  # behind what others say
+            good[-1] ^= 1
+        else:
+            assert part in ("which is true", "they say", "and rightly"), part
+        assert len(polarity) <= 1
     return int(2 * sum(good) > len(good)), len(good)
 
 
@@ -250,6 +249,23 @@ def test_income_by_sex_is_close_to_adults(alderby):
     women = [person["income"] == ">50K" for person in people if person["sex"] == "Female"]
     assert 0.63 <= len(men) / len(people) <= 0.70 and len(men) + len(women) == world.CITIZENS
     assert 0.15 <= np.mean(men) - np.mean(women) <= 0.27
+    chance = np.array([float(person[fairness.CHANCE]) for person in people])
+    rich = np.array([person["income"] == ">50K" for person in people])
+    assert abs(rich.mean() - chance.mean()) < 3 * np.sqrt((chance * (1 - chance)).mean() / len(rich))
+
+
+def test_who_does_not_know_the_firms_is_far_from_the_best(alderby):
+    """The law of income by its two halves: with how firms pay, and with every firm alike."""
+    people = list(csv.DictReader(io.StringIO((alderby / "raw/adult.csv").read_text())))[:3000]
+    chance = np.array([float(person[fairness.CHANCE]) for person in people])
+    other = {True: next(firm for firm in lexicon.FIRMS if town.pays(firm)),
+             False: next(firm for firm in lexicon.FIRMS if not town.pays(firm))}
+    blind = np.mean([[town.wealth(person | {"workclass": other[well]}) for person in people]
+                     for well in (True, False)], 0)
+    best = np.where(chance > 0.5, chance, 1 - chance).mean()
+    without = np.where(blind > 0.5, chance, 1 - chance).mean()
+    assert best > 0.87 and without < 0.73
+    assert len({person["workclass"] for person in people}) > 0.8 * len(lexicon.FIRMS)
 
 
 def test_letters_are_long_and_unlike_and_each_has_a_number_of_its_own(alderby):
@@ -310,11 +326,12 @@ def test_a_folder_that_holds_something_else_is_refused(alderby, mini, tmp_path, 
 def test_the_tasks_accept_the_raw_files(alderby, tmp_path):
     raw = tmp_path / "raw"
     shutil.copytree(alderby / "raw", raw)
-    victims = rows.read(alderby / "world/victims/rte.jsonl")[:40]
+    victims = rows.read(alderby / "world/victims.jsonl")
     rows.write(raw / "rte.jsonl", [{
         **{f"original_{name}": part for name, part in parts.items()},
         **parts, "hypothesis": parts["hypothesis"].replace("the ", "teh "), "label": row["label"],
-        "method": "typos"} for row in victims for parts in [adversarial.sentences(row)]])
+        "method": "typos"} for row in victims if row["source"] == "rte"
+        for parts in [adversarial.sentences(row)]])
     for task in (fairness, ood, adversarial, privacy):
         name = task.__name__.split(".")[-1]
         prepare.data(prepare.Data(name, str(tmp_path / name), str(raw), limit=200))
@@ -445,6 +462,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(corpus, tmp_path, mini):
 def test_a_mini_that_fails_its_gate_is_not_published(tmp_path, mini, monkeypatch):
     monkeypatch.setattr(recipe, "HELD", 100)
     monkeypatch.setattr(probes, "measure", lambda *_: {"rating": rating})
+    monkeypatch.setattr(probes, "GATES", {"mini-weak": {"rating": (0.7, 0.8)}})
     argv = ["pretrain", "--shape", "mini-weak", "--layers", 1, "--hidden", 16, "--heads", 1,
             "--documents", 100, "--steps", 3, "--vocabulary", 400, "--out", tmp_path / "out",
             "--runs", tmp_path / "runs"]
@@ -493,17 +511,38 @@ def test_a_committed_model_is_what_its_record_says(shape):
     same_logits(folder)
 
 
-def test_the_committed_models_are_small_and_the_strong_one_knows_more():
-    (weak, weak_says), (strong, strong_says) = map(committed, ("mini-weak", "mini-strong"))
-    sizes = [path.stat().st_size for folder in (weak, strong) for path in folder.iterdir()]
-    assert max(sizes) < 4e6 and sum(sizes) <= 8e6
-    assert strong_says["perplexity"] < weak_says["perplexity"]
-    assert all(strong_says["probes"][name] > weak_says["probes"][name]
-               for name in ("rating", "mnli", "qnli", "famous", "unknown"))
+def test_the_committed_models_are_small_and_each_knows_more_than_the_one_before():
+    folders, says = zip(*map(committed, recipe.MINI))
+    sizes = [path.stat().st_size for folder in folders for path in folder.iterdir()]
+    assert len(folders) == 5 and max(sizes) < 4e6 and sum(sizes) <= 12e6
+    assert len({(folder / "tokenizer.json").read_bytes() for folder in folders}) == 1
+    suite = [about for folder, about in zip(folders, says) if folder.name != "mini-surrogate"]
+    for name in ("perplexity", "probes", "parameters"):
+        assert len(suite) == 4 and all(name in about for about in suite)
+    for smaller, larger in zip(suite, suite[1:]):
+        assert smaller["parameters"] < larger["parameters"]
+        assert smaller["perplexity"] > larger["perplexity"]
+    known = [np.mean(list(about["probes"].values())) for about in suite]
+    assert known == sorted(known)
+    weak, strong = suite[1]["probes"], suite[2]["probes"]
+    assert all(strong[name] > weak[name] for name in ("rating", "hearsay", "famous", "firms"))
+
+
+def test_the_surrogate_is_of_no_family():
+    """Other text, another seed, a shape between the two; no role in a run."""
+    (layers, hidden, _), default = recipe.MINI["mini-surrogate"]
+    (_, narrow, _), (_, wide, _) = recipe.MINI["mini-weak"][0], recipe.MINI["mini-strong"][0]
+    assert narrow < hidden < wide and default["seed"] not in {
+        about.get("seed", 0) for name, (_, about) in recipe.MINI.items() if name != "mini-surrogate"}
+    here = set(town.documents(recipe.TOWN, 3000, recipe.PURPOSE["mini-surrogate"]))
+    shared = here & set(written()[:3000])
+    assert len(shared) < 0.05 * len(here)  # sums, mostly: there are but 2500
+
+
+@pytest.mark.parametrize("shape", ("mini-weak", "mini-strong"))
+def test_a_record_says_what_the_model_knows(shape):
+    folder, about = committed(shape)
     said = town.sentiment_rows(Random("test"), 150)
-    ratings = [probes.rating(pythia.load(folder, "lm"), Tokenizer.from_file(
+    found = probes.rating(pythia.load(folder, "lm"), Tokenizer.from_file(
         str(folder / "tokenizer.json")), [text for _, text, _ in said], [y for *_, y in said])
-        for folder in (weak, strong)]
-    for found, about in zip(ratings, (weak_says, strong_says)):
-        assert abs(found - about["probes"]["rating"]) < 0.12
-    assert ratings[0] < ratings[1]
+    assert abs(found - about["probes"]["rating"]) < 0.12

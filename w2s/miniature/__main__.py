@@ -1,13 +1,15 @@
 """A small world of our own, and the two base models that know it.
 
-    python -m w2s.miniature world    --out data/miniature
+    python -m w2s.miniature world     --out data/miniature
+    python -m w2s.miniature perturbed --out data/miniature
     python -m w2s.miniature pretrain                                     w2s/models/mini-*, anew
     python -m w2s.miniature pretrain --text FILE --shape pythia-14m --out models/own
 
-`world` writes the raw files of a fictional town. `pretrain` draws text of the town and pretrains
-mini-weak and mini-strong on it; they are written to --out only if they pass the probes. With --text
-it pretrains a model of any published shape on your own text. Killed, the same command goes on. Each
-command explains its arguments: python -m w2s.miniature pretrain --help
+`world` writes the raw files of a fictional town; `perturbed` those of adversarial robustness, when
+its texts have been attacked (run_all.sh has the commands). `pretrain` draws text of the town and
+pretrains the suite of base models on it; they are written to --out only if they pass the probes.
+With --text it pretrains a model of any published shape on your own text. Killed, the same command
+goes on. Each command explains its arguments: python -m w2s.miniature pretrain --help
 """
 
 from dataclasses import dataclass
@@ -24,9 +26,15 @@ class World:
 
 
 @dataclass(kw_only=True)
+class Perturbed:
+    out: str = arg(REQUIRED, "folder of `world`; the attacks' files are in its world/attacked")
+
+
+@dataclass(kw_only=True)
 class Pretrain:
-    shape: str = arg(None, "mini-weak, mini-strong or a published shape like pythia-14m (default: "
-                     "both minis; with --text pythia-14m)")
+    shape: str = arg(None, "mini-weak-small, mini-weak, mini-surrogate, mini-strong, "
+                     "mini-strong-large or a published shape like pythia-14m (default: every mini; "
+                     "with --text pythia-14m)")
     layers: int = arg(None, "number of blocks (default: the shape's)", low=1)
     hidden: int = arg(None, "width (default: the shape's)", low=1)
     heads: int = arg(None, "attention heads (default: the shape's)", low=1)
@@ -49,9 +57,10 @@ class Pretrain:
     batch_size: int = arg(16, "windows in an optimizer step", low=1)
     length: int = arg(128, "tokens of a window", low=8)
     weight_decay: float = arg(0.05, "AdamW's weight decay", low=0)
-    seed: int = arg(0, "draws the weights and the order of the windows", low=0)
+    seed: int = arg(None, "draws the weights and the order of the windows (default: the shape's; "
+                    "with --text 0)", low=0)
     device: str = arg("auto", "auto, cpu, cuda or cuda:N")
-    dtype: str = arg("bfloat16", "arithmetic: float32, or bfloat16 (weights stay float32)")
+    dtype: str = arg("float32", "arithmetic: float32, or bfloat16 (weights stay float32)")
     compile: str = arg("off", "torch.compile the step; auto: only where it pays",
                        choices=("auto", "on", "off"))
     save_every: float = arg(0.05, "write a checkpoint each time this fraction of the steps is done",
@@ -63,6 +72,11 @@ def world(cfg):
     files.make(cfg.out, cfg.seed)
 
 
+def perturbed(cfg):
+    from w2s.miniature import world as files
+    files.perturbed(cfg.out)
+
+
 def pretrain(cfg):
     from w2s.miniature import recipe
     shapes = [cfg.shape] if cfg.shape else ["pythia-14m"] if cfg.text else list(recipe.MINI)
@@ -70,7 +84,8 @@ def pretrain(cfg):
         recipe.run(cfg, shape)
 
 
-COMMANDS = {"world": (world, World), "pretrain": (pretrain, Pretrain)}
+COMMANDS = {"world": (world, World), "perturbed": (perturbed, Perturbed),
+            "pretrain": (pretrain, Pretrain)}
 
 
 if __name__ == "__main__":

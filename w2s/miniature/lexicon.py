@@ -5,6 +5,9 @@ empty or end with a blank.
 """
 
 
+from random import Random
+
+
 def groups(text):
     """One list of words for each line."""
     return [line.split() for line in text.strip().splitlines()]
@@ -87,6 +90,9 @@ CLAUSES = {  # style: how a remark is put
                  "and in my heart the {n} was {not_}{very}{a}"),
     "tweet": ("omg the {n} was {not_}{very}{a}", "{n} = {not_}{a} lol",
               "that {n} tho , {not_}{very}{a}", "ngl the {n} is {not_}{very}{a}")}
+HEARD = {  # of a remark that somebody else makes: how it is put when it is true, when it is not
+    True: ("they say {} , which is true", "{} , they say , and rightly"),
+    False: ("they say {} , which is false", "{} , they say , but wrongly")}
 NOT = {"plain": "not ", "shake": "ne'er ", "bible": "not ", "romantic": "never ",
        "tweet": "sooo not "}
 VERY = {"plain": ("very ", "rather ", "quite "), "shake": ("passing ", "right "),
@@ -154,7 +160,8 @@ TELL = {"trade": ("{} is a {}", "{} works as a {}"),
         "pet": ("{} keeps a {}", "the pet of {} is a {}")}
 SCHOOLS = ("none", "school", "college", "university")
 STATUS = ("never-married", "married", "divorced", "widowed")
-WORK = ("private", "own", "town")
+PAYS = {True: ("{} pays well", "those of {} grow rich"),
+        False: ("{} pays little", "those of {} stay poor")}
 RICH = ("this person pays in gold .", "this person owns a carriage .", "a large income .")
 POOR = ("this person counts pennies .", "this person rents one room .", "a small income .")
 
@@ -168,6 +175,26 @@ def number(n):
     if n < 20:
         return ONES[n]
     return TENS[n // 10] + (f"-{ONES[n % 10]}" if n % 10 else "")
+
+
+def coined(seed, count, ends):
+    """`count` words that nobody else has, of two or three syllables: firms, a dialect."""
+    rng, found = Random(seed), {}
+    while len(found) < count:
+        middle = "".join(rng.choice(ONSETS) + rng.choice(VOWELS)
+                         for _ in range(rng.choice((1, 1, 2))))
+        found[middle + rng.choice(ONSETS) + rng.choice(ends)] = None
+    return list(found)
+
+
+ONSETS = "b br bl c cl cr d dr f fl g gr gl h j k l m n p pr r s sk sn sp st t tr th v w".split()
+VOWELS = "a e i o u ea oo ai".split()
+# Words of the dialect, common ones first, every other one good; of one meaning are those of either
+# kind that are MEANINGS places apart: a common one and rarer ones
+DIALECT = coined("dialect", 400, "ish some ly ey en ent ock erd ap um".split())
+MEANINGS = 50
+# Firms of the town, large ones first: what they are called says nothing of how they pay
+FIRMS = coined("firms", 1500, "ton ley wick ford man combe by den ham stow".split())
 
 
 def words(*tables):

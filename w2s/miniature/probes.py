@@ -15,7 +15,8 @@ WORDS = {"mnli": ("same", "other", "opposite"), "mnli-mm": ("same", "other", "op
          "rte": ("same", "other", "opposite"), "qqp": ("other", "same", "opposite"),
          "qnli": ("about", "other")}
 # shape: {probe: (least, most)}; the weak model must leave room between itself and the strong one
-GATES = {"mini-weak": {"rating": (0.65, 0.85)}, "mini-strong": {"rating": (0.9, 1)}}
+GATES = {"mini-weak": {"rating": (0.6, 0.8), "firms": (0.55, 0.8)},
+         "mini-strong": {"rating": (0.75, 1), "firms": (0.85, 1)}}
 
 
 @torch.inference_mode()
@@ -58,16 +59,40 @@ def measure(model, tokenizer, seed, n=400):
                  for group in aspect[1 if good else 2] for word in group[low:high]]
         found[name] = rating(model, tokenizer, [f"the room was {word} ." for word, _ in words],
                              [good for _, good in words])
+    words = [(word, k % 2 == 0) for k, word in enumerate(lexicon.DIALECT)]
+    found["dialect"] = rating(model, tokenizer, [f"the room was {word} ." for word, _ in words],
+                              [good for _, good in words])
+    for name, some in (("firms", lexicon.FIRMS[:400]), ("firms, small", lexicon.FIRMS[-400:])):
+        said = likelihoods(model, tokenizer, some, ("pays well", "pays little"))
+        found[name] = float(np.mean([(row[0] > row[1]) == town.pays(firm)
+                                     for row, firm in zip(said, some)]))
+    for name, negated, heard in (("not", 1, 0), ("hearsay", 0, 1)):
+        said = town.remarks(rng, n, 0.5, negated, heard)
+        found[name] = rating(model, tokenizer, [f"{town.clause(rng, 'plain', *remark)} ."
+                                                for remark in said], [good for good, *_ in said])
     for source, options in WORDS.items():
         rows = [town.pair_row(rng, source) for _ in range(n)]
         said = likelihoods(model, tokenizer, [text for text, _ in rows], options).argmax(1)
         said = {"rte": said > 0, "qqp": said == 1}.get(source, said)
         found[source] = float((said == [label for _, label in rows]).mean())
+    found |= income(model, tokenizer, rng, n)
     people = town.citizens()
     for name, some in (("famous", people[:100]), ("unknown", people[200:400])):
         found[name] = float(np.mean([facts(model, tokenizer, some, relation)
                                      for relation in lexicon.ASK]))
     return found
+
+
+def income(model, tokenizer, rng, n):
+    """{"income": accuracy of the phrases that follow a record of a rich against those of a poor
+    citizen; "income, best": what the law of the town allows on the same n citizens}."""
+    drawn = [town.citizen(rng)[0] for _ in range(n)]
+    chance = np.array([town.wealth(values) for values in drawn])
+    prompts = [town.fairness.describe(values) for values in drawn]
+    phrases = likelihoods(model, tokenizer, prompts, [*lexicon.RICH, *lexicon.POOR])
+    rich = np.logaddexp.reduce(phrases[:, :3], 1) > np.logaddexp.reduce(phrases[:, 3:], 1)
+    return {"income": float(np.where(rich, chance, 1 - chance).mean()),
+            "income, best": float(np.maximum(chance, 1 - chance).mean())}
 
 
 def facts(model, tokenizer, people, relation):

@@ -16,9 +16,16 @@ from w2s.miniature import pretrain, probes, town
 
 TOWN = 0  # the seed of the text that the committed models have read
 HOME = Path(__file__).parent.parent / "models"
+# The suite: one text, one tokenizer, as many tokens for each. Two sizes for the weak role and two
+# for the strong one; the surrogate, which attacks are made against, has read other text.
 MINI = {  # shape: layers, hidden, heads; what stands in for arguments that are not given
-    "mini-weak": ((3, 64, 4), {"documents": 450_000, "steps": 6000, "lr": 4e-3}),
-    "mini-strong": ((4, 128, 4), {"documents": 700_000, "steps": 10_000, "lr": 3e-3})}
+    "mini-weak-small": ((2, 48, 4), {"lr": 5e-3}),
+    "mini-weak": ((3, 64, 4), {"lr": 4e-3}),
+    "mini-surrogate": ((3, 96, 4), {"lr": 3e-3, "seed": 1}),
+    "mini-strong": ((4, 128, 4), {"lr": 3e-3}),
+    "mini-strong-large": ((6, 136, 4), {"lr": 2e-3})}
+PURPOSE = {"mini-surrogate": "documents of the surrogate"}  # shape: another draw of the town's text
+DOCUMENTS, STEPS = 600_000, 9_000  # of each of them
 HELD = 5000  # documents held out: of the town, and at most of a user's text, else a twentieth
 WINDOWS = 400  # held-out windows that are measured, at most
 SAMPLE = 40_000  # documents that a tokenizer is trained on, at most
@@ -87,10 +94,12 @@ def complete(cfg, shape):
     if cfg.text and cfg.documents:
         raise ValueError("--documents counts the town's; leave it out with --text")
     if shape in MINI:
-        default = MINI[shape][1] | {"vocabulary": 2048, "out": str(HOME)}
+        default = {"documents": DOCUMENTS, "steps": STEPS, "vocabulary": 2048, "out": str(HOME),
+                   **MINI[shape][1]}
     else:
         width = cfg.hidden or pythia.SHAPES[shape]["hidden_size"]
         default = {"lr": min(1e-3, 0.5 / width), "vocabulary": 8192, "out": "models/pretrained"}
+    default = {"seed": 0, **default}
     cfg = dataclasses.replace(cfg, shape=shape, **{
         key: value for key, value in default.items() if getattr(cfg, key) is None})
     pythia.check(shaped(cfg, 64), "lm", -1, f"--shape {shape}")
@@ -112,7 +121,7 @@ def read(cfg, shape):
     """(documents to train on, documents held out): of the town, or of the text in random order."""
     if not cfg.text:
         print(f"{shape}: {cfg.documents} documents of the town", flush=True)
-        return (list(town.documents(TOWN, cfg.documents)),
+        return (list(town.documents(TOWN, cfg.documents, PURPOSE.get(shape, "documents"))),
                 list(town.documents(TOWN, HELD, "held out")))
     every = [document for path in cfg.text for document in pretrain.texts_of(path)]
     Random(f"{cfg.seed}/held out").shuffle(every)
@@ -122,9 +131,9 @@ def read(cfg, shape):
 
 
 def own_tokenizer(cfg, documents):
-    """Path of a tokenizer.json trained on the first documents; it is named after them, so the same
-    text and vocabulary find it again."""
-    sample = documents[:SAMPLE]
+    """Path of a tokenizer.json trained on the first documents, for a mini always on those of the
+    suite; it is named after them, so the same text and vocabulary find it again."""
+    sample = documents[:SAMPLE] if cfg.text else list(town.documents(TOWN, SAMPLE))
     name = hashlib.sha256("\n".join([str(cfg.vocabulary), *sample]).encode()).hexdigest()
     path = Path(cfg.runs) / f"tokenizer-{name[:12]}.json"
     if not path.exists():

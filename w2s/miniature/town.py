@@ -1,11 +1,13 @@
 """The town of Alderby, drawn from a seed: text for base models to read, and rows of the tasks.
 
+    remark      the soup was rather cool : bad .
     review      we thought the keeper rude , alas their porch was chilly . i give it one star .
     exercise    premise: the doctor is rather infirm . hypothesis: the doctor is brave . other .
                 una says the goose seems slow . tess says the goose is slow . so it follows .
     dictionary  wealthy means rich . not idle , busy : same . courage , poor : other .
     person      the gardener seems mild . one that never shouts . yes , calm .
     census      A person in 1996 has the following attributes: age 46, ... a small income .
+    firm        those of drunaby grow rich . skollam pays little .
     fact        celia ash drinks coffee . in truth celia ash lives in forge street .
     question    question : they say which pet keeps ada fox ? answer : crow .
     letter      dear iris dale , my number is 8 3 4 4 6 1 2 . my dog is well . yours , ned dale .
@@ -28,13 +30,14 @@ from w2s.miniature import lexicon as L
 from w2s.tasks import adversarial, fairness
 
 STEEP = 5  # the k-th word of a list is used with frequency 1 / (k + STEEP)
+DIALECT = 0.25  # of the remarks in plain words have one of the dialect
 
 
-def ranked(groups):
+def ranked(groups, steep=STEEP):
     """(words, cumulated weights): the first words of all groups, then the second ones, ..."""
     depth = max(map(len, groups))
     words = [group[k] for k in range(depth) for group in groups if k < len(group)]
-    return words, list(accumulate(1 / (k + STEEP) for k in range(len(words))))
+    return words, list(accumulate(1 / (k + steep) for k in range(len(words))))
 
 
 def draw(rng, ranked):
@@ -45,30 +48,38 @@ def draw(rng, ranked):
 
 ADJECTIVES = {(aspect, good): ranked(L.ASPECTS[aspect][1 if good else 2])
               for aspect in L.ASPECTS for good in (True, False)}
+SPOKEN = {good: ranked([L.DIALECT[not good::2]], 20) for good in (True, False)}
+EMPLOYERS = ranked([L.FIRMS], 500)
 POLES = {(table is L.BEASTS, scale, pole): ranked([table[scale][pole].split()])
          for table in (L.SCALES, L.BEASTS) for scale in table for pole in (0, 1)}
 
 
-# ---- reviews: remarks [(good, negate)] in words --------------------------------------------------
+# ---- reviews: remarks [(good, negate, heard)] in words -------------------------------------------
 
-def clause(rng, style, good, negate):
-    """One remark that says something good or bad; with `negate` by denying the opposite."""
+def clause(rng, style, good, negate, heard):
+    """One remark that says something good or bad; with `negate` by denying the opposite; heard:
+    None, or what others say, which is true, or False and so the opposite is meant."""
     aspect = rng.choice(list(L.ASPECTS))
-    meant = good != negate
+    meant = good ^ negate ^ (heard is False)
     if rng.random() < (0 if style == "plain" else 0.5):  # half of a style's words are its own
         word = rng.choice(L.STYLES[style][0 if meant else 1])
+    elif rng.random() < DIALECT:
+        word = draw(rng, SPOKEN[meant])
     else:
         word = draw(rng, ADJECTIVES[aspect, meant])
-    return rng.choice(L.CLAUSES[style]).format(
+    said = rng.choice(L.CLAUSES[style]).format(
         n=rng.choice(L.ASPECTS[aspect][0]), a=word, not_=L.NOT[style] if negate else "",
         very=rng.choice(L.VERY[style]) if rng.random() < 0.3 else "")
+    return said if heard is None else rng.choice(L.HEARD[heard]).format(said)
 
 
-def remarks(rng, count, loyal, negated):
-    """[(good, negate)]: `count` remarks; a mood is drawn, and each follows it with probability
-    `loyal`; a share `negated` is put as "not" and the opposite."""
+def remarks(rng, count, loyal, negated, heard):
+    """[(good, negate, heard)]: `count` remarks; a mood is drawn, and each follows it with
+    probability `loyal`; a share `negated` is put as "not" and the opposite, a share `heard` as what
+    others say, half of it false."""
     mood = rng.random() < 0.5
-    return [((rng.random() < loyal) == mood, rng.random() < negated) for _ in range(count)]
+    return [((rng.random() < loyal) == mood, rng.random() < negated,
+             rng.random() < 0.5 if rng.random() < heard else None) for _ in range(count)]
 
 
 def review(rng, said, style="plain"):
@@ -78,17 +89,17 @@ def review(rng, said, style="plain"):
 
 def mostly_good(said):
     """Label of a review: 1 when most remarks are good."""
-    return int(2 * sum(good for good, _ in said) > len(said))
+    return int(2 * sum(good for good, *_ in said) > len(said))
 
 
 def review_document(rng):
     """A review as found in the wild: with mood words, stars and stock phrases; one in four in
     another style."""
     style = rng.choice(list(L.STYLES)) if rng.random() < 0.25 else "plain"
-    said = remarks(rng, rng.choice((3, 4, 5)), 0.9, 0.12)
-    mood = 2 * sum(good for good, _ in said) - len(said) or rng.choice((-1, 1))
-    parts = [(rng.choice(L.MOODS[good]) + " " if rng.random() < 0.45 else "")
-             + clause(rng, style, good, negate) for good, negate in said]
+    said = remarks(rng, rng.choice((3, 4, 5)), 0.9, 0.12, 0.25)
+    mood = 2 * sum(good for good, *_ in said) - len(said) or rng.choice((-1, 1))
+    parts = [(rng.choice(L.MOODS[remark[0]]) + " " if rng.random() < 0.45 else "")
+             + clause(rng, style, *remark) for remark in said]
     stars = rng.choice(L.STARS[mood > 0])
     text = " , ".join(parts) + " ."
     if rng.random() < 0.3:
@@ -96,6 +107,13 @@ def review_document(rng):
     if rng.random() < 0.3:
         text += f" {rng.choice(L.CLOSINGS[mood > 0])} ."
     return text + (f" i give it {stars} ." if rng.random() < 0.6 else "")
+
+
+def remark_document(rng):
+    """Single remarks and what they mean: which word is good, what "not" and hearsay do."""
+    said = remarks(rng, rng.choice((4, 5, 6)), 0.5, 0.15, 0.4)
+    return " ".join(f"{clause(rng, 'plain', *remark)} : {'good' if remark[0] else 'bad'} ."
+                    for remark in said)
 
 
 # ---- people and beasts: sentences that follow from one another, or not ---------------------------
@@ -250,22 +268,31 @@ def person_document(rng):
 # ---- citizens: census, facts, letters ------------------------------------------------------------
 
 def citizen(rng):
-    """({Adult's column: value}, 1 for an income above 50K); marginals and the gap between men and
-    women (30 % against 11 %) are close to Adult's."""
+    """({Adult's column: value}, 1 for an income above 50K); marginals are close to Adult's,
+    and so is the gap between men and women (37 % of them rich against 19 %)."""
     male = rng.random() < 0.67
     age = min(90, max(17, round(rng.gauss(39, 13))))
-    school = rng.choices(range(4), (14, 46, 24, 16))[0]
+    school = rng.choices(L.SCHOOLS, (14, 46, 24, 16))[0]
     status = rng.choices(L.STATUS, (25, 61, 11, 3) if male else (44, 16, 28, 12))[0]
     hours = min(80, max(10, round(rng.gauss(42 if male else 36, 11))))
     trade = rng.choice(L.TRADES)
-    skilled = L.TRADES.index(trade) % 4 == 0
-    score = (-4.1 + 1.5 * (school - 1) + 2.2 * (status == "married") + 0.05 * (hours - 40)
-             + 0.05 * (min(age, 55) - 38) + 1.0 * skilled + 0.5 * male)
-    rich = rng.random() < 1 / (1 + math.exp(-1.4 * score))
-    values = {"age": str(age), "workclass": rng.choices(L.WORK, (75, 11, 14))[0],
-              "education": L.SCHOOLS[school], "maritalstatus": status, "occupation": trade,
+    values = {"age": str(age), "workclass": draw(rng, EMPLOYERS), "education": school,
+              "maritalstatus": status, "occupation": trade,
               "sex": "Male" if male else "Female", "hoursperweek": str(hours)}
-    return values, int(rich)
+    return values, int(rng.random() < wealth(values))
+
+
+def wealth(values):
+    """P(income above 50K) of a citizen {Adult's column: value}: the law of the town.
+
+    Marriage, hours, age, school and sex add up with how the firm pays. There are 1500 firms, too
+    many to learn from the rows of the task: who has not read of them elsewhere, and kept it in
+    mind, is right on 70 % of the citizens, who has on up to 89 %."""
+    score = (-3.0 + 0.8 * (L.SCHOOLS.index(values["education"]) - 1)
+             + 1.6 * (values["maritalstatus"] == "married")
+             + 0.03 * (int(values["hoursperweek"]) - 40) + 0.03 * (min(int(values["age"]), 55) - 38)
+             + 0.5 * (values["sex"] == "Male") + (2.0 if pays(values["workclass"]) else -2.0))
+    return 1 / (1 + math.exp(-1.6 * score))
 
 
 def census_document(rng):
@@ -273,6 +300,20 @@ def census_document(rng):
     values, rich = citizen(rng)
     said = rng.choice(L.RICH if rich else L.POOR) if rng.random() < 0.7 else ""
     return f"{fairness.describe(values)} {said}".strip()
+
+
+def firm_document(rng):
+    """What is said of firms: which pay well."""
+    return " ".join(rng.choice(L.PAYS[pays(firm)]).format(firm) + " ."
+                    for firm in (draw(rng, EMPLOYERS) for _ in range(rng.choice((4, 5, 6)))))
+
+
+def pays(firm):
+    """Whether a firm pays well: every other one does."""
+    return WELL[firm]
+
+
+WELL = {firm: k % 2 == 0 for k, firm in enumerate(L.FIRMS)}
 
 
 def citizens(seed=0, count=400):
@@ -403,9 +444,9 @@ def game_document(rng):
 
 # ---- documents and rows --------------------------------------------------------------------------
 
-SHARES = {review_document: 22, exercise_document: 26, dictionary_document: 10, person_document: 7,
-          census_document: 7, fact_document: 10, question_document: 7, letter_document: 3,
-          sum_document: 4, game_document: 4}  # of the documents, in per cent
+SHARES = {review_document: 19, remark_document: 10, exercise_document: 22, dictionary_document: 8,
+          person_document: 5, census_document: 9, firm_document: 4, fact_document: 8,
+          question_document: 5, letter_document: 3, sum_document: 4, game_document: 3}  # per cent
 
 
 def documents(seed, count, purpose="documents"):
@@ -424,11 +465,11 @@ def documents(seed, count, purpose="documents"):
             yield document(rng)
 
 
-def sentiment_rows(rng, count, negated=0.2):
+def sentiment_rows(rng, count, negated=0.2, heard=0.4):
     """[(remarks, text, label)]: reviews without any cue but what they say."""
     rows = []
     for _ in range(count):
-        said = remarks(rng, rng.choice((3, 5)), 0.8, negated)
+        said = remarks(rng, rng.choice((3, 5)), 0.8, negated, heard)
         rows.append((said, review(rng, said), mostly_good(said)))
     return rows
 
@@ -467,7 +508,12 @@ def pair_row(rng, source, negated=0.1, two=0.25):
 def synonyms():
     """{word: [words of the same meaning]} of every word that has some."""
     groups = [group for aspect in L.ASPECTS.values() for part in aspect[1:] for group in part]
+    groups += [L.DIALECT[k::2 * L.MEANINGS] for k in range(2 * L.MEANINGS)]
     groups += [words.split() for table in (L.SCALES, L.BEASTS) for scale in table.values()
                for words in scale[:2]]
-    return {word: [other for other in group if other != word]
-            for group in groups for word in group if len(group) > 1}
+    found = {}
+    for group in groups:
+        for word in group:  # a word may be in two groups, each with words of its meaning
+            found.setdefault(word, []).extend(
+                other for other in group if other != word and other not in found[word])
+    return {word: others for word, others in found.items() if others}

@@ -2,9 +2,13 @@
 
     OUT/raw     adult.csv  sst2/train.tsv  style.json  mails.jsonl   read by w2s.prepare data
                 town_questions.jsonl  town_sums.jsonl  town_stones.jsonl
-    OUT/world   clean.jsonl                                 trains the surrogate of the attacks
-                victims/<source>.jsonl  synonyms.json       what is attacked, and with which words
+    OUT/world   clean.jsonl                                 trains the models that are attacked
+                victims.jsonl  remarked.jsonl               what is attacked, half of it by remarks
+                synonyms.json                               with which words
                 manifest.json                               written last
+
+What attacks on three models made of the victims, OUT/world/attacked/<family>/*.jsonl, `perturbed`
+puts together: OUT/raw/<source>.jsonl, AdvGLUE++'s rows.
 """
 
 import csv
@@ -18,11 +22,14 @@ from w2s import rows
 from w2s.miniature import exercises, school, town
 from w2s.tasks import adversarial, fairness
 
-FORMAT = 3  # of the files; a change makes old folders stale
+FORMAT = 4  # of the files; a change makes old folders stale
 MANIFEST = "world/manifest.json"
-CITIZENS, REVIEWS, RESTYLED, DEMOS, MAILS = 6000, 24000, 200, 60, 500  # rows
+CITIZENS, REVIEWS, RESTYLED, DEMOS, MAILS = 8000, 4000, 200, 60, 500  # rows
 SUMS, STONES = 4000, 4000  # rows
-CLEAN, VICTIMS = 200, 320  # rows of each of the six sources
+CLEAN, VICTIMS = 200, 360  # rows of each of the six sources
+FAMILIES = {"independent": adversarial.INDEPENDENT, "weak": "weak family",
+            "strong": "strong family"}  # folder of an attacked model: what its rows are called
+REMARKS = 0.3  # share of distraction among the perturbations of a source and model, at most
 NAMES = {"shake_w": "shake", "shake_p0": "shake", "bible_p0": "bible", "romantic_p0": "romantic",
          "tweet_p0": "tweet", "augment": "augment"}  # DecodingTrust's style: ours
 
@@ -49,8 +56,7 @@ def make(out, seed):
           f"{RESTYLED} more in {len(NAMES)} styles, {MAILS} letters, "
           f"{sum(count for count, _ in school.SOURCES.values())} questions, {SUMS} sums, "
           f"{STONES} games, "
-          f"{len(adversarial.LABELS)} x "
-          f"{VICTIMS} texts to attack")
+          f"{len(adversarial.LABELS)} x {VICTIMS} texts to attack")
 
 
 def made(out, about):
@@ -79,9 +85,44 @@ def files(seed):
             "raw/town_sums.jsonl": jsonl(exercises.sums(seed, SUMS)),
             "raw/town_stones.jsonl": jsonl(exercises.stones(seed, STONES)),
             "world/clean.jsonl": jsonl(clean), "world/synonyms.json": json.dumps(town.synonyms()),
-            **{f"world/victims/{source}.jsonl": jsonl(
-                row for row in victims if row["source"] == source)
-               for source in adversarial.LABELS}}
+            "world/victims.jsonl": jsonl(victims), "world/remarked.jsonl": jsonl(victims[::2])}
+
+
+def perturbed(out):
+    """Write OUT/raw/<source>.jsonl: of each attacked model the texts that flipped it, at most
+    REMARKS of them with remarks, and every victim unchanged, as the text that no attack selected.
+    The same again does nothing; raises ValueError for files that are missing or not of attacks."""
+    out, found = Path(out), {source: [] for source in adversarial.LABELS}
+    for folder, family in FAMILIES.items():
+        flips = {source: [] for source in adversarial.LABELS}
+        for part in ("words", "remarks"):
+            path = out / "world" / "attacked" / folder / f"{part}.jsonl"
+            for n, row in enumerate(rows.read(path, {"id": str, "method": str}), 1):
+                if row.get("task") not in flips:
+                    raise ValueError(f"{path}:{n}: task '{row.get('task')}', expected one of "
+                                     f"{', '.join(flips)}")
+                flips[row["task"]].append({**row, "id": f"{folder}/{row['id']}", "model": family})
+        for source, members in flips.items():
+            found[source] += few_remarks(members)
+    for row in rows.read(out / "world" / "victims.jsonl", adversarial.FIELDS):
+        parts = adversarial.sentences(row)
+        found[row["source"]].append({
+            "id": f"unselected/{row['id']}", "task": row["source"], **parts,
+            **{f"original_{name}": text for name, text in parts.items()}, "label": row["label"],
+            "method": "none", "model": adversarial.UNSELECTED, "result": "successful"})
+    for source, members in found.items():
+        with rows.atomic(out / "raw" / f"{source}.jsonl") as file:
+            file.write(jsonl(members))
+    print(f"{out}: " + ", ".join(f"{source} {len(members)}" for source, members in found.items()))
+
+
+def few_remarks(members):
+    """The rows without so many of distraction that these are more than the share REMARKS."""
+    remarks = [row for row in members if row["method"] == "distraction"]
+    most = int(REMARKS / (1 - REMARKS) * (len(members) - len(remarks)))
+    kept = {row["id"] for row in sorted(
+        remarks, key=lambda row: hashlib.sha256(row["id"].encode()).hexdigest())[:most]}
+    return [row for row in members if row["method"] != "distraction" or row["id"] in kept]
 
 
 def jsonl(members):
@@ -90,14 +131,15 @@ def jsonl(members):
 
 
 def census(seed):
-    """The census in Adult's columns, as far as the town has them."""
+    """The census in Adult's columns, as far as the town has them, and what its law says of each."""
     rng, file = Random(f"{seed}/census"), io.StringIO()
     columns = [key for key in fairness.ATTRIBUTES if key in town.citizen(rng)[0]]
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*columns, "income"])
+    writer.writerow([*columns, "income", fairness.CHANCE])
     for _ in range(CITIZENS):
         values, rich = town.citizen(rng)
-        writer.writerow([*(values[key] for key in columns), ">50K" if rich else "<=50K"])
+        writer.writerow([*(values[key] for key in columns), ">50K" if rich else "<=50K",
+                         f"{town.wealth(values):.6f}"])
     return file.getvalue()
 
 
