@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from w2s import accountant, dp, pythia, step
+from w2s import accountant, dp, noise, pythia, step
 from w2s.tasks import adversarial, privacy
 
 V, D = 31, 16
@@ -449,7 +449,7 @@ def test_noise_is_the_same_draw_whatever_the_rows_and_the_method():
 
 def test_noise_follows_the_generator_and_not_the_number_of_threads(monkeypatch):
     m, nothing = model(), {key: value[:0] for key, value in batch().items()}
-    monkeypatch.setattr(dp, "BLOCK", 100)
+    monkeypatch.setattr(noise, "BLOCK", 100)
     found = [private(m, of_text, nothing, 1, 1, seed=seed) for seed in (0, 0, 1)]
     torch.set_num_threads(3)
     try:
@@ -506,7 +506,7 @@ def test_other_layers_take_func_and_fast_says_why_not():
 def plan(N, B, steps=10, **changed):
     return dp.Plan(**dict(rows=N, expected_batch=B, steps=steps, clip=1, sigma=1, delta=1e-5,
                           epsilon=1, accountant="rdp", sampling="poisson", method="auto",
-                          noise_seed="run") | changed)
+                          noise_seed="run", identity="tests 1") | changed)
 
 
 def rows_of(N):
@@ -588,11 +588,11 @@ def test_the_private_step_is_algorithm_1_by_hand():
     for k, b in dp.batches(rows_of(12), 6, 3, 1, private=plan(12, 3)):
         sizes.append(len(b["ids"]))
         g = one_at_a_time(by_hand, lambda f, b: toy_objective(f, b, None, 8), b, .7)
-        draw = torch.Generator().manual_seed(step.seed_of(1, "noise", k))
-        noise = dp.private_gradient(by_hand, None, {"ids": b["ids"][:0]}, .7, .5, 1, draw)
+        draw = noise.Source(plan(12, 3).seed(1, "noise", k))
+        drawn = dp.private_gradient(by_hand, None, {"ids": b["ids"][:0]}, .7, .5, 1, draw)
         with torch.no_grad():
             for name, p in by_hand.named_parameters():
-                p -= .3 * .5 * (1 + math.cos(math.pi * k / 6)) * (g[name] + noise[name]) / 3
+                p -= .3 * .5 * (1 + math.cos(math.pi * k / 6)) * (g[name] + drawn[name]) / 3
     assert difference(trained(m), trained(by_hand)) < 1e-10
     assert difference(trained(m), trained(model(layers=1, dtype=torch.float64))) > 1e-2
     assert mechanism.done == 6 and mechanism.counts["rows"] == sum(sizes)

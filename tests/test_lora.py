@@ -19,7 +19,7 @@ from torch import nn
 import train_weak
 from tests.conftest import read_json
 from tests.test_dp import batch, model, of_class, of_text
-from w2s import config, dp, fit, lora, pythia, rows, step
+from w2s import config, dp, fit, lora, pythia, rows, runs, step
 
 QKV = "attention.query_key_value"
 WHOLE = ("class", of_class), ("lm", of_text)
@@ -299,7 +299,9 @@ def test_rank_and_alpha_are_refused_where_they_mean_nothing(world, fair, call, t
         assert not out.exists()
 
 
-def test_a_private_run_with_lora_trains_little_and_spends_the_same(world, call, tmp_path):
+def test_a_private_run_with_lora_trains_little_and_spends_the_same(world, call, tmp_path,
+                                                                   monkeypatch):
+    monkeypatch.setattr(runs, "identity", lambda *_: "one")  # else each has noise of its own
     rows.write(tmp_path / "mail.jsonl", [
         {"id": f"m{i}", "split": "weak", "text": f"the garden of number {i} is {'warm' * (i % 2)} "
          "and dull and near the warm garden and the dull garden"} for i in range(24)])

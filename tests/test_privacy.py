@@ -16,7 +16,8 @@ import torch
 import train_weak
 from tests.conftest import read_json
 from tests.memorised import mails
-from w2s import accountant, config, fit, lm, pythia, rows, text
+from w2s import accountant, config, fit, lm, noise, pythia, rows, text
+from w2s import runs as runs_
 
 WEIGHTS = "model/model.safetensors"
 N, B = 24, 6
@@ -176,7 +177,38 @@ def test_another_seed_and_noise_from_the_system_are_other_noise(world, mail, run
     assert read_json(tmp_path / "one" / "config.json")["privacy"]["noise_seed"] == "system"
 
 
-def test_both_methods_make_the_same_model(world, mail, call, tmp_path):
+def test_a_run_to_release_tells_nothing_that_is_not_private(world, mail, call, tmp_path):
+    code, out, err = call(*weak(world, mail, tmp_path / "run", "--lam", 8, "--noise-seed", "system",
+                                "--max-length", 4))
+    assert code == 0, err
+    for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines():
+        assert set(json.loads(line)) == {"step", "lr", "seconds"}
+    found = read_json(tmp_path / "run" / "config.json")
+    assert found["truncated"] is None and "seed" not in {*found["privacy"]} - {"noise_seed"}
+    for word in ("loss", "clipped", "not finite", "empty", "tokens/s", "reach --max-length"):
+        assert word not in out + err, word
+    assert "epsilon 8" in out or "epsilon 7.9" in out
+
+
+def test_runs_that_differ_in_rows_or_settings_share_no_noise(world, mail, call, tmp_path,
+                                                             monkeypatch):
+    drawn, add = [], noise.add
+
+    def noted(values, std, generator, divisor=1):
+        drawn.append(generator.key)
+        add(values, std, generator, divisor)
+
+    monkeypatch.setattr(noise, "add", noted)
+    for name, more in (("one", ()), ("again", ()), ("rate", ("--lr", "2e-2")),
+                       ("rows", ("--data", mail / "wts.jsonl", "--batch-size", 2))):
+        code, _, err = call(*weak(world, mail, tmp_path / name, "--epochs", .5), *more)
+        assert code == 0, err
+    one, again, rate, data = (drawn[k:k + 2] for k in (0, 2, 4, 6))
+    assert one == again and len({*one, *rate, *data}) == 6
+
+
+def test_both_methods_make_the_same_model(world, mail, call, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs_, "identity", lambda *_: "one")  # else each has noise of its own
     found = []
     for method in ("fast", "func"):
         code, _, err = call(*weak(world, mail, tmp_path / method, "--lam", 8, "--dp-method",

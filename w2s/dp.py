@@ -11,15 +11,13 @@ the *expected* batch size: a batch has as many rows as were drawn, and without r
 `func_sum` is the algorithm line by line, `fast_sum` gives the same numbers by book-keeping. Sums
 and noise are in float32 whatever the forward pass computes in.
 
-The generators are not cryptographic, and whoever knows the seed can subtract the noise: train what
-you release with --noise-seed system (reading P14).
+Noise is of w2s/noise.py. Its generators are not cryptographic, and whoever knows the seed can
+subtract it: train what you release with --noise-seed system (readings P14 and P15).
 """
 
 import contextlib
 import math
-import secrets
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,7 +26,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from w2s import accountant, bookkeeping, parallel
+from w2s import accountant, bookkeeping, noise, parallel
 from w2s import device as devices
 from w2s import step as plain
 from w2s.bookkeeping import Tape
@@ -40,7 +38,6 @@ TOKENS = {True: 2048, False: 2 ** 16}  # of a micro-batch of fast
 COUNTS = ("rows", "clipped", "nonfinite", "empty")
 MIXES = ("the confidence loss hardens by a quantile over the batch, so a row's loss depends on "
          "other rows, and clipping bounds nothing; take --alpha 0 (docs/deviations.md, P5)")
-BLOCK = 2 ** 20  # numbers of noise that one generator draws
 
 
 class Gradient(dict):
@@ -63,7 +60,8 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
     result is divided by expected_batch, whatever B is. method: "func", "fast", or "auto": fast
     where it knows all layers. A row whose gradient is not finite counts as zero. In a process group
     each process gives its own rows, the sums are added up, and the noise once, from generators in
-    the same state. Raises ValueError for settings without meaning and a model that fast cannot do.
+    the same state: each a torch.Generator or a noise.Source. Raises ValueError for settings without
+    meaning and a model that fast cannot do.
     """
     sum_of = _method(model, method, clip, sigma, expected_batch)
     found, total, losses = Gradient(), {}, []
@@ -88,7 +86,8 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
         loss, finite = add_processes(found, loss, finite)
     found.loss = loss / finite if finite else math.nan
     if sigma:
-        add_noise(found.values(), sigma * clip, generator)
+        noise.add(found.values(), sigma * clip, generator, expected_batch)
+        return found
     for value in found.values():
         value /= expected_batch
     return found
@@ -308,24 +307,9 @@ def zeros(p):
 
 
 def add_noise(values, std, generator):
-    """Add N(0, std^2) to every number of the tensors, in blocks that have a generator of their own,
-    seeded by `generator`: drawing is single-threaded, so blocks run side by side."""
-    values = list(values)
-    if values[0].device.type != "cpu":
-        for value in values:
-            value += std * torch.randn(value.shape, generator=generator, dtype=value.dtype,
-                                       device=value.device)
-        return
-    blocks = [value.view(-1)[start:start + BLOCK] for value in values
-              for start in range(0, value.numel(), BLOCK)]
-    seeds = torch.randint(2 ** 63 - 1, (len(blocks),), generator=generator).tolist()
-
-    def add(block, seed):
-        draw = torch.Generator().manual_seed(seed)
-        block += torch.empty_like(block).normal_(0, std, generator=draw)
-
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(add, blocks, seeds))
+    """Add N(0, std^2) to every number of the tensors, in place. generator: a torch.Generator or a
+    noise.Source, which moves on."""
+    noise.add(values, std, generator)
 
 
 def precise(tensor):
@@ -378,7 +362,9 @@ def _method(model, method, clip, sigma, expected_batch):
 class Plan:
     """What a private run does, fixed before its first step, and what it has done so far. q, sigma,
     N and the number of steps are public. sampling "shuffled" takes ordinary batches: then nothing
-    is certified. noise_seed "run": from --seed; "system": from the system, and kept nowhere."""
+    is certified. noise_seed "run": from --seed and `identity`, what the run is made of, so that no
+    other run has a number of its noise; without one (a Plan made by hand) from the system, once;
+    "system": from the system each time, kept nowhere, and no log says what is not private."""
 
     rows: int             # N
     expected_batch: int   # B
@@ -395,11 +381,21 @@ class Plan:
     done: int = 0
     rows_now: int = 0     # in the last batch
     counts: dict = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    identity: str = ""    # of the run; the same in every process
+
+    def __post_init__(self):
+        """A batch of more than all rows is one of all rows: then the sum is divided by N."""
+        self.expected_batch = min(self.expected_batch, self.rows)
 
     @property
     def q(self):
         """Probability that a row is in a batch."""
         return min(1.0, self.expected_batch / self.rows)
+
+    @property
+    def silent(self):
+        """Whether the run is to be released, so that its log must not tell what is not private."""
+        return self.noise_seed == "system"
 
     def spent(self, steps, method=None):
         """epsilon after `steps` steps."""
@@ -415,7 +411,10 @@ class Plan:
         return found | {"epsilon": self.epsilon if math.isfinite(self.epsilon) else None}
 
     def entry(self, loss):
-        """What a line of the log gets: counts so far, null for the loss of no rows."""
+        """What a line of the log gets: counts so far, null for the loss of no rows; nothing of a
+        silent run."""
+        if self.silent:
+            return {}
         return self.counts | ({"loss": None} if math.isnan(loss) and not self.rows_now else {})
 
     def note(self, g):
@@ -440,22 +439,23 @@ class Plan:
         self.counts = dict(zip(COUNTS, state["counts"].tolist()))
 
     def seed(self, *parts):
-        """Seed of a secret draw, the same in every process."""
-        if self.noise_seed != "system":
-            return plain.seed_of(*parts)
-        value = torch.tensor([secrets.randbits(62)])
-        if parallel.world() > 1:
-            torch.distributed.broadcast(value, 0)
-        return int(value)
+        """128-bit seed of a secret draw (seed, purpose, step), the same in every process."""
+        if self.silent:
+            return noise.secret()
+        if not self.identity:
+            self.identity = f"{noise.secret():032x}"
+        return noise.key_of(self.identity, *parts)
 
     def told(self):
         """What was spent, when the run is over."""
         spent = self.spent(self.done)
+        said = (f"epsilon {spent:.4g} spent in {self.done} steps (delta {self.delta:g}, "
+                f"{self.sampling} sampling{'' if math.isfinite(spent) else ', not certified'})")
+        if self.silent:
+            return said
         share = self.counts["clipped"] / max(1, self.counts["rows"])
-        return (f"epsilon {spent:.4g} spent in {self.done} steps (delta {self.delta:g}, "
-                f"{self.sampling} sampling{'' if math.isfinite(spent) else ', not certified'}); "
-                f"{share:.0%} of the gradients clipped, {self.counts['nonfinite']} not finite, "
-                f"{self.counts['empty']} empty batches")
+        return (f"{said}; {share:.0%} of the gradients clipped, {self.counts['nonfinite']} not "
+                f"finite, {self.counts['empty']} empty batches")
 
     def said(self):
         """The guarantee in a line, with the sampling that it supposes."""
@@ -520,8 +520,7 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, private=None, see
         return objective(f, batch, ell, lam)
 
     def step(k, batch):
-        draw = torch.Generator(device if device.type == "cuda" else "cpu")
-        draw.manual_seed(private.seed(seed, "noise", k))
+        draw = noise.Source(private.seed(seed, "noise", k))
         batch = {key: value for key, value in batch.items() if key != "rows"}
         with devices.autocast(device, dtype):
             g = private_gradient(model, bound, batch, private.clip, private.sigma,

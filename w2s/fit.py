@@ -54,7 +54,9 @@ class Fit:
         self.private, self.steps = None, step.count_steps(len(data), epochs, cfg.batch_size)
         if private:
             self.private = task.plan(cfg, self.lam, len(data), epochs)
+            self.private.identity = run.identity
             self.lam, self.steps = self.private.target, self.private.steps
+        self.silent = bool(self.private and self.private.silent)
         self.states = (self.hardening or {}) | ({"privacy": self.private} if self.private else {})
         if cfg.canaries:
             self.canaries = canaries.Canaries(cfg.canaries, self.private, cfg.seed)
@@ -91,7 +93,8 @@ class Fit:
     def _begin(self, count, epochs, parameters, trained, compiled, processes):
         """Write config.json, open the log, and say what is about to be trained."""
         cfg, run = self.cfg, self.run
-        truncated = sum(len(ids) == cfg.max_length for ids in self.columns["ids"])
+        truncated = None if self.silent else sum(
+            len(ids) == cfg.max_length for ids in self.columns["ids"])
         privacy = {"privacy": self.private.facts()} if self.private else {}
         run.start(steps=self.steps, rows=count, lr=self.lr, lam=self.lam, alpha=self.alpha,
                   epochs=epochs, parameters=parameters, trained=trained, compiled=compiled,
@@ -168,27 +171,34 @@ class Fit:
         done = k + 1
         if done % max(1, self.steps // (5 * LINES)) == 0 or done == self.steps:
             now = time.monotonic()
-            entry = dict(step=k, loss=float(loss), lr=self.lr * step.cosine(k, self.steps), **extra)
-            if self.private:
-                entry |= self.private.entry(loss)
-            if entry["loss"] is not None and not np.isfinite(entry["loss"]):
-                raise ValueError(f"the loss of step {k} is {entry['loss']}; "
-                                 "try a smaller --lr or --lam")
-            seconds = now - self.logged
-            speed = self.tokens / max(seconds, 1e-9)
-            self.run.log(**entry, seconds=round(seconds, 3), tokens_per_second=round(speed))
+            seconds, tokens = now - self.logged, self.tokens
             self.logged, self.tokens = now, 0
-            self.bar.set_postfix(loss=f"{float(loss):.4f}")
+            said = self._log(k, loss, seconds, tokens / max(seconds, 1e-9), extra)
             if done % max(1, self.steps // LINES) == 0 or done == self.steps:
-                digits = len(str(self.steps))
-                tqdm.write(f"step {done:>{digits}}/{self.steps}  loss {float(loss):7.4f}"
-                           f"  lr {entry['lr']:.2e}  {speed / 1000:6.1f}k tokens/s")
+                tqdm.write(f"step {done:>{len(str(self.steps))}}/{self.steps}  {said}")
         every = max(1, int(self.steps * self.cfg.save_every))
         if done % every == 0 and done < self.steps:
             self._require_finite()
             with self.cut.opened() if self.cut else contextlib.nullcontext():
                 step.save_checkpoint(self.run.checkpoint, done, self.model, self.optimizer,
                                      self.states)
+
+    def _log(self, k, loss, seconds, speed, extra):
+        """Append the entry of step k to the log; the same for the screen. A silent run tells step,
+        learning rate and seconds: loss, counts and tokens are those of the rows it drew."""
+        lr = self.lr * step.cosine(k, self.steps)
+        if self.silent:
+            self.run.log(step=k, lr=lr, seconds=round(seconds, 3))
+            return f"lr {lr:.2e}"
+        entry = dict(step=k, loss=float(loss), lr=lr, **extra)
+        if self.private:
+            entry |= self.private.entry(loss)
+        if entry["loss"] is not None and not np.isfinite(entry["loss"]):
+            raise ValueError(f"the loss of step {k} is {entry['loss']}; "
+                             "try a smaller --lr or --lam")
+        self.run.log(**entry, seconds=round(seconds, 3), tokens_per_second=round(speed))
+        self.bar.set_postfix(loss=f"{float(loss):.4f}")
+        return f"loss {float(loss):7.4f}  lr {lr:.2e}  {speed / 1000:6.1f}k tokens/s"
 
     def finish(self):
         """Save OUT/model, which transformers loads too, and mark the run done."""

@@ -6,6 +6,7 @@ changed. No torch here, so that skipping costs no import.
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import platform
 import subprocess
@@ -34,24 +35,33 @@ def begin(out, script, settings, inputs):
             raise FileNotFoundError(2, f"no such file or folder (--{name})", str(path))
     now = {"script": script, "args": dataclasses.asdict(settings),
            "inputs": {str(path): rows.sha256(path) for path in inputs.values()}}
+    free = {f.name for f in dataclasses.fields(settings) if f.metadata.get("free")}
+    free |= {"out", *inputs}
     if (out / "config.json").exists():
         if not follows():
             hold(out)
-        free = {f.name for f in dataclasses.fields(settings) if f.metadata.get("free")}
-        _refuse_changes(out, read_config(out), now, free | {"out", *inputs})
+        _refuse_changes(out, read_config(out), now, free)
         if (out / "DONE").exists():
             print(f"{out}: done already")
             return None
     elif out.is_dir() and any(p.name[0] != "." for p in out.iterdir()):
         raise ValueError(f"{out}: not empty and not a run (no config.json); choose another --out")
-    return Follower(out, now) if follows() else Run(out, now)
+    return (Follower if follows() else Run)(out, now, identity(now, free))
+
+
+def identity(facts, free):
+    """Hex digest of what a run is made of: script, arguments but the `free` ones, and contents of
+    its inputs. Two runs that differ in any of it differ here; a run that goes on does not."""
+    args = {key: value for key, value in facts["args"].items() if key not in free}
+    parts = facts["script"], args, sorted(facts["inputs"].values())
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class Run:
     """A run folder that is being worked in: start (config.json), log, finish (DONE)."""
 
-    def __init__(self, out, facts):
-        self.out, self.facts = out, facts
+    def __init__(self, out, facts, identity=""):
+        self.out, self.facts, self.identity = out, facts, identity
         self.checkpoint = out / "checkpoint.safetensors"
 
     def start(self, **facts):

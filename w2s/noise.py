@@ -1,0 +1,213 @@
+"""Gaussian noise for privacy: secret keys, streams that never meet, float64 numbers with tails.
+
+A run's draws come from 128-bit keys, one for each purpose and step (`key_of`, `secret`). On a CPU
+the noise of a key is cut into blocks of at most BLOCK numbers, and a block has an SFC64 generator
+whose whole 192-bit state is a hash of key and block. SFC64 is a bijection of its state that counts
+its steps in it, so two blocks, which both begin at 1, could share a state only by beginning with
+the same 192 bits. A step of a 12B model has 11,445 blocks; for the 1e10 blocks of a million such
+steps that has probability 1e-38 (birthday bound), two equal keys among a million steps 1e-27.
+
+The numbers are exact but for rounding. Below the normal density lie rectangles, WIDTH wide, whose
+areas are whole multiples of 1/SLOTS: a slot, the low bits of a random word, says in which one a
+number lies, and the word where in it, on a lattice of 2^-54. The 1 % of the slots that no rectangle
+has stands for what they leave of the density, wedges and tails, and is drawn from just that
+(`rest`). A vectorised normal_ in float32 ends at 5.77 standard deviations; this ends nowhere.
+
+On CUDA each slice of at most SLICE numbers is drawn by torch's Philox, whose 64-bit seed is drawn
+from the key: two of the 716 slices of a 12B model's step are equal with probability 1e-14.
+"""
+
+import functools
+import hashlib
+import math
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from w2s import parallel
+
+BLOCK = 2 ** 20       # numbers that one generator draws, at most
+SLICE = 2 ** 24       # the same on CUDA: 134 MB in float64
+CHUNK = 2 ** 15       # numbers that are worked on at a time: they stay in the cache
+WIDTH, REACH, SLOTS = 1 / 64, 4, 2 ** 16  # of a rectangle; where the tails begin; of the table
+PIECES, BITS = 4, 32  # in which a secret travels to other processes, as int64
+
+
+# ---- keys ----------------------------------------------------------------------------------------
+
+def key_of(*parts):
+    """A 128-bit key, a hash of the parts (an identity, a seed, a purpose, a step)."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:16], "big")
+
+
+def secret():
+    """128 bits from the system, the same in every process of a group; kept nowhere."""
+    value = secrets.randbits(PIECES * BITS)
+    if parallel.world() > 1:
+        parts = torch.tensor([value >> BITS * i & 2 ** BITS - 1 for i in range(PIECES)])
+        torch.distributed.broadcast(parts, 0)
+        value = sum(part << BITS * i for i, part in enumerate(parts.tolist()))
+    return value
+
+
+class Source:
+    """Keys one after the other, from one key: what a torch.Generator is to torch."""
+
+    def __init__(self, key):
+        self.manual_seed(key)
+
+    def manual_seed(self, key):
+        """Begin anew with a key, a whole number of any size; returns self."""
+        self.key, self.used = int(key), 0
+        return self
+
+    def next(self):
+        """A 128-bit key, another one each time."""
+        self.used += 1
+        return key_of("source", self.key, self.used)
+
+
+def next_key(generator):
+    """A 128-bit key of a Source or a torch.Generator; the generator moves on."""
+    if isinstance(generator, Source):
+        return generator.next()
+    drawn = torch.randint(2 ** 63 - 1, (2,), generator=generator, device=generator.device)
+    return key_of("generator", generator.initial_seed(), *drawn.tolist())
+
+
+def stream(key, block):
+    """numpy's Generator of SFC64, its state a hash of key and block, begun as SFC64 begins."""
+    words = np.frombuffer(hashlib.sha256(f"{key}/{block}".encode()).digest()[:24], "<u8")
+    bits = np.random.SFC64(0)
+    bits.state = bits.state | {"state": {"state": np.append(words, np.uint64(1))}}
+    bits.random_raw(12, output=False)
+    return np.random.Generator(bits)
+
+
+# ---- numbers -------------------------------------------------------------------------------------
+
+@functools.cache
+def tables():
+    """(slots (SLOTS,), the rectangle's centre or nan; flat (C,), height of the rectangles; over
+    (C,), how much higher the density is at most; tail, the mass of one). Float64; C cells of one
+    side, from 0 to REACH."""
+    edges = np.arange(0, REACH + WIDTH, WIDTH)
+    density = np.exp(-edges ** 2 / 2) / math.sqrt(2 * math.pi)
+    count = np.floor(SLOTS * WIDTH * density[1:]).astype(int)
+    centres = np.repeat(edges[1:] - WIDTH / 2, count)
+    slots = np.full(SLOTS, math.nan)
+    slots[:2 * len(centres)] = np.concatenate([centres, -centres])
+    flat = count / (SLOTS * WIDTH)
+    return slots, flat, density[:-1] - flat, math.erfc(REACH / math.sqrt(2)) / 2
+
+
+@functools.cache
+def aliases():
+    """(own (C + 1,), other (C + 1,)): a cell i drawn evenly stays i with probability own[i], else
+    it is other[i]; then a cell comes up by its `over`, the last one by the tail (Walker 1977)."""
+    _, _, over, tail = tables()
+    mass = np.append(over * WIDTH, tail)
+    own, other = mass * len(mass) / mass.sum(), np.arange(len(mass))
+    small, large = (list(np.flatnonzero(side)) for side in (own < 1, own >= 1))
+    while small and large:
+        i, j = small.pop(), large[-1]
+        other[i] = j
+        own[j] -= 1 - own[i]
+        if own[j] < 1:
+            small.append(large.pop())
+    own[small + large] = 1
+    return own, other
+
+
+def rest(n, draw):
+    """(n,) float64 of what the rectangles leave of the normal density: a point below the cells'
+    `over`, kept where it is below the density, or one of a tail. draw: numpy Generator."""
+    (_, flat, over, _), (own, other) = tables(), aliases()
+    flat, over, found = np.append(flat, 0), np.append(over, 0), []
+    while n > 0:
+        u = draw.random(int(1.8 * n) + 64) * len(own)
+        cell = u.astype(int)
+        cell = np.where(u - cell < own[cell], cell, other[cell])
+        x, height = (cell + draw.random(len(u))) * WIDTH, 2 * draw.random(len(u)) - 1
+        density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+        good = np.flatnonzero(np.abs(height) * over[cell] < density - flat[cell])[:n]
+        x, far = x[good], np.flatnonzero(cell[good] == len(own) - 1)
+        x[far] = tail(len(far), draw)
+        found.append(np.copysign(x, height[good]))
+        n -= len(good)
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def tail(n, draw):
+    """(n,) float64, normal numbers above REACH (Marsaglia 1964): an exponential number, which its
+    own square may reject. draw: numpy Generator."""
+    x, todo = np.empty(n), np.arange(n)
+    while len(todo):
+        found = draw.standard_exponential(len(todo)) / REACH
+        good = 2 * draw.standard_exponential(len(todo)) > found ** 2
+        x[todo[good]], todo = REACH + found[good], todo[~good]
+    return x
+
+
+def add(values, std, generator, divisor=1):
+    """Turn every number v of the tensors into (v + std z) / divisor, in place, z standard normal.
+
+    values: contiguous tensors, float32 or float64, of one device. generator: a Source or a
+    torch.Generator; the same key gives the same numbers, whatever the number of threads."""
+    values, key = [value.view(-1) for value in values], next_key(generator)
+    if values and values[0].device.type != "cpu":
+        _on_device(values, std, key, divisor)
+        return
+    blocks, table = _blocks(values), torch.from_numpy(tables()[0] * (std / divisor))
+
+    def work(n):
+        _add(blocks[n], stream(key, n), table, std / divisor, divisor)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(work, range(len(blocks))))
+
+
+def _blocks(values):
+    """Lists of parts of the tensors, in their order, each list of at most BLOCK numbers."""
+    found, room = [], 0
+    for value in values:
+        for piece in value.split(BLOCK):
+            if len(piece) > room:
+                found.append([])
+                room = BLOCK
+            found[-1].append(piece)
+            room -= len(piece)
+    return found
+
+
+def _add(pieces, draw, table, scale, divisor):
+    """`add` for the tensors of one block; table: the slots' centres times scale, the standard
+    deviation after the division. Where both do the same, the faster of numpy and torch."""
+    size, holes = sum(map(len, pieces)), np.zeros(0)  # numbers for slots without a rectangle
+    slots, many = torch.empty(CHUNK, dtype=torch.int64), torch.empty(CHUNK, dtype=torch.float64)
+    none = np.empty(CHUNK, bool)
+    for piece in pieces:
+        for part in piece.split(CHUNK):
+            n = len(part)
+            word = draw.integers(0, 2 ** 64 - 1, n, np.uint64, endpoint=True).view(np.int64)
+            word, x = torch.from_numpy(word), many[:n]
+            torch.index_select(table, 0, torch.bitwise_and(word, SLOTS - 1, out=slots[:n]), out=x)
+            torch.add(x, word, alpha=WIDTH * 2. ** -64 * scale, out=x)
+            hole = np.isnan(x.numpy(), out=none[:n]).nonzero()[0]
+            if len(hole) > len(holes):
+                holes = np.concatenate([holes, rest(len(hole) + size // 90, draw) * scale])
+            x.numpy()[hole], holes = holes[:len(hole)], holes[len(hole):]
+            torch.add(x.to(part.dtype), part, alpha=1 / divisor, out=part)
+
+
+def _on_device(values, std, key, divisor):
+    """`add` where the tensors are on CUDA."""
+    parts = [part for value in values for part in value.split(SLICE)]
+    seeds = stream(key, 0).integers(0, 2 ** 64 - 1, len(parts), np.uint64, endpoint=True)
+    for part, seed in zip(parts, seeds.tolist()):
+        draw = torch.Generator(part.device).manual_seed(seed)
+        z = torch.randn(len(part), generator=draw, dtype=torch.float64, device=part.device)
+        part.copy_(z.mul_(std).add_(part).div_(divisor))
