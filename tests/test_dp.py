@@ -550,6 +550,17 @@ def test_a_batch_as_large_as_the_data_has_every_row_in_every_step(B):
     assert drawn(9, B, 20).all() and plan(9, B).q == 1
 
 
+@pytest.mark.parametrize("B, divisor", ((3, 3), (12, 12), (500, 12)))
+def test_the_sum_is_divided_by_the_rows_that_a_batch_has_on_average(B, divisor):
+    m, p = nn.Linear(2, 2, bias=False), plan(12, B, 8, sigma=1e-9, clip=1e3)
+    start, x = m.weight.detach().clone(), torch.randn(12, 2)
+    take = dp.make_step(m, torch.optim.SGD(m.parameters(), 1.0), lambda f, b, *_: f(b["x"]).sum(1),
+                        None, 8, 8, private=p)
+    take(0, {"x": x})
+    assert p.expected_batch == p.facts()["expected_batch"] == divisor
+    assert torch.allclose(start - m.weight, x.sum(0).expand(2, 2) / divisor, atol=1e-5)
+
+
 def test_batches_depend_on_seed_and_step_and_not_on_where_a_run_began():
     whole, rest = drawn(20, 5, 60), drawn(20, 5, 60, start=41)
     assert (rest[41:] == whole[41:]).all() and not rest[:41].any()

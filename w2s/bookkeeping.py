@@ -7,6 +7,13 @@ book-keeping: Bu et al. 2023, arXiv 2210.00038). For the layers of LAYERS; Tied 
 shares the embedding's matrix. Backward computes only g, then each weight costs one more product:
 as much as without privacy, plus the norms. tests/test_dp.py holds it to dp.func_sum.
 
+A row may add no more than it is clipped to. Where its norm is taken of the very numbers that are
+added, it does not; where it comes from inner products of tokens (Gram matrices), tokens that cancel
+leave their rounding errors, which are of the size of u (sum_t |x_t| |g_t|)^2, u half the distance
+from 1 to the next number. So a row is clipped by an upper end of its norm, as many of them above
+what was computed as there may be (`errors`), and one that this would shorten by more than 1 % is
+left out, to be done alone.
+
 B rows, T tokens (all dimensions between the first and the last), i inputs, o outputs, V vocabulary.
 """
 
@@ -21,13 +28,20 @@ from w2s.pythia import ALL, FusedQKV, Tied, wide
 # A row's norm costs T T (i + o) products by Gram matrices; by its own gradient, which the sum needs
 # anyway, only the memory traffic of i o numbers, worth so many products each on a CPU, else:
 WORTH = {True: 60, False: 1000}
+CHAIN = 1024      # terms of an inner product that are added up one after the other
+DOUBTFUL = .0201  # the upper end beyond the squared norm, relative: its root is 1 % longer
 LAYERS = (nn.Linear, nn.Embedding, nn.LayerNorm, Tied)
 
 
 def unsupported(model):
     """What the model has that this file cannot do, or None."""
+    owners = {}
     for name, module in model.named_modules():
-        own = [p for p in module.parameters(recurse=False) if p.requires_grad]
+        own = [p for p in module._parameters.values() if p is not None and p.requires_grad]
+        for p in own:
+            if id(p) in owners:
+                return f"{owners[id(p)] or 'the model'} and {name} share a parameter"
+            owners[id(p)] = name
         if own and not isinstance(module, LAYERS):
             return f"{name or 'the model'} is a {type(module).__name__}"
         if isinstance(module, nn.Embedding) and (module.max_norm or module.scale_grad_by_freq):
@@ -122,10 +136,14 @@ def traced_gradients(tape, model, objective, batch, offsets):
 
 
 class Layer:
-    """One weight in one batch: x (B, T, i) or token ids (B, T), and g (B, T, o)."""
+    """One weight in one batch: x (B, T, i) or token ids (B, T), and g (B, T, o), in float32 at
+    least; of an embedding g is summed up at the places where its tokens come first. `table`: the
+    Layer of the embedding whose matrix this one is. beyond (B,): by how many u the true squared
+    norm may be larger, where it comes from Gram matrices, else 0."""
 
     def __init__(self, module, part, rows, uses, seen):
         self.module, self.part, self.per_row = module, part, None
+        self.table, self.joined, self.beyond = None, False, 0
         self.trains = [p is not None and p.requires_grad
                        for p in (module.weight, getattr(module, "bias", None))]
         if isinstance(module, nn.LayerNorm):
@@ -139,25 +157,40 @@ class Layer:
         g = [g.reshape(rows, -1, g.shape[-1]) for _, g in uses]
         self.x, self.g = (v[0] if len(v) == 1 else torch.cat(v, 1) for v in (x, g))
         if lead:
-            self.x = self.x.to(self.g.dtype)
-        elif module.padding_idx is not None:
+            self.x, self.g = wide(self.x.to(self.g.dtype)), wide(self.g)
+            return
+        if module.padding_idx is not None:
             self.g = self.g * (self.x != module.padding_idx)[..., None]
+        self.g = at_first(self.x, wide(self.g))
 
     def squared_norm(self):
-        """(B,) squared norms of the rows' gradients of weight and bias, of those that train."""
+        """(B,) squared norms of the rows' gradients of weight and bias, of those that train; with
+        those of `table`, which then leaves out its own."""
         if isinstance(self.module, nn.LayerNorm):
             return sum(v.square().sum(1) for v, own in zip(self.per_row, self.trains) if own)
         x, g = self.x, self.g
         if isinstance(self.module, nn.Embedding):
-            return (gram(g) * (x[:, :, None] == x[:, None])).sum((1, 2))
+            return g.square().sum((1, 2))
         (T, i), o = x.shape[1:], g.shape[2]
         weight, bias = self.trains
         if weight and T * T * (i + o) <= WORTH[g.device.type == "cpu"] * i * o:
-            return ((gram(x) + bias) * gram(g)).sum((1, 2))
-        squares = wide(g).sum(1).square().sum(1) if bias else 0
+            of_x, of_g = gram(x) + bias, gram(g)
+            squares = (of_x * of_g).sum((1, 2))
+            size = (lengths(of_x) * lengths(of_g)).sum(1)
+            if self.table:
+                size = size + self.table.g.square().sum(2).sqrt().sum(1)
+                squares = squares + 2 * cross(self.table, self)
+            if T > 1 or self.table:  # a token alone has nothing to cancel
+                self.beyond = (errors(i, T) + errors(o, T)) * size ** 2
+            return squares
+        squares = g.sum(1).square().sum(1) if bias else 0
         if weight:
             self.per_row = torch.bmm(g.transpose(1, 2), x)                        # (B, o, i)
-            squares = squares + wide(self.per_row).square().sum((1, 2))
+            if self.table:
+                at = self.table.x + o * torch.arange(len(g), device=g.device)[:, None]
+                self.per_row.view(-1, i).index_add_(0, at.flatten(), self.table.g.flatten(0, 1))
+                self.table.joined = True
+            squares = squares + self.per_row.square().sum((1, 2))
         return squares
 
     def weighted(self, factor):
@@ -166,25 +199,25 @@ class Layer:
         rows)."""
         weight, bias = self.trains
         if isinstance(self.module, nn.Embedding):
-            return [(self.x.flatten(), wide(self.scaled(self.g, factor)))]
+            return [None if self.joined else (self.x.flatten(), self.scaled(self.g, factor))]
         if isinstance(self.module, nn.LayerNorm):
             found = [factor @ v for v in self.per_row]
         else:
-            found = [weight and self.whole(wide(self.product(factor))),
-                     bias and self.whole(factor @ wide(self.g).sum(1))]
+            found = [weight and self.whole(self.product(factor)),
+                     bias and self.whole(factor @ self.g.sum(1))]
         return [v if own else None for v, own in zip(found, self.trains)]
 
     def product(self, factor):
         """(o, i) gradient of the weight, the rows times their factors."""
         if self.per_row is not None:
-            return (factor @ wide(self.per_row).flatten(1)).view(self.per_row.shape[1:])
+            return (factor @ self.per_row.flatten(1)).view(self.per_row.shape[1:])
         if self.x.shape[2] <= self.g.shape[2]:
             return self.g.flatten(0, 1).t() @ self.scaled(self.x, factor)
         return self.scaled(self.g, factor).t() @ self.x.flatten(0, 1)
 
     def scaled(self, v, factor):
-        """(B * T, n): v (B, T, n) times factor (B,), in v's dtype."""
-        return (wide(v) * factor[:, None, None]).to(v.dtype).flatten(0, 1)
+        """(B * T, n): v (B, T, n) times factor (B,)."""
+        return (v * factor[:, None, None]).flatten(0, 1)
 
     def whole(self, v):
         """v, the gradient of the rows `part` of a fused matrix, among zeros for the other rows."""
@@ -209,8 +242,35 @@ def rows_of_layernorm(module, x, g, rows, seen):
 
 
 def gram(v):
-    """(B, T, T) inner products of the tokens of v (B, T, n), in float32 at least."""
-    return wide(torch.bmm(v, v.transpose(1, 2)))
+    """(B, T, T) inner products of the tokens of v (B, T, n); on CUDA by halves of n down to CHAIN,
+    which a CPU's libraries do by themselves."""
+    n = v.shape[2]
+    if n <= CHAIN or v.device.type == "cpu":
+        return torch.bmm(v, v.transpose(1, 2))
+    half = -(-n // (2 * CHAIN)) * CHAIN
+    return gram(v[..., :half]) + gram(v[..., half:])
+
+
+def errors(n, T):
+    """Most errors, in u of the lengths' product, of an inner product of n terms in the `gram` of T
+    tokens. Like terms that are added up one after the other are wrong by n/4: CHAIN of them are
+    (oneDNN), and up to 8 tokens every fourth of all (MKL). 16 are for everything else."""
+    return min(n, CHAIN) / 4 + (n / 16 if T <= 8 else 0) + 16
+
+
+def lengths(products):
+    """(B, T) lengths of the tokens with these inner products (B, T, T)."""
+    return products.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
+
+
+def at_first(ids, g):
+    """(B, T, o): g summed up over the places of a row that have the same id (B, T), at the first of
+    them, and 0 at the others."""
+    B, T = ids.shape
+    first = (ids[:, :, None] == ids[:, None]).to(torch.uint8).argmax(2) if T else ids
+    at = first + T * torch.arange(B, device=ids.device)[:, None]
+    flat = g.flatten(0, 1)
+    return torch.zeros_like(flat).index_add_(0, at.flatten(), flat).view(g.shape)
 
 
 def cross(embedding, head):
@@ -218,16 +278,16 @@ def cross(embedding, head):
     B, T = embedding.x.shape
     at = embedding.x[:, None].expand(-1, head.g.shape[1], -1)                     # (B, S, T)
     logits = head.g.gather(2, at)
-    return (wide(logits) * wide(torch.bmm(head.x.to(embedding.g.dtype),
-                                          embedding.g.transpose(1, 2)))).sum((1, 2))
+    return (logits * torch.bmm(head.x, embedding.g.transpose(1, 2))).sum((1, 2))
 
 
 def clipped_sum(gradients, weights, rows, factor_of, squares=0):
-    """([(name, sum over rows of factor times gradient)], norms (B,)). A sum over an embedding is
-    (token ids, values) still to be added up.
+    """([(name, sum over rows of factor times gradient)], norms (B,), doubtful (B,) bool). A sum
+    over an embedding is (token ids, values) still to be added up. The rows whose norm is doubtful
+    are not in the sums.
 
     gradients as `output_gradients` gives them, weights as Tape has them; factor_of(norms (B,)) ->
-    (B,); squares: what other weights add to the squared norms."""
+    (B,), of upper ends of the norms; squares: what other weights add to the squared norms."""
     uses = {}
     for name, module, inputs, g in gradients:
         part = (inputs[1] if len(inputs) > 1 else ALL) if isinstance(module, FusedQKV) else None
@@ -237,12 +297,15 @@ def clipped_sum(gradients, weights, rows, factor_of, squares=0):
     seen = {}
     layers = [(weights[key[0]], Layer(module, part, rows, found, seen))
               for key, (module, part, found) in uses.items()]
-    squares = sum([layer.squared_norm() for _, layer in layers], squares)
     tables = {own[0]: layer for own, layer in layers if isinstance(layer.module, nn.Embedding)}
     for own, layer in layers:
-        if isinstance(layer.module, Tied) and own[0] in tables:
-            squares = squares + 2 * cross(tables[own[0]], layer)
-    norms = squares.clamp(min=0).sqrt()
-    factor = factor_of(norms)
-    return [(name, value) for own, layer in layers
-            for name, value in zip(own, layer.weighted(factor)) if value is not None], norms
+        layer.table = tables.get(own[0]) if isinstance(layer.module, Tied) else None
+    heads_first = sorted(layers, key=lambda pair: pair[1].table is None)
+    squares = sum([layer.squared_norm() for _, layer in heads_first if not layer.joined], squares)
+    squares = squares.clamp(min=0)
+    beyond = sum(layer.beyond for _, layer in layers) * (torch.finfo(squares.dtype).eps / 2)
+    factor = factor_of((squares + beyond).sqrt())
+    doubtful = (beyond > DOUBTFUL * squares) & (factor < 1)
+    factor = factor.masked_fill(doubtful, 0)
+    return [(name, value) for own, layer in layers for name, value
+            in zip(own, layer.weighted(factor)) if value is not None], squares.sqrt(), doubtful

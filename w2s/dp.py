@@ -18,6 +18,7 @@ subtract it: train what you release with --noise-seed system (readings P14 and P
 import contextlib
 import math
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,7 +59,8 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
     dict of tensors whose first dimension is B >= 0 (with "func" a row keeps a leading dimension of
     1). clip: C; sigma: noise multiplier, the noise on the sum has standard deviation sigma C; the
     result is divided by expected_batch, whatever B is. method: "func", "fast", or "auto": fast
-    where it knows all layers. A row whose gradient is not finite counts as zero. In a process group
+    where it knows all layers. A row whose gradient is not finite counts as zero; any other adds at
+    most C (1 + 1e-5) to the sum before noise, whatever it holds. In a process group
     each process gives its own rows, the sums are added up, and the noise once, from generators in
     the same state: each a torch.Generator or a noise.Source. Raises ValueError for settings without
     meaning and a model that fast cannot do.
@@ -132,8 +134,8 @@ def _clipped(g, outputs, tokens, g_out, weights, losses, clip):
     squares = sum(wide(v).flatten(1).square().sum(1) for v in g.values())          # (B,)
     embedded = [(name, module, (ids,), each[:, 0]) for (name, module, *_), ids, each
                 in zip(outputs, tokens, g_out)]
-    sums, norms = bookkeeping.clipped_sum(embedded, weights, len(losses),
-                                          lambda norms: clip_factor(norms, clip), squares)
+    sums, norms, _ = bookkeeping.clipped_sum(embedded, weights, len(losses),
+                                             lambda norms: clip_factor(norms, clip), squares)
     factor = clip_factor(norms, clip)
     return sums + [(name, torch.einsum("b,b...->...", factor, wide(v)))
                    for name, v in g.items()], norms, losses.detach()
@@ -149,8 +151,30 @@ def fast_sum(model, objective, batch, clip, compile=False):
     finally:
         tape.remove()
     with precise(losses):
-        return *bookkeeping.clipped_sum(gradients, tape.weights, len(losses),
-                                        lambda norms: clip_factor(norms, clip)), losses
+        found = bookkeeping.clipped_sum(gradients, tape.weights, len(losses),
+                                        lambda norms: clip_factor(norms, clip))
+    return *with_doubtful(model, objective, batch, clip, *found), losses
+
+
+def with_doubtful(model, objective, batch, clip, sums, norms, doubtful):
+    """(sums, norms) of clipped_sum with its doubtful rows, which are differentiated and clipped one
+    at a time, by norms in float64."""
+    rows = doubtful.nonzero()[:, 0].tolist()
+    if not rows:
+        return sums, norms
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    total, norms = {name: zeros(p) for name, p in parameters.items()}, norms.clone()
+    for i in rows:
+        row = {key: value[i:i + 1] for key, value in batch.items()}
+        with torch.enable_grad():
+            loss = objective(model, row)[0]
+        g = torch.autograd.grad(loss, parameters.values(), allow_unused=True)
+        g = {name: each.double() for name, each in zip(parameters, g) if each is not None}
+        norms[i] = sum(each.square().sum() for each in g.values()).sqrt()
+        if norms[i].isfinite():
+            for name, each in g.items():
+                total[name] += each * clip_factor(norms[i].double(), clip)
+    return sums + list(total.items()), norms
 
 
 def _wide_head(model, batch):
@@ -172,9 +196,11 @@ def _compiled_sum(model, objective, batch, clip):
         shapes[key] = [(y.shape, y.dtype) for *_, y in one_row(tape, model, objective, batch)]
     offsets = [torch.zeros((), dtype=dtype, device=device).expand(rows * shape[0], *shape[1:])
                for shape, dtype in shapes[key]]
-    with torch._dynamo.config.patch(recompile_limit=64):
-        sums, norms, losses = run(batch, offsets, clip, counts)
-    return sums, norms[:B], losses[:B].detach()
+    with torch._dynamo.config.patch(recompile_limit=64), whole_float32(device):
+        sums, norms, doubtful, losses = run(batch, offsets, clip, counts)
+    real = {key: value[:B] for key, value in batch.items()}
+    return *with_doubtful(model, objective, real, clip, sums, norms[:B], doubtful[:B]), (
+        losses[:B].detach())
 
 
 def _compiled(model, objective):
@@ -186,7 +212,7 @@ def _compiled(model, objective):
 
     def run(batch, offsets, clip, counts):
         losses, gradients = bookkeeping.traced_gradients(tape, model, objective, batch, offsets)
-        with precise(losses):
+        with torch.autocast(losses.device.type, enabled=False):
             return *bookkeeping.clipped_sum(
                 gradients, tape.weights, losses.shape[0],
                 lambda norms: clip_factor(norms, clip) * counts), losses
@@ -312,9 +338,25 @@ def add_noise(values, std, generator):
     noise.add(values, std, generator)
 
 
+@contextlib.contextmanager
 def precise(tensor):
-    """Context without autocast: norms, sums and noise are in float32."""
-    return torch.autocast(tensor.device.type, enabled=False)
+    """Context in which norms and sums are in float32, all of it: without autocast and TF32."""
+    with torch.autocast(tensor.device.type, enabled=False), whole_float32(tensor.device):
+        yield
+
+
+@contextlib.contextmanager
+def whole_float32(device):
+    """Context without TF32, which rounds the factors of a product on CUDA to 11 bits."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    try:
+        if device.type == "cuda":
+            matmul.allow_tf32 = False
+        yield
+    finally:
+        if device.type == "cuda":
+            matmul.allow_tf32 = before
 
 
 @contextlib.contextmanager
@@ -332,9 +374,10 @@ def whole_logits(model):
 
 def lookups(model):
     """Names of the embeddings whose matrix no other layer uses."""
-    shared = {id(m.weight) for m in model.modules() if isinstance(m, bookkeeping.Tied)}
+    users = Counter(id(p) for m in model.modules() for p in m._parameters.values())
+    users.update(id(m.weight) for m in model.modules() if isinstance(m, bookkeeping.Tied))
     return {name for name, m in model.named_modules()
-            if type(m) is nn.Embedding and id(m.weight) not in shared}
+            if type(m) is nn.Embedding and users[id(m.weight)] == 1}
 
 
 def _any(batch):
@@ -351,8 +394,8 @@ def _method(model, method, clip, sigma, expected_batch):
         raise ValueError(f"method {method}: choose func, fast or auto")
     cannot = bookkeeping.unsupported(model)
     if method == "fast" and cannot:
-        raise ValueError(f"method fast: {cannot}, and it knows Linear, Embedding and LayerNorm "
-                         "only; use func")
+        raise ValueError(f"method fast: {cannot}, and it knows Linear, Embedding and LayerNorm, "
+                         "each with parameters of its own; use func")
     return func_sum if method == "func" or cannot else fast_sum
 
 
