@@ -272,3 +272,62 @@ def test_bad_target(target):
 def test_a_target_next_to_zero_is_met_or_refused():
     for target in (1e-9, 1e-12):
         assert epsilon(noise_multiplier(target, .2, 13, 1e-5), .2, 13, 1e-5) <= target
+
+
+# ---- extremes ------------------------------------------------------------------------------------
+
+SIGMAS = (5e-324, 1e-300, 1e-150, 1e-30, .04, .05, 1, 1e4, 1e8, 1e30, 1e150, 1e300, 1.7e308)
+RATES = (5e-324, 1e-300, 1e-30, 1e-9, .5, 1 - 1e-16, 1)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("method", ("rdp", "pld"))
+@pytest.mark.parametrize("delta", (5e-324, 1e-300, 1e-99, .999))
+def test_extremes_are_numbers_and_more_noise_never_costs_more(method, delta):
+    for q in RATES:
+        for steps in (1, 10 ** 9, 10 ** 12):
+            found = [epsilon(sigma, q, steps, delta, method) for sigma in SIGMAS]
+            assert all(value >= 0 for value in found), (q, steps, found)  # and no nan
+            for a, b in zip(found, found[1:]):
+                assert b <= a * (1 + 1e-3) or a == math.inf, (q, steps, found)
+
+
+def test_extremes_of_the_plain_gaussian_are_above_the_truth():
+    """delta(epsilon) of N(0, 1) against N(mu, 1), mu^2 = steps / sigma^2 (Balle and Wang 2018)."""
+    def log_tail(x):
+        return (math.log(math.erfc(x / math.sqrt(2)) / 2) if x < 25 else
+                -x * x / 2 - math.log(x * math.sqrt(2 * math.pi)) - 1 / x ** 2)
+
+    for sigma, steps in ((1e4, 10 ** 9), (1e7, 1), (1e9, 1), (1e9, 10 ** 9), (.5, 1), (1e-3, 1),
+                         (1, 10 ** 5)):
+        mu = math.sqrt(steps) / sigma
+        for delta in (1e-300, 1e-120, 1e-20, 1e-5, .3):
+            for method in ("rdp", "pld"):
+                value = epsilon(sigma, 1, steps, delta, method)
+                first = log_tail(value / mu - mu / 2)
+                rest = value + log_tail(value / mu + mu / 2) - first
+                log_delta = first + math.log(-math.expm1(min(rest, -1e-300)))
+                assert log_delta <= math.log(delta) + 1e-4, (sigma, steps, delta, method, value)
+
+
+@pytest.mark.parametrize("method", ("rdp", "pld"))
+def test_extreme_targets_are_kept_or_refused(method):
+    kept = 0
+    for target in (5e-324, 1e-300, 1e-3, 1e10, 1e300, 1.7e308):
+        for q, steps, delta in ((1, 1, 1e-300), (1, 10 ** 12, .999), (1e-300, 10 ** 9, 1e-5),
+                                (.5, 10 ** 9, 5e-324), (.5, 1, .999)):
+            try:
+                sigma = noise_multiplier(target, q, steps, delta, method)
+            except ValueError as error:
+                assert "no noise brings it down" in str(error)
+                continue
+            kept += 1
+            assert epsilon(sigma, q, steps, delta, method) <= target
+    assert kept >= 8
+
+
+def test_numbers_that_no_float_holds_are_refused_by_name():
+    for name, values in (("sigma", (10 ** 400, .1, 5, 1e-5)), ("steps", (1, .1, 10 ** 400, 1e-5)),
+                         ("steps", (1, .1, 10 ** 13, 1e-5))):
+        with pytest.raises(ValueError, match=name):
+            epsilon(*values)

@@ -191,6 +191,21 @@ def test_written_does_not_depend_on_the_batch(monkeypatch):
         assert np.abs(a[::-1] - b).max() < 1e-5
 
 
+@pytest.mark.parametrize("names", ([f"row {i}" for i in range(12)], None))
+def test_what_is_written_behind_a_row_does_not_depend_on_other_rows(names):
+    m, heads = model(), ids_of(12)
+
+    def written(pick):
+        more = {"names": [names[i] for i in pick]} if names else {}
+        found = answers.written(m, [heads[i] for i in pick], 6, 1.5, seed=4, title="", **more)[0]
+        return {i: text.tolist() for i, text in zip(pick, found)}
+
+    whole = written(range(12))
+    assert len(set(map(tuple, whole.values()))) > 8
+    for pick in (range(1, 12), range(11, -1, -1), (7,)):
+        assert written(pick) == {i: whole[i] for i in pick}
+
+
 def test_sampling_follows_the_seed_and_the_certainty_is_that_of_the_text():
     m, heads = model(), ids_of(8)
     first = answers.written(m, heads, 5, 1.5, seed=1, title="")

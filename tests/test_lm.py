@@ -138,6 +138,32 @@ def test_a_sample_follows_its_seed_and_greedy_has_none():
     assert (greedy != one).mean() > .5
 
 
+@pytest.mark.parametrize("named", (True, False))
+def test_what_is_sampled_behind_a_row_does_not_depend_on_other_rows(named, monkeypatch):
+    m, prompts = model(), ids_of(14)
+    names = [f"mail {i}" for i in range(14)]
+
+    def sampled(pick):
+        more = {"names": [names[i] for i in pick]} if named else {}
+        found = lm.continuations(m, [prompts[i] for i in pick], 8, 1.0, 3, title="", **more)
+        return dict(zip(pick, found.tolist()))
+
+    whole = sampled(range(14))
+    assert len(set(map(tuple, whole.values()))) > 10
+    for pick in (range(1, 14), range(13, -1, -1), (3, 11), (5,)):
+        assert sampled(pick) == {i: whole[i] for i in pick}
+    monkeypatch.setitem(lm.TOKENS, "cpu", 12)  # small batches
+    assert sampled(range(14)) == whole
+
+
+def test_equal_prompts_are_sampled_apart_and_names_decide():
+    m, prompt = model(), np.array([3, 4, 5])
+    one, two = lm.continuations(m, [prompt, prompt], 12, 2.0, title="")
+    assert (one != two).any()
+    one, two, three = lm.continuations(m, [prompt] * 3, 12, 2.0, title="", names=["a", "b", "a"])
+    assert (one == three).all() and (one != two).any()
+
+
 def test_a_sample_has_the_models_own_probabilities():
     m = model()
     found = lm.continuations(m, [np.array([3, 4])] * 4000, 1, 2.0, title="")

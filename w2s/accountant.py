@@ -20,6 +20,9 @@ BEYOND = np.array([*(1 + k / 100 for k in range(1, 10)), *(2 ** (k / 8) for k in
 TOLERANCE, ROUGH = 4e-6, 1e-3  # what smoothing, and the grid, may each add to epsilon, relative
 SMALL = 5e-3  # the epsilon below which they may add as much as there
 SMALLEST = .05  # the least sigma of "pld", except for q = 1: epsilon would be 0, q * steps or > 100
+LARGEST, LEAST = 1e7, 1e-9  # "pld" takes a larger sigma for this one, a smaller q for that one
+DELTAS, STEPS = 1e-100, 1e10  # below that delta or above so many steps only "rdp" says something
+MOST = 1e12  # steps: a rounding error of each would matter
 COARSE, NODES, WAVES = .02, 2 ** 15, 2 ** 17  # widest grid (unit: noise), most points, frequencies
 
 
@@ -31,12 +34,14 @@ def epsilon(sigma, q, steps, delta, method="pld"):
     Gaussian Mechanism") at ORDERS. "pld": privacy loss distribution (Koskela et al. 2020; Gopi et
     al. 2021) on the grid of Doroshenko et al. 2022 ("Connect the Dots"), inverted as by Alghamdi
     et al. 2022 ("The Saddle-Point Accountant"): above the truth by less than 1e-3 of it where that
-    is in [.01, 100], mostly by 2e-5. 0 for q = 0 or steps = 0, otherwise inf for sigma = 0.
+    is in [.01, 100], mostly by 2e-5. 0 for q = 0 or steps = 0, otherwise inf for sigma = 0, and where
+    it exceeds all numbers. Beyond LARGEST, LEAST, DELTAS and STEPS it may be far from tight.
     Raises ValueError for input out of range.
     """
     return composed([(sigma, q, steps)], delta, method)
 
 
+@np.errstate(over="ignore", divide="ignore")  # then a number is inf, and so is the bound
 def composed(history, delta, method="pld"):
     """Epsilon of a history [(sigma, q, steps), ...]; the rest as for `epsilon`."""
     _check("delta", delta, 0 < _number("delta", delta) < 1, "a number between 0 and 1")
@@ -44,16 +49,18 @@ def composed(history, delta, method="pld"):
     for sigma, q, steps in history:
         _check("sigma", sigma, _number("sigma", sigma) >= 0, "a number of at least 0")
         _check("q", q, 0 <= _number("q", q) <= 1, "a number in [0, 1]")
-        _check("steps", steps, 0 <= _number("steps", steps) < math.inf and steps == int(steps),
-               "a whole number of at least 0")
+        _check("steps", steps, 0 <= _number("steps", steps) <= MOST and steps == int(steps),
+               f"a whole number from 0 to {MOST:g}")
     history = [(float(sigma), float(q), int(steps)) for sigma, q, steps in history
                if q > 0 and steps > 0 and sigma < math.inf]
     if not history or any(sigma == 0 for sigma, _, _ in history):
         return math.inf if history else 0.0
+    delta = float(delta)
     bound = _epsilon_rdp(history, delta)
     return bound if method == "rdp" else min(bound, _epsilon_pld(history, delta))
 
 
+@np.errstate(over="ignore", divide="ignore")
 def noise_multiplier(epsilon, q, steps, delta, method="pld"):
     """The least sigma, to 1e-4, whose epsilon is at most `epsilon`: it never overshoots.
 
@@ -65,7 +72,7 @@ def noise_multiplier(epsilon, q, steps, delta, method="pld"):
         return 0.0
     if method == "rdp":
         return _root(lambda sigma: _epsilon_rdp([(sigma, q, steps)], delta), epsilon, 1.0, -1.0)[0]
-    at = 1.0, -1.0
+    delta, at = float(delta), (1.0, -1.0)
     for tolerance in (ROUGH, TOLERANCE):  # the rough answer costs little and saves most of the work
         at = _root(lambda sigma: _epsilon_pld([(sigma, q, steps)], delta, tolerance), epsilon, *at)
     return at[0]
@@ -77,11 +84,12 @@ def _root(function, target, sigma, slope):
     function decreases. Secants on the logarithms, from the given sigma and slope (of logarithms),
     within a bracket that every fourth step halves.
     """
-    lowest = min(1e-9, target / 2)  # for the logarithm of an epsilon of 0
+    lowest = min(1e-9, max(target / 2, 5e-324))  # for the logarithm of an epsilon of 0
+    most = max(1e9, 10 * target)                 # and of one that is infinite
     floor, low, high, x, old = math.log(SMALLEST), -math.inf, math.inf, math.log(sigma), None
     for n in range(100):
         # aims at 4e-5 below the target, so that both sides of the root will do
-        y = math.log(min(max(function(math.exp(x)), lowest), 1e9) / target) + 4e-5
+        y = math.log(min(max(function(math.exp(x)), lowest), most) / target) + 4e-5
         low, high = (x, high) if y > 0 else (low, x)
         if old and x != old[0] and (y - old[1]) / (x - old[0]) < 0:
             slope = (y - old[1]) / (x - old[0])
@@ -103,7 +111,7 @@ def rdp(sigma, q, alpha):
     """
     _check("alpha", alpha, _number("alpha", alpha) > 1, "a number above 1")
     if q == 0 or sigma == 0 or q == 1:
-        return 0.0 if q == 0 else math.inf if sigma == 0 else alpha / (2 * sigma ** 2)
+        return 0.0 if q == 0 else math.inf if sigma == 0 else alpha / 2 / sigma / sigma
     m, du = 1 / sigma, min(.5, .5 * sigma)
     if m > 50:  # the two parts of the mixture do not overlap: exact to e^-300
         return float(np.logaddexp(alpha * math.log1p(-q), alpha * math.log(q)
@@ -120,7 +128,8 @@ def rdp(sigma, q, alpha):
         near = (np.abs(alpha * x) < 1e-3) & (log_ratio < 1)
         series = 1 + (alpha - 2) * x / 3 * (1 + (alpha - 3) * x / 4 * (1 + (alpha - 4) * x / 5))
         excess[near] = (alpha * (alpha - 1) / 2 * x * x * series * phi)[near]
-        log_a = math.log1p(scale * excess.sum())
+        lost = 4e-16 * (phi[~near].sum() + abs(excess).sum())  # rounding errors, for many steps
+        log_a = math.log1p(max(scale * (excess.sum() + lost), 0))
     return log_a / (alpha - 1)
 
 
@@ -144,11 +153,21 @@ def _best_of(orders, history, delta, best=math.inf):
 
 
 def _epsilon_pld(history, delta, tolerance=TOLERANCE):
-    """The larger epsilon of the two directions, or inf (see SMALLEST)."""
+    """The larger epsilon of the two directions, or inf (see SMALLEST). Epsilon falls with sigma and
+    grows with q, so a bound for less noise and more rows is one."""
     if any(sigma < SMALLEST * (1 - 1e-9) and q < 1 for sigma, q, _ in history):
         return math.inf
-    removal = _solve(history, delta, False, tolerance, 0)
-    return max(removal, _solve(history, delta, True, tolerance, removal))
+    if delta < DELTAS or sum(steps for *_, steps in history) > STEPS:
+        return math.inf
+    history = [(min(sigma, LARGEST), max(q, LEAST), steps) for sigma, q, steps in history]
+    if sum(steps / sigma / sigma for sigma, q, steps in history if q == 1) > 1e8:
+        return math.inf  # epsilon is above 5e7
+    try:
+        removal = _solve(history, delta, False, tolerance, 0)
+        found = max(removal, _solve(history, delta, True, tolerance, removal))
+    except (ArithmeticError, IndexError, ValueError):  # beyond what floating point can do
+        return math.inf
+    return found if math.isfinite(found) else math.inf
 
 
 def _solve(history, delta, add, tolerance, enough):
@@ -167,7 +186,7 @@ def _solve(history, delta, add, tolerance, enough):
     a bound of at most `enough` is not tightened.
     """
     parts = [(sigma, q, n) for sigma, q, n in history if q < 1]
-    fixed = sum(n / sigma ** 2 for sigma, q, n in history if q == 1)  # plainly Gaussian
+    fixed = sum(n / sigma / sigma for sigma, q, n in history if q == 1)  # plainly Gaussian
     steps = sum(n for _, _, n in parts)
     reach = math.sqrt(2 * math.log(1e7 * (1 + steps) / delta))
     lost = steps * math.exp(-reach ** 2 / 2)
@@ -327,7 +346,7 @@ def _characteristic(w, loss, t):
 def _number(name, value):
     try:
         return float(None if isinstance(value, str) else value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name}: expected a number, got {value!r}") from None
 
 

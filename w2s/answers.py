@@ -137,19 +137,20 @@ def _chosen(model, heads, options, device, dtype, states, per_token):
 
 # ---- answers written freely ----------------------------------------------------------------------
 
-def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", title="generate"):
+def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", title="generate",
+            names=None):
     """(texts, certain, hidden): of each row the tokens that the model writes behind the prompt,
     until <|endoftext|> or new_tokens, a list of N arrays; (N, 3) float64, the geometric mean of
     their probabilities, the mean margin of the first over the second token, the mean entropy in
     nats; (N, D) float32, the final-LayerNorm state at the last token written (reading T1; at the
-    prompt's last token where nothing is)."""
+    prompt's last token where nothing is). Sampled as `lm.continuations`; names: N ids, or None."""
     device = next(model.parameters()).device
     texts, certain, hidden = [None] * len(heads), np.zeros((len(heads), 3)), None
     lengths = np.array([len(row) for row in heads])
-    groups = side_by_side(model, lengths + new_tokens)
-    for n, pick in enumerate(tqdm(groups, title, disable=not title or None, leave=False)):
+    groups, names = side_by_side(model, lengths + new_tokens), lm.names_of(heads, names)
+    for pick in tqdm(groups, title, disable=not title or None, leave=False):
         batch = step.collate({"ids": [heads[i] for i in pick]}, np.arange(len(pick)), device)
-        draw = torch.Generator().manual_seed(step.seed_of(seed, "generate", n)) if temperature \
+        draw = lm.draws(seed, [names[i] for i in pick], new_tokens).to(device) if temperature \
             else None
         watch = Watch(len(pick))
         with devices.autocast(device, dtype):

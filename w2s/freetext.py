@@ -45,14 +45,14 @@ class Free(NamedTuple):
             return answers.encode(tokenizer, asked, tails, max_length, end=True)
         return {"ids": answers.prompts(tokenizer, asked, max_length), "tokenizer": tokenizer}
 
-    def write(self, model, columns, dtype, title, temperature=0.0, seed=0):
+    def write(self, model, columns, dtype, title, temperature=0.0, seed=0, names=None):
         """(texts: N str, certain (N, 3), hidden (N, D)) as `answers.written`. A short model writes
         less, but half of its positions; a prompt loses its beginning where the rest is too few."""
         places = len(model.cos)
         new = max(1, min(self.new, places // 2))
         heads = [ids[-(places - new):] for ids in columns["ids"]]
         found, certain, hidden = answers.written(model, heads, new, temperature, seed, dtype,
-                                                 title)
+                                                 title, names)
         return ([columns["tokenizer"].decode(ids.tolist(), skip_special_tokens=False)
                  for ids in found], certain, hidden)
 
@@ -61,7 +61,7 @@ class Free(NamedTuple):
         of its tokens; with cfg.hidden states (N, D) at the last token, reading T1; a line)."""
         texts, certain, hidden = self.write(
             model, columns, cfg.dtype, "label", cfg.temperature if cfg.decode == "sample" else 0.0,
-            cfg.seed)
+            cfg.seed, [row["id"] for row in data])
         labelled = [row | {"weak_text": text, "certain": plain(values)}
                     for row, text, values in zip(data, texts, certain)]
         share = sum(map(self.right, labelled)) / len(data)

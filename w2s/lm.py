@@ -4,6 +4,8 @@ Rows are sorted by length, batched by tokens and handed back in file order, as i
 N rows, T tokens of a row, V vocabulary.
 """
 
+import hashlib
+
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -58,18 +60,41 @@ def _scores(logits, token, moments):
     return found
 
 
+def draws(seed, names, new_tokens):
+    """(B, new_tokens) float64 in [0, 1) to sample by, of each row from (seed, its name) alone: what
+    is written behind a row does not follow from which other rows there are. torch's global numbers
+    are left as they are."""
+    found = [np.random.Generator(np.random.PCG64(seed_of(seed, "generate", name))).random(new_tokens)
+             for name in names]
+    return torch.from_numpy(np.array(found).reshape(len(names), new_tokens))
+
+
+def names_of(prompts, names=None):
+    """N names to draw by: the rows' ids, or of N token arrays a hash and the how many-th of its
+    like each is."""
+    if names is not None:
+        return list(map(str, names))
+    seen, found = {}, []
+    for ids in prompts:
+        key = hashlib.sha256(np.asarray(ids, "<i8").tobytes()).hexdigest()
+        seen[key] = seen.get(key, 0) + 1
+        found.append(f"{key}/{seen[key]}")
+    return found
+
+
 def continuations(model, prompts, new_tokens, temperature=0.0, seed=0, dtype="float32",
-                  title="generate"):
+                  title="generate", names=None):
     """(N, new_tokens) int64, what the model writes after each prompt, a non-empty token array;
-    greedy at temperature 0, else sampled from (seed, batch). Nothing stops at end of text."""
+    greedy at temperature 0, else sampled from (seed, the row's name); names: N ids (None: by the
+    prompts). Nothing stops at end of text."""
     from w2s import pythia
     device, found = next(model.parameters()).device, np.zeros((len(prompts), new_tokens), np.int64)
     lengths = np.array([len(row) for row in prompts])
     most = pythia.side_by_side(model, 4 * TOKENS[device.type])
-    groups = by_tokens(lengths + new_tokens, most)
-    for n, pick in enumerate(tqdm(groups, title, disable=not title or None, leave=False)):
+    groups, names = by_tokens(lengths + new_tokens, most), names_of(prompts, names)
+    for pick in tqdm(groups, title, disable=not title or None, leave=False):
         batch = collate({"ids": [prompts[i] for i in pick]}, np.arange(len(pick)), device)
-        draw = torch.Generator().manual_seed(seed_of(seed, "generate", n)) if temperature else None
+        draw = temperature and draws(seed, [names[i] for i in pick], new_tokens).to(device)
         with devices.autocast(device, dtype):
             new = pythia.generate(model, batch["ids"], batch["len"], new_tokens, temperature, draw)
         found[pick] = new.cpu().numpy()
@@ -101,7 +126,7 @@ def label(model, tokenizer, data, columns, cfg):
     some = [i for i, n in enumerate(wanted) if n]
     temperature = cfg.temperature if cfg.decode == "sample" else 0.0
     new = continuations(model, [heads[i] for i in some], max(wanted), temperature, cfg.seed,
-                        cfg.dtype, "generate") if some else []
+                        cfg.dtype, "generate", [data[i]["id"] for i in some]) if some else []
     written = dict(zip(some, new))
     tokenizer.no_truncation()
     labelled, same, tokens = [], 0, 0
