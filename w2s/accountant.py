@@ -34,8 +34,8 @@ def epsilon(sigma, q, steps, delta, method="pld"):
     Gaussian Mechanism") at ORDERS. "pld": privacy loss distribution (Koskela et al. 2020; Gopi et
     al. 2021) on the grid of Doroshenko et al. 2022 ("Connect the Dots"), inverted as by Alghamdi
     et al. 2022 ("The Saddle-Point Accountant"): above the truth by less than 1e-3 of it where that
-    is in [.01, 100], mostly by 2e-5. 0 for q = 0 or steps = 0, otherwise inf for sigma = 0, and where
-    it exceeds all numbers. Beyond LARGEST, LEAST, DELTAS and STEPS it may be far from tight.
+    is in [.01, 100], mostly by 2e-5. 0 for q = 0 or steps = 0, otherwise inf for sigma = 0, and
+    where it exceeds all numbers. Beyond LARGEST, LEAST, DELTAS and STEPS it is valid, not tight.
     Raises ValueError for input out of range.
     """
     return composed([(sigma, q, steps)], delta, method)

@@ -348,15 +348,15 @@ def precise(tensor):
 @contextlib.contextmanager
 def whole_float32(device):
     """Context without TF32, which rounds the factors of a product on CUDA to 11 bits."""
+    if device.type != "cuda":
+        yield
+        return
     matmul = torch.backends.cuda.matmul
-    before = matmul.allow_tf32
+    before, matmul.allow_tf32 = matmul.allow_tf32, False
     try:
-        if device.type == "cuda":
-            matmul.allow_tf32 = False
         yield
     finally:
-        if device.type == "cuda":
-            matmul.allow_tf32 = before
+        matmul.allow_tf32 = before
 
 
 @contextlib.contextmanager

@@ -62,10 +62,9 @@ def _scores(logits, token, moments):
 
 def draws(seed, names, new_tokens):
     """(B, new_tokens) float64 in [0, 1) to sample by, of each row from (seed, its name) alone: what
-    is written behind a row does not follow from which other rows there are. torch's global numbers
-    are left as they are."""
-    found = [np.random.Generator(np.random.PCG64(seed_of(seed, "generate", name))).random(new_tokens)
-             for name in names]
+    is written behind a row does not follow from which other rows there are."""
+    seeds = [seed_of(seed, "generate", name) for name in names]
+    found = [np.random.Generator(np.random.PCG64(own)).random(new_tokens) for own in seeds]
     return torch.from_numpy(np.array(found).reshape(len(names), new_tokens))
 
 
