@@ -182,7 +182,7 @@ def test_the_three_steps_under_equation_6_with_min_in_place_of_the_misprinted_ma
     assert min(norms) < clip < max(norms)
     found = dp.private_gradient(layer, objective, {"x": x, "y": y}, clip, 0.0, B,
                                 torch.Generator(), method="func")["weight"]
-    np.testing.assert_allclose(found, sum(gamma) / B, rtol=1e-5)
+    np.testing.assert_allclose(found, sum(gamma) / B, rtol=1e-5, atol=1e-7)  # clip_factor adds 1e-6
     draws = np.array([dp.private_gradient(
         layer, objective, {"x": x[:0], "y": y[:0]}, clip, 2.0, B, torch.Generator().manual_seed(k),
         method="func")["weight"].numpy() for k in range(400)])
