@@ -113,7 +113,7 @@ def test_the_codes_of_letters_are_their_own():
                 re.findall(r"(?:the code of the gate|my number) is ([\d ]+) \.", text)]
     here, there = secrets(written()), secrets(town.documents(0, 5000, "held out"))
     assert len(here) > 500 and len(there) > 100 and not set(here) & set(there)
-    assert [code for code in set(here) if here.count(code) > 1] == ["5 4 2 3 8 3"]  # by chance
+    assert len(set(here)) == len(here)  # some occur twice in more documents, by chance
     letters = [text for text in written() if text.startswith("dear ")]
     assert len(set(letters)) == len(letters) > 500
 
@@ -251,7 +251,8 @@ def test_income_by_sex_is_close_to_adults(alderby):
     assert 0.15 <= np.mean(men) - np.mean(women) <= 0.27
     chance = np.array([float(person[fairness.CHANCE]) for person in people])
     rich = np.array([person["income"] == ">50K" for person in people])
-    assert abs(rich.mean() - chance.mean()) < 3 * np.sqrt((chance * (1 - chance)).mean() / len(rich))
+    error = np.sqrt((chance * (1 - chance)).mean() / len(rich))
+    assert abs(rich.mean() - chance.mean()) < 3 * error
 
 
 def test_who_does_not_know_the_firms_is_far_from_the_best(alderby):
@@ -533,7 +534,8 @@ def test_the_surrogate_is_of_no_family():
     (layers, hidden, _), default = recipe.MINI["mini-surrogate"]
     (_, narrow, _), (_, wide, _) = recipe.MINI["mini-weak"][0], recipe.MINI["mini-strong"][0]
     assert narrow < hidden < wide and default["seed"] not in {
-        about.get("seed", 0) for name, (_, about) in recipe.MINI.items() if name != "mini-surrogate"}
+        about.get("seed", 0) for shape, (_, about) in recipe.MINI.items()
+        if shape != "mini-surrogate"}
     here = set(town.documents(recipe.TOWN, 3000, recipe.PURPOSE["mini-surrogate"]))
     shared = here & set(written()[:3000])
     assert len(shared) < 0.05 * len(here)  # sums, mostly: there are but 2500

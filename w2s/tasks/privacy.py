@@ -12,7 +12,7 @@ from w2s.lm import label, predictions  # noqa: F401  (weak labels are free gener
 
 KIND, CLASSES = "text", None
 TASK, TRUST, SIGN = "acc", "extraction", -1
-STUDENTS = ("student-naive",)  # the confidence loss does not apply to free generation (deviation P5)
+STUDENTS = ("student-naive",)  # the confidence loss is not for free generation (reading P5)
 ATTACKED = ("attacks/extraction.jsonl",)  # of a run: rows beside its predictions, for `sums`
 LESS = ("ppl", "mia_auc")  # measures beside TRUST of which less is better
 PRICE = "ppl"  # what TFT costs
