@@ -8,7 +8,6 @@ Many runs and several data files share one process.
 """
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +35,9 @@ def main(cfg):
     if len(files) < len(cfg.data):
         raise ValueError("--data: two files of one name; their predictions would share a file")
     digests = {name: rows.sha256(path) for name, path in files.items()}
-    facts = {run: runs.require_done(run, cfg.task)  # sorted: two processes never wait in a ring
-             for run in sorted(cfg.run, key=os.path.realpath)}
+    facts = runs.require_all(cfg.run, cfg.task)
     todo = {run: [name for name in files if not is_evaluated(run, name, digests[name], cfg)]
-            for run in cfg.run}
+            for run in facts}
     if not any(todo.values()):
         return
 

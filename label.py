@@ -10,7 +10,6 @@ row i is line i. A run of another task may label too where both are language mod
 then called <task>-<data>.jsonl.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +44,8 @@ def main(cfg):
     if len({*names.values()}) < len(cfg.data):
         raise ValueError("--data: two files of one name; their labels would share a file")
     digests = {path: rows.sha256(path) for path in cfg.data}
-    facts = {run: runs.require_done(run, cfg.task, relatives=True)
-             for run in sorted(cfg.run, key=os.path.realpath)}  # two processes never wait in a ring
-    todo = [(run, path, file) for run in cfg.run for path in cfg.data
+    facts = runs.require_all(cfg.run, cfg.task, relatives=True)
+    todo = [(run, path, file) for run in facts for path in cfg.data
             if not is_labelled(file := place(run, names[path], facts[run], cfg), digests[path],
                                cfg)]
     if not todo:

@@ -163,9 +163,8 @@ def read(cfg, path, splits, taught):
     names the arguments of its run that say where these are. The labelled rows must not be those of
     a student either; the pool may, a chain labels it anew."""
     from w2s import rows, runs, selection, tasks
+    runs.require_finished(cfg.teacher)
     facts, maker = runs.read_config(cfg.teacher), Path(path).resolve().parent.parent
-    if not (Path(cfg.teacher) / "DONE").exists():
-        raise ValueError(f"{cfg.teacher}: this run is not finished; run its training command again")
     if (maker / "config.json").exists() and maker != Path(cfg.teacher).resolve():
         raise ValueError(f"{path}: labels of {maker}, not of --teacher {cfg.teacher}")
     meta = Path(f"{path}.meta.json")  # by label.py; the task may be another one than the teacher's

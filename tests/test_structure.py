@@ -16,7 +16,7 @@ FLOOR = {4: "prepare report study claims guarantees trusted trusted_report pool 
          2: "fit predict lm step dp bookkeeping rows runs splits text hub perturb mail canaries "
             "grpo noise trust questions freetext chess answers selection rivals vocabulary recipes",
          1: "pythia losses metrics accountant statistics figures page config device lora ntf "
-            "parallel paper"}
+            "parallel paper whatis"}
 FLOOR = {name: floor for floor, names in FLOOR.items() for name in names.split()}
 PAIRS = (("report", "study"), ("frontier", "study"), ("report", "frontier"),
          ("experiment", "pool"), ("report", "claims"), ("report", "guarantees"),

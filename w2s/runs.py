@@ -6,10 +6,13 @@ changed. No torch here, so that skipping costs no import.
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
+import os
 import platform
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -18,7 +21,7 @@ try:
 except ImportError:  # not a POSIX system: folders are not locked
     fcntl = None
 
-from w2s import rows
+from w2s import rows, whatis
 from w2s.config import follows
 
 
@@ -117,31 +120,87 @@ class Follower(Run):
 
 
 def hold(folder):
-    """Keep other processes out of a run folder until this one ends; wait for one that is in it.
-    Returns True when it had to wait: what was read before may have changed."""
-    if fcntl is None or str(folder) in _held:
-        return False
+    """Keep other processes out of a run folder until this one ends; wait for one that is in it. A
+    folder is one, however it is spelt or linked to: nobody waits for himself. Where the file system
+    has no locks a warning says so, and work goes on. Returns True when it had to wait: what was
+    read before may have changed."""
+    waited = False
+    while fcntl is not None and (handle := _open_lock(folder)):
+        try:
+            waited |= _lock(handle, folder)
+        except OSError as error:  # Lustre without -o flock, NFS without a lock daemon, FUSE
+            if not any(file is None for file in _held.values()):
+                print(f"warning: {folder}: the file system has no locks ({error.strerror}); do not "
+                      "start two commands on one folder", file=sys.stderr)
+            _held[_identity(handle)] = None
+            handle.close()
+            return waited
+        with contextlib.suppress(OSError):  # else who held it deleted the folder meanwhile
+            if os.path.samestat(os.stat(handle.name), os.fstat(handle.fileno())):
+                _held[_identity(handle)] = handle  # released with the process, or by release()
+                return waited
+        handle.close()
+    return waited
+
+
+def _open_lock(folder):
+    """The open .lock of a folder; None where this process holds it already, and where there is none
+    to be had: a finished run on a disk that is read only needs none."""
     try:
         handle = open(Path(folder) / ".lock", "a")
-    except OSError:  # a finished run on a disk that is read only needs no lock
-        return False
-    _held[str(folder)] = handle  # closed, and so released, when the process ends or by release()
+    except OSError:
+        return None
+    if _identity(handle) in _held:  # closing it releases nothing: flock is of what open() returned
+        handle.close()
+        return None
+    return handle
+
+
+def _lock(handle, folder):
+    """Lock an open file. Returns True when it had to wait. Raises OSError where that cannot be."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
-    except BlockingIOError:
-        print(f"{folder}: waiting for another process that works in this folder", flush=True)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        return True
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+    print(f"{folder}: waiting for another process that works in this folder", flush=True)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return True
+
+
+def _identity(handle):
+    found = os.fstat(handle.fileno())
+    return found.st_dev, found.st_ino
 
 
 def release():
     """Let other processes into all the folders that this one holds."""
     while _held:
-        _held.popitem()[1].close()
+        handle = _held.popitem()[1]
+        if handle:
+            handle.close()
 
 
-_held = {}
+_held = {}  # {(device, inode) of a .lock: its open file, None where it cannot be locked}
+
+
+def distinct(folders):
+    """The folders without those that are another one of them under another name (a link, a relative
+    path, a slash at the end); the first name stays."""
+    found = {}
+    for folder in folders:
+        found.setdefault(os.path.realpath(folder), folder)
+    return list(found.values())
+
+
+def require_all(folders, task, relatives=False):
+    """{run: its config} of finished runs, each once, in the order given. All are held, in an order
+    that is the same in every process, so that two never wait in a ring. Raises ValueError as
+    `require_done`."""
+    found = {run: require_done(run, task, relatives)
+             for run in sorted(distinct(folders), key=os.path.realpath)}
+    return {run: found[run] for run in distinct(folders)}
 
 
 def read_config(run):
@@ -161,6 +220,16 @@ def scratch(facts):
     return " (from scratch)" if facts.get("from_scratch") else ""
 
 
+def require_finished(run):
+    """ValueError for a folder that is no finished run, saying what it is."""
+    run = Path(run)
+    if wrong := whatis.no_run(run):
+        raise ValueError(wrong)
+    if not (run / "DONE").exists():
+        read_config(run)
+        raise ValueError(f"{run}: this run is not finished; run the same training command again")
+
+
 RELATED = ("mcqa", "arithmetic", "game")  # tasks that any language model can answer
 
 
@@ -168,11 +237,9 @@ def require_done(run, task, relatives=False):
     """The config of a finished run of `task`, or with `relatives` of a task whose models are
     language models where those of `task` are. Raises ValueError when the folder is not one."""
     run = Path(run)
-    if not (run / "config.json").exists():
-        raise ValueError(f"{run}: not a run (no config.json)")
-    if not (run / "DONE").exists():
-        raise ValueError(f"{run}: this run is not finished; run the same training command again")
-    hold(run)
+    require_finished(run)
+    if hold(run):  # whoever was in it may have deleted it
+        require_finished(run)
     found = read_config(run)
     name = found["args"].get("task")
     related = relatives and name in RELATED and task in RELATED

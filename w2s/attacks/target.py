@@ -4,7 +4,6 @@ Nothing here or in an attack prints or stores a text or a token: mails are priva
 """
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,9 +49,8 @@ def targets(cfg, kind, now):
     """Yield a Target for each run of cfg that is not attacked yet; all are checked before the first
     one is loaded. Raises ValueError for bad input, one line without any text of a row."""
     tasks.check(cfg.task)
-    facts = {run: runs.require_done(run, cfg.task)  # sorted: two processes never wait in a ring
-             for run in sorted(cfg.run, key=os.path.realpath)}
-    todo = [run for run in dict.fromkeys(cfg.run) if not is_attacked(Path(run), kind, now)]
+    facts = runs.require_all(cfg.run, cfg.task)
+    todo = [run for run in facts if not is_attacked(Path(run), kind, now)]
     if not todo:
         return
 

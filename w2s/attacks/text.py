@@ -53,15 +53,14 @@ class Text:
 def text(cfg):
     """Attack each run with each method; write attack-text.json and the flipped texts."""
     tasks.check(cfg.task)
-    if cfg.out and len(set(cfg.run)) > 1:
+    if cfg.out and len(runs.distinct(cfg.run)) > 1:
         raise ValueError("--out takes the texts of a single --run; leave it out for several")
     if cfg.out and os.path.realpath(cfg.out) == os.path.realpath(cfg.data):
         raise ValueError(f"--out {cfg.out}: would overwrite --data")
     synonyms, now = settings(cfg)
     name = Path(cfg.data).name.removesuffix(".gz")
-    facts = {run: runs.require_done(run, cfg.task)  # sorted: two processes never wait in a ring
-             for run in sorted(cfg.run, key=os.path.realpath)}
-    places = {run: Place.of(Path(run), name, cfg.out and Path(cfg.out)) for run in cfg.run}
+    facts = runs.require_all(cfg.run, cfg.task)
+    places = {run: Place.of(Path(run), name, cfg.out and Path(cfg.out)) for run in facts}
     todo = [run for run in places if not is_attacked(run, places[run], now)]
     if not todo:
         return

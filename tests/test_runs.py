@@ -1,0 +1,157 @@
+"""Run folders: one lock for one folder however it is spelt, and what a folder is taken for.
+
+    python -m pytest -q tests/test_runs.py
+"""
+
+import errno
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from w2s import runs, whatis
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def nothing_held():
+    runs.release()
+    yield
+    runs.release()
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run `one`, which has the links `link` and `again` too."""
+    made(tmp_path / "one")
+    (tmp_path / "link").symlink_to("one")
+    (tmp_path / "again").symlink_to(tmp_path / "link")
+    return tmp_path / "one"
+
+
+def made(folder, done=True):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(
+        {"script": "train_weak.py", "args": {"task": "ood", "max_length": 8}, "inputs": {}}))
+    if done:
+        (folder / "DONE").touch()
+    return folder
+
+
+def spellings(run):
+    return [str(run), f"{run}/", f"{run}/.", f"{run.parent}/x/../one", str(run.parent / "link"),
+            str(run.parent / "again"), os.path.relpath(run)]
+
+
+def in_time(work):
+    """Whether work() ends within five seconds."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(5)
+    return not thread.is_alive()
+
+
+def test_a_process_never_waits_for_itself_however_a_folder_is_spelt(run):
+    (run.parent / "x").mkdir()
+    for name in spellings(run):
+        assert in_time(lambda name=name: runs.hold(name)), name
+    assert len(runs._held) == 1
+
+
+def test_a_folder_is_worked_in_once_under_its_first_name(run):
+    (run.parent / "x").mkdir()
+    other = made(run.parent / "two")
+    assert runs.distinct([*spellings(run), other]) == [str(run), other]
+    assert list(runs.require_all([str(run.parent / "again"), str(other), str(run)], "ood")) == [
+        str(run.parent / "again"), str(other)]
+
+
+HOLD = "import sys; from w2s import runs; runs.hold(sys.argv[1]); print('in', flush=True); input()"
+
+
+def test_another_process_waits_under_any_name_and_sees_a_folder_that_was_deleted(run):
+    first = subprocess.Popen([sys.executable, "-c", HOLD, run], cwd=ROOT, text=True,
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert first.stdout.readline() == "in\n"
+    second = subprocess.Popen([sys.executable, "-c", HOLD, run.parent / "again"], cwd=ROOT,
+                              text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert "waiting for another process" in second.stdout.readline()
+    (run / ".lock").unlink()
+    first.communicate("\n")
+    assert second.stdout.readline() == "in\n"
+    assert (run / ".lock").exists()  # the one it holds is the one that others will meet
+    second.communicate("\n")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP])
+def test_without_locks_work_goes_on_and_one_line_says_so(code, run, monkeypatch, capsys):
+    def flock(file, how):
+        raise OSError(code, os.strerror(code))
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert runs.hold(run) is False and runs.hold(made(run.parent / "two")) is False
+    assert runs.hold(run.parent / "link") is False
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and err.startswith(f"warning: {run}: the file system has no locks")
+
+
+def test_what_was_given_in_place_of_a_run_is_said(run):
+    parent = run.parent
+    (run / "model").mkdir()
+    (run / "model" / "config.json").write_text('{"model_type": "gpt_neox"}')
+    model, adapter = parent / "checkpoint-9", parent / "peft"
+    for folder, name in ((model, "config.json"), (adapter, "adapter_config.json")):
+        folder.mkdir()
+        (folder / name).write_text('{"model_type": "gpt_neox"}')
+    (parent / "file").touch()
+    for given, message in ((run / "model", f"give the run itself, {run}"),
+                           (model, f"--model {model} --epochs 0 --out RUN"),
+                           (adapter, "an adapter"), (parent / "nowhere", "no such run"),
+                           (parent / "file", "a file"), (parent, f"such as {parent}")):
+        with pytest.raises(ValueError, match="^[^\n]*$") as error:
+            runs.require_done(given, "ood")
+        assert str(error.value).startswith(f"{given}: ") and message in str(error.value)
+    with pytest.raises(ValueError, match="not finished"):
+        runs.require_done(made(parent / "begun", done=False), "ood")
+
+
+def test_what_was_given_in_place_of_a_model_is_said(run):
+    assert f"its model is {run / 'model'}" not in whatis.no_model(run)  # it has none
+    (run / "model").mkdir()
+    (run / "model" / "config.json").write_text('{"model_type": "gpt_neox"}')
+    assert f"its model is {run / 'model'}" in whatis.no_model(run)
+    assert whatis.no_model(run / "model") is None
+    snapshot = run.parent / "hub" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text('{"model_type": "gpt_neox"}')
+    assert str(snapshot) in whatis.no_model(snapshot.parent)
+    (run.parent / "small.gguf").touch()
+    assert "give the folder" in whatis.no_model(run.parent / "small.gguf")
+
+
+def test_a_pipe_is_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, name in ((tmp_path / "pipe", "a pipe"), ("/dev/null", "a device")):
+        with pytest.raises(ValueError, match=f"{path}: {name}, not a regular file"):
+            whatis.special(path)
+    whatis.special(tmp_path)
+
+
+@pytest.mark.parametrize("head, name", [
+    (b"PAR1\x15\x00\x15", "parquet"), (b"PK\x03\x04\x14\0", "zip"), (b"GGUF\x03\0\0\0", "GGUF"),
+    (b"\x80\x04\x95", "pickled"), (b"SQLite format 3\0", "SQLite"), (b"BZh91AY&SY\x00", "bzip2"),
+    (b"\x40\0\0\0\0\0\0\0" + b'{"x":', "safetensors"), (b"<!DOCTYPE HTML>\n", "web page"),
+    (b"version https://git-lfs.github.com/spec/v1\n", "LFS"), (b"\xff\xfe{\0", "UTF-16")])
+def test_a_binary_file_is_named(head, name):
+    assert name in whatis.binary(head)[0]
+
+
+@pytest.mark.parametrize("head", [b"", b'{"id": 1}', b"PAR1 is a word\n", b"BZh9", b"\x1f\x8b\x08",
+                                  "GGUF, ein Wort".encode(), b"Rar!"])
+def test_text_is_no_binary_file(head):
+    assert whatis.binary(head) is None
