@@ -50,7 +50,7 @@ class Config(config.Training):
 def main(cfg):
     from w2s import hub, runs, tasks
     tasks.check(cfg.task)
-    folder = hub.folder(cfg.model)
+    folder = hub.folder(cfg.model, cfg.revision)
     run = runs.begin(cfg.out, "train_student.py", cfg, {"model": folder, "labels": cfg.labels})
     if run is None:
         return

@@ -29,7 +29,7 @@ class Config(config.Training):
 def main(cfg):
     from w2s import hub, runs, tasks
     tasks.check(cfg.task)
-    folder = hub.folder(cfg.model)
+    folder = hub.folder(cfg.model, cfg.revision)
     run = runs.begin(cfg.out, "train_weak.py", cfg, {"model": folder, "data": cfg.data})
     if run is None:
         return

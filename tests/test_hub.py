@@ -171,6 +171,82 @@ def test_without_network_or_cache_the_error_is_quick_and_says_what_to_do(
     assert "\n" not in out and seconds < 10
 
 
+def said(call, home, port, **environment):
+    """The one line that a call ends with."""
+    code = f"try:\n    {call}\nexcept ValueError as error:\n    print(error)"
+    out, err, _ = run(code, home, port, **environment)
+    assert out and "\n" not in out, (out, err)
+    return out + err
+
+
+def test_a_revision_is_asked_for_behind_the_name_and_only_of_the_hub(server, tmp_path):
+    code = f'print(hub.folder("org/both@{COMMIT}"))'
+    out, err, _ = run(code, tmp_path, server.server_port)
+    assert out.endswith(COMMIT) and not any("main" in path for _, path in server.requests), err
+    missing = said('hub.folder("org/both@step7")', tmp_path, server.server_port)
+    assert missing.startswith("org/both: no local folder") and "revision step7" in missing
+    for call, message in (('hub.folder("org/both@one", "two")', "which revision?"),
+                          ('hub.folder("org/both@")', "which revision?"),
+                          ('hub.folder("org/both@a b")', "'a b' is no revision"),
+                          (f'hub.folder({str(tmp_path)!r}, "main")', "a local folder")):
+        assert message in said(call, tmp_path, server.server_port)
+
+
+def test_a_page_that_is_no_hub_is_named_with_the_model_and_without_the_password(tmp_path):
+    class Page(Hub):
+        def do_GET(self):
+            self.answer(200, b"<html>please log in</html>", "text/html")
+
+        do_HEAD = do_GET
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        at = f"127.0.0.1:{server.server_port}"
+        for call in ('hub.folder("org/both")', 'hub.file("org/data", "train/rows.jsonl")'):
+            line = said(call, tmp_path, 9, HF_ENDPOINT=f"http://ann:open5esame@{at}")
+            assert line.startswith("org/") and at in line and "open5esame" not in line
+        server.shutdown()
+
+
+@pytest.mark.parametrize("wrong", [{"HF_ENDPOINT": "ftp://ann:open5esame@nowhere"},
+                                   {"HF_ENDPOINT": "nonsense"}, {"HF_HUB_ETAG_TIMEOUT": "soon"},
+                                   {"ALL_PROXY": "socks5://ann:open5esame@127.0.0.1:9"},
+                                   {"HF_TOKEN": "hf_open5esame\u00fc"}])
+def test_whatever_the_http_library_raises_is_one_line(wrong, tmp_path):
+    line = said('hub.folder("org/both")', tmp_path, 9, **wrong)
+    assert line.startswith("org/both: ") and "open5esame" not in line, line
+
+
+def test_what_huggingface_hub_logs_has_no_password_either(tmp_path):
+    noisy = 'logging.getLogger("huggingface_hub").warning("at %s", "http://ann:open5esame@x/y")'
+    code = f'import logging\ntry:\n    hub.folder("org/x")\nexcept ValueError:\n    {noisy}'
+    err = run(code, tmp_path, 9)[1]
+    assert "at http://x/y" in err and "open5esame" not in err, err
+
+
+def test_offline_what_is_cached_suffices_and_what_is_not_is_named(server, tmp_path):
+    few = ["config.json", "tokenizer.json", "model.safetensors"]
+    fetch = ('import huggingface_hub as h; h.snapshot_download("org/both", allow_patterns={})')
+    run(fetch.format(few[:2]), tmp_path, server.server_port)
+    line = said('hub.folder("org/both")', tmp_path, 9, HF_HUB_OFFLINE="1")
+    assert f"{COMMIT} lacks model.safetensors" in line
+    run(fetch.format(few), tmp_path, server.server_port)
+    out, err, _ = run('print(hub.folder("org/both"))', tmp_path, 9, HF_HUB_OFFLINE="1")
+    assert out.endswith(COMMIT), err
+    Path(out, "tokenizer.json").unlink()
+    assert "lacks tokenizer.json" in said('hub.folder("org/both")', tmp_path, 9,
+                                          HF_HUB_OFFLINE="1")
+
+
+@pytest.mark.parametrize("index", [b"<html>", b"[]", b'{"weight_map": 1}', b'{"weight_map": {}}',
+                                   b'{"weight_map": {"x": "../../x.safetensors"}}',
+                                   b'{"weight_map": {"x": 5}}', b'{"weight_map": {"x": "x.bin"}}'])
+def test_an_index_names_shards_of_its_own_folder(index, tmp_path):
+    (tmp_path / hub.INDEX).write_bytes(index)
+    with pytest.raises(ValueError, match="index.json: "):
+        hub.shards(tmp_path)
+
+
 def test_a_local_folder_is_returned_as_it_is_and_nonsense_is_refused(tmp_path, monkeypatch):
     assert hub.folder(tmp_path) is tmp_path
     monkeypatch.chdir(tmp_path)

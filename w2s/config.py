@@ -37,6 +37,8 @@ def arg(default, help, *, choices=None, low=None, above=None, high=None, free=Fa
 class Training:
     """What both training scripts have in common. None: the task's or the size's default."""
 
+    revision: str = arg(None, "of a --model from the hub: branch, tag or commit, such as Pythia's "
+                        "step3000; --model NAME@step3000 says the same")
     seed: int = arg(0, "varies the order of the data, the noise and every other draw", low=0)
     epochs: float = arg(None, "passes over the data (default: the task's); 0: the untuned model, "
                         "saved as a run", low=0, high=1e6)

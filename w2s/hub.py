@@ -6,23 +6,32 @@ never a pickle. What only its publisher has whole (`web`) comes from there, into
 """
 import glob
 import json
+import logging
 import os
 import re
+import textwrap
 from pathlib import Path
 
+from w2s import whatis
+
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # variables that are secrets
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-SMALL = ("config.json", "tokenizer.json", "tokenizer_config.json", INDEX)
+SMALL = ("config.json", "tokenizer.json", INDEX)
 
 
 def folder(name_or_path, revision=None):
     """A model folder: an existing local one as it is, or org/name fetched from the hub.
 
     Of a repository with both a single file and shards only the single file is taken. revision: a
-    branch, tag or commit (None: main). Raises ValueError, one line that says what was tried."""
-    if os.path.isdir(name_or_path):
-        return name_or_path
-    name = str(name_or_path)
-    path = snapshot(name, revision, [*SMALL, SINGLE])
+    branch, tag or commit, such as Pythia's step3000 (None: main); org/name@revision says it too.
+    Raises ValueError, one line that says what was tried."""
+    if os.path.exists(name_or_path):
+        return local(name_or_path, revision)
+    name, at, asked = str(name_or_path).partition("@")
+    if at and (revision not in (None, asked) or not asked):
+        raise ValueError(f"{name_or_path}: which revision? Say {name}@REVISION or --revision, once")
+    revision = asked or revision
+    path = snapshot(name, revision, [*SMALL, SINGLE], lacking=lacking)
     if not (path / "config.json").is_file():
         raise ValueError(f"{name}: the repository has no config.json; not a model folder")
     if (path / SINGLE).is_file():
@@ -31,13 +40,45 @@ def folder(name_or_path, revision=None):
         raise ValueError(f"{name}: the repository has no safetensors weights, and we never "
                          "unpickle others; where you trust it, convert it with transformers "
                          "(save_pretrained) and pass the new folder")
-    shards = json.loads((path / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-    return snapshot(name, path.name, [*SMALL, *sorted(set(shards))])     # of the same commit
+    return snapshot(name, path.name, [*SMALL, *shards(path)], lacking=lacking)  # the same commit
+
+
+def local(path, revision=None):
+    """A local model folder, given back as it is. Raises ValueError for a file, a run and the like,
+    and where a revision is asked of it."""
+    if revision:
+        raise ValueError(f"--revision {revision}: {path} is a local folder, which has no revisions")
+    if wrong := whatis.no_model(path):
+        raise ValueError(wrong)
+    return path
+
+
+def shards(path):
+    """Names of the shards in a folder's index, sorted. Raises ValueError where it is none."""
+    try:
+        found = sorted({*json.loads((path / INDEX).read_text(encoding="utf-8"))[
+            "weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        raise ValueError(f"{path / INDEX}: not an index of shards; delete the file and fetch it "
+                         "again") from None
+    if not found or not all(re.fullmatch(r"\w[\w.-]*\.safetensors", str(n)) for n in found):
+        raise ValueError(f"{path / INDEX}: names shards that are no .safetensors files of this "
+                         "folder; delete the file and fetch it again")
+    return found
+
+
+def lacking(path):
+    """The first file that a cached model lacks, or None."""
+    weights = [SINGLE] if not (path / INDEX).is_file() or (path / SINGLE).is_file() \
+        else shards(path)
+    return next((name for name in ("config.json", "tokenizer.json", *weights)
+                 if not (path / name).is_file()), None)
 
 
 def file(repo, filename, repo_type="dataset", revision=None):
     """The path of one file of a repository on the hub. Raises ValueError, one line."""
-    path = snapshot(repo, revision, [glob.escape(filename)], repo_type) / filename
+    path = snapshot(repo, revision, [glob.escape(filename)], repo_type, lambda folder: None if (
+        folder / filename).is_file() else filename) / filename
     if not path.is_file():
         raise ValueError(f"{repo}: the {repo_type} repository has no file {filename}")
     return path
@@ -57,8 +98,8 @@ def web(address, most=1 << 27):
     try:
         with urlopen(address, timeout=20) as answer:
             content = answer.read(most + 1)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{address}: {error}") from None
+    except Exception as error:  # of ssl, a proxy, a server that does not speak HTTP
+        raise ValueError(f"{public(address)}: {public(error)}") from None
     if len(content) > most:
         raise ValueError(f"{address}: more than {most} bytes")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,20 +109,74 @@ def web(address, most=1 << 27):
     return path
 
 
-def snapshot(name, revision, patterns, repo_type="model"):
+def snapshot(name, revision, patterns, repo_type="model", lacking=None):
     """The cached snapshot folder of `name` with the files of `patterns`; all that the network and
-    the hub may answer becomes one ValueError. Not hf_hub_download, also for a single file: without
-    a network that one retries for 24 s, while snapshot_download gives up at once."""
+    the hub may answer becomes one ValueError, which shows no password. Where they fail, what is
+    cached will do if nothing is lacking: lacking(folder) names a file, or None. Not
+    hf_hub_download, also for a single file: without a network that one retries for 24 s, while
+    snapshot_download gives up at once."""
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
         raise ValueError(f"{name}: no such folder, and not the org/name of a repository on the hub")
-    from huggingface_hub import constants, errors, snapshot_download
+    if revision is not None and not re.fullmatch(r"\w[\w./-]*", revision):
+        raise ValueError(f"{name}: '{revision}' is no revision (a branch, tag or commit)")
+    try:
+        from huggingface_hub import constants, errors, snapshot_download
+    except Exception as error:  # not installed, or a variable that it cannot read
+        raise ValueError(f"{name}: no local folder, and huggingface_hub cannot be used "
+                         f"({public(error)}); pass a local path") from None
+    for handler in logging.getLogger("huggingface_hub").handlers:
+        handler.filters[:] = [_Public()]
     try:
         return Path(snapshot_download(name, repo_type=repo_type, revision=revision,
                                       allow_patterns=patterns))
-    except (OSError, errors.HTTPError, errors.HFValidationError) as error:
-        where = "the cache (offline)" if constants.HF_HUB_OFFLINE else constants.ENDPOINT
-        reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
+    except Exception as error:  # of huggingface_hub, its HTTP library, ssl, a proxy, json: anything
+        home = Path(constants.HF_HUB_CACHE)
+        here = cached(home, name, revision or "main", repo_type)
+        gone = isinstance(error, errors.RevisionNotFoundError)
+        absent = lacking(here) if here and lacking else None
+        if here and lacking and not absent and not gone:
+            return here
+        where = "the cache (offline)" if constants.HF_HUB_OFFLINE else public(constants.ENDPOINT)
+        at = f", revision {revision}" if revision else ""
+        why = f"{here} lacks {absent}" if absent and constants.HF_HUB_OFFLINE else public(error)
+        socks = "; or unset ALL_PROXY" if isinstance(error, ImportError) else ""
         raise ValueError(
-            f"{name}: no local folder, and not to be had from {where} ({reason}); pass a local "
-            "path, set HF_ENDPOINT for a mirror, or HF_HUB_OFFLINE=1 to use only the cache "
-            f"{constants.HF_HUB_CACHE}") from error
+            f"{name}: no local folder, and not to be had from {where}{at} ({why}{socks}); pass a "
+            "local path, set HF_ENDPOINT for a mirror, or HF_HUB_OFFLINE=1 to use only the cache "
+            f"{home}") from error
+
+
+def cached(home, name, revision, repo_type):
+    """The snapshot folder of a revision in the hub's cache `home`, or None."""
+    folder = home / "--".join([f"{repo_type}s", *name.split("/")])
+    ref = folder / "refs" / revision
+    commit = ref.read_text(encoding="utf-8").strip() if ref.is_file() else revision
+    found = folder / "snapshots" / commit
+    return found if commit and found.is_dir() else None
+
+
+def secrets():
+    """Tokens, and users with their passwords in addresses of this environment, longest first."""
+    found = {os.environ.get(name, "").strip() for name in TOKENS}
+    for name, value in os.environ.items():
+        if name == "HF_ENDPOINT" or name.lower().endswith("_proxy"):
+            login = re.match(r"(?:\w+://)?(.*)@", value)
+            found |= {login[1], login[1].partition(":")[2]} if login else set()
+    return sorted((secret for secret in found if len(secret) > 2), key=len, reverse=True)
+
+
+class _Public(logging.Filter):
+    """Keeps secrets out of what huggingface_hub logs."""
+
+    def filter(self, record):
+        record.msg, record.args = public(record.getMessage()), ()
+        return True
+
+
+def public(said):
+    """An error or an address as one line, without the user, password or token in it."""
+    text = textwrap.shorten(str(said) or type(said).__name__, 300, placeholder=" ...")
+    for secret in secrets():
+        text = text.replace(secret, "...")
+    text = re.sub(r"//[^/\s@]*(:[^/\s]*)?@", "//", text)
+    return re.sub(r"\bhf_\w{8,}|(?<=Bearer )[^\s']+", "...", text)

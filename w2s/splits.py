@@ -88,7 +88,7 @@ class Raw:
                 self.fetched[path] = name
             except ValueError as error:
                 gate = (f"; accept the conditions of https://huggingface.co/datasets/{public.repo} "
-                        "and set HF_TOKEN") if re.search(r"\(40[13] ", str(error)) else ""
+                        "and set HF_TOKEN") if re.search(r"\b40[13] ", str(error)) else ""
                 why = f" and could not fetch it: {error}{gate}"
                 raise self.missing(what, where, why) from error
         return list(self.fetched)
