@@ -89,3 +89,10 @@ def test_join_is_by_id_and_refuses_what_is_missing_double_or_contradictory():
                                  (GOOD, other_label, "disagree about 'label'")):
         with pytest.raises(ValueError, match=message):
             rows.join(left, other)
+
+
+def test_a_pipe_is_refused_and_left_unread(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for reads in (rows.read, rows.sha256, rows.read_json):
+        with pytest.raises(ValueError, match="pipe: a pipe, not a regular file"):
+            reads(tmp_path / "pipe")

@@ -32,7 +32,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from w2s import rows, splits
+from w2s import rows, splits, whatis
 
 KEEP = 4        # windows of text that are kept of a mail
 SHINGLE = 5     # words: what near-duplicates are counted in
@@ -320,6 +320,7 @@ def _jsonl(path, key):
 @contextlib.contextmanager
 def _open(path):
     """A plain or gzipped file for reading bytes."""
+    whatis.special(path)
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
@@ -364,6 +365,7 @@ def _maildir(folder):
         for name in sorted(names):
             if name[0] != ".":
                 full = os.path.join(place, name)
+                whatis.special(full)
                 with open(full, "rb") as file:
                     yield os.path.relpath(full, folder).replace(os.sep, "/"), file.read()
 

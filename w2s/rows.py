@@ -13,6 +13,8 @@ import sys
 import zlib
 from pathlib import Path
 
+from w2s import whatis
+
 NUMBER = "a number"
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -168,6 +170,7 @@ def sha256(path):
         names = sorted(p for p in path.iterdir() if p.suffix in (".json", ".safetensors"))
         text = "".join(f"{p.name} {sha256(p)}\n" for p in names)
         return hashlib.sha256(text.encode()).hexdigest()
+    whatis.special(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -175,10 +178,14 @@ def sha256(path):
 def _open(path):
     if Path(path).is_dir():
         raise IsADirectoryError(21, "is a folder, expected a file of rows", str(path))
+    whatis.special(path)
     file = open(path, "rb")
-    gzipped = file.read(2) == b"\x1f\x8b"
+    head = file.read(64)
     file.seek(0)
-    return gzip.GzipFile(fileobj=file) if gzipped else file
+    if known := whatis.binary(head):
+        file.close()
+        raise ValueError(f"{path}: {known[0]}, not JSON lines; {known[1]}")
+    return gzip.GzipFile(fileobj=file) if head[:2] == b"\x1f\x8b" else file
 
 
 def _parse(line, path, n):
