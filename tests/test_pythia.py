@@ -336,6 +336,29 @@ BROKEN = {
     "activation": (lambda f: configure(f, hidden_act="gelu_new"), r"hidden_act = 'gelu_new'"),
     "dropout": (lambda f: configure(f, hidden_dropout=0.1), r"hidden_dropout = 0\.1"),
     "scaled rope": (lambda f: configure(f, rope_parameters={"rope_type": "yarn"}), r"rope_type = "),
+    "scaled rope, old key": (lambda f: configure(f, rope_parameters={
+        "type": "dynamic", "factor": 3}), r"rope_parameters\.type = 'dynamic'"),
+    "rope scaling": (lambda f: configure(f, rope_scaling={"type": "linear"}), r"scaling\.type"),
+    "rope type outside": (lambda f: configure(f, rope_type="llama3"), r"n: rope_type = 'llama3'"),
+    "rope factor": (lambda f: configure(f, rope_parameters={"factor": 2.0}), r"factor = 2\.0"),
+    "rope by layer": (lambda f: configure(f, rope_parameters={"full": {"rope_type": "default"}}),
+                      r"rope_parameters\.full = \{"),
+    "rope number": (lambda f: configure(f, rope_scaling=2), r"rope_scaling must be an object"),
+    "theta elsewhere": (lambda f: configure(f, rope_theta=5e5), r"rope_theta = 500000"),
+    "epsilon": (lambda f: configure(f, layer_norm_eps=2.5), r"layer_norm_eps must be .*not 2\.5"),
+    "infinite base": (lambda f: configure(f, rope_parameters={}, rotary_emb_base=float("inf")),
+                      r"rotary_emb_base must be .*not Infinity"),
+    "true base": (lambda f: configure(f, rope_parameters={}, rotary_emb_base=True), "not true"),
+    "no positions": (lambda f: configure(f, max_position_embeddings=0), r"max_position_embeddings"),
+    "many positions": (lambda f: configure(f, max_position_embeddings=10 ** 30), r"up to 1048576"),
+    "many layers": (lambda f: configure(f, num_hidden_layers=10 ** 9), r"up to 1000, not 10000000"),
+    "flag as a word": (lambda f: configure(f, attention_bias="yes"), r"must be true or false"),
+    "no part to turn": (lambda f: configure(f, rope_parameters={"partial_rotary_factor": 1e-3}),
+                        r"leaves no pair"),
+    "nan": (lambda f: rewrite(f, lambda w: w["gpt_neox.final_layer_norm.bias"].fill_(
+        float("nan"))), r"model\.safetensors: gpt_neox\.final_layer_norm\.bias has .* not finite"),
+    "infinite": (lambda f: rewrite(f, lambda w: w["embed_out.weight"][-1, -1:].fill_(
+        float("-inf"))), r"model\.safetensors: embed_out\.weight has"),
     "no size": (lambda f: configure(f, hidden_size=None), r"config\.json: hidden_size must be"),
     "heads": (lambda f: configure(f, num_attention_heads=5), r"not a multiple"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), r"model: neither model\.safeten"),
@@ -360,6 +383,44 @@ def test_a_broken_folder_is_one_line_that_names_the_file(folder, case):
     with pytest.raises(ValueError, match=message) as error:
         pythia.load(folder, "lm")
     assert str(folder) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_null_in_config_is_as_if_the_key_were_absent(folder):
+    before = pythia.load(folder, "lm")
+    configure(folder, **dict.fromkeys(("layer_norm_eps", "attention_bias", "rope_scaling",
+                                       "hidden_act", "hidden_dropout", "id2label", "num_labels")))
+    after = pythia.load(folder, "lm")
+    assert {**before.settings, "layer_norm_eps": 1e-5} == {**after.settings}
+    assert pythia.load(folder, "class").score.out_features == 2
+
+
+def test_a_large_weight_is_finite_though_its_sum_is_not():
+    assert pythia.finite(torch.full((9,), 3e38))
+    assert not pythia.finite(torch.tensor([1, float("inf")]))
+
+
+@pytest.mark.parametrize("names, pad", [
+    (("<|padding|>", "<|endoftext|>"), "<|padding|>"), (("[PAD]", "[CLS]"), "[PAD]"),
+    (("<|endoftext|>",), "<|endoftext|>"), (("<s>", "</s>"), "</s>"), (("<s>",), None)])
+def test_a_saved_folder_has_a_padding_token_or_says_that_there_is_none(
+        names, pad, tokenizer_file, tmp_path, capsys):
+    content = json.loads(Path(tokenizer_file).read_text())
+    content["added_tokens"] = [{"id": k, "content": name} for k, name in enumerate(names)]
+    content["added_tokens"].append({"id": 10 ** 6, "content": "<pad>"})  # not among the model's
+    (tmp_path / "t.json").write_text(json.dumps(content))
+    pythia.save(ours("pythia", "class"), tmp_path / "out", tmp_path / "t.json")
+    written, config = (json.loads((tmp_path / "out" / name).read_text())
+                       for name in ("tokenizer_config.json", "config.json"))
+    assert written.get("pad_token") == pad and written["padding_side"] == "right"
+    assert written["model_input_names"] == ["input_ids", "attention_mask"]
+    assert pad is None or config["pad_token_id"] == names.index(pad)
+    assert ("no padding token" in capsys.readouterr().out) == (pad is None)
+
+
+def test_a_language_model_is_padded_at_its_left_end(tokenizer_file, tmp_path):
+    pythia.save(ours("pythia", "lm"), tmp_path / "out", tokenizer_file)
+    written = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    assert written["padding_side"] == "left" and written["pad_token"] == "<|padding|>"
 
 
 def test_wrong_arguments_are_refused(folder, tmp_path, tokenizer_file):

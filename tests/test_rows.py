@@ -37,7 +37,9 @@ BROKEN = {
     "no object": (jsonl(ROW) + b"[1]\n", ":2: expected an object"),
     "missing key": (jsonl(ROW, {"id": "b", "label": 1}), ":2: no key 'text'"),
     "label range": (jsonl(ROW, {**GOOD[1], "label": 2}), ":2: 'label' is 2, expected one of 0, 1"),
-    "label type": (jsonl(ROW, {**GOOD[1], "label": True}), ":2: 'label' is True"),
+    "label type": (jsonl(ROW, {**GOOD[1], "label": True}), ":2: 'label' is true"),
+    "label null": (jsonl(ROW, {**GOOD[1], "label": None}), ":2: 'label' is null"),
+    "text a list": (jsonl(ROW, {**GOOD[1], "text": ["x"]}), ":2: 'text' is a list"),
     "label float": (jsonl(ROW, {**GOOD[1], "label": 1.0}), ":2: 'label' is 1.0"),
     "duplicate": (jsonl(ROW, GOOD[1], ROW), ":3: id 'a' is already on line 1"),
     "nan": (jsonl(ROW) + b'{"id": "b", "text": "t", "label": NaN}\n', ":2: NaN is not a number"),
@@ -55,6 +57,12 @@ def test_damage_is_one_line_that_names_file_and_line(tmp_path, name):
         rows.read(path, FIELDS)
     said = str(error.value)
     assert message in said and str(path) in said and "\n" not in said
+
+
+def test_a_null_key_is_an_absent_one(tmp_path):
+    row = {**ROW, "source": "s", "n": {"m": None}}
+    (tmp_path / "x.jsonl").write_bytes(jsonl({**row, "prompt": None}))
+    assert rows.read(tmp_path / "x.jsonl", FIELDS) == [row]
 
 
 @pytest.mark.parametrize("weak", [[.5], [.6, .6], [.5, None], "x", [-.5, 1.5]])

@@ -30,8 +30,12 @@ SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"
 DEFAULTS = {"layer_norm_eps": 1e-5, "attention_bias": True, "use_parallel_residual": True,
             "tie_word_embeddings": False, "max_position_embeddings": 2048,
             "rotary_emb_base": 10000, "rotary_pct": 0.25}        # transformers' own
-ONLY = {"model_type": "gpt_neox", "hidden_act": "gelu", "hidden_dropout": 0, "attention_dropout": 0,
-        "rope_scaling": None, "rope_type": "default"}
+ONLY = {"model_type": "gpt_neox", "hidden_act": "gelu", "hidden_dropout": 0, "attention_dropout": 0}
+MOST = {"num_hidden_layers": 1000, "max_position_embeddings": 2 ** 20}  # others: 2 ** 20
+BETWEEN = {"layer_norm_eps": (0, 0.1), "rotary_emb_base": (1, 1e12), "rotary_pct": (0, 1)}
+FLAGS = ("attention_bias", "use_parallel_residual", "tie_word_embeddings")
+TURNS = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
+PADS = ("<|padding|>", "<|pad|>", "<pad>", "[PAD]", "<|endoftext|>", "</s>", "<eos>", "[SEP]")
 
 
 def published(layers, hidden, heads, vocab=50304):
@@ -554,27 +558,71 @@ def sample(logits, temperature, u):
 # ---- reading a folder ----------------------------------------------------------------------------
 
 def check(config, head, head_layer, where):
-    """The config with transformers' defaults filled in and either spelling of the rotary settings.
-    Raises ValueError, naming `where`, for what this file does not compute."""
-    rope = config.get("rope_parameters") or {}
-    c = {**DEFAULTS, **config, "rope_type": rope.get("rope_type", "default")}
+    """The config with transformers' defaults filled in, null being absent, and either spelling of
+    the rotary settings. Raises ValueError, naming `where`, for what this file does not compute and
+    for values of another kind or size than a model has."""
+    config = {key: value for key, value in config.items() if value is not None}
+    c = {**DEFAULTS, **config, **rotary(config, where)}
     for key, only in ONLY.items():
         if c.get(key, None if key == "model_type" else only) != only:
-            raise ValueError(f"{where}: {key} = {c.get(key)!r} is not supported, only {only!r}: "
-                             "this is GPT-NeoX as Pythia uses it")
-    for key in SIZES:
-        if type(c.get(key)) is not int or c[key] < 1:
-            raise ValueError(f"{where}: {key} must be a positive integer, not {c.get(key)!r}")
+            raise ValueError(f"{where}: {key} = {shown(c.get(key))} is not supported, only "
+                             f"{shown(only)}: this is GPT-NeoX as Pythia uses it")
+    for key in (*SIZES, "max_position_embeddings"):
+        most = MOST.get(key, 2 ** 20)
+        if type(c.get(key)) is not int or not 1 <= c[key] <= most:
+            raise ValueError(f"{where}: {key} must be a positive integer up to {most}, not "
+                             f"{shown(c.get(key))}")
+    for key, (low, high) in BETWEEN.items():
+        if type(c[key]) not in (int, float) or not low < c[key] <= high:
+            raise ValueError(f"{where}: {key} must be a number above {low:g} and at most {high:g}, "
+                             f"not {shown(c[key])}")
+    for key in FLAGS:
+        if type(c[key]) is not bool:
+            raise ValueError(f"{where}: {key} must be true or false, not {shown(c[key])}")
     if c["hidden_size"] % c["num_attention_heads"]:
         raise ValueError(f"{where}: hidden_size is not a multiple of num_attention_heads")
+    d = c["hidden_size"] // c["num_attention_heads"]
+    turned = int(d * c["rotary_pct"])
+    if not 1 <= turned <= d - turned % 2 or turned * c["max_position_embeddings"] > 2 ** 28:
+        raise ValueError(f"{where}: rotary_pct {c['rotary_pct']:g} of {d} dimensions a head leaves "
+                         "no pair to rotate, or the tables do not fit any memory")
     if head not in CLASS_NAME:
         raise ValueError(f'head must be "class" or "lm", not {head!r}')
     if not (-c["num_hidden_layers"] if head == "class" else -1) <= head_layer <= -1:
         raise ValueError(f"{where}: head_layer {head_layer} is not one of -1 (final LayerNorm) "
                          'to minus the number of layers, or not -1 with head="lm"')
-    c["rotary_emb_base"] = rope.get("rope_theta", c["rotary_emb_base"])
-    c["rotary_pct"] = rope.get("partial_rotary_factor", c["rotary_pct"])
     return c
+
+
+def rotary(config, where):
+    """{our name: value} of the rotary settings that stand in rope_scaling or else rope_parameters,
+    as transformers reads them. Raises ValueError for every type but the default one, under any
+    name, and for a setting that we do not compute: one that is dropped makes the logits wrong."""
+    found = {}
+    for place in ("rope_parameters", "rope_scaling"):
+        part = config.get(place, {})
+        if not isinstance(part, dict):
+            raise ValueError(f"{where}: {place} must be an object, not {shown(part)}")
+        for key, value in part.items():
+            usual = {"type": "default", "rope_type": "default", "factor": 1}.get(key)
+            if key in TURNS and value is not None:
+                found[TURNS[key]] = value
+            elif value not in (None, usual):
+                raise ValueError(f"{where}: {place}.{key} = {shown(value)} is not supported"
+                                 + f", only {shown(usual)}" * (usual is not None)
+                                 + ": positions are not scaled here")
+    for key in ("rope_type", *TURNS):  # not GPT-NeoX's names: transformers ignores them
+        used = found.get(TURNS.get(key), config.get(TURNS.get(key), "default"))
+        if key in config and config[key] != used:
+            raise ValueError(f"{where}: {key} = {shown(config[key])} is not supported here; it "
+                             "belongs into rope_parameters")
+    return found
+
+
+def shown(value):
+    """A value for a message, as JSON writes it (null, true), cut."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, default=repr)
+    return text if len(text) < 60 else text[:57] + "..."
 
 
 def read_json(path, what):
@@ -583,7 +631,7 @@ def read_json(path, what):
         raise ValueError(f"{path}: no such file; it should be {what}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error}); it should be {what}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not a JSON object; it should be {what}")
@@ -603,8 +651,13 @@ def weight_files(folder):
                              ".from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)")
         raise ValueError(f"{folder}: neither {single.name} nor {index.name}")
     shards = read_json(index, "an index of shards").get("weight_map")
-    if not isinstance(shards, dict):
+    if not isinstance(shards, dict) or not shards:
         raise ValueError(f"{index}: no weight_map; fetch the file again")
+    for name in shards.values():  # nothing outside the folder, and what rows.sha256 counts
+        if not (isinstance(name, str) and Path(name).name == name and name.endswith(".safetensors")
+                and name[0] != "."):
+            raise ValueError(f"{index}: {shown(name)} is no .safetensors file of this folder; "
+                             "fetch the file again")
     files = [folder / name for name in sorted(set(shards.values()))]
     for file in files:
         if not file.is_file():
@@ -647,14 +700,29 @@ def read_weights(folder, stored, wanted, device, dtype, read=copy_of):
         with safe_open(path, "pt") as file:
             for name, (at, key, _, _) in stored.items():
                 if at == path:
-                    weights[name] = read(file, key, wanted[name], device, dtype)
+                    weights[name] = p = read(file, key, wanted[name], device, dtype)
+                    if not finite(p):
+                        raise ValueError(f"{path}: {name} has numbers that are not finite (NaN or "
+                                         "infinity); fetch the file again or take another "
+                                         "checkpoint")
     return weights
+
+
+def finite(p):
+    """Whether all numbers of p, or of this process's part of it, are finite. The sum says so at a
+    quarter of the time, unless it overflows."""
+    p = p.to_local() if hasattr(p, "to_local") else p
+    return bool(p.sum().isfinite()) or bool(p.isfinite().all())
 
 
 def trained_head(folder, config, num_labels, head_layer):
     """(num_labels, head_layer) of a folder's own `score`; ValueError where others are asked for."""
-    found = (len(config.get("id2label") or range(config.get("num_labels", 2))),
-             config.get("w2s_head_layer", -1))
+    labels, K, layer = (default if config.get(key) is None else config[key] for key, default in
+                        (("id2label", {}), ("num_labels", 2), ("w2s_head_layer", -1)))
+    if not isinstance(labels, dict) or type(K) is not int or type(layer) is not int:
+        raise ValueError(f"{folder / 'config.json'}: id2label, num_labels or w2s_head_layer is not "
+                         "an object, a number, a number")
+    found = len(labels) or K, layer
     for key, own, asked in zip(("num_labels", "head_layer"), found, (num_labels, head_layer)):
         if asked not in (None, own):
             raise ValueError(f"{folder}: its classifier has {key} {own}, not {asked}")
@@ -751,23 +819,47 @@ def save(model, folder, tokenizer_file, shard_bytes=4_500_000_000, whole=torch.T
     those of one file at a time. Raises ValueError for a tokenizer_file that is not a tokenizers
     JSON file, OSError for what cannot be written."""
     folder, tokenizer = Path(folder), read_json(Path(tokenizer_file), "a tokenizers JSON file")
-    special = {entry["content"]: entry["id"] for entry in tokenizer.get("added_tokens", [])}
+    special = special_tokens(tokenizer, model.settings["vocab_size"])
     folder.mkdir(parents=True, exist_ok=True)
     content = Path(tokenizer_file).read_bytes()
     put(folder / "tokenizer.json", lambda name: name.write_bytes(content))
-    put_json(folder / "tokenizer_config.json", tokenizer_config(model, special))
+    put_json(folder / "tokenizer_config.json", tokenizer_config(model, tokenizer, special))
     write_weights(model.state_dict(), folder, shard_bytes, whole)
-    put_json(folder / "config.json", saved_config(model, special.get("<|padding|>")))
+    pad = padding(tokenizer, special)
+    put_json(folder / "config.json", saved_config(model, special.get(pad)))
+    if pad is None:
+        print(f"note: {folder}: the tokenizer has no padding token, so transformers reads one text "
+              "at a time", flush=True)
 
 
-def tokenizer_config(model, special):
+def special_tokens(tokenizer, vocabulary):
+    """{text: id} of the added tokens of a tokenizer.json's content that the model knows."""
+    added = tokenizer.get("added_tokens")
+    entries = [(entry.get("content"), entry.get("id")) for entry in
+               (added if isinstance(added, list) else []) if isinstance(entry, dict)]
+    return {text: k for text, k in entries
+            if isinstance(text, str) and type(k) is int and 0 <= k < vocabulary}
+
+
+def padding(tokenizer, special):
+    """The text of the token that pads: the tokenizer's own, a usual name, an end of text; None
+    where no added token is one of them."""
+    own = tokenizer.get("padding")
+    own = own.get("pad_token") if isinstance(own, dict) else None
+    return next((text for text in (own, *PADS) if text in special), None)
+
+
+def tokenizer_config(model, tokenizer, special):
     """For AutoTokenizer. Not GPTNeoXTokenizer: in transformers 5 that class builds itself, with
-    its own normaliser, instead of reading tokenizer.json."""
-    roles = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>",
-             "unk_token": "<|endoftext|>", "pad_token": "<|padding|>"}
+    its own normaliser, instead of reading tokenizer.json. Of transformers 4: GPT-NeoX takes no
+    token_type_ids, and a text is continued at its right end."""
+    pad, end = padding(tokenizer, special), "<|endoftext|>"
+    roles = dict.fromkeys(("bos_token", "eos_token", "unk_token"), end if end in special else None)
     return {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False,
             "model_max_length": model.settings["max_position_embeddings"],
-            **{role: text for role, text in roles.items() if text in special}}
+            "model_input_names": ["input_ids", "attention_mask"],
+            "padding_side": "left" if model.kind == "lm" else "right",
+            **{role: text for role, text in (roles | {"pad_token": pad}).items() if text}}
 
 
 def saved_config(model, pad):
@@ -782,8 +874,9 @@ def saved_config(model, pad):
     if pad is not None:
         config["pad_token_id"] = pad
     if model.kind == "class":
-        K, labels = model.score.out_features, config.get("id2label") or {}
-        if len(labels) != K:
+        K, labels = model.score.out_features, config.get("id2label")
+        if not (isinstance(labels, dict) and len(labels) == K
+                and {*labels} == {str(k) for k in range(K)}):
             labels = {str(k): f"LABEL_{k}" for k in range(K)}
         config.update(id2label=labels, label2id={label: int(k) for k, label in labels.items()},
                       w2s_head_layer=model.head_layer)

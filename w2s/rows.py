@@ -20,7 +20,8 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read(path, fields=None, unique=True):
-    """The rows of a jsonl file, plain or gzipped, as a list of dict.
+    """The rows of a jsonl file, plain or gzipped, as a list of dict. A key that is null is as one
+    that is not there: pandas and `datasets` write it where a row lacks one.
 
     fields: {key: str | NUMBER | allowed values | K, for a list of K probabilities} that every row
     must satisfy. unique: an id may occur once.
@@ -37,7 +38,7 @@ def read(path, fields=None, unique=True):
                 first = 1 + next(i for i, other in enumerate(rows) if other.get("id") == row["id"])
                 raise ValueError(f"{path}:{n}: id '{row['id']}' is already on line {first}")
             seen.add(row["id"])
-        rows.append(row)
+        rows.append({k: v for k, v in row.items() if v is not None} if None in row.values() else row)
     if not rows:
         raise ValueError(f"{path}: no rows in this file")
     return rows
@@ -199,7 +200,7 @@ def _parse(line, path, n):
     except _Constant as error:
         raise ValueError(f"{path}:{n}: {error} is not a number we can use") from None
     if not isinstance(row, dict):
-        raise ValueError(f"{path}:{n}: expected an object {{...}}, got {type(row).__name__}")
+        raise ValueError(f"{path}:{n}: expected an object {{...}}, got {kind(row)}")
     return {sys.intern(key): value for key, value in row.items()}  # keys once, not in each row
 
 
@@ -230,17 +231,25 @@ def require(row, key, rule, path, n):
         good = not isinstance(value, (bool, float)) and value in rule
         want = f"one of {', '.join(map(str, rule))}"
     if not good:
-        shown = repr(value) if len(repr(value)) < 60 else repr(value)[:57] + "..."
+        shown = repr(value) if isinstance(value, str) else ENCODE(value)
+        shown = shown if len(shown) < 60 else shown[:57] + "..."
         if rule is str:  # never a piece of the text: it may be somebody's mail
-            shown = "broken text" if isinstance(value, str) else type(value).__name__
+            shown = "broken text" if isinstance(value, str) else kind(value)
         raise ValueError(f"{path}:{n}: '{key}' is {shown}, expected {want}")
+
+
+def kind(value):
+    """What JSON calls a value."""
+    if value is None or isinstance(value, bool):
+        return ENCODE(value)
+    return {str: "a string", dict: "an object", list: "a list"}.get(type(value), NUMBER)
 
 
 def _distribution(value, k):
     if not isinstance(value, list) or len(value) != k:
         return False
     for v in value:  # twice as fast as all() of a generator
-        if not (isinstance(v, (int, float)) and 0 <= v <= 1):
+        if not (type(v) in (float, int) and 0 <= v <= 1):
             return False
     return abs(sum(value) - 1) < 1e-3
 

@@ -43,8 +43,8 @@ class Audit:
 def audit(cfg):
     """Bound epsilon for each run; write attack-audit.json."""
     todo = {}
-    for run in map(Path, dict.fromkeys(cfg.run)):
-        facts, path = runs.require_done(run, cfg.task), run / "canaries.safetensors"
+    for name, facts in runs.require_all(cfg.run, cfg.task).items():
+        run, path = Path(name), Path(name) / "canaries.safetensors"
         if not (path.exists() and facts.get("privacy")):
             raise ValueError(f"{run}: was trained without canaries; train it anew with "
                              "--canaries 1000")
