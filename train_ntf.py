@@ -142,7 +142,7 @@ def main(cfg):
 
 def inputs(cfg):
     """{name: path} of the files that the choice depends on."""
-    from w2s import hub, rows, runs
+    from w2s import rows, runs
     found = {"labelled": cfg.labelled, "pool": cfg.pool}
     if cfg.select in ("ntf", "truth-n"):
         for path in (cfg.pool,) if cfg.ntf else (cfg.pool, cfg.labelled):
@@ -150,7 +150,7 @@ def inputs(cfg):
             if Path(path).exists() and not states.exists():  # else runs.begin names the labels
                 raise ValueError(f"{states}: no such file; label the rows with label.py --hidden")
     elif cfg.select == "icl-confidence":
-        found["base"] = hub.folder(runs.read_config(cfg.teacher)["args"]["model"])
+        found["base"] = runs.base(cfg.teacher, runs.read_config(cfg.teacher))
     elif cfg.select == "reward" and not cfg.reward:
         found["teacher"] = f"{cfg.teacher}/model"
     found |= {"ntf": f"{cfg.ntf}/ntf.safetensors"} if cfg.ntf else {}
@@ -162,7 +162,7 @@ def read(cfg, path, splits, taught):
     one is not finished, and for rows of other splits than these or that it was trained on: taught
     names the arguments of its run that say where these are. The labelled rows must not be those of
     a student either; the pool may, a chain labels it anew."""
-    from w2s import rows, runs, selection, tasks
+    from w2s import leaks, rows, runs, selection, tasks
     runs.require_finished(cfg.teacher)
     facts, maker = runs.read_config(cfg.teacher), Path(path).resolve().parent.parent
     if (maker / "config.json").exists() and maker != Path(cfg.teacher).resolve():
@@ -175,8 +175,7 @@ def read(cfg, path, splits, taught):
         raise ValueError(f"{path}: labels of task {name}, which are neither right nor wrong; there "
                          "is nothing to trust")
     found = task.read(path, weak=True)
-    file = next((facts["args"][key] for key in taught if key in facts["args"]), "")
-    selection.refuse(found, path, splits, file if facts.get("epochs") else "")
+    selection.refuse(found, path, splits, leaks.taught(cfg.teacher, facts, taught))
     return name, task, found
 
 

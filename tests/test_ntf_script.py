@@ -375,7 +375,7 @@ def test_rows_that_a_student_was_trained_on_teach_no_trust(fresh, call, tmp_path
     rows.write_json(path, facts)
     seen = rows.read(facts["args"]["labels"])
     rows.write(fresh / "mcqa" / TRUST, [
-        row | {"id": seen[0]["id"]} if n == 3 else row
+        row | seen[0] | {"split": row["split"]} if n == 3 else row
         for n, row in enumerate(rows.read(fresh / "mcqa" / TRUST))])
     code, _, err = call(*choose(fresh, tmp_path / "run", select="random"))
     assert code == 1 and "trust.jsonl:4: id" in err and "was trained on" in err

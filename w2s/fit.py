@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from w2s import (canaries, device, grpo, lm, lora, losses, parallel, pythia, rows, step, text,
+from w2s import (canaries, device, grpo, leaks, lm, lora, losses, parallel, pythia, step, text,
                  vocabulary)
 
 PRIVACY = {"optimizer", "clip", "noise_multiplier", "delta", "accountant", "sampling", "dp_method",
@@ -265,32 +265,12 @@ def read_labels(task, cfg):
         if row.get("split", "wts") != "wts":
             raise ValueError(f"{path}:{n}: the row belongs to split '{row['split']}'; a student "
                              "trains on labels of 'wts' (label.py --data .../wts.jsonl)")
-    teacher = rows.Path(path).resolve().parent.parent / "config.json"
-    if teacher.exists():
-        facts = rows.read_json(teacher)
-        if "teacher" in facts.get("args", {}):  # labels that train_ntf.py chose
-            asked = rows.Path(facts["args"]["teacher"], "config.json")
-            facts = rows.read_json(asked) if asked.exists() else {}
-        _refuse_taught(path, data, facts, cfg.task)
+    leaks.refuse_taught(path, data, cfg.task)
     if cfg.label_kind == "hard":
         for row in data:
             for key in row.keys() & {"weak", "weak_adv"}:
                 row[key] = np.eye(len(row[key]))[np.argmax(row[key])].tolist()
     return data
-
-
-def _refuse_taught(path, data, teacher, task):
-    """ValueError when the teacher did another task or was trained on one of these rows."""
-    args = teacher.get("args", {})
-    if args.get("task", task) != task:
-        raise ValueError(f"{path}: labels of task '{args['task']}', not of --task {task}")
-    taught = args.get("data") if teacher.get("epochs", 1) else None  # 0: untuned, it saw none
-    if taught and rows.Path(taught).exists():
-        ids = {row["id"] for row in rows.read(taught)}
-        for n, row in enumerate(data, 1):
-            if row["id"] in ids:
-                raise ValueError(f"{path}:{n}: id '{row['id']}' is in {taught}, which the teacher "
-                                 "was trained on; label a split it has not seen")
 
 
 def _refuse_processes(cfg, processes, private):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from w2s import answers, device, hub, losses, predict, pythia, rows, runs, selection, step, text
+from w2s import answers, device, losses, predict, pythia, rows, runs, selection, step, text
 
 OWN = "confidence", "margin", "entropy"  # what the teacher says of itself
 WORDS = "letters", "text"                # kinds of tasks whose answers a language model can read
@@ -34,7 +34,8 @@ def score(cfg, labelled, pool):
 
     where, args = device.setup(cfg.device, cfg.dtype), runs.read_config(cfg.teacher)["args"]
     if cfg.select == "icl-confidence":
-        folder = hub.folder(args["model"])  # what the teacher was before it was trained
+        # what the teacher was before it was trained
+        folder = runs.base(cfg.teacher, runs.read_config(cfg.teacher))
         model, tokenizer = pythia.load(folder, "lm", None, where), text.load_tokenizer(folder)
         examples = [labelled[1][i] for i in draw.permutation(len(labelled[1]))[:cfg.shots]]
         shown = "\n\n".join(solved(labelled[0], row, args) for row in examples)

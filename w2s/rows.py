@@ -38,7 +38,9 @@ def read(path, fields=None, unique=True):
                 first = 1 + next(i for i, other in enumerate(rows) if other.get("id") == row["id"])
                 raise ValueError(f"{path}:{n}: id '{row['id']}' is already on line {first}")
             seen.add(row["id"])
-        rows.append({k: v for k, v in row.items() if v is not None} if None in row.values() else row)
+        if None in row.values():
+            row = {key: value for key, value in row.items() if value is not None}
+        rows.append(row)
     if not rows:
         raise ValueError(f"{path}: no rows in this file")
     return rows

@@ -21,7 +21,7 @@ try:
 except ImportError:  # not a POSIX system: folders are not locked
     fcntl = None
 
-from w2s import rows, whatis
+from w2s import hub, rows, whatis
 from w2s.config import follows
 
 
@@ -74,7 +74,7 @@ class Run:
             raise ValueError(f"{self.out}: another process made this run meanwhile; run the same "
                              "command again")
         rows.write_json(self.out / "config.json", self.facts | facts | {
-            "versions": _versions(), "commit": _commit()})
+            "folder": os.getcwd(), "versions": _versions(), "commit": _commit()})
 
     def log_from(self, step):
         """Open log.jsonl for the steps from `step` on; what a killed process wrote beyond its
@@ -213,6 +213,32 @@ def read_config(run):
             and isinstance(args.get("max_length", 1), int)):
         raise ValueError(f"{path}: not the configuration of a run; delete the folder and run again")
     return found
+
+
+def located(run, facts, path):
+    """Where a relative path in a run's arguments leads now: from here, from where the run was made,
+    or from a folder above it, if the whole was moved; None where nothing is there."""
+    return next(filter(os.path.exists, _places(run, facts, path)), None)
+
+
+def kept(run, facts, path):
+    """`located` of a file that still has the content that the run was made from, or None."""
+    digest = facts["inputs"].get(path)
+    return next((found for found in _places(run, facts, path) if os.path.isfile(found)
+                 and digest in (None, rows.sha256(found))), None)
+
+
+def base(run, facts):
+    """The folder of the model that a run was made from, fetched where it came from the hub."""
+    name = str(facts["args"].get("model", ""))
+    return located(run, facts, name) or hub.folder(name, facts["args"].get("revision"))
+
+
+def _places(run, facts, path):
+    home = facts.get("folder")
+    above = [*Path(run).resolve().parents] if not os.path.isabs(path) else ()
+    return dict.fromkeys(map(str, (path, *([os.path.join(home, path)] if isinstance(home, str)
+                                           else ()), *(folder / path for folder in above))))
 
 
 def scratch(facts):

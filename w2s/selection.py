@@ -5,11 +5,9 @@ N rows of the pool, D size of a state.
 """
 
 from collections import Counter
-from pathlib import Path
-
 import numpy as np
 
-from w2s import metrics, rows, trust
+from w2s import leaks, metrics, rows, trust
 
 PROBABILITIES = ("ntf", "truth-n", "confidence", "icl-confidence", "reward")
 CALIBRATION = ("ece", "brier", "nll")  # say something of probabilities only
@@ -67,26 +65,27 @@ def of_sources(labelled, sources, path):
     return some
 
 
-def refuse(found, path, splits, taught):
+def refuse(found, path, splits, seen):
     """ValueError for a labelled row of another split than these, and for one that the teacher was
-    trained on, in the file `taught`: it is right there more often than elsewhere."""
-    seen = {row["id"] for row in rows.read(taught)} if taught and Path(taught).exists() else ()
+    trained on (leaks.Seen or None): it is right there more often than elsewhere."""
     for n, row in enumerate(found, 1):
         if row.get("split", "wts") not in splits:
             raise ValueError(f"{path}:{n}: the row belongs to split '{row['split']}', expected "
                              f"{' or '.join(splits)}")
-        if row["id"] in seen:
-            raise ValueError(f"{path}:{n}: id '{row['id']}' is in {taught}, which the teacher was "
-                             "trained on; label rows it has not seen")
+        if seen:
+            seen.refuse(row, path, n, "label rows it has not seen")
 
 
 def refuse_overlap(labelled, pool, paths):
     """ValueError when a row, or a group of rows, is in both files; paths of the two."""
-    known = {str(row.get("group", row["id"])) for row in labelled} | {r["id"] for r in labelled}
+    seen = leaks.Seen(labelled, f"{paths[0]} too")
+    groups = {str(row["group"]) for row in labelled if "group" in row}
+    then = "the labelled rows must be others than the pool's"
     for n, row in enumerate(pool, 1):
-        if row["id"] in known or str(row.get("group", row["id"])) in known:
-            raise ValueError(f"{paths[1]}:{n}: id '{row['id']}' or its group is in {paths[0]} too; "
-                             "the labelled rows must be others than the pool's")
+        seen.refuse(row, paths[1], n, then)
+        if str(row.get("group")) in groups:
+            raise ValueError(f"{paths[1]}:{n}: the group of id '{row['id']}' is in {paths[0]} too; "
+                             + then)
 
 
 def most(keep, n):

@@ -386,7 +386,8 @@ def check(splits, shared=(), split="grouped"):
             for what in (("id", row["id"]), ("group", row["group"]), *(("text", t) for t in texts)):
                 other = owner.setdefault(what, name)
                 if other != name and (split == "grouped" or what[0] == "id"):
-                    raise ValueError(f"{other} and {name} share the {what[0]} of '{row['id']}'")
+                    raise ValueError(f"{other} and {name} share the {what[0]} of '{row['id']}'"
+                                     + "; ids must differ across files" * (what[0] == "id"))
             leaking += name == "test" and owner["group", row["group"]] != name
     return {"disjoint": not leaking} | ({"shared_with_val": common} if shared else {}) | (
         {"leaking": leaking} if split != "grouped" else {})

@@ -81,7 +81,7 @@ def refuse_one_sided(it):
 def attack(it, cfg, known):
     """{row: {score: value}} of the rows with at least two tokens: nothing predicts the first."""
     from w2s import lm
-    folder = str(base(cfg.reference or it.facts["args"].get("model", "")))
+    folder = str(base(cfg.reference) if cfg.reference else base(it.run, it.facts))
     if (folder, it.encoding) not in known:
         if not cfg.reference and rows.sha256(folder) not in it.facts["inputs"].values():
             raise ValueError(f"{it.run}: was made from {folder}, which has changed since; pass "
@@ -108,11 +108,11 @@ def attack(it, cfg, known):
     return found
 
 
-def base(name):
-    """The folder of an untuned model."""
+def base(given, facts=None):
+    """The folder of an untuned model: the one given, or with `facts` that behind this run."""
     from w2s import hub
     try:
-        return hub.folder(name)
+        return hub.folder(given) if facts is None else runs.base(given, facts)
     except ValueError as error:
         raise ValueError(f"reference model {error}; pass --reference FOLDER") from None
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from w2s import rows, runs, splits, tasks
+from w2s import leaks, rows, runs, splits, tasks
 from w2s.attacks import refuse_changes
 from w2s.config import REQUIRED, arg
 
@@ -61,7 +61,8 @@ def targets(cfg, kind, now):
                          "(attacks.py text is on classifiers)")
     trained = {run: trained_on(run, facts[run], cfg.members) for run in todo}
     data = read(task, cfg)
-    member = {run: np.array([row["id"] in trained[run] for row in data]) for run in todo}
+    member = {run: np.array([trained[run].get(row["id"]) == leaks.content(row) for row in data])
+              for run in todo}
     for run in todo:
         if not member[run].any():
             raise ValueError(f"--data: no row is among those that {run} was trained on; add that "
@@ -108,19 +109,17 @@ def files(run, kind):
 
 
 def trained_on(run, facts, given=None):
-    """Ids of the rows that a run was trained on: of `given`, or of the file in its config.json.
-    Raises ValueError when that file is gone or no longer what it was."""
+    """{id: content} of the rows that a run was trained on: of `given`, or of the file in its
+    config.json. Raises ValueError when that file is gone or no longer what it was."""
     path = given or facts["args"].get(TRAINED.get(facts.get("script")))
     if not path:
         raise ValueError(f"{run}/config.json: does not say what the run was trained on; pass "
                          "--members FILE")
-    if not given:
-        if not Path(path).exists():
-            raise ValueError(f"{run}: was trained on {path}, which is gone; pass --members FILE")
-        if facts["inputs"].get(path) != rows.sha256(path):
-            raise ValueError(f"{run}: was trained on {path}, which has changed since; pass "
-                             "--members FILE")
-    return {row["id"] for row in rows.read(path, {"id": str})}
+    found = given or runs.kept(run, facts, path)
+    if not found:
+        how = "has changed since" if runs.located(run, facts, path) else "is gone"
+        raise ValueError(f"{run}: was trained on {path}, which {how}; pass --members FILE")
+    return {row["id"]: leaks.content(row) for row in rows.read(found, {"id": str, "text": str})}
 
 
 def read(task, cfg):
