@@ -79,9 +79,15 @@ def test_an_experiment_that_was_moved_or_that_another_version_made_is_checked_to
 
 def test_what_cannot_be_checked_is_said(world, capsys):
     rows.write(world / "data" / "weak.jsonl", TAUGHT[:1])
-    leaks.refuse_taught(labels(world), TAUGHT, "mcqa")
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "could not be checked" in err and "data/weak.jsonl" in err
+    with pytest.raises(ValueError, match="trained on; label a split"):  # of what is there still
+        leaks.refuse_taught(labels(world), TAUGHT, "mcqa")
+    assert not capsys.readouterr().err
+    for how in ("has changed", "is gone"):
+        leaks.refuse_taught(labels(world), TAUGHT[1:], "mcqa")
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and f"data/weak.jsonl, which {how}" in err
+        assert "could not be checked" in err
+        (world / "data" / "weak.jsonl").unlink(missing_ok=True)
 
 
 def test_the_teacher_of_chosen_labels_is_found_from_anywhere(world, tmp_path, monkeypatch):

@@ -373,10 +373,11 @@ def test_rows_that_a_student_was_trained_on_teach_no_trust(fresh, call, tmp_path
     facts = read_json(path)
     facts["args"]["labels"] = facts["args"].pop("data")
     rows.write_json(path, facts)
-    seen = rows.read(facts["args"]["labels"])
-    rows.write(fresh / "mcqa" / TRUST, [
-        row | seen[0] | {"split": row["split"]} if n == 3 else row
-        for n, row in enumerate(rows.read(fresh / "mcqa" / TRUST))])
+    found = rows.read(fresh / "mcqa" / TRUST)
+    same = next(row for row in rows.read(facts["args"]["labels"])
+                if len(row["choices"]) == len(found[3]["choices"]))
+    found[3] |= {key: same[key] for key in ("id", "text", "choices")}
+    rows.write(fresh / "mcqa" / TRUST, found)
     code, _, err = call(*choose(fresh, tmp_path / "run", select="random"))
     assert code == 1 and "trust.jsonl:4: id" in err and "was trained on" in err
 
@@ -471,10 +472,10 @@ BROKEN = {
     "not json": (lambda h: (h / "mcqa" / WTS).write_text("{"), "wts.jsonl:1: not JSON"),
     "no weak": (lambda h: spoil_pool(h, lambda f: [{k: v for k, v in r.items() if k != "weak"}
                                                    for r in f]), "wts.jsonl:1: no key 'weak'"),
-    "taught": (lambda h: rename(h / "data" / "mcqa" / "weak.jsonl", "id", "wts7"),
-               "wts.jsonl:8: id 'wts7' is in "),
+    "taught": (lambda h: rows.write(h / "data" / "mcqa" / "weak.jsonl", rows.read(
+        h / "data" / "mcqa" / "wts.jsonl")[7:9]), "wts.jsonl:8: id 'wts7' is in "),
     "overlap": (lambda h: rename(h / "mcqa" / TRUST, "group", "wtsg1"),
-                "wts.jsonl:3: id 'wts2' or its group is in "),
+                "wts.jsonl:3: the group of id 'wts2' is in "),
     "test rows": (lambda h: rename(h / "mcqa" / WTS, "split", "test"),
                   "wts.jsonl:4: the row belongs to split 'test', expected wts"),
     "another teacher's": (lambda h: rows.write(

@@ -9,12 +9,20 @@ from w2s import rows, runs, splits
 
 
 class Seen:
-    """Rows that a model was trained on, or that another file has. `name` is said of them."""
+    """Rows that a model was trained on, or that another file has. `name` is said of them; doubt: a
+    line for stderr where rows may be missing here."""
 
-    def __init__(self, found, name):
-        self.name, self.texts = name, {}
+    def __init__(self, found, name, doubt=""):
+        self.name, self.doubt, self.texts = name, doubt, {}
         for row in found:
             self.texts.setdefault(content(row), (row["id"], row.get("split")))
+
+    def refuse_all(self, found, path, then):
+        """`refuse` each of these rows of a file; then say what could not be checked."""
+        for n, row in enumerate(found, 1):
+            self.refuse(row, path, n, then)
+        if self.doubt:
+            print(f"warning: {self.doubt}", file=sys.stderr)
 
     def refuse(self, row, path, n, then):
         """ValueError `path:n: ...; then` for a row whose text is among those seen. Rows that
@@ -36,18 +44,17 @@ def content(row):
 
 def taught(run, facts, names=("data",)):
     """Seen, of the file that a run was trained on, the first of the arguments `names` that it has;
-    None where it saw no rows. A file that is gone or has changed is said on stderr: then nothing
-    can be checked."""
+    empty where it saw no rows. Of a file that is gone or has changed nothing or not all is known."""
     given = next((facts["args"][name] for name in names if facts["args"].get(name)), None)
     if given is None or not facts.get("epochs", 1):  # 0: untuned, it saw none
-        return None
-    path = runs.kept(run, facts, given)
+        return Seen((), "")
+    path, doubt = runs.kept(run, facts, given), ""
     if path is None:
-        print(f"warning: {run}: was trained on {given}, which is gone or has changed; whether it "
-              "saw these rows could not be checked", file=sys.stderr)
-        return None
-    return Seen(rows.read(path, {"id": str, "text": str}), f"{path}, which the teacher was "
-                "trained on")
+        path = runs.located(run, facts, given)
+        doubt = (f"{run}: was trained on {given}, which {'has changed' if path else 'is gone'}; "
+                 "whether it saw these rows could not be checked")
+    found = rows.read(path, {"id": str, "text": str}) if path else ()
+    return Seen(found, f"{path}, which the teacher was trained on", doubt)
 
 
 def refuse_taught(path, data, task):
@@ -58,14 +65,12 @@ def refuse_taught(path, data, task):
         return
     facts = runs.read_config(run)
     if "teacher" in facts["args"]:  # labels that train_ntf.py chose
-        teacher = runs.located(run, facts, facts["args"]["teacher"])
-        if teacher is None:
-            print(f"warning: {run}: its teacher {facts['args']['teacher']} is gone; whether that "
-                  "saw these rows could not be checked", file=sys.stderr)
+        given, run = facts["args"]["teacher"], runs.located(run, facts, facts["args"]["teacher"])
+        if run is None:
+            print(f"warning: {path}: the teacher {given} is gone; whether it saw these rows could "
+                  "not be checked", file=sys.stderr)
             return
-        run, facts = teacher, runs.read_config(teacher)
+        facts = runs.read_config(run)
     if facts["args"].get("task", task) != task:
         raise ValueError(f"{path}: labels of task '{facts['args']['task']}', not of --task {task}")
-    if seen := taught(run, facts):
-        for n, row in enumerate(data, 1):
-            seen.refuse(row, path, n, "label a split it has not seen")
+    taught(run, facts).refuse_all(data, path, "label a split it has not seen")

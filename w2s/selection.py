@@ -67,13 +67,12 @@ def of_sources(labelled, sources, path):
 
 def refuse(found, path, splits, seen):
     """ValueError for a labelled row of another split than these, and for one that the teacher was
-    trained on (leaks.Seen or None): it is right there more often than elsewhere."""
+    trained on (leaks.Seen): it is right there more often than elsewhere."""
     for n, row in enumerate(found, 1):
         if row.get("split", "wts") not in splits:
             raise ValueError(f"{path}:{n}: the row belongs to split '{row['split']}', expected "
                              f"{' or '.join(splits)}")
-        if seen:
-            seen.refuse(row, path, n, "label rows it has not seen")
+    seen.refuse_all(found, path, "label rows it has not seen")
 
 
 def refuse_overlap(labelled, pool, paths):
