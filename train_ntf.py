@@ -84,7 +84,7 @@ def main(cfg):
     refuse_foreign(cfg)
     if config.follows():
         return
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if config.processes()[1] > 1:
         print("torchrun: this takes seconds; one process does it, the others have nothing to do")
     from w2s import runs
     run = runs.begin(cfg.out, "train_ntf.py", cfg, inputs(cfg))

@@ -11,6 +11,8 @@
 
 import argparse
 import dataclasses
+import errno
+import io
 import math
 import os
 import re
@@ -104,41 +106,53 @@ class Training:
 
 
 def launch(main, Config, doc, argv=None):
-    """Parse, call main(config), exit. Bad input is one line on stderr and exit code 1, a flag that
-    does not exist exit code 2; W2S_DEBUG=1 shows the traceback instead. Of the processes of
-    torchrun the first one prints."""
+    """Parse, call main(config), exit. Bad input, and whatever else is raised, is one line on stderr
+    and exit code 1, a flag that does not exist exit code 2; W2S_DEBUG=1 shows the traceback
+    instead. Of the processes of torchrun the first one prints."""
     try:
+        streams()
         signal.signal(signal.SIGTERM, _interrupt)
-        if follows():
+        if processes()[0] > 0:
             sys.stdout = open(os.devnull, "w")
         sys.exit(main(parse(Config, doc, argv)))
-    except (ValueError, OSError, MemoryError) as error:
-        if os.environ.get("W2S_DEBUG"):
-            raise
-        if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.exit(1)
-        fail(describe(error), 1)
-    except RuntimeError as error:  # torch has no class of its own for it on the CPU
-        memory = re.search("out of memory|allocate memory", str(error))
-        lost = "WORLD_SIZE" in os.environ and re.search(LOST, str(error))
-        if os.environ.get("W2S_DEBUG") or not (memory or lost):
-            raise
-        if not memory:
-            fail(f"another process of torchrun has ended ({str(error).splitlines()[0]})", 1, True)
-        fail(describe(MemoryError(str(error).splitlines()[0])), 1)
     except KeyboardInterrupt:
         if follows():
             sys.exit(130)
         fail("interrupted; the same command goes on from the last checkpoint that was written", 130)
+    except (ValueError, OSError, MemoryError) as error:
+        if os.environ.get("W2S_DEBUG"):
+            raise
+        fail(describe(error), 1)
+    except Exception as error:
+        if os.environ.get("W2S_DEBUG"):
+            raise
+        first = (str(error).splitlines() or [""])[0]
+        if re.search("out of memory|allocate memory", str(error)):  # torch: a RuntimeError on CPU
+            fail(describe(MemoryError(first)), 1)
+        if processes()[1] > 1 and re.search(LOST, str(error)):
+            fail(f"another process of torchrun has ended ({first})", 1, True)
+        fail(unexpected(error), 1)
+
+
+def unexpected(error):
+    """One line for an exception that nobody foresaw, with its place and without the data in it."""
+    frame = error.__traceback__
+    while frame.tb_next:
+        frame = frame.tb_next
+    place = os.path.basename(frame.tb_frame.f_code.co_filename)
+    said = " ".join(str(error).split())
+    said = said if len(said) < 200 else said[:197] + "..."
+    return (f"unexpected {type(error).__name__} in {place}:{frame.tb_lineno} ({said}); W2S_DEBUG=1 "
+            "shows where; please report it")
 
 
 def dispatch(program, commands, doc):
     """Launch the command, {name: (main, Config)}, that the first argument names. A third element is
     the command's own text for --help; without it that is `doc`. A function gives the tuple."""
+    streams()
     name, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     if name in ("-h", "--help"):
-        print(doc.strip())
+        print((doc or f"{program} {' | '.join(commands)} --help").strip())  # None: python -OO
     elif name not in commands:
         fail(f"expected {' or '.join(commands)}, got '{name}' (see {program} --help)", 2)
     else:
@@ -146,6 +160,47 @@ def dispatch(program, commands, doc):
         found = commands[name]
         main, Config, *own = found() if callable(found) else found
         launch(main, Config, *(own or [doc]), argv)
+
+
+class _Stream(io.TextIOWrapper):
+    """stdout or stderr whose reader may go away: then nobody reads, and the work goes on."""
+
+    def write(self, text):
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._unread(error)
+            return len(text)
+
+    def flush(self):
+        try:
+            super().flush()
+        except OSError as error:
+            self._unread(error)
+
+    def _unread(self, error):
+        if error.errno not in (errno.EPIPE, errno.EIO):  # a pipe or a terminal that is gone
+            raise error
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+
+
+def streams():
+    """Make stdout and stderr streams that never stop the work: one that is closed is /dev/null, and
+    a character that the console lacks is replaced. Files must not get the numbers 0 to 2."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, this one
+    for name, errors in (("stdout", "replace"), ("stderr", "backslashreplace")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif stream is getattr(sys, f"__{name}__") and type(stream) is io.TextIOWrapper:
+            setattr(sys, name, _Stream(stream.buffer, stream.encoding, errors,
+                                       line_buffering=name == "stderr" or stream.line_buffering))
 
 
 def parse(Config, doc, argv=None):
@@ -200,9 +255,32 @@ def describe(error):
     return " ".join(str(error).split())
 
 
+def processes():
+    """(number of this process, their number) of torchrun; (0, 1) without it: a RANK that is left in
+    the environment says nothing where WORLD_SIZE is 1 or absent. Raises ValueError for what no
+    torchrun sets."""
+    found = {}
+    for name, default in (("WORLD_SIZE", "1"), ("RANK", None)):
+        try:
+            found[name] = int(os.environ.get(name, default))
+        except (TypeError, ValueError):
+            if found.get("WORLD_SIZE", 2) > 1:
+                raise ValueError(f"{name} is {os.environ.get(name, 'not set')} in the environment, "
+                                 "which torchrun does not set; unset WORLD_SIZE and RANK, or start "
+                                 "the processes with torchrun") from None
+    rank, world = found.get("RANK", 0), found["WORLD_SIZE"]
+    if world > 1 and not 0 <= rank < world:
+        raise ValueError(f"RANK is {rank} and WORLD_SIZE {world} in the environment; unset both, "
+                         "or start the processes with torchrun")
+    return (rank, world) if world > 1 else (0, 1)
+
+
 def follows():
     """Whether another process of torchrun writes and speaks: all but the first follow."""
-    return int(os.environ.get("RANK", 0)) > 0
+    try:
+        return processes()[0] > 0
+    except ValueError:  # `launch` refuses it
+        return False
 
 
 def fail(text, code, wait=None):

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 
@@ -19,7 +20,8 @@ def setup(name="auto", dtype="float32"):
         raise ValueError(f"--dtype {dtype}: choose float32 or bfloat16")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
+    several = os.environ.get("WORLD_SIZE", "1") != "1"  # else LOCAL_RANK is left over
+    if name == "cuda" and several and "LOCAL_RANK" in os.environ:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
@@ -80,11 +82,33 @@ def pays_to_compile(choice, device, steps, vocabulary=0):
     costs as much as 1,600-1,800 steps of 14m save; on CUDA launch overhead makes it pay early. Of a
     language model with a full vocabulary it never pays on CPU: 1.12x the time (14m), since a loss
     that works in place has fewer passes than what inductor makes of all logits."""
-    if choice != "auto":
-        return choice == "on"
     if device.type == "cpu":
-        return steps >= 2000 and vocabulary < 2 ** 14
-    return steps >= 300
+        pays = steps >= 2000 and vocabulary < 2 ** 14
+    else:
+        pays = steps >= 300
+    if choice == "off" or choice == "auto" and not pays:
+        return False
+    if (why := no_compiler(device.type)) and choice == "on":
+        raise ValueError(f"--compile on: torch cannot compile here ({why}); install g++ (on CUDA "
+                         "gcc too), or say --compile off")
+    if why:
+        print(f"note: steps are not compiled: torch cannot compile here ({why})", flush=True)
+    return not why
+
+
+@functools.cache
+def no_compiler(kind):
+    """Why torch.compile does not work on this kind of device, found by compiling a sum; None where
+    it does. In slim images it has no compiler, no headers, or no folder to write to."""
+    if kind == "cuda" and not torch.cuda.is_available():
+        return None
+    try:
+        x = torch.ones(3, device=kind)
+        torch.compile(lambda x: (x + 1).sin().sum(), dynamic=True)(x).item()
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = next((line for line in lines if "compiler" in line.lower()), (lines or [""])[0])
+        return f"{type(error).__name__}: {said[:150]}"
 
 
 def compiled(function, device, parameters):

@@ -44,7 +44,7 @@ def content(row):
 
 def taught(run, facts, names=("data",)):
     """Seen, of the file that a run was trained on, the first of the arguments `names` that it has;
-    empty where it saw no rows. Of a file that is gone or has changed nothing or not all is known."""
+    empty where it saw no rows. Of a file that is gone or has changed not all is known."""
     given = next((facts["args"][name] for name in names if facts["args"].get(name)), None)
     if given is None or not facts.get("epochs", 1):  # 0: untuned, it saw none
         return Seen((), "")

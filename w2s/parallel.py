@@ -18,6 +18,8 @@ import datetime
 import functools
 import json
 import os
+import sys
+import threading
 import warnings
 
 import torch
@@ -25,6 +27,7 @@ import torch.distributed as dist
 from torch.utils.checkpoint import checkpoint
 
 BUCKET = 2 ** 24           # numbers of gradient that travel together: 67 MB
+LATE = 60                  # seconds after which waiting for the others is said
 PATIENCE = datetime.timedelta(hours=2)  # while the first process writes, the others wait
 STATE = 16                 # bytes of a parameter that trains: it, its gradient, two moments
 ROOM = .8                  # share of a device's memory that these may take
@@ -37,16 +40,22 @@ KINDS = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", tor
 def join(device):
     """Let the processes that torchrun started meet, each on its device; (rank, their number), (0,
     1) without torchrun. Raises ValueError for a device that several of them would share."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if int(os.environ.get("WORLD_SIZE", 1)) <= 1:
         return 0, 1
-    if device.type == "cuda" and str(device.index) != os.environ["LOCAL_RANK"]:
+    if device.type == "cuda" and str(device.index) != os.environ.get("LOCAL_RANK"):
         raise ValueError(f"--device {device}: torchrun gives each process a GPU of its own; "
                          "say cuda")
     if not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
+        late = threading.Timer(LATE, print, [
+            f"waiting for the other processes of torchrun: WORLD_SIZE is {os.environ['WORLD_SIZE']}"
+            " in the environment; if there are none, unset it"], {"file": sys.stderr})
+        late.daemon = True
+        late.start()
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
                                 timeout=PATIENCE)
+        late.cancel()
     return rank(), world()
 
 

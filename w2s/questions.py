@@ -130,7 +130,8 @@ def _objects(path):
     found = rows.read_json(path)
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise ValueError(f"{path}:1: expected an array of objects")
-    yield from enumerate(found, 1)
+    yield from enumerate(({key: value for key, value in row.items() if value is not None}
+                          for row in found), 1)
 
 
 def _offered(choices):

@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import hashlib
 import json
+import math
 import os
 import re
 import sys
@@ -34,6 +35,8 @@ def read(path, fields=None, unique=True):
         for key, rule in (fields or {}).items():
             require(row, key, rule, path, n)
         if unique and "id" in row:
+            if isinstance(row["id"], (list, dict)):
+                raise ValueError(f"{path}:{n}: 'id' is {kind(row['id'])}, expected a string")
             if row["id"] in seen:
                 first = 1 + next(i for i, other in enumerate(rows) if other.get("id") == row["id"])
                 raise ValueError(f"{path}:{n}: id '{row['id']}' is already on line {first}")
@@ -62,8 +65,11 @@ def write(path, rows):
     """Write rows, any iterable, as jsonl under a temporary name, then rename: existing means
     complete."""
     with atomic(path) as file:
-        for row in rows:
-            file.write(ENCODE(row) + "\n")
+        for n, row in enumerate(rows, 1):
+            try:
+                file.write(ENCODE(row) + "\n")
+            except ValueError as error:  # not finite, or half a character (UnicodeEncodeError)
+                raise ValueError(f"{path}: row {n} cannot be written ({error})") from None
 
 
 def join(left, right):
@@ -107,16 +113,30 @@ def atomic(path, mode="w"):
 def write_json(path, value):
     """Write one JSON value, indented, all or nothing."""
     with atomic(path) as file:
-        file.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        try:
+            file.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        except ValueError as error:
+            raise ValueError(f"{path}: cannot be written ({error})") from None
 
 
-def read_json(path):
-    """The JSON value of a plain or gzipped file. Raises ValueError `path:line: what is wrong`."""
+def read_json(path, halves=False):
+    """The JSON value of a plain or gzipped file. halves: half characters (lone surrogates) may be
+    in its texts, and are then somebody else's to find. Raises ValueError `path:line: what is
+    wrong`."""
+    text = "\n".join(lines(path))
     try:
-        return json.loads("\n".join(lines(path)))
+        found = STRICT(text)
     except json.JSONDecodeError as error:
         what = "the file is empty" if not error.doc.strip() else f"not JSON ({error.msg})"
         raise ValueError(f"{path}:{error.lineno}: {what}") from None
+    except _Constant as error:
+        raise ValueError(f"{path}: {error} is not a number we can use") from None
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"{path}: not usable JSON ({str(error)[:60]})") from None
+    if not halves and HALF.search(text) and SURROGATE.search(ENCODE(found)):
+        n = next((n for n, line in enumerate(text.split("\n"), 1) if HALF.search(line)), 1)
+        raise ValueError(f"{path}:{n}: {BROKEN}")
+    return found
 
 
 def states_of(path):
@@ -192,8 +212,9 @@ def _open(path):
 
 
 def _parse(line, path, n):
+    suspect = SUSPECT.search(line)  # rare: the careful way takes three times as long
     try:
-        row = DECODE(line)
+        row = STRICT(line) if suspect else DECODE(line)
     except (RecursionError, ValueError) as error:
         if not isinstance(error, json.JSONDecodeError):
             raise ValueError(f"{path}:{n}: not usable JSON ({str(error)[:60]})") from None
@@ -203,6 +224,8 @@ def _parse(line, path, n):
         raise ValueError(f"{path}:{n}: {error} is not a number we can use") from None
     if not isinstance(row, dict):
         raise ValueError(f"{path}:{n}: expected an object {{...}}, got {kind(row)}")
+    if suspect and SURROGATE.search(ENCODE(row)):
+        raise ValueError(f"{path}:{n}: {BROKEN}")
     return {sys.intern(key): value for key, value in row.items()}  # keys once, not in each row
 
 
@@ -214,6 +237,17 @@ def _no_constant(name):
     raise _Constant(name)
 
 
+def _finite(text):
+    number = float(text)
+    if math.isinf(number):
+        raise _Constant(text if len(text) < 30 else text[:27] + "...")
+    return number
+
+
+HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a character, as JSON writes it
+SUSPECT = re.compile(rf"{HALF.pattern}|[eE]\+?[0-9]{{3}}|[0-9]{{300}}")
+BROKEN = "half a character (a lone surrogate such as \\ud83d) in a text; mend or drop the row"
+STRICT = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite).decode
 ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 DECODE = json.JSONDecoder(parse_constant=_no_constant).decode
 
@@ -226,7 +260,8 @@ def require(row, key, rule, path, n):
     if rule is str:
         good, want = isinstance(value, str) and not SURROGATE.search(value), "a string of Unicode"
     elif rule is NUMBER:
-        good, want = isinstance(value, (int, float)) and not isinstance(value, bool), NUMBER
+        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        good, want = good and abs(value) < 1e300, NUMBER
     elif isinstance(rule, int):
         good, want = _distribution(value, rule), f"{rule} probabilities that sum to 1"
     else:

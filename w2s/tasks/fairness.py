@@ -3,6 +3,7 @@
 B rows, T tokens, K = 2 classes, N rows of a split.
 """
 
+import math
 import os
 
 import numpy as np
@@ -111,6 +112,7 @@ ATTRIBUTES = {  # column, in UCI's order: its name in the text (DecodingTrust's 
 NUMBERS = {"age", "fnlwgt", "educationnum", "capitalgain", "capitalloss", "hoursperweek"}
 ALIASES = {"gender": "sex", "educationalnum": "educationnum", "finalweight": "fnlwgt",
            "classification": "income", "class": "income", "target": "income", "salary": "income"}
+UNKNOWN = ("", "?", "nan", "na", "n/a", "<na>", "null", "none")  # also what pandas writes
 IGNORED = {"", "split", "index", "id", "unnamed0"}  # columns of some copies, not about a person
 CHANCE = "chance"  # the town's: P(income above 50,000), which test rows keep for the Bayes frontier
 NAMES = ("adult_reconstruction.csv", "adult_reconstructed.csv", "reconstructed_adult.csv",
@@ -202,7 +204,18 @@ def _row(person, name, where, hide_protected):
                      if not (key == "sex" and hide_protected)})
     row = {"id": name, "text": text, "label": _income(person["income"], where),
            "a": int(values["sex"].lower() == "male"), "group": splits.digest(text)}
-    return row | ({CHANCE: float(person[CHANCE])} if CHANCE in person else {})
+    return row | ({CHANCE: _chance(person[CHANCE], where)} if CHANCE in person else {})
+
+
+def _chance(value, where):
+    """A probability. Raises ValueError for what is none."""
+    try:
+        found = float(value)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found <= 1:
+        raise ValueError(f"{where}: {CHANCE} is '{value}', expected a probability")
+    return found
 
 
 def describe(values):
@@ -214,7 +227,7 @@ def describe(values):
 
 def _value(key, value, where):
     """A value as the text shows it. Raises ValueError when a number is none."""
-    if value in ("", "?"):
+    if value.lower() in UNKNOWN:
         return "unknown"
     try:
         return str(int(float(value))) if key in NUMBERS else value
@@ -223,9 +236,15 @@ def _value(key, value, where):
 
 
 def _income(value, where):
-    """0 or 1 from <=50K, >50K (adult.test has a dot behind it), or from dollars."""
+    """0 or 1 from <=50K, >50K (adult.test has a dot behind it), or from dollars. Raises ValueError
+    for what is neither, such as the nan that pandas writes for a missing number."""
     known = {"<=50K": 0, ">50K": 1}
     try:
-        return known[value.upper().rstrip(".")] if value[:1] in "<>" else int(float(value) > 50000)
+        if value[:1] in ("<", ">"):
+            return known[value.upper().replace(" ", "").rstrip(".")]
+        dollars = float(value)
+        if not 0 <= dollars < math.inf:
+            raise ValueError
+        return int(dollars > 50000)
     except (KeyError, ValueError):
         raise ValueError(f"{where}: income is '{value}', expected <=50K, >50K or dollars") from None

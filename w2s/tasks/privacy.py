@@ -65,8 +65,8 @@ def read(path, weak=False):
     found = rows.read(path, {**FIELDS, **({"weak_text": str} if weak else {})})
     for n, row in enumerate(found if weak else (), 1):
         if type(row.get("weak_from")) is not int or not 0 <= row["weak_from"] <= len(row["text"]):
-            raise ValueError(f"{path}:{n}: 'weak_from' is {row.get('weak_from')!r}, expected a "
-                             "place in the text (label.py writes it)")
+            raise ValueError(f"{path}:{n}: 'weak_from' is {rows.kind(row.get('weak_from'))}, "
+                             "expected a place in the text (label.py writes it)")
     return found
 
 
