@@ -22,17 +22,21 @@ has() { [[ -x $(command -v "$1") ]] && "$1" - $NEED 2>/dev/null <<'P'
 import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))
 P
 }
-PY=
-for candidate in "${PYTHON:-}" .venv/bin/python python3; do
-  if [[ -n $candidate ]] && has "$candidate"; then PY=$candidate; break; fi
+new() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+PY='' BASE=''
+for candidate in "${PYTHON:-}" .venv/bin/python python3 python3.13 python3.12 python3.11; do
+  if [[ -z $candidate ]] || ! new "$candidate"; then continue; fi
+  if [[ -z $BASE ]]; then BASE=$candidate; fi
+  if has "$candidate"; then PY=$candidate; break; fi
 done
+if [[ -z $BASE ]]; then die "Python 3.11 or newer is needed, and is neither python3 nor \$PYTHON"; fi
 if [[ -z $PY && $ASKED =~ \ (--dry-run|--help|-h)\  ]]; then  # these need no package
   export W2S_PYTHON=.venv/bin/python
-  exec python3 -m w2s.experiment "$@"
+  exec "$BASE" -m w2s.experiment "$@"
 fi
 if [[ -z $PY ]]; then
   echo "installing the packages into .venv: about 1 GB (with CUDA several), some minutes" >&2
-  { [[ -x .venv/bin/python ]] || python3 -m venv .venv; } || die "python3 -m venv failed; install python3-venv"
+  { [[ -x .venv/bin/python ]] || "$BASE" -m venv .venv; } || die "python3 -m venv failed; install python3-venv"
   .venv/bin/python -m pip install -q "$(grep ^torch== requirements.txt)" && \
   .venv/bin/python -m pip install -q "${FILES[@]}" || die "pip could not install the packages; see above"
   PY=.venv/bin/python

@@ -347,3 +347,10 @@ def test_help_teaches_and_does_not_import_torch():
     assert shown.returncode == 0 and "python attacks.py text --task" in shown.stdout, shown.stderr
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: expected extraction or ")
     assert "or text, got 'txt'" in wrong.stderr
+
+
+def test_synonyms_of_words_that_differ_in_case_are_all_kept(tmp_path):
+    rows.write_json(tmp_path / "s.json", {"warm": ["mild", "hot"], "WARM": ["hot", "cosy"],
+                                          "dull": ["dim"], "Warm": []})
+    found = attacks.read_synonyms(tmp_path / "s.json")
+    assert found == {"warm": ["mild", "hot", "cosy"], "dull": ["dim"]}

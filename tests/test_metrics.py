@@ -297,3 +297,18 @@ def test_a_score_that_still_has_a_gradient_is_accepted():
 def test_bad_input_is_refused_with_the_arguments_name(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize("score, label, at_zero", [
+    ([np.inf, np.inf, 1, 0], [1, 0, 1, 0], 0), ([-np.inf] * 3, [1, 0, 1], 0),
+    ([np.inf, 2, -np.inf, -np.inf], [1, 1, 0, 1], 2 / 3)])
+def test_rows_of_an_infinite_score_are_accepted_together(score, label, at_zero):
+    assert metrics.tpr_at_fpr(score, label, 0) == at_zero
+    assert len(metrics.roc(score, label)[0]) == 1 + len(set(score))
+
+
+@pytest.mark.parametrize("value", [np.float32(1.0000001), -1e-9, 1 + 1e-12])
+def test_a_number_that_is_refused_is_shown_with_all_its_digits(value):
+    with pytest.raises(ValueError) as error:
+        metrics.brier([.5, value], [0, 1])
+    assert float(str(error.value).split(" is ")[1].split(",")[0]) == float(value)

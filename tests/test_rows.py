@@ -43,6 +43,11 @@ BROKEN = {
     "label float": (jsonl(ROW, {**GOOD[1], "label": 1.0}), ":2: 'label' is 1.0"),
     "duplicate": (jsonl(ROW, GOOD[1], ROW), ":3: id 'a' is already on line 1"),
     "nan": (jsonl(ROW) + b'{"id": "b", "text": "t", "label": NaN}\n', ":2: NaN is not a number"),
+    "half an emoji": (jsonl(ROW) + b'{"id": "b", "x": {"y": "\\ud83d"}}\n', ":2: half"),
+    "infinity": (jsonl(ROW) + b'{"id": "b", "text": "t", "label": 0, "z": 1e999}\n',
+                 ":2: 1e999 is not a number"),
+    "digits": (jsonl(ROW) + b'{"id": "b", "z": ' + b"9" * 5000 + b"}\n", ":2: not usable JSON"),
+    "a list as id": (jsonl(ROW, {**GOOD[1], "id": ["b"]}), ":2: 'id' is a list"),
     "truncated gzip": (LONG[:-20], "truncated gzip"),
     "damaged gzip": (gzip.compress(jsonl(*GOOD))[:12] + b"\xff" * 30, "gzip"),
 }
@@ -104,3 +109,35 @@ def test_a_pipe_is_refused_and_left_unread(tmp_path):
     for reads in (rows.read, rows.sha256, rows.read_json):
         with pytest.raises(ValueError, match="pipe: a pipe, not a regular file"):
             reads(tmp_path / "pipe")
+
+
+def test_a_whole_emoji_and_a_large_exponent_are_read(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b'{"id": "\\ud83d\\ude00", "n": 1e299, "t": "at 1e999"}\n')
+    assert rows.read(tmp_path / "x.jsonl", {"n": rows.NUMBER}) == [
+        {"id": "\U0001f600", "n": 1e299, "t": "at 1e999"}]
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "true", '"1"', "[1]"])
+def test_a_number_fits_a_float(tmp_path, number):
+    (tmp_path / "x.jsonl").write_text(f'{{"n": {number}}}')
+    with pytest.raises(ValueError, match="x.jsonl:1: 'n' is .*expected a number"):
+        rows.read(tmp_path / "x.jsonl", {"n": rows.NUMBER})
+
+
+@pytest.mark.parametrize("content, message", [
+    (b'{"a":\n NaN}', "NaN is not a number"), (b'[1e999]', "1e999 is not"), (b"", ":1: the file"),
+    (b'["a",\n"\\udc00"]', ":2: half a character"), (b"[" * 10 ** 5, "not usable JSON")])
+def test_a_json_file_that_is_broken_is_one_line(tmp_path, content, message):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(ValueError, match="^[^\n]*$") as error:
+        rows.read_json(tmp_path / "x.json")
+    assert str(tmp_path / "x.json") in str(error.value) and message in str(error.value)
+
+
+@pytest.mark.parametrize("bad", [{"t": "\ud83d"}, {"x": float("inf")}])
+def test_what_cannot_be_written_is_said_with_the_file(tmp_path, bad):
+    for write in (lambda: rows.write(tmp_path / "x", [ROW, bad]),
+                  lambda: rows.write_json(tmp_path / "x", bad)):
+        with pytest.raises(ValueError, match=f"^{tmp_path}/x: .*cannot be written"):
+            write()
+    assert not list(tmp_path.iterdir())

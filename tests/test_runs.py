@@ -155,3 +155,29 @@ def test_a_binary_file_is_named(head, name):
                                   "GGUF, ein Wort".encode(), b"Rar!"])
 def test_text_is_no_binary_file(head):
     assert whatis.binary(head) is None
+
+
+def test_a_commit_has_a_plus_where_code_is_not_in_it(tmp_path, monkeypatch):
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path,
+                       check=True, capture_output=True)
+    (tmp_path / "w2s").mkdir()
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "w2s" / "runs.py"))
+    code, ignored = tmp_path / "w2s" / "runs.py", tmp_path / ".gitignore"
+    git("init", "-q")
+    code.write_text("1")
+    ignored.write_text("old/\n")
+    git("add", ".")
+    git("commit", "-qm", "x")
+    assert len(runs._commit()) == 40
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "mine.py").touch()
+    assert len(runs._commit()) == 40  # no code, and code that is ignored
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "new.py").touch()
+    assert runs._commit().endswith("+")
+    git("add", "tasks")
+    assert runs._commit().endswith("+")
+    git("commit", "-qm", "y")
+    assert not runs._commit().endswith("+")

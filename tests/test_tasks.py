@@ -146,3 +146,22 @@ def test_headlines_agree_with_the_full_evaluation():
             assert measured[name] == pytest.approx(float(value)), (task.__name__, name)
         doubled = task.headline(np.stack([task.sums(rows).sum(0)] * 2))
         assert all(np.shape(value) == (2,) for value in doubled.values())
+
+
+@pytest.mark.parametrize("value, label", [("<=50K", 0), (">50k.", 1), ("> 50K", 1), ("50000", 0),
+                                          ("50000.5", 1), ("0", 0)])
+def test_an_income_is_a_class_or_dollars(value, label):
+    assert fairness._income(value, "x:1") == label
+
+
+@pytest.mark.parametrize("value", ["nan", "NaN", "", "NA", "inf", "-1", "?", "<NA>", "None"])
+def test_a_missing_income_is_no_label(value):
+    with pytest.raises(ValueError, match="^x:1: income is"):
+        fairness._income(value, "x:1")
+    assert fairness._value("occupation", value, "x:1") in ("unknown", value)
+
+
+@pytest.mark.parametrize("value", ["nan", "x", "-0.1", "1.1", ""])
+def test_a_chance_is_a_probability(value):
+    with pytest.raises(ValueError, match="^x:1: chance is"):
+        fairness._chance(value, "x:1")

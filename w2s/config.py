@@ -333,6 +333,12 @@ def _reader(kind):
     return read
 
 
+def number(value):
+    """A number as text from which it can be read again, exactly; short where that suffices."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
 def _check(field, value):
     """ValueError when a value breaks the field's rule."""
     flag, rule = "--" + field.name.replace("_", "-"), field.metadata
@@ -347,4 +353,4 @@ def _check(field, value):
                       (above is not None and value <= above, f"> {above}"),
                       (high is not None and value > high, f"<= {high}")):
         if bad:
-            raise ValueError(f"{flag} {value:g}: must be {text}")
+            raise ValueError(f"{flag} {number(value)}: must be {text}")

@@ -564,7 +564,8 @@ class Experiment:
                 *(self.strong if self.preset != "smoke" else ()),
                 *([self.surrogate] if self.preset == "miniature" else ())]
         for name in used:
-            if not os.path.isdir(name) and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+            if not os.path.isdir(name) and not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?",
+                                                               name):
                 raise ValueError(f"{name}: no such folder, and not the org/name of a model on the "
                                  "hub")
         if options.surrogate and self.preset != "miniature":
@@ -630,7 +631,7 @@ def before(generation):
 
 
 def shown(value):
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return config.number(value) if isinstance(value, float) else str(value)
 
 
 def has_mmlu(raw):

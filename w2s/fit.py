@@ -300,7 +300,7 @@ def check(cfg, task):
     ignored: another task's, or the aux loss's at alpha 0."""
     most, why = getattr(task, "LAM_MOST", (np.inf, ""))
     if cfg.lam is not None and cfg.lam > most:
-        raise ValueError(f"--lam {cfg.lam:g}: must be <= {most} on --task {cfg.task}: {why}")
+        raise ValueError(f"--lam {cfg.lam}: must be <= {most} on --task {cfg.task}: {why}")
     alpha = getattr(cfg, "alpha", None)
     aux = {"threshold", "warmup"} if alpha == 0 else set()
     private, own = hasattr(task, "plan"), {*task.OPTIONS, *task.ENCODE}

@@ -131,7 +131,8 @@ def roc(score, label, weight=None):
     if len(np.unique(label)) < 2:
         raise ValueError("label has one class only: there is no ROC curve")
     order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # of each threshold
+    ordered = score[order]  # compared, not subtracted: inf - inf is not 0
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # of each threshold
     weight = np.ones(len(score)) if weight is None else np.asarray(weight, dtype=np.float64)
     rates = []
     for y in (0, 1):
@@ -313,7 +314,7 @@ def _array(values, name, rule):
                          f"got shape {array.shape}")
     bad = np.flatnonzero(~RULE[rule](array))
     if len(bad):
-        raise ValueError(f"{name}[{bad[0]}] is {array[bad[0]]:g}, expected {rule}")
+        raise ValueError(f"{name}[{bad[0]}] is {_exact(array[bad[0]])}, expected {rule}")
     return array
 
 
@@ -332,8 +333,14 @@ def _distributions(p):
             row[:len(values)] = values
     bad = np.flatnonzero(np.abs(filled.sum(1) - 1) > 1e-3)
     if len(bad):
-        raise ValueError(f"p row {bad[0]} sums to {filled[bad[0]].sum():g}, expected 1")
+        raise ValueError(f"p row {bad[0]} sums to {_exact(filled[bad[0]].sum())}, expected 1")
     return filled
+
+
+def _exact(number):
+    """The number with all its digits, if it is short as it is."""
+    short = f"{number:g}"
+    return short if float(short) == number or np.isnan(number) else repr(float(number))
 
 
 def _table(p):

@@ -308,9 +308,11 @@ def _versions():
 
 
 def _commit():
-    """The git commit of the code, with + when files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
-    commands = (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno"))
+    """The git commit of the code, with + when files differ from it or .py files are there that it
+    does not have; None outside a checkout."""
+    here = Path(__file__).parent.parent
+    commands = (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno"),
+                ("ls-files", "--others", "--exclude-standard", "--", "*.py"))
     try:
         run = [subprocess.run(["git", "-C", here, *command], capture_output=True, text=True,
                               timeout=10) for command in commands]
@@ -318,4 +320,4 @@ def _commit():
         return None
     if run[0].returncode:
         return None
-    return run[0].stdout.strip() + ("+" if run[1].stdout.strip() else "")
+    return run[0].stdout.strip() + ("+" if any(other.stdout.strip() for other in run[1:]) else "")

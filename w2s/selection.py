@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 
 from w2s import leaks, metrics, rows, trust
+from w2s.config import number
 
 PROBABILITIES = ("ntf", "truth-n", "confidence", "icl-confidence", "reward")
 CALIBRATION = ("ece", "brier", "nll")  # say something of probabilities only
@@ -90,8 +91,8 @@ def refuse_overlap(labelled, pool, paths):
 def most(keep, n):
     """Rows that --keep asks for, of n: a share up to 1, else a number."""
     if keep > n or keep > 1 and keep != int(keep):
-        raise ValueError(f"--keep {keep:g}: the pool has {n} rows; give a share up to 1, or a "
-                         "number of rows")
+        raise ValueError(f"--keep {number(keep)}: the pool has {n} rows; give a share up to 1, or "
+                         "a number of rows")
     return max(1, round(keep * n)) if keep <= 1 else int(keep)
 
 

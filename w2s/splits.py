@@ -244,7 +244,7 @@ def usual(pool, seed, split="grouped", val=VALIDATION, trust=0.0, val_from="whol
     rows at random, as in the paper, groups torn apart. Raises ValueError when nothing is left."""
     whole = (val if val_from == "whole" else 0) + trust
     if whole >= 1 or (val_from == "weak" and val >= 1):
-        raise ValueError(f"--val {val:g} and --trust {trust:g}: nothing is left to train on")
+        raise ValueError(f"--val {val} and --trust {trust}: nothing is left to train on")
     total = sum(rest.values())
     shares = {name: share / total * (1 - whole) for name, share in rest.items()}
     shares |= {"val": val if val_from == "whole" else 0, "trust": trust}
@@ -279,7 +279,7 @@ def trusted(pool, seed, split="grouped", val=0.01, trust=0.25):
     """
     whole = val + trust
     if whole >= 1:
-        raise ValueError(f"--val {val:g} and --trust {trust:g}: nothing is left to train on")
+        raise ValueError(f"--val {val} and --trust {trust}: nothing is left to train on")
     shares = {name: share / 15 * (1 - whole) for name, share in
               (("weak", 4), ("wts", 7), ("test", 4))} | {"val": val, "trust": trust}
     return divide(pool, {name: share for name, share in shares.items() if share}, seed, "outer",

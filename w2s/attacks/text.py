@@ -104,7 +104,8 @@ def settings(cfg):
 
 
 def read_synonyms(path):
-    """{word in lower case: [words]} of a JSON file, checked."""
+    """{word in lower case: [words]} of a JSON file, checked. Words that differ in case are one,
+    with the words of all of them in their order, each once."""
     table = rows.read_json(path)
     if not isinstance(table, dict) or not table:
         raise ValueError(f"{path}:1: expected an object {{word: [word, ...]}}")
@@ -112,7 +113,11 @@ def read_synonyms(path):
         if not isinstance(others, list) or not all(
                 isinstance(o, str) and o.strip() and not rows.SURROGATE.search(o) for o in others):
             raise ValueError(f"{path}: '{word[:40]}' needs a list of words")
-    return {word.lower(): [" ".join(o.split()) for o in others] for word, others in table.items()}
+    found = {}
+    for word, others in table.items():
+        found.setdefault(word.lower(), {}).update(
+            dict.fromkeys(" ".join(other.split()) for other in others))
+    return {word: list(others) for word, others in found.items()}
 
 
 class Place(NamedTuple):

@@ -1,0 +1,141 @@
+"""What a command does about the world around it: streams that are closed or odd, what torchrun
+leaves behind, errors that nobody foresaw, and numbers in messages.
+
+    python -m pytest -q tests/test_config.py
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from w2s import config, device
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = """
+from dataclasses import dataclass
+import os, sys
+from w2s import config
+from w2s.config import arg
+
+@dataclass(kw_only=True)
+class Config:
+    out: str = arg(None, "file")
+    lines: int = arg(1, "how many", low=1)
+
+def main(cfg):
+    with open(cfg.out, "w") as file:
+        for n in range(cfg.lines):
+            print(f"line {n} of l\u00e4ufe", flush=True)
+        print("a warning", file=sys.stderr)
+        if "nobody reads" not in os.environ:  # C code writes to the number
+            os.write(2, b"something")
+        file.write("done")
+
+config.launch(main, Config, __doc__)
+"""
+
+
+def run(tmp_path, redirect="", lines=3, **environment):
+    """(exit code, output, content of --out) of the script, in a shell."""
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} script.py --out out --lines {lines} "
+         + redirect], cwd=tmp_path, capture_output=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "0", **environment})
+    out = tmp_path / "out"
+    return done.returncode, done.stdout + done.stderr, out.exists() and out.read_text()
+
+
+@pytest.mark.parametrize("redirect", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "</dev/null"])
+def test_without_streams_the_work_is_done_and_its_files_are_its_own(redirect, tmp_path):
+    code, _, content = run(tmp_path, redirect)
+    assert (code, content) == (0, "done")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso8859-7", "cp437"])
+def test_a_console_that_lacks_a_character_gets_another(encoding, tmp_path):
+    code, out, content = run(tmp_path, PYTHONIOENCODING=encoding)
+    assert (code, content) == (0, "done") and b"line 2 of l" in out
+
+
+def test_output_that_nobody_reads_stops_nothing(tmp_path):
+    code, out, content = run(tmp_path, "2>&1 | head -1", lines=3000, **{"nobody reads": ""})
+    assert (code, content) == (0, "done") and b"Traceback" not in out
+
+
+@pytest.mark.parametrize("environment, expected", [
+    ({}, (0, 1)), ({"RANK": "3"}, (0, 1)), ({"RANK": "x"}, (0, 1)),
+    ({"RANK": "1", "WORLD_SIZE": "1"}, (0, 1)), ({"RANK": "1", "WORLD_SIZE": "2"}, (1, 2)),
+    ({"WORLD_SIZE": "2"}, "RANK is not set"), ({"WORLD_SIZE": "x"}, "WORLD_SIZE is x"),
+    ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2 and WORLD_SIZE 2"),
+    ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK is one")])
+def test_a_rank_that_was_left_in_the_environment(environment, expected, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if isinstance(expected, tuple):
+        assert config.processes() == expected
+        assert config.follows() == (expected[0] > 0)
+    else:
+        with pytest.raises(ValueError, match=f"{expected} .*unset"):
+            config.processes()
+        assert not config.follows()
+
+
+def test_what_nobody_foresaw_is_one_line_with_its_place(capsys, monkeypatch):
+    def main(cfg):
+        return {}["some\nkey"]
+    monkeypatch.delenv("W2S_DEBUG", raising=False)
+    with pytest.raises(SystemExit) as exit:
+        config.launch(main, config.Training, None, [])
+    err = capsys.readouterr().err
+    assert exit.value.code == 1 and err.count("\n") == 1
+    assert err.startswith("error: unexpected KeyError in test_config.py:") and "W2S_DEBUG=1" in err
+    monkeypatch.setenv("W2S_DEBUG", "1")
+    with pytest.raises(KeyError):
+        config.launch(main, config.Training, None, [])
+
+
+def test_help_needs_no_docstring(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", "--help"])
+    config.dispatch("program", {"one": None, "two": None}, None)
+    assert capsys.readouterr().out == "program one | two --help\n"
+
+
+@pytest.mark.parametrize("command", ["attacks.py", "-m w2s.prepare", "-m w2s.miniature",
+                                     "label.py"])
+def test_help_of_python_without_docstrings(command):
+    done = subprocess.run([sys.executable, *command.split(), "--help"], cwd=ROOT, timeout=60,
+                          env=os.environ | {"PYTHONOPTIMIZE": "2"}, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout and not done.stderr
+
+
+@pytest.mark.parametrize("value", [0.3, 0.30000001, 1e-5, 1.23456789e-5, 8, 10 ** 20, -1.0])
+def test_a_number_in_a_message_is_that_number(value):
+    assert float(config.number(value)) == value
+    assert len(config.number(value)) <= len(repr(value)) or value == int(value)
+
+
+def test_a_bound_that_is_missed_by_little_is_not_said_to_be_met():
+    with pytest.raises(ValueError, match="--clip 1e-30|--save-every 1.0000001: must be <= 1"):
+        config.parse(config.Training, None, ["--save-every", "1.0000001"])
+
+
+def test_where_torch_cannot_compile_auto_goes_on_and_on_says_so(monkeypatch, capsys):
+    import torch
+
+    def compile(*_, **__):
+        raise RuntimeError("stack\nNo working C++ compiler found: g++")
+    monkeypatch.setattr(torch, "compile", compile)
+    device.no_compiler.cache_clear()
+    cpu = torch.device("cpu")
+    assert not device.pays_to_compile("auto", cpu, 5000)
+    assert capsys.readouterr().out.count("No working C++ compiler") == 1
+    with pytest.raises(ValueError, match="--compile on: .*No working C.*--compile off"):
+        device.pays_to_compile("on", cpu, 5)
+    assert not device.pays_to_compile("off", cpu, 5000)
+    device.no_compiler.cache_clear()
