@@ -38,6 +38,8 @@ def main(cfg):
     facts = runs.require_all(cfg.run, cfg.task)
     todo = {run: [name for name in files if not is_evaluated(run, name, digests[name], cfg)]
             for run in facts}
+    runs.refuse_overwriting([Path(run) / "predictions" / f"{name}.jsonl"
+                             for run in todo for name in todo[run]], cfg.data)
     if not any(todo.values()):
         return
 
@@ -70,8 +72,10 @@ def save(run, name, predictions, measured, digest, cfg):
     from w2s import rows
     for entry in measured:  # null: not defined on these rows
         entry["value"] = None if math.isnan(entry["value"]) else entry["value"]
-    rows.write(run / "predictions" / f"{name}.jsonl", predictions)
     before = rows.read_json(run / "eval.json") if (run / "eval.json").exists() else {}
+    if before.pop(name, None):  # of predictions that somebody deleted
+        rows.write_json(run / "eval.json", before)
+    rows.write(run / "predictions" / f"{name}.jsonl", predictions)
     rows.write_json(run / "eval.json", before | {name: {
         "data": digest, "n": len(predictions), "args": settings(cfg), "metrics": measured}})
     return "  ".join(f"{m['metric']} {m['value']:.4f}" for m in measured

@@ -48,6 +48,7 @@ def main(cfg):
     todo = [(run, path, file) for run in facts for path in cfg.data
             if not is_labelled(file := place(run, names[path], facts[run], cfg), digests[path],
                                cfg)]
+    runs.refuse_overwriting([file for _, _, file in todo], cfg.data)
     if not todo:
         return
 
@@ -64,6 +65,7 @@ def main(cfg):
         folder = Path(run) / "model"
         if loaded[0] != run:
             loaded = run, pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, where)
+        Path(f"{file}.meta.json").unlink(missing_ok=True)  # says of the labels how they were made
         about = write(file, task, loaded[1], folder, data[path], facts[run]["args"], cfg)
         rows.write_json(f"{file}.meta.json", settings(digests[path], cfg))
         print(f"{file}{runs.scratch(facts[run])}: {about}", flush=True)

@@ -26,6 +26,7 @@ We know the hub's files from its public listing and have not seen inside them: w
 as many rows as is known of them, a warning says so. The manifest records commit and sha256 of each.
 """
 
+import contextlib
 import dataclasses
 import inspect
 import os
@@ -34,7 +35,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from w2s import config, rows, splits, tasks
+from w2s import config, rows, runs, splits, tasks
 from w2s.config import REQUIRED, arg
 
 FORMAT = 2  # of the prepared files; a change makes old folders stale
@@ -204,7 +205,10 @@ def is_prepared(out, arguments, raw=None):
     """True when `out` is complete and was made from the same arguments and raw files. Raises
     ValueError, saying what changed, when it was made from others or holds something else."""
     if not (out / "manifest.json").exists():
-        if out.is_dir() and any(out.iterdir()) and not (out / ".part").exists():
+        if out.exists() and not out.is_dir():
+            raise ValueError(f"{out}: a file; choose another --out")
+        if out.is_dir() and {p.name for p in out.iterdir()} - {".lock"} and not (
+                out / ".part").exists():
             raise ValueError(f"{out}: not empty and not prepared (no manifest.json); choose "
                              "another --out")
         return False
@@ -227,21 +231,33 @@ def is_prepared(out, arguments, raw=None):
 
 def publish(out, write, manifest):
     """Call write(folder) on a temporary folder, then move its files into `out`, the manifest last:
-    when anything fails nothing is left behind."""
+    when anything fails nothing is left behind. One process at a time works in `out`. Raises
+    ValueError when another one finished it meanwhile."""
     new, part = not out.exists(), out / ".part"
+    out.mkdir(parents=True, exist_ok=True)
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        write(part)
-        names = sorted(path.name for path in part.iterdir())
-        files = {name: rows.sha256(part / name) for name in names}
-        rows.write_json(part / "manifest.json", manifest | {"files": files})
-    except BaseException:
-        shutil.rmtree(out if new else part, ignore_errors=True)
-        raise
-    for name in (*names, "manifest.json"):  # interrupted here, .part stays and the next run goes on
-        os.replace(part / name, out / name)
-    part.rmdir()
+        if runs.hold(out) and (out / "manifest.json").exists():
+            raise ValueError(f"{out}: another process prepared it meanwhile; run the same command "
+                             "again")
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            write(part)
+            names = sorted(path.name for path in part.iterdir())
+            files = {name: rows.sha256(part / name) for name in names}
+            rows.write_json(part / "manifest.json", manifest | {"files": files})
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        for name in (*names, "manifest.json"):  # interrupted here, .part stays, the next goes on
+            os.replace(part / name, out / name)
+        part.rmdir()
+    finally:
+        (out / ".lock").unlink(missing_ok=True)
+        runs.release()
+        if new:
+            with contextlib.suppress(OSError):  # not empty: what another process made
+                out.rmdir()
 
 
 # ---- what a user sees ----------------------------------------------------------------------------

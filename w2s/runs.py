@@ -210,9 +210,19 @@ def read_config(run):
     args = found.get("args") if isinstance(found, dict) else None
     if not (isinstance(args, dict) and isinstance(found.get("inputs"), dict)
             and isinstance(args.get("task", ""), str)
-            and isinstance(args.get("max_length", 1), int)):
+            and all(isinstance(key, str) for key in found["inputs"])
+            and type(args.get("max_length", 1)) is int and args.get("max_length", 1) > 0):
         raise ValueError(f"{path}: not the configuration of a run; delete the folder and run again")
     return found
+
+
+def refuse_overwriting(outputs, inputs):
+    """ValueError when a file that will be written is one that is read."""
+    known = {os.path.realpath(path) for path in inputs}
+    for path in outputs:
+        if os.path.realpath(path) in known:
+            raise ValueError(f"{path}: would be overwritten, and it is an input; copy it elsewhere "
+                             "and give the copy")
 
 
 def located(run, facts, path):

@@ -305,10 +305,19 @@ def load_checkpoint(path, model, optimizer, states=None, idle=False):
         state = {key: tensors.get(f"optimizer/{key}/{name}")
                  for key in ("step", "exp_avg", "exp_avg_sq")}
         if all(value is not None for value in state.values()):  # else: above --head-layer -2
+            if state["step"].numel() != 1 or any(  # a fused AdamW would read what is not there
+                    state[key].shape != p.shape or state[key].dtype != p.dtype
+                    for key in ("exp_avg", "exp_avg_sq")):
+                raise ValueError(f"{path}: the moments of {name} have another shape; delete the "
+                                 "checkpoint to start over")
             optimizer.state[p] = state
     if not optimizer.state and isinstance(optimizer, torch.optim.AdamW) and not idle:
         raise ValueError(f"{path}: no optimizer state in this checkpoint; delete it to start over")
     for name, kept in (states or {}).items():
-        kept.load_state_dict({key.split("/")[1]: value for key, value in tensors.items()
-                              if key.startswith(name + "/")})
+        try:
+            kept.load_state_dict({key.split("/")[1]: value for key, value in tensors.items()
+                                  if key.startswith(name + "/")})
+        except (KeyError, RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(f"{path}: damaged checkpoint ({name}: {error}); delete it to start "
+                             "over") from None
     return k

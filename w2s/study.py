@@ -436,7 +436,13 @@ def measured(module, folder, part):
     there are classes, with p; then of the task's ATTACKED, which are the same for each part."""
     p = {"p": module.CLASSES} if module.KIND == "class" else {}
     for name in (f"predictions/{part}.jsonl", *getattr(module, "ATTACKED", ())):
-        yield folder / name, rows.read(folder / name, {"id": str} | p)
+        found = rows.read(folder / name, {"id": str} | p)
+        if module.KIND == "letters":  # as many probabilities as a row has options
+            for n, row in enumerate(found, 1):
+                options = row.get("p")
+                rows.require(row, "p", len(options) if isinstance(options, list) else 1,
+                             folder / name, n)
+        yield folder / name, found
 
 
 def sums(module, predictions, path):

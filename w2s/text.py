@@ -1,5 +1,7 @@
 """Text to token ids, with the tokenizer of the model folder."""
 
+import os
+
 import numpy as np
 
 AT_ONCE = 4096  # texts tokenised together: the tokenizer says more of each than is kept
@@ -7,15 +9,23 @@ AT_ONCE = 4096  # texts tokenised together: the tokenizer says more of each than
 
 def load_tokenizer(folder):
     """The tokenizer of a model folder; ValueError when tokenizer.json is missing or broken."""
-    from tokenizers import Tokenizer
-    path = f"{folder}/tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(path)
-    except Exception as error:  # the library raises bare Exception
-        raise ValueError(f"{path}: no usable tokenizer ({error}); put the model's tokenizer.json "
-                         "there") from None
+    tokenizer = read_tokenizer(f"{folder}/tokenizer.json", "put the model's tokenizer.json there")
     tokenizer.no_padding()
     return tokenizer
+
+
+def read_tokenizer(path, then):
+    """The tokenizer in a file. Raises ValueError that names it and ends with `then`."""
+    from tokenizers import Tokenizer
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise ValueError(f"{path}: no usable tokenizer (no such file); {then}")
+    try:
+        return Tokenizer.from_file(str(path))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises bare Exception, and Rust's panics
+        raise ValueError(f"{path}: no usable tokenizer, or not a tokenizer.json ({error}); {then}"
+                         ) from None
 
 
 def tokenize(tokenizer, texts, max_length):
@@ -46,8 +56,10 @@ def targets(rows, key, classes):
 
 def vocabulary(path):
     """1 + the largest token id of a tokenizer.json. Raises ValueError when it is broken."""
-    from tokenizers import Tokenizer
     try:
-        return 1 + max(Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=True).values())
-    except Exception as error:  # the library raises bare Exception
+        known = read_tokenizer(path, "give another").get_vocab(with_added_tokens=True)
+    except ValueError as error:
         raise ValueError(f"{path}: not a usable tokenizer.json ({error})") from None
+    if not known:
+        raise ValueError(f"{path}: not a usable tokenizer.json (it has no tokens)")
+    return 1 + max(known.values())

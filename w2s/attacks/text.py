@@ -61,6 +61,12 @@ def text(cfg):
     name = Path(cfg.data).name.removesuffix(".gz")
     facts = runs.require_all(cfg.run, cfg.task)
     places = {run: Place.of(Path(run), name, cfg.out and Path(cfg.out)) for run in facts}
+    for place in places.values():
+        runs.refuse_overwriting([place.texts], [cfg.data, *filter(None, [cfg.synonyms])])
+        if cfg.out and place.texts.exists() and not (place.measured.exists()
+                                                     or place.parts.exists()):
+            raise ValueError(f"--out {cfg.out}: is there already, and no attack made it; choose "
+                             "another")
     todo = [run for run in places if not is_attacked(run, places[run], now)]
     if not todo:
         return

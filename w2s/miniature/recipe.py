@@ -38,14 +38,16 @@ def run(cfg, shape):
     command, cfg = written(cfg, shape), complete(cfg, shape)
     device.setup(cfg.device, cfg.dtype)
     home, out = Path(cfg.runs) / shape, Path(cfg.out) / shape
-    if not (out / "pretraining.json").exists():
-        if out.is_dir() and any(out.iterdir()):
-            raise ValueError(f"{out}: not empty and not written by this command (no "
-                             "pretraining.json); choose another --out or delete the folder")
-        (home / "DONE").unlink(missing_ok=True)
+    published = (out / "pretraining.json").exists()
+    if not published and out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"{out}: not empty and not written by this command (no "
+                         "pretraining.json); choose another --out or delete the folder")
     inputs = {f"text {k}": path for k, path in enumerate(cfg.text, 1)}
-    work = runs.begin(home, "w2s.miniature pretrain", cfg,
-                      inputs | ({"tokenizer": cfg.tokenizer} if cfg.tokenizer else {}))
+    inputs |= {"tokenizer": cfg.tokenizer} if cfg.tokenizer else {}
+    work = runs.begin(home, "w2s.miniature pretrain", cfg, inputs)
+    if work is None and not published:  # the settings are those of the run: it may be reopened
+        (home / "DONE").unlink()
+        work = runs.begin(home, "w2s.miniature pretrain", cfg, inputs)
     if work is None:
         return
     train, held = read(cfg, shape)
