@@ -81,8 +81,8 @@ class Run:
         checkpoint is cut off, so that a resumed log equals an uninterrupted one."""
         path, kept = self.out / "log.jsonl", []
         if step and path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(json.JSONDecodeError):
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                with contextlib.suppress(ValueError, KeyError, TypeError):  # a line cut off
                     if json.loads(line)["step"] < step:
                         kept.append(line + "\n")
         with rows.atomic(path) as file:
