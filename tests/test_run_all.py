@@ -150,3 +150,37 @@ def test_bad_arguments_are_one_line(argv, code, message, tmp_path):
     done = run_all(*argv, "--out", tmp_path / "out")
     assert done.returncode == code and message in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+GNU = (  # what bash 3.2 or the tools of a Mac do not have
+    r"declare -[Agn]|mapfile|readarray|coproc|\|&|&>>|\$\{\w+(,,?|\^\^?)|\[\[ -v |;;&|;&|wait -n",
+    r"readlink -f|realpath|nproc|sed -i|sed -r|grep -P|date [^|]*%N|stat -c|cp -t|xargs -[rd]|find "
+    r"[^|]*-(printf|quit)|head -n -|sort -[Vz]|tac\b|timeout |seq -w|mktemp -p|base64 -w|paste -sd")
+
+
+def test_run_all_asks_nothing_of_a_shell_that_a_mac_does_not_have():
+    code = [line.split(" #")[0] for line in (ROOT / "run_all.sh").read_text().splitlines()]
+    for pattern in GNU:
+        assert not [line for line in code if re.search(pattern, line)]
+    assert not [line for line in code if re.search(r"\$\{\w+\[@\]\}", line)
+                and "FILES[@]" not in line]  # under set -u an empty array is an error in bash 3.2
+
+
+def test_an_old_python_is_named(tmp_path):
+    for name in ("python3", "python3.11", "python3.12", "python3.13"):
+        old = tmp_path / name
+        old.write_text("#!/bin/sh\nexit 1\n")
+        old.chmod(0o755)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHON"}
+    done = subprocess.run(["bash", "run_all.sh", "--dry-run"], cwd=copied(tmp_path / "here"),
+                          capture_output=True, text=True, timeout=60,
+                          env=environment | {"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: Python 3.11 or newer is needed")
+
+
+def copied(folder):
+    """run_all.sh in a folder without a .venv."""
+    folder.mkdir()
+    (folder / "run_all.sh").write_text((ROOT / "run_all.sh").read_text())
+    return folder

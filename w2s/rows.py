@@ -207,7 +207,7 @@ def _open(path):
     file.seek(0)
     if known := whatis.binary(head):
         file.close()
-        raise ValueError(f"{path}: {known[0]}, not JSON lines; {known[1]}")
+        raise ValueError(f"{path}: {known[0]}, not UTF-8 text; {known[1]}")
     return gzip.GzipFile(fileobj=file) if head[:2] == b"\x1f\x8b" else file
 
 
