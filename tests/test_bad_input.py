@@ -25,7 +25,8 @@ from w2s import config, rows, runs
 
 CASES, SEED = int(os.environ.get("W2S_CASES", 240)), int(os.environ.get("W2S_SEED", 0))
 SECONDS = 20  # a case that takes longer hangs
-VALUES = (None, True, -1, 0, 1, 2.5, 10 ** 30, 1e308, "", "x", "yes", "\ud83d", "ü", [], [1], {}, {"a": 1})
+VALUES = (None, True, -1, 0, 1, 2.5, 10 ** 30, 1e308, "", "x", "yes", "\ud83d", "ü", [], [1], {},
+          {"a": 1})
 TOKENS = ("NaN", "1e999", "9" * 5000, '"\\ud83d"', "null", "[" * 3000, "", "tru", "-Infinity")
 FLAGS = ("--lr", "--epochs", "--batch-size", "--max-length", "--seed", "--lam", "--clip-norm",
          "--head-layer", "--device", "--dtype", "--compile", "--save-every", "--lora-rank",
@@ -158,7 +159,8 @@ def of_json(path, draw):
     n = draw.randrange(len(lines))
     if draw.random() < .15:
         at = lines[n].find(":", draw.randrange(max(1, len(lines[n]))))
-        lines[n] = lines[n][:at + 1] + draw.choice(TOKENS) + lines[n][at + 1:].lstrip("0123456789. ")
+        rest = lines[n][at + 1:].lstrip("0123456789. ")
+        lines[n] = lines[n][:at + 1] + draw.choice(TOKENS) + rest
     else:
         lines[n] = json.dumps(of_value(json.loads(lines[n]), draw))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -175,7 +177,7 @@ def of_safetensors(path, draw):
     if how == 0:
         found["x" + name] = tensor
     elif how == 1:
-        found[name] = tensor[:0]
+        found[name] = np.atleast_1d(tensor)[:0]
     elif how == 2:
         found[name] = tensor.astype(draw.choice(("int64", "float64", "uint8", "bool")))
     elif how == 3:

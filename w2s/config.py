@@ -289,7 +289,7 @@ def fail(text, code, wait=None):
     if follows() if wait is None else wait:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(PATIENCE)
-    print(f"error: {text}", file=sys.stderr)
+    print("error: " + " ".join(text.split()), file=sys.stderr)  # a value may have line ends
     sys.exit(code)
 
 

@@ -166,6 +166,7 @@ def read_states(path, labelled):
     from safetensors import SafetensorError, safe_open
     if not Path(path).exists():
         raise ValueError(f"{path}: no such file; label the rows with label.py --hidden")
+    whatis.special(path)
     try:
         with safe_open(path, "numpy") as file:
             found, digest = file.get_tensor("hidden"), (file.metadata() or {}).get("ids")

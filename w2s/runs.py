@@ -80,9 +80,9 @@ class Run:
         """Open log.jsonl for the steps from `step` on; what a killed process wrote beyond its
         checkpoint is cut off, so that a resumed log equals an uninterrupted one."""
         path, kept = self.out / "log.jsonl", []
-        if step and path.exists():
+        if step and path.is_file():
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                with contextlib.suppress(ValueError, KeyError, TypeError):  # a line cut off
+                with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                     if json.loads(line)["step"] < step:
                         kept.append(line + "\n")
         with rows.atomic(path) as file:
@@ -146,9 +146,12 @@ def hold(folder):
 def _open_lock(folder):
     """The open .lock of a folder; None where this process holds it already, and where there is none
     to be had: a finished run on a disk that is read only needs none."""
+    path = Path(folder) / ".lock"
     try:
-        handle = open(Path(folder) / ".lock", "a")
+        handle = None if path.exists() and not path.is_file() else open(path, "a")
     except OSError:
+        handle = None
+    if handle is None:
         return None
     if _identity(handle) in _held:  # closing it releases nothing: flock is of what open() returned
         handle.close()

@@ -285,6 +285,8 @@ def load_checkpoint(path, model, optimizer, states=None, idle=False):
     signal)."""
     if not path.exists():
         return 0
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path}: not a file; delete it to start over")
     device = next(model.parameters()).device
     place = {f"{kind}/{name}": p for name, p in model.state_dict().items()
              for kind in ("model", "optimizer/exp_avg", "optimizer/exp_avg_sq")}

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from w2s import rows, runs
+from w2s import rows, runs, whatis
 from w2s.attacks import refuse_changes
 from w2s.config import REQUIRED, arg
 
@@ -70,6 +70,7 @@ def read(path, steps):
     ValueError when it is not one."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
+    whatis.special(path)
     try:
         found = load_file(path)
         included, observed = found["included"].astype(bool), found["observed"].astype(np.float64)
