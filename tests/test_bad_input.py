@@ -107,8 +107,8 @@ def of_bytes(path, draw):
     elif how == 2:
         data = data[:at] + bytes(draw.randrange(256) for _ in range(8)) + data[at:]
     elif how == 3:
-        data = bytearray(draw.choice((b"", b"\n", b"PAR1\x15\x00", b"<html>", b"\x1f\x8b\x08", b"{}",
-                                      b"[]", b"\xff\xfe{\x00", b"null", b"\x80\x04N.")))
+        data = bytearray(draw.choice((b"", b"\n", b"PAR1\x15\x00", b"<html>", b"\x1f\x8b\x08",
+                                      b"{}", b"[]", b"\xff\xfe{\x00", b"null", b"\x80\x04N.")))
     else:
         data = data + data
     path.write_bytes(bytes(data))
