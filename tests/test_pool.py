@@ -40,7 +40,8 @@ def start(lines, tmp_path, *argv):
     (tmp_path / "queue").write_text("\n".join(lines))
     return subprocess.Popen([*POOL, "--file", tmp_path / "queue", *map(str, argv)], cwd=ROOT,
                             text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            start_new_session=True)
+                            start_new_session=True,  # a shell's background job ignores Ctrl-C
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def wait_for(condition, seconds=15):
