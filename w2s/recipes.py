@@ -109,7 +109,7 @@ def check(lines, steps, tasks):
 
 def _check_flag(line, steps):
     """ValueError when no step takes the flag, or one does not take its value."""
-    name = line.flag[2:].replace("-", "_")
+    name = argument(line.flag)
     taking = [step for step in steps if name in fields(step.script)]
     if not taking:
         scripts = sorted({step.script for step in steps})
@@ -132,18 +132,17 @@ def _check_flag(line, steps):
 def settings(lines, step):
     """[flag, value, ...] that recipe lines add to a step: of each flag the first line that fits,
     none that the step has already."""
-    found, known = [], {*step.own} | {GRID}
+    found, known, taken = [], {*step.own} | {GRID}, fields(step.script)
     for line in lines:
-        if line.flag in known or not line.fits(step.task, step.run, step.trained):
-            continue
-        if line.flag[2:].replace("-", "_") not in fields(step.script):
+        name = argument(line.flag)
+        if line.flag in known or name not in taken or not line.fits(
+                step.task, step.run, step.trained):
             continue
         known.add(line.flag)
-        kind = fields(step.script)[line.flag[2:].replace("-", "_")].type
-        values = [] if kind in (bool, "bool") else list(line.values)
-        if kind in (bool, "bool") and line.values == ("no",):
-            continue
-        found += [line.flag, *values]
+        if taken[name].type not in (bool, "bool"):
+            found += [line.flag, *line.values]
+        elif line.values != ("no",):
+            found.append(line.flag)
     return found
 
 
@@ -162,6 +161,11 @@ def configuration(script):
     if script not in _known:
         _known[script] = _configuration(*script.split())
     return _known[script]
+
+
+def argument(flag):
+    """The argument's name of a flag: "--max-length" is max_length."""
+    return flag[2:].replace("-", "_")
 
 
 def fields(script):
