@@ -2,7 +2,7 @@
 # The whole experiment, from raw data to the table of the paper: bash run_all.sh --help
 #
 # Here: a python that has the packages, else .venv with the pinned ones. What is run, and in which
-# order, stands in w2s/experiment.py; what it trains with, in recipes/.
+# order, stands in w2s/phases.py; what it trains with, in recipes/.
 set -euo pipefail
 export W2S_FROM=$PWD
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

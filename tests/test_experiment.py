@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from w2s import experiment, recipes
-from w2s.experiment import Config, Experiment
+from w2s import experiment, phases, recipes
+from w2s.experiment import Config
+from w2s.phases import Experiment
 
 ROOT = Path(__file__).parent.parent
 # Section 3.2, 4 (Baselines) and C.1, by hand. run: (script, model, rows it learns from, lambda,
@@ -202,7 +203,7 @@ def test_a_recipe_reaches_every_flag_of_every_script(tmp_path):
         *         report            --draws       500
     """
     found = with_recipe(tmp_path, lines, tasks="fairness,adversarial,privacy,mcqa", seeds=1)
-    found.check()
+    experiment.check(found)
     words = {(step.task, step.run): found.line(step) for step in found.steps}
     assert flag(words["fairness", "weak-tft"], "--penalty") == "abs"
     assert flag(words["fairness", "weak-none"], "--penalty") is None
@@ -256,8 +257,8 @@ def test_the_first_line_that_fits_counts_options_before_recipes_before_presets(t
     ("ood data --val 0.95", "--val 0.95: must be <= 0.9")])
 def test_what_a_recipe_names_wrongly_is_refused_with_its_line(tmp_path, line, words):
     with pytest.raises(ValueError) as error:
-        with_recipe(tmp_path, f"# first\n\n{line}  # remark\n", tasks="fairness,ood,adversarial",
-                    seeds=1).check()
+        experiment.check(with_recipe(tmp_path, f"# first\n\n{line}  # remark\n",
+                                     tasks="fairness,ood,adversarial", seeds=1))
     assert str(error.value).startswith(f"{tmp_path / 'mine.txt'}:3: "), error.value
     assert words in str(error.value) and "\n" not in str(error.value)
 
@@ -267,13 +268,13 @@ def test_the_recipes_of_the_house_are_right(name):
     every = Experiment(Config(tasks="all", seeds=1), "miniature", everything=True)
     lines = recipes.read(recipes.HOME / name)
     assert lines
-    recipes.check(lines, every.steps, experiment.TASKS)
+    recipes.check(lines, every.steps, phases.TASKS)
 
 
 def test_a_grid_of_adversarial_ends_at_one(tmp_path):
     with pytest.raises(ValueError, match=r"mine.txt:1: .*--lam 1.5: must be <= 1"):
-        with_recipe(tmp_path, "adversarial ceiling grid 0.5 1.5\n", tasks="adversarial",
-                    seeds=1).check()
+        experiment.check(with_recipe(tmp_path, "adversarial ceiling grid 0.5 1.5\n",
+                                     tasks="adversarial", seeds=1))
 
 
 # ---- what is refused before anything is made -----------------------------------------------------
@@ -288,20 +289,20 @@ def test_a_grid_of_adversarial_ends_at_one(tmp_path):
     ({"recipe": "/no/such/file"}, "no such file"), ({"tasks": "fairnes"}, "unknown task fairnes")])
 def test_bad_options_are_refused(options, words):
     with pytest.raises((ValueError, OSError)) as error:
-        plan("miniature", **options).check()
+        experiment.check(plan("miniature", **options))
     assert words in str(error.value) or words in str(error.value.args)
 
 
 def test_a_surrogate_is_for_the_miniature_alone_and_smoke_makes_its_models():
     with pytest.raises(ValueError, match="only the miniature makes its perturbed texts"):
-        plan("paper", surrogate="a/other").check()
+        experiment.check(plan("paper", surrogate="a/other"))
     with pytest.raises(ValueError, match="smoke makes its models itself"):
-        Experiment(Config(weak="a/b"), "smoke").check()
+        experiment.check(Experiment(Config(weak="a/b"), "smoke"))
 
 
 def test_no_validation_rows_and_select_val_do_not_go_together(tmp_path):
     with pytest.raises(ValueError, match="--select val: fairness has no validation rows"):
-        with_recipe(tmp_path, "fairness data --val 0\n", tasks="fairness").check()
+        experiment.check(with_recipe(tmp_path, "fairness data --val 0\n", tasks="fairness"))
 
 
 def test_rows_prepared_by_hand_are_used_as_they_are(tmp_path):
@@ -317,8 +318,8 @@ def test_rows_prepared_by_hand_are_used_as_they_are(tmp_path):
     assert not any(words[:3] == ["-m", "w2s.prepare", "data"] for words in lines)
     weak = [flag(words, "--data") for words in lines if words[0] == "train_weak.py"]
     assert set(weak) == {f"{folder}/fairness/weak.jsonl", f"{folder}/ood/weak.jsonl"}
-    assert not found._has_validation(found._cell("fairness", 0))
-    assert found._has_validation(found._cell("ood", 0))
+    assert not found.has_validation(found._cell("fairness", 0))
+    assert found.has_validation(found._cell("ood", 0))
 
 
 def test_commands_survive_any_name_of_a_folder(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOOR = {4: "prepare report study claims guarantees trusted trusted_report pool miniature "
-            "attacks experiment frontier", 3: "tasks",
+            "attacks experiment phases frontier", 3: "tasks",
          2: "fit predict lm step dp bookkeeping rows runs splits text hub perturb mail canaries "
              "grpo noise trust questions freetext chess answers selection rivals vocabulary "
              "recipes leaks",
@@ -20,8 +20,8 @@ FLOOR = {4: "prepare report study claims guarantees trusted trusted_report pool 
             "parallel paper whatis"}
 FLOOR = {name: floor for floor, names in FLOOR.items() for name in names.split()}
 PAIRS = (("report", "study"), ("frontier", "study"), ("report", "frontier"),
-         ("experiment", "pool"), ("report", "claims"), ("report", "guarantees"),
-         ("claims", "study"),
+         ("experiment", "pool"), ("experiment", "phases"), ("claims", "study"),
+         ("report", "claims"), ("report", "guarantees"),
          ("trusted", "study"), ("trusted", "claims"), ("report", "trusted"),
          ("trusted_report", "trusted"), ("trusted_report", "study"), ("trusted_report", "claims"),
          ("report", "trusted_report"),

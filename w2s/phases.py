@@ -1,0 +1,498 @@
+"""What is run, in its order: the commands of an experiment, and the settings of each.
+
+A command's own words say what the run is; recipes (w2s.recipes) add what it trains with.
+"""
+
+import os
+import shutil
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+from w2s import config, recipes
+
+HERE = Path(__file__).parent.parent
+TASKS = sorted(path.stem for path in (HERE / "w2s" / "tasks").glob("[a-z]*.py"))
+TRUST = ("mcqa", "arithmetic", "game")  # tasks of trust functions; the others are properties
+USUAL = "fairness,ood,adversarial,privacy,mcqa"
+SCORES = ("confidence", "random", "ntf", "truth")  # which labels train a student; --tasks all: more
+EVERY_SCORE = ("confidence", "icl-confidence", "reward", "random", "ntf", "truth-n", "truth")
+SURROGATE_SEED = 1000  # of the models that texts are perturbed against: no seed of the experiment
+PASSED_ON = ("epochs", "batch_size", "lr", "max_length", "device", "dtype", "compile")
+INFERENCE = ("labels", "evaluate", "attack-text", "attack-extraction", "attack-membership")
+MODELS = {"miniature": ("w2s/models/mini-weak", "w2s/models/mini-strong"),
+          "paper": ("EleutherAI/pythia-14m", "EleutherAI/pythia-410m")}
+NOTES = {
+    "miniature": "MINIATURE: made-up data and small models; these numbers show the method, not "
+                 "those of the paper.",
+    "smoke": "SMOKE: invented rows and untrained models; these numbers say nothing about the "
+             "paper."}
+
+
+class Step(NamedTuple):
+    """A command: a script, what it is asked for, and in which phase."""
+    phase: str
+    title: str
+    script: str  # "train_weak.py", "w2s.prepare data"
+    task: str
+    run: str  # its name in recipes
+    trained: bool  # whether it trains a model
+    own: dict  # {flag: [value, ...]}: what the run is
+    usual: dict  # the same, where no recipe says otherwise
+
+
+class Cell(NamedTuple):
+    """A task and a seed: its rows D, its runs R."""
+    task: str
+    seed: int
+    D: Path
+    R: Path
+
+
+class Experiment:
+    """What is run, in its order. Each phase goes through every task and seed before the next one
+    begins in the list; a command starts when those are done that write what it reads."""
+
+    def __init__(self, options, preset, command="", everything=False):
+        self.options, self.preset, self.everything = options, preset, everything
+        self.tasks, self.every = chosen(options.tasks)
+        self.crossed = [task for task in self.tasks if task not in (*TRUST, "privacy")
+                        and (task == "ood" or self.every) and options.protocol == "ours"]
+        self.out = Path(placed(options.out) if options.out else f"runs/{preset}")
+        self.rows = (Path(placed(options.data)) if options.data else
+                     self.out / "data" if options.out else Path(f"data/{preset}"))
+        self.made = self.rows if not options.data else self.out / "data"  # the town, smoke's models
+        self.lines = [] if everything else self._lines()
+        self._models()
+        self.raw = placed(options.raw) if options.raw else self.made / "raw" \
+            if preset != "paper" else None
+        split = options.split_seed if options.split_seed is not None else (
+            0 if preset == "smoke" and not options.resplit else None)
+        self.split_seed = split  # None: every seed its own
+        self.steps, self.phase = [], ""
+        self._plan(command)
+
+    def _lines(self):
+        """The recipe lines, those that count before others first."""
+        options, lines = self.options, []
+        for name in PASSED_ON:
+            value = getattr(options, name)
+            if value is not None:
+                flag, words = "--" + name.replace("_", "-"), (shown(value),)
+                lines += [recipes.Line(flag, "*", run, flag, words) for run in (
+                    "*", *(INFERENCE if name == "device" else ()))]
+        if options.recipe:
+            if not Path(placed(options.recipe)).is_file():
+                raise ValueError(f"{options.recipe}: no such file (--recipe)")
+            lines += recipes.read(placed(options.recipe))
+        if options.protocol == "printed":
+            lines += recipes.read(recipes.HOME / "printed.txt")
+        lines += recipes.read(recipes.HOME / f"{self.preset}.txt")
+        if fast_bfloat16():  # of training; labels and measurements stay float32
+            lines.append(recipes.Line("machine", "*", "*", "--dtype", ("bfloat16",)))
+        return lines
+
+    def _models(self):
+        """The models of the weak and the strong role, and the surrogate."""
+        options, preset = self.options, self.preset
+        if preset == "smoke":
+            self.weak, self.strong = self.made / "tiny-2x32", [self.made / "tiny-3x64"]
+            return
+        weak, strong = MODELS[preset]
+        self.weak = model(options.weak or weak)
+        self.strong = [model(name) for name in (options.strong or strong).split(",")]
+        self.surrogate = model(options.surrogate or "w2s/models/mini-surrogate")
+
+    # ---- the plan --------------------------------------------------------------------------------
+
+    def _plan(self, command):
+        properties, trusted = self.each(lambda task: task not in TRUST), self.each(
+            lambda task: task in TRUST)
+        every, crossed = self.each(), self.each(lambda task: task in self.crossed)
+
+        if self.preset == "miniature":
+            self.phase = "the town: raw files"
+            self._add("w2s.miniature world", "raw files", "", "world", {
+                "--out": self.made, "--seed": self.options.town or 0})
+        if self.preset == "smoke":
+            self.phase = "invented rows and untrained models"
+            self._add("tests.smoke_data", "raw files and models", "", "world", {"--out": self.made})
+        if self.preset == "miniature" and "adversarial" in self.tasks and not self.options.data:
+            self.phase = "texts perturbed against three models that are never evaluated"
+            self._perturb()
+
+        self.phase = "rows: weak, wts, val, trust and test of every task"
+        self._over(every, self._prepare)
+
+        self.phase = "strong ceilings and weak models on ground truth, without and with TFT"
+        self._over(properties, self._ceilings, self._weak)
+        self._over(trusted, self._teacher)
+
+        self.phase = "weak labels for the students"
+        self._over(every, self._label)
+
+        if trusted or crossed:
+            self.phase = "which labels to trust: the trust function, and what it is compared with"
+            self._over(trusted, self._choices)
+            self._over(crossed, self._crossed_choices)
+
+        self.phase = "students on weak labels"
+        self._over(properties, self._students)
+        self._over(trusted, self._trusted_students)
+        self._over(crossed, self._crossed_students)
+
+        for generation in (2, 3) if trusted else ():
+            self.phase = (f"the chain: the student on trusted labels is the teacher of generation "
+                          f"{generation}, labels anew, is chosen from, and has a student")
+            for part in (self._relabel, self._rechoose, self._restudy):
+                self._over(trusted, lambda cell, part=part: part(cell, generation))
+
+        self.phase = "every model measured on test rows, and attacked itself"
+        self._over(properties, self._attack, self._measure)
+        self._over(trusted, self._measure_trusted)
+        self._over(crossed, self._measure_crossed)
+
+        self.phase = "report"
+        self._add("w2s.report", "report", "", "report", {
+            "--runs": self.out, "--data": self.rows, "--command": command,
+            **({"--select": self.options.select} if self.options.select else {}),
+            **({"--note": NOTES[self.preset]} if self.preset in NOTES else {})})
+
+    def _prepare(self, cell):
+        """The splits of a task: of a seed, or of all seeds together."""
+        if cell.seed and self.split_seed is not None:
+            return
+        if self.options.data:
+            self._add("w2s.prepare check", f"{cell.task} rows", cell.task, "data", {
+                "--task": cell.task, "--data": cell.D})
+            return
+        seed = cell.seed if self.split_seed is None else self.split_seed
+        limit = self.options.limit or (240 if self.preset == "smoke" else None)
+        self._add("w2s.prepare data", f"{cell.task} rows{self._of_seed(cell)}", cell.task, "data", {
+            "--task": cell.task, "--out": cell.D, "--seed": seed,
+            **({"--raw": self.raw} if self.raw else {}), **({"--limit": limit} if limit else {})},
+            {"--trust": 0.1} if cell.task in self.crossed else {})
+
+    def _weak(self, cell):
+        """Section 3.2: f_w of No TFT, and of Weak TFT and Weak+WTS TFT, on the labels of D_W."""
+        rows = cell.D / "weak.jsonl"
+        self._train(cell, "weak-none", self.weak, rows, lam=0)
+        self._train(cell, "weak-tft", self.weak, rows)
+        for lam in self._grid(cell, "weak-tft"):
+            self._train(cell, f"weak-lam-{lam:g}", self.weak, rows, lam=lam)
+        if cell.task == "privacy":  # much of a mail can be guessed: controls of the attacks
+            self._train(cell, "base-weak", self.weak, rows, lam=0, epochs=0)
+
+    def _ceilings(self, cell):
+        """Section 4, baselines: the strong model on ground truth, with varying lambda."""
+        rows, strong = cell.D / f"{self.options.ceiling_data}.jsonl", self.strong[0]
+        self._train(cell, "ceiling-none", strong, rows, lam=0)
+        self._train(cell, "ceiling-tft", strong, rows)
+        for lam in self._grid(cell, "ceiling-tft"):
+            self._train(cell, f"ceiling-lam-{lam:g}", strong, rows, lam=lam)
+        if cell.task == "privacy":
+            self._train(cell, "base-strong", strong, rows, lam=0, epochs=0)
+
+    def _students(self, cell):
+        """Section 3.2: the strong model on weak labels, naive (alpha 0) and with Eq. (1)."""
+        kinds = {"naive": {"alpha": 0}, "aux": {}}
+        if cell.task == "privacy":  # text has no confidence loss (reading P5)
+            del kinds["aux"]
+        for kind, alpha in kinds.items():
+            self._student(cell, f"student-{kind}-none", "weak-none", lam=0, **alpha)   # No TFT
+            self._student(cell, f"student-{kind}-weak", "weak-tft", lam=0, **alpha)    # Weak TFT
+            self._student(cell, f"student-{kind}-both", "weak-tft", **alpha)       # Weak+WTS TFT
+        for lam in self._grid(cell, "student-naive-both"):
+            self._student(cell, f"student-naive-lam-{lam:g}", "weak-tft", lam=lam, alpha=0)
+
+    def _label(self, cell):
+        """f_w on D_WTS; where a trust function chooses, on its rows too, with hidden states."""
+        if cell.task in TRUST:
+            self._labels(cell, ["weak-none"], ["wts", "trust"], hidden=True)
+            if self.every and cell.task == "arithmetic" and "mcqa" in self.tasks:
+                # to learn from another task's answers what to trust
+                other = self._cell("mcqa", cell.seed)
+                self._add("label.py", f"{self._name(cell)} mcqa labels", "arithmetic", "labels", {
+                    "--task": "mcqa", "--run": cell.R / "weak-none",
+                    "--data": other.D / "trust.jsonl", "--hidden": []})
+        elif cell.task in self.crossed:
+            self._labels(cell, ["weak-none", "weak-tft"], ["wts", "trust"], hidden=True)
+        else:
+            self._labels(cell, ["weak-none", "weak-tft"], ["wts"])
+
+    # ---- trust functions -------------------------------------------------------------------------
+
+    def _teacher(self, cell):
+        """The teacher, and the untuned student, the base of Recovery."""
+        self._train(cell, "weak-none", self.weak, cell.D / "weak.jsonl")
+        self._train(cell, "base-strong", self.strong[0], cell.D / "weak.jsonl", epochs=0)
+
+    @property
+    def scores(self):
+        return EVERY_SCORE if self.every else SCORES
+
+    def _choices(self, cell):
+        for by in (*self.scores, "margin", "entropy"):  # the last two without a student
+            self._choose(cell, f"trust-{by}", "weak-none", by)
+        zero = {"miniature": "people", "paper": "mmlu"}.get(self.preset)
+        if cell.task == "mcqa" and zero and (self.preset != "paper" or has_mmlu(self.raw)):
+            self._choose(cell, "trust-ntf-zero-shot", "weak-none", "ntf", **{"--sources": zero})
+        if cell.task == "arithmetic" and self.every and "mcqa" in self.tasks:
+            self._choose(cell, "trust-ntf-other-task", "weak-none", "ntf", learned="mcqa-trust")
+
+    def _trusted_students(self, cell):
+        """A student of each choice of labels; of all of them; of ntf's also otherwise."""
+        self._student(cell, "student-all", "weak-none")
+        for by in self.scores:
+            self._student(cell, f"student-{by}", f"trust-{by}")
+        if self.every and cell.task == "mcqa":
+            self._student(cell, "student-lora", "trust-ntf", **{"lora-rank": 8, "lr": 1e-2})
+        if self.every and cell.task == "game":
+            self._student(cell, "student-grpo", "trust-ntf",
+                          objective="grpo", lr=1e-3, epochs=2)
+
+    def _relabel(self, cell, generation):
+        self._labels(cell, [before(generation)], ["wts", "trust"], hidden=True)
+
+    def _rechoose(self, cell, generation):
+        self._choose(cell, f"trust-gen{generation}", before(generation), "ntf")
+
+    def _restudy(self, cell, generation):
+        size = self.strong[min(generation - 1, len(self.strong) - 1)]
+        self._student(cell, f"student-gen{generation}", f"trust-gen{generation}", size)
+
+    def _crossed_choices(self, cell):
+        for teacher in ("none", "tft"):
+            self._choose(cell, f"trust-ntf-{teacher}", f"weak-{teacher}", "ntf")
+
+    def _crossed_students(self, cell):
+        """The naive students of the three strategies, on trusted labels."""
+        self._student(cell, "student-naive-none-ntf", "trust-ntf-none", lam=0, alpha=0)
+        self._student(cell, "student-naive-weak-ntf", "trust-ntf-tft", lam=0, alpha=0)
+        self._student(cell, "student-naive-both-ntf", "trust-ntf-tft", alpha=0)
+
+    # ---- measurements ----------------------------------------------------------------------------
+
+    def _attack(self, cell):
+        R, limit = cell.R, {"--limit": self.options.attack_limit} if self.options.attack_limit \
+            else {}
+        groups = [("students", [f"student-{kind}-{key}" for kind in ("naive", "aux")
+                                for key in ("none", "weak", "both")]),
+                  ("ceilings", ["ceiling-none", "ceiling-tft"]),
+                  ("weak", ["weak-none", "weak-tft"])]
+        if cell.task == "adversarial":
+            synonyms = self._synonyms()
+            for name, runs in groups:
+                self._add("attacks.py text", f"{self._name(cell)} {name} attacked", cell.task,
+                          "attack-text", {"--task": cell.task, "--data": cell.D / "test.jsonl",
+                                          "--run": [R / run for run in runs], **limit}, synonyms)
+        if cell.task == "privacy":
+            groups = [("students", [run for run in groups[0][1] if "naive" in run]),
+                      ("ceilings", [*groups[1][1], *self._runs(cell, "ceiling-lam-*"),
+                                    "base-strong"]), ("weak", [*groups[2][1], "base-weak"])]
+            data = [cell.D / f"{part}.jsonl" for part in ("weak", "wts", "test")]
+            for kind in ("extraction", "membership"):
+                for name, runs in groups:
+                    self._add(f"attacks.py {kind}", f"{self._name(cell)} {name} {kind}", cell.task,
+                              f"attack-{kind}", {"--task": cell.task, "--data": data,
+                                                 "--run": [R / run for run in runs], **limit})
+
+    def _measure(self, cell):
+        """All runs on test rows; those among which lambda is chosen on validation rows too."""
+        controls = self._runs(cell, "base-*")
+        students = [run for run in self._runs(cell, "student-*") if "-lam-" not in run
+                    and not run.endswith("-ntf")]
+        grids = {run: self._runs(cell, f"{run}-lam-*")
+                 for run in ("weak", "student-naive", "ceiling")}
+        main = [*self._runs(cell, "weak-none"), *self._runs(cell, "weak-tft"), *students, *controls]
+        ceilings = [run for run in self._runs(cell, "ceiling-*") if "-lam-" not in run]
+        chosen_among = [*ceilings, *grids["ceiling"]]
+        if grids["weak"]:
+            chosen_among += ["weak-none", "weak-tft", *grids["weak"]]
+        if grids["student-naive"]:
+            chosen_among += ["student-naive-weak", "student-naive-both", *grids["student-naive"]]
+        self._evaluate(cell, "models", [run for run in main if run not in chosen_among], ["test"])
+        self._evaluate(cell, "lambdas", chosen_among,
+                       ["test", "val"] if self.has_validation(cell) else ["test"])
+
+    def _measure_trusted(self, cell):
+        runs = self._runs(cell, "student-*")
+        self._evaluate(cell, "models", ["weak-none", "base-strong", *runs], ["test"])
+
+    def _measure_crossed(self, cell):
+        self._evaluate(cell, "on trusted labels", [
+            f"student-naive-{key}-ntf" for key in ("none", "weak", "both")], ["test"])
+
+    # ---- the town's perturbed texts --------------------------------------------------------------
+
+    def _perturb(self):
+        """Each of three models is fine-tuned on clean texts and attacked: one that no run is made
+        of, whose rows are the headline, and the two base models of the experiment."""
+        world, synonyms = self.made / "world", self._synonyms()
+        bases = {"independent": self.surrogate, "weak": self.weak, "strong": self.strong[0]}
+        for name, base in bases.items():
+            run = self.out / "surrogates" / name
+            self._add("train_weak.py", f"surrogate {name}", "adversarial", f"surrogate-{name}", {
+                "--task": "adversarial", "--seed": SURROGATE_SEED, "--out": run, "--model": base,
+                "--data": world / "clean.jsonl", "--lam": 0}, trained=True)
+        for name in bases:
+            for part, victims, methods in (("words", "victims", ["typos", "synonyms"]),
+                                           ("remarks", "remarked", ["distraction"])):
+                self._add("attacks.py text", f"{part} against {name}", "adversarial",
+                          "attack-surrogate", {
+                              "--task": "adversarial", "--run": self.out / "surrogates" / name,
+                              "--data": world / f"{victims}.jsonl", "--methods": methods,
+                              "--out": world / "attacked" / name / f"{part}.jsonl",
+                              **(synonyms if part == "words" else {})})
+        self._add("w2s.miniature perturbed", "perturbed texts", "adversarial", "perturbed",
+                  {"--out": self.made})
+
+    def _synonyms(self):
+        if self.options.synonyms:
+            return {"--synonyms": placed(self.options.synonyms)}
+        return {"--synonyms": self.made / "world" / "synonyms.json"} \
+            if self.preset == "miniature" else {}
+
+    # ---- parts of commands -----------------------------------------------------------------------
+
+    def _train(self, cell, run, base, rows, **own):
+        own = {f"--{name}": value for name, value in own.items()}
+        self._add("train_weak.py", f"{self._name(cell)} {run}", cell.task, run, {
+            "--task": cell.task, "--seed": cell.seed, "--out": cell.R / run, "--model": base,
+            "--data": rows, **own}, trained=True)
+
+    def _student(self, cell, run, teacher, base=None, **own):
+        own = {f"--{name}": value for name, value in own.items()}
+        self._add("train_student.py", f"{self._name(cell)} {run}", cell.task, run, {
+            "--task": cell.task, "--seed": cell.seed, "--out": cell.R / run,
+            "--model": base or self.strong[0],
+            "--labels": cell.R / teacher / "labels" / "wts.jsonl", **own}, trained=True)
+
+    def _labels(self, cell, runs, parts, hidden=False):
+        self._add("label.py", f"{self._name(cell)} labels", cell.task, "labels", {
+            "--task": cell.task, "--run": [cell.R / run for run in runs],
+            "--data": [cell.D / f"{part}.jsonl" for part in parts],
+            **({"--hidden": []} if hidden else {})})
+
+    def _choose(self, cell, run, teacher, by, learned="trust", **own):
+        labels = cell.R / teacher / "labels"
+        self._add("train_ntf.py", f"{self._name(cell)} {run}", cell.task, run, {
+            "--teacher": cell.R / teacher, "--labelled": labels / f"{learned}.jsonl",
+            "--pool": labels / "wts.jsonl", "--out": cell.R / run, "--seed": cell.seed,
+            "--select": by, **own})
+
+    def _evaluate(self, cell, title, runs, parts):
+        if runs:
+            self._add("evaluate.py", f"{self._name(cell)} {title}", cell.task, "evaluate", {
+                "--task": cell.task, "--data": [cell.D / f"{part}.jsonl" for part in parts],
+                "--run": [cell.R / run for run in runs]})
+
+    def _add(self, script, title, task, run, own, usual=None, trained=False):
+        self.steps.append(Step(self.phase, title, script, task, run, trained, own, usual or {}))
+
+    def each(self, which=lambda task: True):
+        seeds = self.options.seeds or (1 if self.preset == "smoke" else 3)
+        return [self._cell(task, seed) for task in self.tasks if which(task)
+                for seed in range(seeds)]
+
+    def _cell(self, task, seed):
+        D = self.rows / task
+        if self.split_seed is None and (not self.options.data or (D / f"seed{seed}").is_dir()):
+            D = D / f"seed{seed}"
+        return Cell(task, seed, D, self.out / task / f"seed{seed}")
+
+    def _over(self, cells, *parts):
+        for part in parts:
+            for cell in cells:
+                part(cell)
+
+    def _name(self, cell):
+        return f"{cell.task} seed{cell.seed}"
+
+    def _of_seed(self, cell):
+        return f" seed{cell.seed}" if self.split_seed is None else ""
+
+    def _runs(self, cell, pattern):
+        """Names of the models of a cell so far."""
+        return [step.run for step in self.steps if step.trained and fnmatchcase(step.run, pattern)
+                and step.own["--out"].parent == cell.R]
+
+    def _grid(self, cell, run):
+        """The lambdas of a run's grid, but the one that the run itself has."""
+        if self.everything:
+            return [1.0]
+        step = Step("", "", "train_weak.py", cell.task, run, True, {}, {})
+        mine = recipes.settings([line for line in self.lines if line.flag == "--lam"], step)
+        return [lam for lam in recipes.grid(self.lines, cell.task, run)
+                if not mine or float(mine[1]) != lam]
+
+    def has_validation(self, cell):
+        """Whether the task has validation rows."""
+        if self.options.data:
+            return (cell.D / "val.jsonl").exists()
+        step = next((step for step in self.steps if (step.task, step.run) == (cell.task, "data")))
+        words = self.line(step)
+        return "--val" not in words or float(words[words.index("--val") + 1]) > 0
+
+    # ---- words -----------------------------------------------------------------------------------
+
+    def line(self, step):
+        """The words of a command behind `python`."""
+        script, *command = step.script.split()
+        words = [*(["-m", script] if not script.endswith(".py") else [script]), *command]
+        for flag, value in step.own.items():
+            words += [flag, *(map(shown, value) if isinstance(value, list) else [shown(value)])]
+        if step.run in ("world", "perturbed") or self.everything:
+            return words
+        more = recipes.settings(self.lines, step)
+        for flag, value in step.usual.items():
+            more += [flag, shown(value)] if flag not in more else []
+        return words + more
+
+
+# ---- words ---------------------------------------------------------------------------------------
+
+def chosen(text):
+    """([task, ...], whether everything is asked for) of --tasks."""
+    if text == "all":
+        order = (*USUAL.split(","), "arithmetic", "game")
+        return [*order, *(task for task in TASKS if task not in order)], True
+    names = list(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in TASKS:
+            raise ValueError(f"--tasks {text}: unknown task {name}; choose from {', '.join(TASKS)}")
+    return names, False
+
+
+def placed(path):
+    """A path as the user meant it: relative to where run_all.sh was called."""
+    home = os.environ.get("W2S_FROM", "")
+    return path if os.path.isabs(path) or home in ("", str(HERE)) else os.path.join(home, path)
+
+
+def model(name):
+    """A folder, or a name of the hub."""
+    return placed(name) if os.path.exists(placed(name)) else name
+
+
+def before(generation):
+    """The run whose labels a generation of the chain chooses from."""
+    return "student-ntf" if generation == 2 else f"student-gen{generation - 1}"
+
+
+def shown(value):
+    return config.number(value) if isinstance(value, float) else str(value)
+
+
+def has_mmlu(raw):
+    return bool(raw) and any(Path(raw).rglob("*[mM][mM][lL][uU]*"))
+
+
+def fast_bfloat16():
+    """Whether training in bfloat16 pays here: a CUDA device, or a CPU with such instructions (1.7
+    times as fast)."""
+    try:
+        about = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        about = ""
+    return bool(shutil.which("nvidia-smi")) or "avx512_bf16" in about or "amx_bf16" in about
