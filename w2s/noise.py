@@ -8,10 +8,10 @@ the same 192 bits. A step of a 12B model has 11,445 blocks; for the 1e10 blocks 
 steps that has probability 1e-38 (birthday bound), two equal keys among a million steps 1e-27.
 
 The numbers are exact but for rounding. Below the normal density lie rectangles, WIDTH wide, whose
-areas are whole multiples of 1/SLOTS: a slot, the low bits of a random word, says in which one a
-number lies, and the word where in it, on a lattice of 2^-54. The 1 % of the slots that no rectangle
-has stands for what they leave of the density, wedges and tails, and is drawn from just that
-(`rest`). A vectorised normal_ in float32 ends at 5.77 standard deviations; these end nowhere.
+areas are whole multiples of 1/SLOTS: a slot, the first 16 bits of a random number of 53, says in
+which one a number lies, and the others where in it, on a lattice of 2^-43. The 1 % of the slots
+that no rectangle has stands for what they leave of the density, wedges and tails, and is drawn from
+just that (`rest`). A vectorised normal_ in float32 ends at 5.77 standard deviations; these end nowhere.
 
 On CUDA each slice of at most SLICE numbers is drawn by torch's Philox, whose 64-bit seed is drawn
 from the key: two of the 716 slices of a 12B model's step are equal with probability 1e-14. Its
@@ -31,7 +31,7 @@ from w2s import parallel
 
 BLOCK = 2 ** 20       # numbers that one generator draws, at most
 SLICE = 2 ** 24       # the same on CUDA: 134 MB in float64
-CHUNK = 2 ** 15       # numbers that are worked on at a time: they stay in the cache
+CHUNK = 2 ** 14       # numbers that are worked on at a time: they stay in the cache
 WIDTH, REACH, SLOTS = 1 / 64, 4, 2 ** 16  # of a rectangle; where the tails begin; of the table
 PIECES, BITS = 4, 32  # in which a secret travels to other processes, as int64
 
@@ -92,15 +92,15 @@ def stream(key, block):
 
 @functools.cache
 def tables():
-    """(slots (SLOTS,), the rectangle's centre or nan; flat (C,), height of the rectangles; over
+    """(slots (SLOTS,), where the slot's rectangle begins or nan; flat (C,), height of the rectangles; over
     (C,), how much higher the density is at most; tail, the mass of one). Float64; C cells of one
     side, from 0 to REACH."""
     edges = np.arange(0, REACH + WIDTH, WIDTH)
     density = np.exp(-edges ** 2 / 2) / math.sqrt(2 * math.pi)
     count = np.floor(SLOTS * WIDTH * density[1:]).astype(int)
-    centres = np.repeat(edges[1:] - WIDTH / 2, count)
+    begin = np.repeat(edges[:-1], count)
     slots = np.full(SLOTS, math.nan)
-    slots[:2 * len(centres)] = np.concatenate([centres, -centres])
+    slots[:2 * len(begin)] = np.concatenate([begin, -begin - WIDTH])
     flat = count / (SLOTS * WIDTH)
     return slots, flat, density[:-1] - flat, math.erfc(REACH / math.sqrt(2)) / 2
 
@@ -162,10 +162,11 @@ def add(values, std, generator, divisor=1):
     if values and values[0].device.type != "cpu":
         _on_device(values, std, key, divisor)
         return
-    blocks, table = _blocks(values), torch.from_numpy(tables()[0] * (std / divisor))
+    blocks = _blocks(values)
+    begin = torch.from_numpy(tables()[0] - np.arange(SLOTS) * WIDTH)
 
     def work(n):
-        _add(blocks[n], stream(key, n), table, std / divisor, divisor)
+        _add(blocks[n], stream(key, n), begin, std / divisor, divisor)
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         list(pool.map(work, range(len(blocks))))
@@ -184,24 +185,25 @@ def _blocks(values):
     return found
 
 
-def _add(pieces, draw, table, scale, divisor):
-    """`add` for the tensors of one block; table: the slots' centres times scale, the standard
-    deviation after the division. Where both do the same, the faster of numpy and torch."""
+def _add(pieces, draw, begin, scale, divisor):
+    """`add` for the tensors of one block; begin: where the rectangle of slot s begins, less s WIDTH;
+    scale: the standard deviation after the division. Where both do the same, the faster of numpy
+    and torch."""
     size, holes = sum(map(len, pieces)), np.zeros(0)  # numbers for slots without a rectangle
-    slots, many = torch.empty(CHUNK, dtype=torch.int64), torch.empty(CHUNK, dtype=torch.float64)
-    none = np.empty(CHUNK, bool)
-    for piece in pieces:
-        for part in piece.split(CHUNK):
-            n = len(part)
-            word = draw.integers(0, 2 ** 64 - 1, n, np.uint64, endpoint=True).view(np.int64)
-            word, x = torch.from_numpy(word), many[:n]
-            torch.index_select(table, 0, torch.bitwise_and(word, SLOTS - 1, out=slots[:n]), out=x)
-            torch.add(x, word, alpha=WIDTH * 2. ** -64 * scale, out=x)
-            hole = np.isnan(x.numpy(), out=none[:n]).nonzero()[0]
-            if len(hole) > len(holes):
-                holes = np.concatenate([holes, rest(len(hole) + size // 90, draw) * scale])
-            x.numpy()[hole], holes = holes[:len(hole)], holes[len(hole):]
-            torch.add(x.to(part.dtype), part, alpha=1 / divisor, out=part)
+    buffers = views = [torch.empty(CHUNK, dtype=dtype) for dtype in
+               (torch.float64, torch.int64, torch.float64, torch.bool, pieces[0].dtype)]
+    for part in (part for piece in pieces for part in piece.split(CHUNK)):
+        if len(part) != len(views[0]):
+            views = [buffer[:len(part)] for buffer in buffers]
+        u, slot, x, none, z = views
+        draw.random(out=u.numpy())
+        np.multiply(u.numpy(), SLOTS, out=slot.numpy(), casting="unsafe")
+        torch.index_select(begin, 0, slot, out=x).add_(u, alpha=SLOTS * WIDTH)  # exact: 53 bits
+        hole = np.isnan(x.numpy(), out=none.numpy()).nonzero()[0]
+        if len(hole) > len(holes):
+            holes = np.concatenate([holes, rest(len(hole) + size // 90, draw)])
+        x.numpy()[hole], holes = holes[:len(hole)], holes[len(hole):]
+        part.mul_(1 / divisor).add_(z.copy_(x), alpha=scale)
 
 
 def _on_device(values, std, key, divisor):
