@@ -9,9 +9,9 @@ steps that has probability 1e-38 (birthday bound), two equal keys among a millio
 
 The numbers are exact but for rounding. Below the normal density lie rectangles, WIDTH wide, whose
 areas are whole multiples of 1/SLOTS: a slot, the first 16 bits of a random number of 53, says in
-which one a number lies, and the others where in it, on a lattice of 2^-43. The 1 % of the slots
-that no rectangle has stands for what they leave of the density, wedges and tails, and is drawn from
-just that (`rest`). A vectorised normal_ in float32 ends at 5.77 standard deviations; these end nowhere.
+which one a number lies, and the others where in it, on a lattice of 2^-43. The 1 % of slots that no
+rectangle has stands for what they leave of the density, wedges and tails, and is drawn from just
+that (`rest`). A vectorised normal_ in float32 ends at 5.77 standard deviations; these end nowhere.
 
 On CUDA each slice of at most SLICE numbers is drawn by torch's Philox, whose 64-bit seed is drawn
 from the key: two of the 716 slices of a 12B model's step are equal with probability 1e-14. Its
@@ -92,9 +92,9 @@ def stream(key, block):
 
 @functools.cache
 def tables():
-    """(slots (SLOTS,), where the slot's rectangle begins or nan; flat (C,), height of the rectangles; over
-    (C,), how much higher the density is at most; tail, the mass of one). Float64; C cells of one
-    side, from 0 to REACH."""
+    """(slots (SLOTS,), where the slot's rectangle begins or nan; flat (C,), height of the
+    rectangles; over (C,), how much higher the density is at most; tail, the mass of one). Float64;
+    C cells of one side, from 0 to REACH."""
     edges = np.arange(0, REACH + WIDTH, WIDTH)
     density = np.exp(-edges ** 2 / 2) / math.sqrt(2 * math.pi)
     count = np.floor(SLOTS * WIDTH * density[1:]).astype(int)
@@ -186,9 +186,9 @@ def _blocks(values):
 
 
 def _add(pieces, draw, begin, scale, divisor):
-    """`add` for the tensors of one block; begin: where the rectangle of slot s begins, less s WIDTH;
-    scale: the standard deviation after the division. Where both do the same, the faster of numpy
-    and torch."""
+    """`add` for the tensors of one block; begin: where the rectangle of slot s begins, less s times
+    WIDTH; scale: the standard deviation after the division. Where both do the same, the faster of
+    numpy and torch."""
     size, holes = sum(map(len, pieces)), np.zeros(0)  # numbers for slots without a rectangle
     buffers = views = [torch.empty(CHUNK, dtype=dtype) for dtype in
                (torch.float64, torch.int64, torch.float64, torch.bool, pieces[0].dtype)]

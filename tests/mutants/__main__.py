@@ -120,7 +120,8 @@ def verdict(error, folder):
     finally:
         path.write_text(good)
     last = (out.strip().splitlines() or [""])[-1]
-    return {1: "caught", -1: "caught", 0: "not caught"}.get(code, f"pytest ended with {code}: {last}")
+    known = {1: "caught", -1: "caught", 0: "not caught"}
+    return known.get(code, f"pytest ended with {code}: {last}")
 
 
 def changed(since):

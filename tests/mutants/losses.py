@@ -17,3 +17,4 @@ ERRORS = [
      "test_losses.py::test_ramp_is_linear_and_ties_go_to_class_0"),
     (LOSSES, "RECENT = 256", "RECENT = 257",
      "test_losses.py::test_hardening_remembers_256_scores_per_pool_and_resumes"),
+]
