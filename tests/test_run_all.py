@@ -7,6 +7,7 @@ import csv
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,6 +165,19 @@ def test_run_all_asks_nothing_of_a_shell_that_a_mac_does_not_have():
         assert not [line for line in code if re.search(pattern, line)]
     assert not [line for line in code if re.search(r"\$\{\w+\[@\]\}", line)
                 and "FILES[@]" not in line]  # under set -u an empty array is an error in bash 3.2
+
+
+def test_run_all_calls_no_tools_but_dirname_and_grep(tmp_path):
+    """So it cannot call one in a way that only GNU's understands; neither has a flag there."""
+    for name in ("bash", "dirname", "grep"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    done = subprocess.run(
+        [tmp_path / "bash", ROOT / "run_all.sh", "--dry-run", "--out", tmp_path / "out"],
+        capture_output=True, text=True, env={"PATH": str(tmp_path), "PYTHON": sys.executable})
+    assert done.returncode == 0 and "train_weak.py" in done.stdout
+    assert "not found" not in done.stderr
+    code = (ROOT / "run_all.sh").read_text()
+    assert not re.search(r"(grep|dirname) -", code.replace("dirname --", ""))
 
 
 def test_an_old_python_is_named(tmp_path):

@@ -4,7 +4,8 @@
     fast, -compiled    clipped row by row, by book-keeping          func    by vmap(grad)
     hf                 transformers' gradient without privacy
     hooks, ghost       Opacus over transformers: per-sample gradients, or norms and a second pass
-    noise, adamw       of our model, apart
+    noise, adamw       of our model, apart; noise-secure, -normal: Opacus' noise for it, of four
+                       draws against floating-point attacks, or of one, which ends at 5.8 sigma
     private-step       all of it, as a private run does: clipped sum, noise, AdamW
 
 Forward, backward and clip only, but for the last three. Peers "-shipped" in float32, with PyTorch's
@@ -25,7 +26,7 @@ from w2s import dp, pythia
 from w2s import step as product
 
 PEERS = ("hf", "hooks", "ghost")
-APART = ("noise", "adamw", "private-step")
+APART = ("noise", "noise-secure", "noise-normal", "adamw", "private-step")
 
 
 def of_class(f, b):
@@ -99,6 +100,17 @@ class Bench:
         values = [dp.zeros(p) for p in self.model.parameters()]
         draw = torch.Generator(self.device)
         return lambda: dp.add_noise(values, 1e-3, draw)
+
+    def noise_of_opacus(self, secure):
+        """Opacus' noise, drawn, added and divided as its optimizer does."""
+        from opacus.optimizers.optimizer import _generate_noise
+        values = [dp.zeros(p) for p in self.model.parameters()]
+        draw = torch.Generator(self.device).manual_seed(1)
+
+        def run():
+            for value in values:
+                value += _generate_noise(1e-3, value, draw, secure)
+        return run
 
     def adamw(self):
         m = self.copy()
@@ -209,6 +221,9 @@ def case(setting, head):
             variants[f"{kind}-{end}"] = Variant(
                 lambda kind=kind, equal=equal: bench.peer(kind, equal),
                 step.described(setting, equal), bench.lacks(kind))
+    for name, secure in (("noise-secure", True), ("noise-normal", False)):
+        variants[name] = Variant(lambda secure=secure: bench.noise_of_opacus(secure), "float32",
+                                 models.missing("opacus"))
     variants |= {"noise": Variant(bench.noise), "adamw": Variant(bench.adamw),
                  "private-step": Variant(bench.private_step, own)}
 
@@ -218,7 +233,7 @@ def case(setting, head):
     name = {"class": "classification", "lm": "language model"}[head]
     return Case("dp", f"gradients clipped row by row, {name}, pythia-{setting.shape}, {rows} x "
                 f"{tokens}, {own}", variants, bases, error,
-                memory=tuple(name for name in variants if name not in APART[:2]))
+                memory=tuple(name for name in variants if name not in APART[:-1]))
 
 
 def cases(setting, section):
