@@ -23,6 +23,7 @@ import typing
 
 REQUIRED = dataclasses.MISSING
 LOST = "gloo|NCCL|Connection (closed|reset)"  # of torch.distributed: another process has ended
+LARGEST = 2 ** 63 - 1  # integer that every library takes
 PATIENCE = 10  # seconds in which another process of torchrun may say what is wrong
 
 
@@ -344,11 +345,16 @@ def _check(field, value):
     flag, rule = "--" + field.name.replace("_", "-"), field.metadata
     if rule["choices"] and value is not None and value not in rule["choices"]:
         raise ValueError(f"{flag} {value}: choose from {', '.join(map(str, rule['choices']))}")
+    if field.default != "" and any(
+            isinstance(word, str) and not word.strip() for word in
+            (value if isinstance(value, list) else [value])):
+        raise ValueError(f"{flag}: expected something, got an empty text; leave the flag out")
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return
     if not math.isfinite(value):
         raise ValueError(f"{flag} {value}: must be a finite number")
     low, above, high = rule["low"], rule["above"], rule["high"]
+    high = LARGEST if high is None and isinstance(value, int) else high
     for bad, text in ((low is not None and value < low, f">= {low}"),
                       (above is not None and value <= above, f"> {above}"),
                       (high is not None and value > high, f"<= {high}")):
