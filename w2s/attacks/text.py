@@ -57,6 +57,8 @@ def text(cfg):
         raise ValueError("--out takes the texts of a single --run; leave it out for several")
     if cfg.out and os.path.realpath(cfg.out) == os.path.realpath(cfg.data):
         raise ValueError(f"--out {cfg.out}: would overwrite --data")
+    if cfg.out and os.path.isdir(cfg.out):
+        raise ValueError(f"--out {cfg.out}: a folder; give a file")
     synonyms, now = settings(cfg)
     name = Path(cfg.data).name.removesuffix(".gz")
     facts = runs.require_all(cfg.run, cfg.task)
