@@ -57,6 +57,7 @@ QUOTED = re.compile(  # all from here on is someone else's: the marks of Outlook
 SIGNS = "--", "subject:", "begin forwarded"  # one of them is in each of these: a faster search
 CROWD = re.compile("[\u0300-\U0010ffff]{200}")  # perhaps of combining marks
 MULTIPART = re.compile(rb"^content-type:\s*+multipart/", re.M | re.I)
+LONGEST = 1 << 26  # bytes of a mail
 DEEPEST = 16    # such headers: the parser compares each line with every boundary that is open
 ANSWER = re.compile(r"^[ \t]*(?:>.*|On .{5,200} wrote:[ \t]*)(?:\n|$)", re.M)
 
@@ -351,14 +352,23 @@ def _open(path):
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         try:
-            yield gzip.GzipFile(fileobj=file) if zipped else file
+            yield rows.unzipped(file, path) if zipped else file
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{path}: damaged or truncated gzip ({error})") from None
 
 
 def _bytes(path):
     with _open(path) as file:
-        return file.read()
+        return whole(file, path)
+
+
+def whole(file, name, size=0):
+    """The bytes of one mail. Raises ValueError with its name where they, or the size that is said,
+    are more than LONGEST: of a sparse member of an archive nothing need be there."""
+    found = file.read(LONGEST + 1) if size <= LONGEST else b""
+    if max(size, len(found)) > LONGEST:
+        raise ValueError(f"{name}: more than {LONGEST >> 20} MB, which no mail is; take it out")
+    return found
 
 
 def _subject(path):
@@ -368,13 +378,17 @@ def _subject(path):
 
 def _mbox(path):
     """Yield the mails of an mbox file as bytes, ">From" turned back into "From"."""
-    mail, blank = None, True
+    mail, blank, size, count = None, True, 0, 0
     with _open(path) as file:
-        for line in file:
+        while line := file.readline(LONGEST):
+            size += len(line)
+            if size > LONGEST:
+                raise ValueError(f"{path}: mail {count} is more than {LONGEST >> 20} MB, which no "
+                                 "mail is; take it out")
             if blank and line.startswith(b"From "):
                 if mail is not None:
                     yield b"".join(mail)
-                mail = []
+                mail, size, count = [], 0, count + 1
             elif mail is None:
                 raise ValueError(f"{path}:1: not an mbox file: expected a line `From ...`")
             else:
@@ -393,7 +407,7 @@ def _maildir(folder):
                 full = os.path.join(place, name)
                 whatis.special(full)
                 with open(full, "rb") as file:
-                    yield os.path.relpath(full, folder).replace(os.sep, "/"), file.read()
+                    yield os.path.relpath(full, folder).replace(os.sep, "/"), whole(file, full)
 
 
 def _tar(path):
@@ -407,7 +421,8 @@ def _tar(path):
                     _, found, name = member.name.partition("maildir/")
                     if found and member.isfile() and name.rpartition("/")[2][:1] != ".":
                         count += 1
-                        yield name, archive.extractfile(member).read()
+                        yield name, whole(archive.extractfile(member), f"{path}: {member.name}",
+                                          member.size)
             while file.read(1 << 20):  # to the end, where gzip keeps its checksum
                 pass
         except tarfile.TarError as error:
