@@ -52,8 +52,9 @@ class Config:
                         "paper, or beside them how certain it was (log p, margin, entropy, logit)",
                         choices=("states", "both"))
     ntf: str = arg(None, "run with a trust function to use as it is, in place of training one")
-    blocks: int = arg(2, "residual RMSNorm-SwiGLU blocks", low=0)
-    hidden: int = arg(None, "their width (default: that of the states, at most 128)", low=1)
+    blocks: int = arg(2, "residual RMSNorm-SwiGLU blocks", low=0, high=100)
+    hidden: int = arg(None, "their width (default: that of the states, at most 128)", low=1,
+                      high=10**4)
     dropout: float = arg(0.1, "in every block", low=0, high=0.95)
     drop_path: float = arg(0.1, "stochastic depth: a row skips a block that often", low=0,
                            high=0.95)
@@ -72,10 +73,11 @@ class Config:
     shots: int = arg(4, "icl-confidence: labelled rows shown as solved examples", low=1)
     reward: str = arg(None, "reward: folder of a sequence classifier, or jsonl with id and reward "
                       "(default: a verifier trained on the labelled rows)")
-    reward_epochs: float = arg(3, "reward: passes of the verifier over the labelled rows", above=0)
+    reward_epochs: float = arg(3, "reward: passes of the verifier over the labelled rows", above=0,
+                               high=1e6)
     reward_lr: float = arg(None, "reward: its learning rate (default: by size)", above=0)
     seed: int = arg(0, "varies every draw", low=0)
-    draws: int = arg(1000, "bootstrap draws behind the intervals", low=100)
+    draws: int = arg(1000, "bootstrap draws behind the intervals", low=100, high=10**6)
     device: str = arg("auto", "auto, cpu, cuda or cuda:N (icl-confidence, reward)")
     dtype: str = arg("float32", "arithmetic: float32 or bfloat16 (icl-confidence, reward)")
 

@@ -23,13 +23,14 @@ import typing
 
 REQUIRED = dataclasses.MISSING
 LOST = "gloo|NCCL|Connection (closed|reset)"  # of torch.distributed: another process has ended
-LARGEST = 2 ** 63 - 1  # integer that every library takes
+MOST = 10 ** 10  # of an integer without an upper end of its own: no torch takes a seed of 10^30
 PATIENCE = 10  # seconds in which another process of torchrun may say what is wrong
 
 
 def arg(default, help, *, choices=None, low=None, above=None, high=None, free=False):
-    """A field of a Config. Numbers must satisfy low <= x, above < x, x <= high; a list field takes
-    one or more values. free=True: the value changes nothing in the result (see w2s.runs)."""
+    """A field of a Config. Numbers must satisfy low <= x, above < x, x <= high, an integer x <=
+    MOST too; a list field takes one or more values. free=True: the value changes nothing in the
+    result (see w2s.runs)."""
     meta = dict(help=help, choices=choices, low=low, above=above, high=high, free=free)
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=meta)
@@ -92,7 +93,7 @@ class Training:
     canaries: int = arg(0, "privacy: rows whose gradient is one coordinate of their own, half of "
                         "them trained on, by which attacks.py audit bounds epsilon from below; "
                         "1000 to 2000. Such a run is for auditing, not for release", low=0,
-                        high=10**6)
+                        high=10**5)
     device: str = arg("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = arg("float32", "arithmetic: float32, or bfloat16 (weights stay float32)")
     compile: str = arg("auto", "torch.compile the step; auto: only where it pays",
@@ -330,7 +331,8 @@ def _reader(kind):
         try:
             return kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"expected {kind.__name__}, got '{text}'") from None
+            shown = text if len(text) < 60 else text[:57] + "..."
+            raise argparse.ArgumentTypeError(f"expected {kind.__name__}, got '{shown}'") from None
     return read
 
 
@@ -341,20 +343,22 @@ def number(value):
 
 
 def _check(field, value):
-    """ValueError when a value breaks the field's rule."""
+    """ValueError when a value, or one of a list, breaks the field's rule."""
     flag, rule = "--" + field.name.replace("_", "-"), field.metadata
+    for one in value if isinstance(value, list) else ():
+        _check(field, one)
     if rule["choices"] and value is not None and value not in rule["choices"]:
         raise ValueError(f"{flag} {value}: choose from {', '.join(map(str, rule['choices']))}")
-    if field.default != "" and any(
-            isinstance(word, str) and not word.strip() for word in
-            (value if isinstance(value, list) else [value])):
+    if isinstance(value, str) and not value.strip() and field.default != "":
         raise ValueError(f"{flag}: expected something, got an empty text; leave the flag out")
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return
+    low, above, high = rule["low"], rule["above"], rule["high"]
+    if isinstance(value, int) and abs(value) > MOST:
+        bound = f"<= {MOST if high is None else high}" if value > 0 else f">= {low or 0}"
+        raise ValueError(f"{flag} {str(value)[:12]}...: must be {bound}")
     if not math.isfinite(value):
         raise ValueError(f"{flag} {value}: must be a finite number")
-    low, above, high = rule["low"], rule["above"], rule["high"]
-    high = LARGEST if high is None and isinstance(value, int) else high
     for bad, text in ((low is not None and value < low, f">= {low}"),
                       (above is not None and value <= above, f"> {above}"),
                       (high is not None and value > high, f"<= {high}")):

@@ -31,7 +31,7 @@ DEFAULTS = {"layer_norm_eps": 1e-5, "attention_bias": True, "use_parallel_residu
             "tie_word_embeddings": False, "max_position_embeddings": 2048,
             "rotary_emb_base": 10000, "rotary_pct": 0.25}        # transformers' own
 ONLY = {"model_type": "gpt_neox", "hidden_act": "gelu", "hidden_dropout": 0, "attention_dropout": 0}
-MOST = {"num_hidden_layers": 1000, "max_position_embeddings": 2 ** 20}  # others: 2 ** 20
+MOST = {"num_hidden_layers": 256, "max_position_embeddings": 2 ** 20}  # others: 2 ** 20
 BETWEEN = {"layer_norm_eps": (0, 0.1), "rotary_emb_base": (1, 1e12), "rotary_pct": (0, 1)}
 FLAGS = ("attention_bias", "use_parallel_residual", "tie_word_embeddings")
 TURNS = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
@@ -583,7 +583,7 @@ def check(config, head, head_layer, where):
         raise ValueError(f"{where}: hidden_size is not a multiple of num_attention_heads")
     d = c["hidden_size"] // c["num_attention_heads"]
     turned = int(d * c["rotary_pct"])
-    if not 1 <= turned <= d - turned % 2 or turned * c["max_position_embeddings"] > 2 ** 28:
+    if not 1 <= turned <= d - turned % 2 or turned * c["max_position_embeddings"] > 2 ** 24:
         raise ValueError(f"{where}: rotary_pct {c['rotary_pct']:g} of {d} dimensions a head leaves "
                          "no pair to rotate, or the tables do not fit any memory")
     if head not in CLASS_NAME:
@@ -774,9 +774,14 @@ def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_
 
 def untrained(config, seed):
     """An LM as transformers initialises GPT-NeoX: N(0, initializer_range) matrices, zero biases,
-    LayerNorm (1, 0); drawn on the CPU in the parameters' order. Its config: w2s_from_scratch."""
+    LayerNorm (1, 0); drawn on the CPU in the parameters' order. Its config: w2s_from_scratch.
+    Raises ValueError for more parameters than this machine could hold."""
     with torch.device("meta"):
         model = GPTNeoX({**config, "w2s_from_scratch": True}, "lm")
+    need = 4 * sum(p.numel() for p in model.parameters())
+    if need > (here := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        raise ValueError(f"a model of this shape needs {need / 1e9:.3g} GB, this machine has "
+                         f"{here / 1e9:.3g}; make it smaller")
     generator, std = torch.Generator().manual_seed(seed), config.get("initializer_range", 0.02)
     weights = {}
     for name, p in model.named_parameters():

@@ -6,6 +6,7 @@ Reading refuses what is broken with FILE:LINE; writing is all or nothing; joinin
 import contextlib
 import gzip
 import hashlib
+import io
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from w2s import whatis
 
 NUMBER = "a number"
+UNFOLDS = 100
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -209,7 +211,30 @@ def _open(path):
     if known := whatis.binary(head):
         file.close()
         raise ValueError(f"{path}: {known[0]}, not UTF-8 text; {known[1]}")
-    return gzip.GzipFile(fileobj=file) if head[:2] == b"\x1f\x8b" else file
+    return unzipped(file, path) if head[:2] == b"\x1f\x8b" else file
+
+
+def unzipped(file, path):
+    """What an open gzipped file unfolds to, for reading bytes. Raises ValueError, before more is in
+    memory, when that is more than UNFOLDS times its size: text is 3 to 20 times as large."""
+    return io.BufferedReader(_Unzipped(file, path), 1 << 20)
+
+
+class _Unzipped(io.RawIOBase):
+    def __init__(self, file, path):
+        self.packed, self.path = gzip.GzipFile(fileobj=file), path
+        self.left = max(1 << 24, UNFOLDS * os.fstat(file.fileno()).st_size)
+
+    def readable(self):
+        return True
+
+    def readinto(self, into):
+        count = self.packed.readinto(into)
+        self.left -= count
+        if self.left < 0:
+            raise ValueError(f"{self.path}: unfolds to more than {UNFOLDS} times its size, which "
+                             "no text does; if it is good, unpack it and give that")
+        return count
 
 
 def _parse(line, path, n):

@@ -301,20 +301,23 @@ class Study:
 
     def cells(self):
         """Yield the lines of results.csv: headlines as counted from the predictions, a student's
-        PGR, the rest of eval.json; nothing undefined."""
+        PGR, empty where its gap is within noise, the rest of eval.json; nothing undefined."""
         models, controls = (*self.models, *self.crossed), [("none", name) for name in self.controls]
         controls += [("weak" if name.startswith("weak") else "both", name)
                      for name in self.grid_runs()]
         for strategy, model in (*itertools.product(STRATEGIES, models), *controls):
             stands = ("student-naive", "ntf") if model == CROSSED else (model, "all")
+            shares = model in (*self.students, CROSSED)
+            clear = shares and clear_of_noise(self.share(
+                *((strategy, part) for part in ("weak", model, "ceiling"))))
             for seed, run in self.of(strategy, model).items():
                 values = run.metrics | {("all", name): v for name, v in run.values.items()
                                         if name in self.module.METRICS}
                 three = [self.of(strategy, part).get(seed) for part in ("weak", model, "ceiling")]
-                if model in (*self.students, CROSSED) and all(three):
+                if shares and all(three):
                     scores = [part.values[self.module.TASK] for part in three]
                     if np.isfinite(scores).all():
-                        values["all", "pgr"] = metrics.pgr(*scores)
+                        values["all", "pgr"] = metrics.pgr(*scores) if clear else None
                 yield from written((self.task, strategy, *stands, seed), values)
 
     def doubts(self):
@@ -340,10 +343,18 @@ def lam_in(name):
         return math.inf
 
 
+def clear_of_noise(share):
+    """Whether what a Study.share divides by is clearly not 0; None: there is no share."""
+    return bool(share) and not share["doubtful"]
+
+
 def written(key, values):
-    """Yield the lines of results.csv of {(slice, metric): value}: key, slice, metric, value."""
+    """Yield the lines of results.csv of {(slice, metric): value}: key, slice, metric, value; None
+    is a share of nothing, an empty cell."""
     for (part, metric), value in values.items():
-        if not np.isnan(value):
+        if value is None:
+            yield *key, part, metric, ""
+        elif not np.isnan(value):
             yield *key, part, metric, repr(float(f"{value:.10g}"))
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from w2s import metrics, rows, statistics, tasks, trust
 from w2s.claims import OURS, Claim, arrow, judge
 from w2s.selection import CALIBRATION, PROBABILITIES
-from w2s.study import (CROSSED, STRATEGIES, Study, entries, lack, read_config, resample, seeds_in,
-                       written)
+from w2s.study import (CROSSED, STRATEGIES, Study, clear_of_noise, entries, lack, read_config,
+                       resample, seeds_in, written)
 
 WAYS = ("all", "random", "confidence", "margin", "entropy", "icl-confidence", "reward", "ntf",
         "truth-n", "truth")  # to choose the labels of a student, in the order of the tables
@@ -192,10 +192,11 @@ class Trusted(Study):
                                  for part in ("base-strong", "weak-none", "student-truth"))
             values, own = run.metrics | {("all", "acc"): run.values["acc"]}, run.values["acc"]
             if name.startswith("student-") and name != "student-truth" and truth is not None:
-                values |= {("all", "recovery"): metrics.recovery(own, base, truth)} \
-                    if base is not None else {}
-                values |= {("all", "pgr"): metrics.pgr(weak, own, truth)} \
-                    if weak is not None else {}
+                for metric, low, share in (("recovery", base, self.recovery(name)),
+                                           ("pgr", weak, self.gap(name))):
+                    if low is not None:
+                        values["all", metric] = metrics.recovery(own, low, truth) \
+                            if clear_of_noise(share) else None
             yield from written((self.task, "none", *stands_for(name), seed), values)
         for (name, seed), run in self.judged.items():
             values = {("all", key): v for key, v in run.values.items() if key == "purity_half"}
