@@ -875,8 +875,9 @@ def saved_config(model, pad):
         config["pad_token_id"] = pad
     if model.kind == "class":
         K, labels = model.score.out_features, config.get("id2label")
-        if not (isinstance(labels, dict) and len(labels) == K
-                and {*labels} == {str(k) for k in range(K)}):
+        if not (isinstance(labels, dict) and {*labels} == {str(k) for k in range(K)}
+                and all(isinstance(label, str) for label in labels.values())
+                and len({*labels.values()}) == K):
             labels = {str(k): f"LABEL_{k}" for k in range(K)}
         config.update(id2label=labels, label2id={label: int(k) for k, label in labels.items()},
                       w2s_head_layer=model.head_layer)
