@@ -72,7 +72,7 @@ def save(run, name, predictions, measured, digest, cfg):
     from w2s import rows
     for entry in measured:  # null: not defined on these rows
         entry["value"] = None if math.isnan(entry["value"]) else entry["value"]
-    before = rows.read_json(run / "eval.json") if (run / "eval.json").exists() else {}
+    before = read_eval(run / "eval.json")
     if before.pop(name, None):  # of predictions that somebody deleted
         rows.write_json(run / "eval.json", before)
     rows.write(run / "predictions" / f"{name}.jsonl", predictions)
@@ -87,14 +87,25 @@ def settings(cfg):
     return {"max_length": cfg.max_length, "dtype": cfg.dtype}
 
 
+def read_eval(file):
+    """{name: entry} of an eval.json; {} where there is none."""
+    from w2s import rows
+    if not file.exists():
+        return {}
+    found = rows.read_json(file, {...: {"data": str, "args": {}}},
+                           "delete the file to measure anew")
+    return {name: rows.present(entry) for name, entry in rows.present(found).items()}
+
+
 def is_evaluated(run, name, digest, cfg):
     """True when the numbers are there already. ValueError when they were made otherwise."""
     from w2s import rows
     file = Path(run) / "eval.json"
-    found = rows.read_json(file).get(name) if file.exists() else None
+    found = read_eval(file).get(name)
     if found is None or not (Path(run) / "predictions" / f"{name}.jsonl").exists():
         return False
-    if found["data"] != digest or found["args"] != settings(cfg):
+    made = rows.present(found.get("args", {}))
+    if found.get("data") != digest or made != rows.present(settings(cfg)):
         raise ValueError(f"{file}: '{name}' was measured on other data or with other settings; "
                          "delete the file to measure anew")
     print(f"{run}: {name} is evaluated already")

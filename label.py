@@ -115,7 +115,7 @@ def is_labelled(file, digest, cfg):
     meta = Path(f"{file}.meta.json")
     if not (file.exists() and meta.exists()):
         return False
-    if rows.read_json(meta) != settings(digest, cfg):
+    if rows.present(rows.read_json(meta, {})) != rows.present(settings(digest, cfg)):
         raise ValueError(f"{file}: made from other data or with other settings; delete it to make "
                          "it anew")
     if cfg.hidden and not rows.states_of(file).exists():

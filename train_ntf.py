@@ -106,12 +106,14 @@ def main(cfg):
     if cfg.select in ("ntf", "truth-n"):
         model, facts, score, raw = by_trust_function(cfg, task, labelled, some, pool)
         if cfg.ntf:
-            source = rows.read_json(Path(cfg.ntf) / "ntf.json").get("facts", {})
+            source = rows.present(rows.read_json(
+                Path(cfg.ntf) / "ntf.json", {"facts": {"task": str, "sources": [str]}},
+                "train the trust function again")).get("facts", {})
     else:
         score = rivals.score(cfg, (task, seen), (pool_task, pool))
         source = source if cfg.select == "reward" and not cfg.reward else {}  # trained here
     regimes = selection.regimes(source["sources"], pool, source["task"] == name) \
-        if "sources" in source else {}
+        if {"sources", "task"} <= source.keys() else {}
 
     right = np.array([pool_task.right(row) for row in pool], np.float64)
     classes = [pool_task.weak_class(row) for row in pool]
@@ -168,8 +170,8 @@ def read(cfg, path, splits, taught):
     if (maker / "config.json").exists() and maker != Path(cfg.teacher).resolve():
         raise ValueError(f"{path}: labels of {maker}, not of --teacher {cfg.teacher}")
     meta = Path(f"{path}.meta.json")  # by label.py; the task may be another one than the teacher's
-    noted = rows.read_json(meta) if meta.exists() else {}
-    name = {**facts["args"], **(noted if isinstance(noted, dict) else {})}.get("task", "")
+    noted = rows.present(rows.read_json(meta, {"task": str})) if meta.exists() else {}
+    name = {**facts["args"], **noted}.get("task", "")
     task = tasks.load(name)
     if not hasattr(task, "right"):
         raise ValueError(f"{path}: labels of task {name}, which are neither right nor wrong; there "

@@ -26,6 +26,7 @@ from torch import nn
 FEWEST = 20        # held-out rows below which there is no early stopping and no temperature
 AT_ONCE = 4096     # rows of a forward pass without gradient
 TEMPERATURES = .05, 20.
+MOST = 100_000     # of a stored size: more fits no states
 
 
 # ---- the model -----------------------------------------------------------------------------------
@@ -311,11 +312,15 @@ def load(folder):
             raise ValueError(f"{file}: no such file; expected what train_ntf.py wrote")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+        sizes = [config[name] for name in ("dim", "blocks", "hidden", "dropout", "drop_path")]
+        if not all(type(size) in (int, float) and size <= MOST for size in sizes):
+            raise ValueError(f"they must be numbers up to {MOST}")
         with torch.device("meta"):
-            model = TrustFunction(*(config[name] for name in (
-                "dim", "blocks", "hidden", "dropout", "drop_path")))
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: not the sizes of a trust function ({error})") from None
+            model = TrustFunction(*sizes)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else error if isinstance(
+            error, ValueError) else "it is no object"
+        raise ValueError(f"{path}: not the sizes of a trust function ({what})") from None
     try:
         # clone: the file aligns tensors differently, and then vector code rounds differently
         stored = {name: value.clone() for name, value in load_file(weights).items()}

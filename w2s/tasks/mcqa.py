@@ -31,8 +31,6 @@ def read(path, weak=False):
         if not (isinstance(options, list) and 2 <= len(options) <= len(LETTERS)
                 and all(isinstance(option, str) and option.strip() for option in options)):
             raise ValueError(f"{path}:{n}: 'choices' is not a list of 2 to {len(LETTERS)} answers")
-        for key in {"prompt", "source"} & row.keys():
-            rows.require(row, key, str, path, n)
         rows.require({"choices": " ".join(options)}, "choices", str, path, n)  # no surrogate
         rows.require(row, "label", range(len(options)), path, n)
         if weak:

@@ -201,7 +201,7 @@ def _lists(path):
         return lists
     parts = rows.read_json(path)
     try:
-        for part in (parts.get("train_demo", {}), parts["dev"]):
+        for part in (parts.get("train_demo") or {}, parts["dev"]):
             for name, members in part.items():
                 lists[name] = [(row["sentence"], row["label"], f"{path}: {name}[{k}]")
                                for k, row in enumerate(members)]
