@@ -264,7 +264,7 @@ def _parse(line, path, n):
         if not isinstance(error, json.JSONDecodeError):
             raise ValueError(f"{path}:{n}: not usable JSON ({str(error)[:60]})") from None
         what = f"not JSON ({error.msg}, column {error.colno})" if line.strip() else "an empty line"
-        raise ValueError(f"{path}:{n}: {what}") from None
+        raise ValueError(f"{path}:{n}: {what}{whatis.table(path)}") from None
     except _Constant as error:
         raise ValueError(f"{path}:{n}: {error} is not a number we can use") from None
     if not isinstance(row, dict):
