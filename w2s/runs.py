@@ -40,7 +40,11 @@ def begin(out, script, settings, inputs):
            "inputs": {str(path): rows.sha256(path) for path in inputs.values()}}
     free = {f.name for f in dataclasses.fields(settings) if f.metadata.get("free")}
     free |= {"out", *inputs}
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out}: a file; choose another --out")
     if (out / "config.json").exists():
+        if {"model_type", "architectures"} & {*(whatis.about(out) or ())}:
+            raise ValueError(f"{out}: a model, not a run; choose another --out")
         if not follows():
             hold(out)
         _refuse_changes(out, read_config(out), now, free)
@@ -285,6 +289,13 @@ def _places(run, facts, path):
 def scratch(facts):
     """What stands behind a run's name: " (from scratch)" when nothing pretrained was fine-tuned."""
     return " (from scratch)" if facts.get("from_scratch") else ""
+
+
+def require_there(run):
+    """ValueError when the folder that is being worked in was removed meanwhile: what is written
+    then would be a folder that no command knows."""
+    if not (Path(run) / "config.json").is_file():
+        raise ValueError(f"{run}: was removed while it was worked in; run the same command again")
 
 
 def require_finished(run):

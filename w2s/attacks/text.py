@@ -83,6 +83,7 @@ def text(cfg):
         found = search(run, places[run].parts, task, data, ask, synonyms, now)
         measured = measure(data, found, now["args"]["methods"])
         measured.append({"slice": "all", "metric": "left_out", "value": left_out})
+        runs.require_there(run)
         rows.write(places[run].texts, flipped(cfg, task, data, found, Path(run).resolve().name))
         rows.write_json(places[run].measured, now | {"n": len(data), "metrics": measured})
         shutil.rmtree(places[run].parts, ignore_errors=True)
