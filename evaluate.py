@@ -24,6 +24,10 @@ class Config:
     data: list[str] = arg(REQUIRED, "rows with ground truth: test.jsonl, val.jsonl")
     max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
                           low=1)
+    scoring: str = arg("token", "mcqa, of runs with --scoring cloze: the answer is the option with "
+                       "the largest mean log-likelihood of its tokens, or the largest sum, as "
+                       "lm-eval's acc has it; eval.json has both, as "
+                       "acc_token and acc_sum", choices=("token", "sum"))
     device: str = arg("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
 
@@ -45,6 +49,9 @@ def main(cfg):
 
     from w2s import device, pythia, text
     task = tasks.load(cfg.task)
+    scoring = {"scoring": cfg.scoring} if "scoring" in task.LABEL else {}
+    if cfg.scoring != "token" and not scoring:
+        raise ValueError(f"--scoring has no effect on --task {cfg.task}; leave it out")
     data = {name: task.read(path) for name, path in files.items()}
     where = device.setup(cfg.device, cfg.dtype)
     encoded = {}  # runs that share a tokenizer share the encoded rows
@@ -59,7 +66,8 @@ def main(cfg):
             if key not in encoded:
                 encoded[key] = task.encode(data[name], text.load_tokenizer(folder), length, **more)
             text.require_fit(encoded[key], model.config["vocab_size"], folder)
-            found = task.predictions(model, encoded[key], cfg.dtype, f"evaluate {name}")
+            found = task.predictions(model, encoded[key], cfg.dtype, f"evaluate {name}",
+                                     **scoring)
             predictions = [{k: row[k] for k in KEEP if k in row} | p
                            for row, p in zip(data[name], found)]
             measured = task.evaluate(predictions)
@@ -69,7 +77,8 @@ def main(cfg):
 
 def save(run, name, predictions, measured, digest, cfg):
     """Write predictions/<name>.jsonl, then the entry `name` of eval.json; return the headline."""
-    from w2s import rows
+    from w2s import rows, runs
+    runs.require_there(run)
     for entry in measured:  # null: not defined on these rows
         entry["value"] = None if math.isnan(entry["value"]) else entry["value"]
     before = read_eval(run / "eval.json")
@@ -84,7 +93,8 @@ def save(run, name, predictions, measured, digest, cfg):
 
 def settings(cfg):
     """What changes the numbers, beside run and data."""
-    return {"max_length": cfg.max_length, "dtype": cfg.dtype}
+    return {"max_length": cfg.max_length, "dtype": cfg.dtype,
+            **({} if cfg.scoring == "token" else {"scoring": cfg.scoring})}
 
 
 def read_eval(file):
