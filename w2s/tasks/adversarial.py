@@ -20,6 +20,9 @@ METRICS = {"acc": "accuracy on the clean texts, mean over the GLUE tasks",
            "ra_worst": "robust accuracy of the worst GLUE task",
            "asr": "attack success: share of the rows right on x that are wrong on x'"}
 TITLE, ROW = "Adversarial robustness", 3
+CLASS_NAMES = ("sst2: negative, qqp: not duplicate, mnli, qnli, rte: entailment",
+               "sst2: positive, qqp: duplicate, mnli: neutral, qnli, rte: not entailment",
+               "mnli: contradiction")
 NOTE = ("The perturbed texts were made against other models, not against the ones evaluated "
         "here: this measures transfer only, and robustness to an attack on the model itself "
         "may be much lower. An attack keeps only texts that its victim had right, so acc on them "
