@@ -125,8 +125,9 @@ def launch(main, Config, doc, argv=None):
         if os.environ.get("W2S_DEBUG"):
             raise
         fail(describe(error), 1)
-    except Exception as error:
-        if os.environ.get("W2S_DEBUG"):
+    except BaseException as error:
+        panic = type(error).__module__ == "pyo3_runtime"  # of Rust, under tokenizers, safetensors
+        if os.environ.get("W2S_DEBUG") or not (panic or isinstance(error, Exception)):
             raise
         first = (str(error).splitlines() or [""])[0]
         if re.search("out of memory|allocate memory", str(error)):  # torch: a RuntimeError on CPU

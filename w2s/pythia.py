@@ -35,6 +35,13 @@ MOST = {"num_hidden_layers": 256, "max_position_embeddings": 2 ** 20}  # others:
 BETWEEN = {"layer_norm_eps": (0, 0.1), "rotary_emb_base": (1, 1e12), "rotary_pct": (0, 1)}
 FLAGS = ("attention_bias", "use_parallel_residual", "tie_word_embeddings")
 TURNS = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
+FOREIGN = {  # ends of names of weights that we do not read: what they are, what to do
+    (".bin", ".pt", ".pth", ".pkl", ".ckpt"): (
+        "a pickled checkpoint, and we never unpickle", "where you trust it, convert it with "
+        "transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"),
+    (".gguf",): ("a GGUF file, quantised", "take the original model in safetensors"),
+    (".onnx",): ("an ONNX file", "take the original model in safetensors"),
+    (".h5", ".msgpack"): ("weights for TensorFlow or Flax", "take those in safetensors")}
 PADS = ("<|padding|>", "<|pad|>", "<pad>", "[PAD]", "<|endoftext|>", "</s>", "<eos>", "[SEP]")
 
 
@@ -576,6 +583,10 @@ def check(config, head, head_layer, where):
         if type(c[key]) not in (int, float) or not low < c[key] <= high:
             raise ValueError(f"{where}: {key} must be a number above {low:g} and at most {high:g}, "
                              f"not {shown(c[key])}")
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):  # transformers' alone; -1: none
+        for k in c[key] if type(c.get(key)) is list else [c.get(key, -1)]:
+            if type(k) is not int or not -1 <= k < c["vocab_size"]:
+                raise ValueError(f"{where}: {key} must be below vocab_size, not {shown(k)}")
     for key in FLAGS:
         if type(c[key]) is not bool:
             raise ValueError(f"{where}: {key} must be true or false, not {shown(c[key])}")
@@ -644,11 +655,9 @@ def weight_files(folder):
     if single.is_file():
         return [single]
     if not index.is_file():
-        pickles = sorted(folder.glob("*.bin"))
-        if pickles:
-            raise ValueError(f"{pickles[0]}: a pickled checkpoint, and we never unpickle; where "
-                             "you trust it, convert it with transformers: AutoModelForCausalLM"
-                             ".from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)")
+        for ends, (what, then) in FOREIGN.items():
+            if found := sorted(path for path in folder.iterdir() if path.name.endswith(ends)):
+                raise ValueError(f"{found[0]}: {what}; {then}")
         raise ValueError(f"{folder}: neither {single.name} nor {index.name}")
     shards = read_json(index, "an index of shards").get("weight_map")
     if not isinstance(shards, dict) or not shards:
@@ -748,6 +757,9 @@ def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_
     config = read_json(folder / "config.json", "the configuration of a GPT-NeoX model")
     check(config, head, -1, folder / "config.json")
     stored = headers(folder)
+    if "embed_in.weight" in stored:
+        raise ValueError(f"{folder}: saved without its head (AutoModel); save it anew as "
+                         "AutoModelForCausalLM or AutoModelForSequenceClassification")
     if "score.weight" in stored and head == "lm":
         raise ValueError(f"{folder}: a classifier (score.weight) without an LM head; load it with "
                          'head="class", or load its base model')
@@ -880,8 +892,9 @@ def saved_config(model, pad):
         config["pad_token_id"] = pad
     if model.kind == "class":
         K, labels = model.score.out_features, config.get("id2label")
-        if not (isinstance(labels, dict) and len(labels) == K
-                and {*labels} == {str(k) for k in range(K)}):
+        if not (isinstance(labels, dict) and {*labels} == {str(k) for k in range(K)}
+                and all(isinstance(label, str) for label in labels.values())
+                and len({*labels.values()}) == K):
             labels = {str(k): f"LABEL_{k}" for k in range(K)}
         config.update(id2label=labels, label2id={label: int(k) for k, label in labels.items()},
                       w2s_head_layer=model.head_layer)

@@ -162,8 +162,8 @@ def _place(key, labels, path, n):
         return labels.index(key)
     if type(key) is int and 0 <= key < len(labels):
         return key
-    shown = repr(key)[:20]
-    raise ValueError(f"{path}:{n}: the answer {shown} is none of the {len(labels)} choices")
+    raise ValueError(f"{path}:{n}: the answer {rows.shown(key)} is none of the {len(labels)} "
+                     "choices")
 
 
 def _mmlu(path):

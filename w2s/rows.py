@@ -19,6 +19,9 @@ from w2s import whatis
 
 NUMBER = "a number"
 UNFOLDS = 100
+OPTIONAL = {**dict.fromkeys(("split", "source", "prompt", "solution", "method", "surrogate",
+                            "task"), str),
+            "logits": [NUMBER], "logits_adv": [NUMBER]}  # of a row, see `misfit`
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -27,7 +30,7 @@ def read(path, fields=None, unique=True):
     that is not there: pandas and `datasets` write it where a row lacks one.
 
     fields: {key: str | NUMBER | allowed values | K, for a list of K probabilities} that every row
-    must satisfy. unique: an id may occur once.
+    must satisfy; with them of OPTIONAL what it has. unique: an id may occur once.
     Raises ValueError `path:line: what is wrong` (not UTF-8, not JSON, NaN, a missing
     key, a value out of range, a duplicate id, truncated gzip, no rows).
     """
@@ -36,19 +39,25 @@ def read(path, fields=None, unique=True):
         row = _parse(line, path, n)
         for key, rule in (fields or {}).items():
             require(row, key, rule, path, n)
-        if unique and "id" in row:
+        for key in OPTIONAL if fields else ():
+            if row.get(key) is not None and (wrong := misfit(row[key], OPTIONAL[key], key)):
+                raise ValueError(f"{path}:{n}: {wrong}")
+        if unique and row.get("id") is not None:
             if isinstance(row["id"], (list, dict)):
                 raise ValueError(f"{path}:{n}: 'id' is {kind(row['id'])}, expected a string")
             if row["id"] in seen:
                 first = 1 + next(i for i, other in enumerate(rows) if other.get("id") == row["id"])
                 raise ValueError(f"{path}:{n}: id '{row['id']}' is already on line {first}")
             seen.add(row["id"])
-        if None in row.values():
-            row = {key: value for key, value in row.items() if value is not None}
-        rows.append(row)
+        rows.append(present(row) if None in row.values() else row)
     if not rows:
         raise ValueError(f"{path}: no rows in this file")
     return rows
+
+
+def present(found):
+    """An object without its keys that are null."""
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def lines(path):
@@ -121,10 +130,10 @@ def write_json(path, value):
             raise ValueError(f"{path}: cannot be written ({error})") from None
 
 
-def read_json(path, halves=False):
+def read_json(path, shape=object, then="delete the file", halves=False):
     """The JSON value of a plain or gzipped file. halves: half characters (lone surrogates) may be
     in its texts, and are then somebody else's to find. Raises ValueError `path:line: what is
-    wrong`."""
+    wrong`, or where the value has not the shape (see `misfit`) `path: what is wrong; then`."""
     text = "\n".join(lines(path))
     try:
         found = STRICT(text)
@@ -138,7 +147,42 @@ def read_json(path, halves=False):
     if not halves and HALF.search(text) and SURROGATE.search(ENCODE(found)):
         n = next((n for n, line in enumerate(text.split("\n"), 1) if HALF.search(line)), 1)
         raise ValueError(f"{path}:{n}: {BROKEN}")
+    if wrong := misfit(found, shape):
+        raise ValueError(f"{path}: {wrong}; {then}")
     return found
+
+
+def misfit(value, shape, name=""):
+    """What keeps a JSON value from having a shape, in words; None where it has it. A shape is
+    object (anything), str, bool, int, NUMBER, [the shape of each in a list], a tuple of the shapes
+    in a list, or {key: shape} of an object, `...` standing for its other keys: it may lack any, and
+    a null there is as if it did."""
+    named = f"'{name}' is {kind(value)}" if name else f"this is {kind(value)}"
+    if isinstance(shape, dict) and isinstance(value, dict):
+        parts = [(key, part, shape.get(key, shape.get(..., object)))
+                 for key, part in value.items() if part is not None]
+    elif isinstance(shape, (list, tuple)) and isinstance(value, list):
+        if isinstance(shape, tuple) and len(shape) != len(value):
+            return f"{named} of {len(value)}, expected {len(shape)}"
+        parts = zip(range(len(value)), value, shape if isinstance(shape, tuple)
+                    else shape * len(value))
+    elif isinstance(shape, (dict, list, tuple)):
+        return f"{named}, expected {'an object' if isinstance(shape, dict) else 'a list'}"
+    else:
+        good, want = _simple(value, shape)
+        return None if good else f"{named}, expected {want}"
+    found = (misfit(part, rule, f"{name}.{key}".strip(".")) for key, part, rule in parts)
+    return next(filter(None, found), None)
+
+
+def _simple(value, shape):
+    """(whether a value is of a shape without parts, what the shape is called)."""
+    if shape is NUMBER:
+        return type(value) in (int, float) and abs(value) < 1e300, NUMBER
+    if shape is int:
+        return type(value) is int and abs(value) < 2 ** 53, "a whole number"
+    wanted = {str: "a string", bool: "true or false", object: "anything"}
+    return isinstance(value, shape), wanted[shape]
 
 
 def states_of(path):
@@ -245,7 +289,7 @@ def _parse(line, path, n):
         if not isinstance(error, json.JSONDecodeError):
             raise ValueError(f"{path}:{n}: not usable JSON ({str(error)[:60]})") from None
         what = f"not JSON ({error.msg}, column {error.colno})" if line.strip() else "an empty line"
-        raise ValueError(f"{path}:{n}: {what}") from None
+        raise ValueError(f"{path}:{n}: {what}{whatis.table(path)}") from None
     except _Constant as error:
         raise ValueError(f"{path}:{n}: {error} is not a number we can use") from None
     if not isinstance(row, dict):
@@ -294,11 +338,16 @@ def require(row, key, rule, path, n):
         good = not isinstance(value, (bool, float)) and value in rule
         want = f"one of {', '.join(map(str, rule))}"
     if not good:
-        shown = repr(value) if isinstance(value, str) else ENCODE(value)
-        shown = shown if len(shown) < 60 else shown[:57] + "..."
+        said = shown(value)
         if rule is str:  # never a piece of the text: it may be somebody's mail
-            shown = "broken text" if isinstance(value, str) else kind(value)
-        raise ValueError(f"{path}:{n}: '{key}' is {shown}, expected {want}")
+            said = "broken text" if isinstance(value, str) else kind(value)
+        raise ValueError(f"{path}:{n}: '{key}' is {said}, expected {want}")
+
+
+def shown(value):
+    """A value for a message, as JSON writes it, cut."""
+    text = repr(value) if isinstance(value, str) else ENCODE(value)
+    return text if len(text) < 60 else text[:57] + "..."
 
 
 def kind(value):
