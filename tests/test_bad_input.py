@@ -47,6 +47,9 @@ FOUND = (  # what it has found: a command; a file with its new content, or {key:
     ("pool", "commands.txt", "python -m w2s.nothing\n", "commands.txt:1"),
     ("pool", "commands.txt", "python 'x.py\n", "commands.txt:1"),
     ("experiment", "recipe.txt", "\ud83d", "recipe.txt:1"),
+    ("mcqa: train", "model/config.json", {"x": "\ud83d"}, "config.json"),
+    ("privacy: again", "run/config.json", 1.5, "config.json"),
+    ("pretrain", "--out /dev/null", None, "--out"), ("pretrain", "--runs text.txt", None, "text.txt"),
     ("text again", "--out .", None, "--out"), ("audit", "--run \n", None, "--run"),
     ("fairness: label", f"--max-length {10 ** 30}", None, "--max-length"))
 

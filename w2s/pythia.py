@@ -642,6 +642,7 @@ def read_json(path, what):
         raise ValueError(f"{path}: no such file; it should be {what}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(content, ensure_ascii=False).encode()  # half a character could not be saved
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error}); it should be {what}") from error
     if not isinstance(content, dict):

@@ -42,9 +42,10 @@ def read(path, fields=None, unique=True):
         for key in OPTIONAL if fields else ():
             if row.get(key) is not None and (wrong := misfit(row[key], OPTIONAL[key], key)):
                 raise ValueError(f"{path}:{n}: {wrong}")
+        for key in ("id", "group"):
+            if isinstance(row.get(key), (list, dict)):
+                raise ValueError(f"{path}:{n}: '{key}' is {kind(row[key])}, expected a string")
         if unique and row.get("id") is not None:
-            if isinstance(row["id"], (list, dict)):
-                raise ValueError(f"{path}:{n}: 'id' is {kind(row['id'])}, expected a string")
             if row["id"] in seen:
                 first = 1 + next(i for i, other in enumerate(rows) if other.get("id") == row["id"])
                 raise ValueError(f"{path}:{n}: id '{row['id']}' is already on line {first}")

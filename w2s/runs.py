@@ -43,7 +43,8 @@ def begin(out, script, settings, inputs):
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: a file; choose another --out")
     if (out / "config.json").exists():
-        if {"model_type", "architectures"} & {*(whatis.about(out) or ())}:
+        facts = whatis.about(out)
+        if isinstance(facts, dict) and {"model_type", "architectures"} & facts.keys():
             raise ValueError(f"{out}: a model, not a run; choose another --out")
         if not follows():
             hold(out)

@@ -16,8 +16,8 @@ from w2s import metrics, rows, statistics, tasks, trust
 from w2s.claims import OURS, Claim, arrow, judge
 from w2s.runs import facts_of
 from w2s.selection import CALIBRATION, PROBABILITIES
-from w2s.study import (CROSSED, STRATEGIES, Study, clear_of_noise, entries, lack, resample, seeds_in,
-                       written)
+from w2s.study import (CROSSED, STRATEGIES, Study, clear_of_noise, entries, lack, resample,
+                       seeds_in, written)
 
 WAYS = ("all", "random", "confidence", "margin", "entropy", "icl-confidence", "reward", "ntf",
         "truth-n", "truth")  # to choose the labels of a student, in the order of the tables

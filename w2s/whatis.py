@@ -40,8 +40,10 @@ SPECIAL = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a 
 
 def special(path):
     """ValueError for a pipe, a socket or a device, which is never opened: a file is read twice, and
-    a pipe only once. Raises OSError that names `path` where there is nothing."""
+    a pipe only once. Raises OSError that names `path` where there is nothing, or a folder."""
     mode = Path(path).stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(21, "is a folder, expected a file", str(path))
     for asks, name in SPECIAL.items():
         if asks(mode):
             raise ValueError(f"{path}: {name}, not a regular file; it would be read twice: write "
