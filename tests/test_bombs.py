@@ -35,7 +35,8 @@ def reads(name, path):
     """Read a file as what it is called."""
     raw = splits.Raw(path.parent)
     return {"mails.jsonl": lambda: rows.read(path), "x.json": lambda: rows.read_json(path),
-            "emails.csv": lambda: list(splits.table(path)), "r.txt": lambda: recipes.read(path)}.get(
+            "emails.csv": lambda: list(splits.table(path)),
+            "r.txt": lambda: recipes.read(path)}.get(
         name, lambda: mail.bodies(raw, pieces=8))()
 
 

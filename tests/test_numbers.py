@@ -121,3 +121,12 @@ def test_large_numbers_of_a_run(flag, world, fair, tmp_path, call):
                         "--lam", 0, flag, number)
     assert code == (flag == "--canaries") and err.count("error") == code, err
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError(
+    "[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory: you tried")])
+def test_a_model_that_does_not_fit_is_not_the_fault_of_the_batch(error, world):
+    def read(*_):
+        raise error
+    with pytest.raises(ValueError, match="tiny-2x32: the model alone does not fit the memory"):
+        pythia.load(world / "tiny-2x32", "lm", read=read)

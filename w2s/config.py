@@ -111,6 +111,8 @@ def launch(main, Config, doc, argv=None):
     """Parse, call main(config), exit. Bad input, and whatever else is raised, is one line on stderr
     and exit code 1, a flag that does not exist exit code 2; W2S_DEBUG=1 shows the traceback
     instead. Of the processes of torchrun the first one prints."""
+    if argv is None:
+        utf8()
     try:
         streams()
         signal.signal(signal.SIGTERM, _interrupt)
@@ -125,6 +127,11 @@ def launch(main, Config, doc, argv=None):
         if os.environ.get("W2S_DEBUG"):
             raise
         fail(describe(error), 1)
+    except ImportError as error:  # also of a library that finds no memory (ulimit -v)
+        if os.environ.get("W2S_DEBUG"):
+            raise
+        fail(f"a package cannot be loaded ({describe(error)}); it is not installed whole "
+             "(requirements.txt), or the memory limit is too low for it", 1)
     except BaseException as error:
         panic = type(error).__module__ == "pyo3_runtime"  # of Rust, under tokenizers, safetensors
         if os.environ.get("W2S_DEBUG") or not (panic or isinstance(error, Exception)):
@@ -152,6 +159,7 @@ def unexpected(error):
 def dispatch(program, commands, doc):
     """Launch the command, {name: (main, Config)}, that the first argument names. A third element is
     the command's own text for --help; without it that is `doc`. A function gives the tuple."""
+    utf8()
     streams()
     name, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     if name in ("-h", "--help"):
@@ -163,6 +171,14 @@ def dispatch(program, commands, doc):
         found = commands[name]
         main, Config, *own = found() if callable(found) else found
         launch(main, Config, *(own or [doc]), argv)
+
+
+def utf8():
+    """Start this program again where a path could not be written down as it is given: in Python's
+    UTF-8 mode, which LC_ALL=C switches on unless PYTHONUTF8=0 forbids it."""
+    if not sys.flags.utf8_mode and sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"  # of the processes that it starts, too
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 class _Stream(io.TextIOWrapper):
@@ -243,6 +259,7 @@ def check_value(Config, name, values):
 def check_flags(Config, doc):
     """Show --help, or refuse bad flags, as `launch` would, and else do nothing: for a module that
     has to import what takes long at its head."""
+    utf8()
     try:
         parse(Config, doc)
     except ValueError as error:

@@ -166,6 +166,7 @@ def check_training(plan):
 
 
 if __name__ == "__main__":
+    config.utf8()
     name = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else "miniature"
     if name not in PRESETS:
         config.fail(f"unknown preset {name}: choose {', '.join(PRESETS)} or test", 2)

@@ -7,6 +7,7 @@ Right padding under a causal mask needs no attention mask: padding stands after 
 Shapes: B rows, T tokens, D hidden, H heads, d = D/H, R rotated pairs, V vocabulary, K classes,
 L layers, S positions of the key-value cache, P predicted tokens.
 """
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -675,12 +676,25 @@ def weight_files(folder):
     return files
 
 
+@contextlib.contextmanager
+def room(path):
+    """ValueError where there is no memory for the model alone, whatever the batch."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, SafetensorError, OSError) as error:
+        if not (isinstance(error, MemoryError) or "memory" in str(error)):
+            raise
+        raise ValueError(f"{path}: the model alone does not fit the memory that may be used "
+                         f"({str(error).splitlines()[0] if str(error) else 'out of memory'}); "
+                         "raise the limit or take a smaller one") from error
+
+
 def headers(folder):
     """{name: (file, name in the file, shape, dtype)} of a folder's tensors, without old buffers."""
     stored = {}
     for path in weight_files(folder):
         try:
-            with safe_open(path, "pt") as file:
+            with room(path), safe_open(path, "pt") as file:
                 for key in file.keys():
                     entry, name = file.get_slice(key), RENAMED.get(key, key)
                     stored[name] = path, key, tuple(entry.get_shape()), entry.get_dtype()
@@ -780,9 +794,10 @@ def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_
         fresh["score.weight"] = (  # zeros_like imports sympy, .7 s: only where p is shared out
             torch.zeros_like(p, dtype=dtype, device=device) if hasattr(p, "placements") else
             torch.zeros(p.shape, dtype=dtype, device=device))
-    weights = read_weights(folder, stored, wanted, device, dtype, read)
-    model.load_state_dict({**weights, **fresh}, assign=True)
-    return model.to(device)                           # the rotary tables
+    with room(folder):
+        weights = read_weights(folder, stored, wanted, device, dtype, read)
+        model.load_state_dict({**weights, **fresh}, assign=True)
+        return model.to(device)                       # the rotary tables
 
 
 def untrained(config, seed):
