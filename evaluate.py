@@ -24,6 +24,10 @@ class Config:
     data: list[str] = arg(REQUIRED, "rows with ground truth: test.jsonl, val.jsonl")
     max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
                           low=1)
+    scoring: str = arg("token", "mcqa, of runs with --scoring cloze: the answer is the option with "
+                       "the largest mean log-likelihood of its tokens, or the largest sum, as "
+                       "lm-eval's acc has it; eval.json has both, as "
+                       "acc_token and acc_sum", choices=("token", "sum"))
     device: str = arg("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
 
@@ -45,6 +49,9 @@ def main(cfg):
 
     from w2s import device, pythia, text
     task = tasks.load(cfg.task)
+    scoring = {"scoring": cfg.scoring} if "scoring" in task.LABEL else {}
+    if cfg.scoring != "token" and not scoring:
+        raise ValueError(f"--scoring has no effect on --task {cfg.task}; leave it out")
     data = {name: task.read(path) for name, path in files.items()}
     where = device.setup(cfg.device, cfg.dtype)
     encoded = {}  # runs that share a tokenizer share the encoded rows
@@ -59,7 +66,8 @@ def main(cfg):
             if key not in encoded:
                 encoded[key] = task.encode(data[name], text.load_tokenizer(folder), length, **more)
             text.require_fit(encoded[key], model.config["vocab_size"], folder)
-            found = task.predictions(model, encoded[key], cfg.dtype, f"evaluate {name}")
+            found = task.predictions(model, encoded[key], cfg.dtype, f"evaluate {name}",
+                                     **scoring)
             predictions = [{k: row[k] for k in KEEP if k in row} | p
                            for row, p in zip(data[name], found)]
             measured = task.evaluate(predictions)
@@ -69,10 +77,11 @@ def main(cfg):
 
 def save(run, name, predictions, measured, digest, cfg):
     """Write predictions/<name>.jsonl, then the entry `name` of eval.json; return the headline."""
-    from w2s import rows
+    from w2s import rows, runs
+    runs.require_there(run)
     for entry in measured:  # null: not defined on these rows
         entry["value"] = None if math.isnan(entry["value"]) else entry["value"]
-    before = rows.read_json(run / "eval.json") if (run / "eval.json").exists() else {}
+    before = read_eval(run / "eval.json")
     if before.pop(name, None):  # of predictions that somebody deleted
         rows.write_json(run / "eval.json", before)
     rows.write(run / "predictions" / f"{name}.jsonl", predictions)
@@ -84,17 +93,29 @@ def save(run, name, predictions, measured, digest, cfg):
 
 def settings(cfg):
     """What changes the numbers, beside run and data."""
-    return {"max_length": cfg.max_length, "dtype": cfg.dtype}
+    return {"max_length": cfg.max_length, "dtype": cfg.dtype,
+            **({} if cfg.scoring == "token" else {"scoring": cfg.scoring})}
+
+
+def read_eval(file):
+    """{name: entry} of an eval.json; {} where there is none."""
+    from w2s import rows
+    if not file.exists():
+        return {}
+    found = rows.read_json(file, {...: {"data": str, "args": {}}},
+                           "delete the file to measure anew")
+    return {name: rows.present(entry) for name, entry in rows.present(found).items()}
 
 
 def is_evaluated(run, name, digest, cfg):
     """True when the numbers are there already. ValueError when they were made otherwise."""
     from w2s import rows
     file = Path(run) / "eval.json"
-    found = rows.read_json(file).get(name) if file.exists() else None
+    found = read_eval(file).get(name)
     if found is None or not (Path(run) / "predictions" / f"{name}.jsonl").exists():
         return False
-    if found["data"] != digest or found["args"] != settings(cfg):
+    made = rows.present(found.get("args", {}))
+    if found.get("data") != digest or made != rows.present(settings(cfg)):
         raise ValueError(f"{file}: '{name}' was measured on other data or with other settings; "
                          "delete the file to measure anew")
     print(f"{run}: {name} is evaluated already")

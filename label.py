@@ -31,6 +31,9 @@ class Config:
     decode: str = arg("greedy", "tasks whose labels are text: the most probable token, or one "
                       "drawn from softmax(logits / temperature)", choices=("greedy", "sample"))
     seed: int = arg(0, "varies what --decode sample draws", low=0)
+    scoring: str = arg("token", "mcqa, of runs with --scoring cloze: the answer is the option with "
+                       "the largest mean log-likelihood of its tokens, or the largest sum, as "
+                       "lm-eval's acc has it", choices=("token", "sum"))
     max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
                           low=1)
     device: str = arg("auto", "auto, cpu, cuda or cuda:N")
@@ -67,6 +70,7 @@ def main(cfg):
             loaded = run, pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, where)
         Path(f"{file}.meta.json").unlink(missing_ok=True)  # says of the labels how they were made
         about = write(file, task, loaded[1], folder, data[path], facts[run]["args"], cfg)
+        runs.require_there(run)
         rows.write_json(f"{file}.meta.json", settings(digests[path], cfg))
         print(f"{file}{runs.scratch(facts[run])}: {about}", flush=True)
 
@@ -74,12 +78,13 @@ def main(cfg):
 def write(file, task, model, folder, data, args, cfg):
     """Label rows with the model of a folder, trained with `args`, and write labels and states; a
     line about them. What a row's label is made of goes with this call, before the next one."""
-    from w2s import rows, text
+    from w2s import rows, runs, text
     tokenizer = text.load_tokenizer(folder)
     columns = task.encode(data, tokenizer, cfg.max_length or args["max_length"],
                           **{key: args[key] for key in task.ENCODE if key in args})
     text.require_fit(columns, model.config["vocab_size"], folder)
     labelled, hidden, about = task.label(model, tokenizer, data, columns, cfg)
+    runs.require_there(Path(file).parent.parent)
     rows.states_of(file).unlink(missing_ok=True)  # of labels made otherwise
     rows.write(file, labelled)
     if cfg.hidden:
@@ -96,12 +101,13 @@ def place(run, name, facts, cfg):
 def settings(digest, cfg):
     """What the labels depend on, beside the run."""
     own = {key: getattr(cfg, key) for key in ("task", "temperature", "prefix", "decode", "seed")}
-    return {"data": digest, "max_length": cfg.max_length, "dtype": cfg.dtype, **own}
+    return {"data": digest, "max_length": cfg.max_length, "dtype": cfg.dtype, **own,
+            **({} if cfg.scoring == "token" else {"scoring": cfg.scoring})}
 
 
 def refuse_foreign(cfg, task):
     """ValueError for a flag that this task's labels do not depend on."""
-    idle = {"prefix", "decode", "seed", "temperature"} - {*task.LABEL}
+    idle = {"prefix", "decode", "seed", "temperature", "scoring"} - {*task.LABEL}
     idle |= {"temperature", "seed"} if "decode" in task.LABEL and cfg.decode == "greedy" else set()
     for name in sorted(idle):
         if getattr(cfg, name) != Config.__dataclass_fields__[name].default:
@@ -115,7 +121,7 @@ def is_labelled(file, digest, cfg):
     meta = Path(f"{file}.meta.json")
     if not (file.exists() and meta.exists()):
         return False
-    if rows.read_json(meta) != settings(digest, cfg):
+    if rows.present(rows.read_json(meta, {})) != rows.present(settings(digest, cfg)):
         raise ValueError(f"{file}: made from other data or with other settings; delete it to make "
                          "it anew")
     if cfg.hidden and not rows.states_of(file).exists():

@@ -11,7 +11,8 @@ trained on whether the teacher's labels of other rows were right, or something i
 
 OUT/labels/<pool>.jsonl gets the rows of the pool that are trusted most, each with `trust`;
 OUT/trust.jsonl the trust of every row, OUT/trust.json how good it is (AUC, ECE, Brier, purity),
-OUT/ntf.safetensors the trust function. The truth of the pool is read for that and for truth-n only.
+OUT/ntf.safetensors the trust function, OUT/log.jsonl the loss and the held-out loss (null: too few
+rows) of each epoch. The truth of the pool is read for that and for truth-n only.
 """
 
 import os
@@ -52,8 +53,9 @@ class Config:
                         "paper, or beside them how certain it was (log p, margin, entropy, logit)",
                         choices=("states", "both"))
     ntf: str = arg(None, "run with a trust function to use as it is, in place of training one")
-    blocks: int = arg(2, "residual RMSNorm-SwiGLU blocks", low=0)
-    hidden: int = arg(None, "their width (default: that of the states, at most 128)", low=1)
+    blocks: int = arg(2, "residual RMSNorm-SwiGLU blocks", low=0, high=100)
+    hidden: int = arg(None, "their width (default: that of the states, at most 128)", low=1,
+                      high=10**4)
     dropout: float = arg(0.1, "in every block", low=0, high=0.95)
     drop_path: float = arg(0.1, "stochastic depth: a row skips a block that often", low=0,
                            high=0.95)
@@ -72,10 +74,11 @@ class Config:
     shots: int = arg(4, "icl-confidence: labelled rows shown as solved examples", low=1)
     reward: str = arg(None, "reward: folder of a sequence classifier, or jsonl with id and reward "
                       "(default: a verifier trained on the labelled rows)")
-    reward_epochs: float = arg(3, "reward: passes of the verifier over the labelled rows", above=0)
+    reward_epochs: float = arg(3, "reward: passes of the verifier over the labelled rows", above=0,
+                               high=1e6)
     reward_lr: float = arg(None, "reward: its learning rate (default: by size)", above=0)
     seed: int = arg(0, "varies every draw", low=0)
-    draws: int = arg(1000, "bootstrap draws behind the intervals", low=100)
+    draws: int = arg(1000, "bootstrap draws behind the intervals", low=100, high=10**6)
     device: str = arg("auto", "auto, cpu, cuda or cuda:N (icl-confidence, reward)")
     dtype: str = arg("float32", "arithmetic: float32 or bfloat16 (icl-confidence, reward)")
 
@@ -94,6 +97,7 @@ def main(cfg):
     import numpy as np
 
     from w2s import ntf, rivals, rows, selection, trust
+    epochs = []  # of the trust function's training, for log.jsonl
     learned, task, labelled = read(cfg, cfg.labelled, ("trust", "val", "wts"), ("data", "labels"))
     name, pool_task, pool = read(cfg, cfg.pool, ("wts",), ("data",))
     selection.refuse_overlap(labelled, pool, (cfg.labelled, cfg.pool))
@@ -104,14 +108,17 @@ def main(cfg):
     seen, model, facts, raw = [labelled[i] for i in some], None, {}, None
     source = {"task": learned, "sources": sorted({row.get("source", "") for row in seen})}
     if cfg.select in ("ntf", "truth-n"):
-        model, facts, score, raw = by_trust_function(cfg, task, labelled, some, pool)
+        model, facts, score, raw = by_trust_function(
+            cfg, task, labelled, some, pool, lambda **entry: epochs.append(entry))
         if cfg.ntf:
-            source = rows.read_json(Path(cfg.ntf) / "ntf.json").get("facts", {})
+            source = rows.present(rows.read_json(
+                Path(cfg.ntf) / "ntf.json", {"facts": {"task": str, "sources": [str]}},
+                "train the trust function again")).get("facts", {})
     else:
         score = rivals.score(cfg, (task, seen), (pool_task, pool))
         source = source if cfg.select == "reward" and not cfg.reward else {}  # trained here
     regimes = selection.regimes(source["sources"], pool, source["task"] == name) \
-        if "sources" in source else {}
+        if {"sources", "task"} <= source.keys() else {}
 
     right = np.array([pool_task.right(row) for row in pool], np.float64)
     classes = [pool_task.weak_class(row) for row in pool]
@@ -123,6 +130,8 @@ def main(cfg):
 
     run.start(task=name, rows=len(pool), kept=count, facts=facts)
     run.log_from(0)
+    for entry in epochs:
+        run.log(**entry)
     if model is not None and not cfg.ntf:
         ntf.save(model, run.out, facts | source)
     rows.write(run.out / "labels" / Path(cfg.pool).name.removesuffix(".gz"),
@@ -133,6 +142,7 @@ def main(cfg):
         "right": float(right.mean()), "right_kept": float(right[chosen].mean()), "shares": shares,
         "regimes": regimes, "facts": facts, "metrics": measured,
         "curves": trust.curves(score, right)})
+    runs.require_there(run.out)
     run.finish()
     print(f"{run.out}: {cfg.select} keeps {count} of {len(pool)} labels; right are "
           f"{right[chosen].mean():.1%} of them, {right.mean():.1%} of all"
@@ -168,8 +178,8 @@ def read(cfg, path, splits, taught):
     if (maker / "config.json").exists() and maker != Path(cfg.teacher).resolve():
         raise ValueError(f"{path}: labels of {maker}, not of --teacher {cfg.teacher}")
     meta = Path(f"{path}.meta.json")  # by label.py; the task may be another one than the teacher's
-    noted = rows.read_json(meta) if meta.exists() else {}
-    name = {**facts["args"], **(noted if isinstance(noted, dict) else {})}.get("task", "")
+    noted = rows.present(rows.read_json(meta, {"task": str})) if meta.exists() else {}
+    name = {**facts["args"], **noted}.get("task", "")
     task = tasks.load(name)
     if not hasattr(task, "right"):
         raise ValueError(f"{path}: labels of task {name}, which are neither right nor wrong; there "
@@ -179,9 +189,10 @@ def read(cfg, path, splits, taught):
     return name, task, found
 
 
-def by_trust_function(cfg, task, labelled, some, pool):
+def by_trust_function(cfg, task, labelled, some, pool, log):
     """(trust function, facts about its training, trust in the labels (N,) of the pool, what it is
-    before it is calibrated): it is trained on the labelled rows at `some`, or that of --ntf."""
+    before it is calibrated): it is trained on the labelled rows at `some`, or that of --ntf. log:
+    as of ntf.fit."""
     import numpy as np
 
     from w2s import ntf, runs, selection
@@ -196,7 +207,7 @@ def by_trust_function(cfg, task, labelled, some, pool):
                   "there is nothing to learn, and all rows get the same trust")
             return None, {"constant": right[0]}, np.full(len(pool), right[0]), None
         model, facts = ntf.fit(
-            selection.features(cfg.labelled, labelled, which)[some], right, seed=cfg.seed,
+            selection.features(cfg.labelled, labelled, which)[some], right, seed=cfg.seed, log=log,
             groups=[str(labelled[i].get("group", labelled[i]["id"])) for i in some],
             **{key: getattr(cfg, key) for key in TRAINING})
     if states.shape[1] != model.config["dim"]:

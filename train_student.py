@@ -37,7 +37,7 @@ class Config(config.Training):
     objective: str = arg("sft", "arithmetic, game: fine-tune on the trusted answer, or GRPO: "
                          "reward 1 for a sampled answer that ends in it, 0 for others",
                          choices=("sft", "grpo"))
-    group: int = arg(8, "grpo: answers sampled to each prompt", low=2)
+    group: int = arg(8, "grpo: answers sampled to each prompt", low=2, high=10**4)
     updates: int = arg(1, "grpo: optimizer steps on the same answers", low=1)
     ratio_clip: float = arg(0.2, "grpo: epsilon, how far p / p_old may move", above=0)
     kl: float = arg(0.0, "grpo: beta, weight of the KL to the model before training", low=0)

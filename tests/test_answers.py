@@ -258,7 +258,7 @@ def test_letters_are_weighed_by_the_logits_at_their_last_tokens():
     data = [{"id": str(k), "text": "which is warm ?", "label": 1,
              "choices": ["the garden", "a violin", "dull", "a kettle"][:2 + k]} for k in range(3)]
     columns = mcqa.encode(data, tokenizer, 128, scoring="letters")
-    cfg = SimpleNamespace(dtype="float32", temperature=1.0, hidden=True)
+    cfg = SimpleNamespace(dtype="float32", temperature=1.0, hidden=True, scoring="token")
     labelled, states, _ = mcqa.label(m, tokenizer, data, columns, cfg)
     said = mcqa.predictions(m, columns, title="")
     for row, p, head, tails, h in zip(labelled, said, columns["ids"], columns["options"], states):

@@ -1,303 +1,174 @@
-"""A generator of bad input: commands, the files that they read and their flags, broken in every
-way that a few small mutations know. Right is: exit code 0 where the input is still good, else 1 or
-2 with exactly one line on stderr; no traceback, no hang, what was given unchanged, nothing
-half-written left.
+"""A generator of bad input: every command (tests/worlds.py), the files that it reads and its
+flags, spoilt in every way that tests/spoil.py knows. Right is: exit code 0 where the input is still
+good, else 1 or 2 with exactly one line on stderr that names the file or the flag; no traceback,
+signal or hang, no more memory than MEMORY, what was given unchanged, nothing half-written left.
 
     python -m pytest -q tests/test_bad_input.py
-    W2S_CASES=4000 python -m pytest -q tests/test_bad_input.py      for longer, with other cases
+    W2S_CASES=5000 W2S_SEED=1 python -m pytest -q tests/test_bad_input.py      more and other ones
+
+Commands, and of each its files and flags, take turns. W2S_FROM=K begins with case K.
 """
 
-import contextlib
-import importlib
-import io
 import json
+import multiprocessing
 import os
 import random
 import shutil
-import signal
-from pathlib import Path
+import traceback
 
-import numpy as np
 import pytest
 
+from tests import spoil, worlds
 from tests.conftest import read_json
-from w2s import config, rows, runs
 
 CASES, SEED = int(os.environ.get("W2S_CASES", 240)), int(os.environ.get("W2S_SEED", 0))
-SECONDS = 20  # a case that takes longer hangs
-VALUES = (None, True, -1, 0, 1, 2.5, 10 ** 30, 1e308, "", "x", "yes", "\ud83d", "ü", [], [1], {},
-          {"a": 1})
-TOKENS = ("NaN", "1e999", "9" * 5000, '"\\ud83d"', "null", "[" * 3000, "", "tru", "-Infinity")
-FLAGS = ("--lr", "--epochs", "--batch-size", "--max-length", "--seed", "--lam", "--clip-norm",
-         "--head-layer", "--device", "--dtype", "--compile", "--save-every", "--lora-rank",
-         "--revision", "--weight-decay", "--shard", "--no-such-flag")
-WORDS = ("", "-1", "0", "x", "nan", "1e999", "9" * 4400, "auto", "on", "1.0000001", "-", "\n", "ü")
+FIRST = int(os.environ.get("W2S_FROM", 0))
+PARTS = 8
+FORKS = multiprocessing.get_context("forkserver")  # its processes have torch, and no threads yet
+FORKS.set_forkserver_preload([
+    "torch._dynamo", "tests.worlds", "w2s.fit", "w2s.report", "w2s.prepare", "w2s.attacks.text",
+    "w2s.attacks.extraction", "w2s.attacks.membership", "w2s.attacks.audit", "w2s.ntf",
+    "w2s.rivals", "w2s.miniature.recipe", "w2s.experiment", "w2s.predict"])
+
+
+FOUND = (  # what it has found: a command; a file with its new content, or {key: value} of its first
+    #          row, or words for the end; what an error must name
+    ("mcqa: check", "data/val.jsonl", {"group": {}}, "val.jsonl:1"),
+    ("fairness: text", "data/test.jsonl", {"source": []}, "test.jsonl:1"),
+    ("extraction", "data/weak.jsonl", {"source": .5}, "weak.jsonl:1"),
+    ("privacy: evaluate", "run/eval.json", [], "eval.json"),
+    ("privacy: evaluate", "run/eval.json", {"val": []}, "eval.json"),
+    ("fairness: prepared", "data/manifest.json", None, "manifest.json"),
+    ("fairness: prepared", "data/manifest.json", {"files": 1}, "manifest.json"),
+    ("fairness: again", "run/config.json", {"inputs": {"x": {}}}, "config.json"),
+    ("mcqa: margin", "run/labels/wts.jsonl.meta.json", {"task": {}}, "wts.jsonl"),
+    ("mcqa: prepare", "raw/mmlu.jsonl", {"id": 9}, "mmlu.jsonl"),
+    ("text again", "attacked/attack-text.json", {"args": []}, "attack-text.json"),
+    ("pool", "commands.txt", "python -m w2s.nothing\n", "commands.txt:1"),
+    ("pool", "commands.txt", "python 'x.py\n", "commands.txt:1"),
+    ("experiment", "recipe.txt", "\ud83d", "recipe.txt:1"),
+    ("mcqa: train", "model/config.json", {"x": "\ud83d"}, "config.json"),
+    ("privacy: again", "run/config.json", 1.5, "config.json"),
+    ("pretrain", "--out /dev/null", None, "--out"), ("pretrain", "--runs text.txt", None, "text.txt"),
+    ("text again", "--out .", None, "--out"), ("audit", "--run \n", None, "--run"),
+    ("fairness: label", f"--max-length {10 ** 30}", None, "--max-length"))
 
 
 @pytest.fixture(scope="module")
-def home(world, fair, tmp_path_factory):
-    """Small good inputs: rows, a model, a finished run with labels, states and predictions, one
-    that was interrupted, and raw files."""
+def home(world, tmp_path_factory):
     home = tmp_path_factory.mktemp("bad")
-    for name in ("weak", "wts", "test"):
-        rows.write(home / f"{name}.jsonl", rows.read(fair / f"{name}.jsonl")[:24])
-    shutil.copytree(world / "tiny-2x32", home / "model")
-    common = ("--task", "fairness", "--max-length", "12")
-    for script, *words in (
-            ("train_weak", "--model", home / "model", "--data", home / "weak.jsonl", "--out",
-             home / "run", "--epochs", "1", "--lam", "0", *common),
-            ("label", "--task", "fairness", "--run", home / "run", "--hidden", "--data",
-             home / "wts.jsonl"),
-            ("evaluate", "--task", "fairness", "--run", home / "run", "--data",
-             home / "test.jsonl")):
-        code, err = called(script, words)
-        assert code == 0, err
-    begun = home / "begun"
-    stopped = ("--model", home / "model", "--data", home / "weak.jsonl", "--out", begun,
-               "--epochs", "4", "--batch-size", "8", "--save-every", "0.3", "--lam", "0", *common)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs.Run, "finish", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
-        called("train_weak", stopped)
-    assert (begun / "checkpoint.safetensors").exists() and not (begun / "DONE").exists()
-    shutil.copytree(world / "raw", home / "raw", dirs_exist_ok=True)
+    forked(worlds.build, home, world, tmp_path_factory.mktemp("log") / "err")
     return home
 
 
-class Late(BaseException):
-    """Not an error that a command may take for its own."""
+def forked(work, *args):
+    """work(*args) in a process of its own, which has imported torch and done nothing with it."""
+    process = FORKS.Process(target=work, args=args)
+    process.start()
+    process.join()
+    assert process.exitcode == 0, f"{work.__name__}: exit code {process.exitcode}, see stderr"
 
 
-def called(script, argv):
-    """(exit code, stderr) of a command in this process; 124: it ran too long."""
-    module = importlib.import_module(script)
-    Config = getattr(module, "Config", None) or module.Data
-    main = getattr(module, "main", None) or module.data
-    out, err = io.StringIO(), io.StringIO()
+def judged(command, here, words=(), names=()):
+    """What is wrong with a command in the folder `here` with these words, None: nothing; its exit
+    code. names: an error must have one of them."""
+    os.chdir(here)
+    before = spoil.contents(here)
+    code, err, size = spoil.watched(command.script, words or command.words, f"{here}.err")
+    if "stopped, see above" in err:  # w2s.pool shows what its command said
+        err = err.splitlines()[-1]
+    return spoil.complaint(code, err, size, names) or spoil.changes(
+        before, spoil.contents(here), here, command.writes.split(), code), code
 
-    def late(*_):
-        raise Late
-    before, ended = signal.signal(signal.SIGALRM, late), signal.getsignal(signal.SIGTERM)
-    signal.alarm(SECONDS)
+
+def copied(home, command, here):
+    """A new copy of a command's world; the folder."""
+    os.chdir(home)
+    shutil.rmtree(here, ignore_errors=True)
+    return shutil.copytree(home / command.world, here, symlinks=True)
+
+
+def spoilt(case, home, here):
+    """Prepare case number `case` in the folder `here`: (Command, its words, what was spoilt, names
+    of which an error must have one)."""
+    every = sorted(worlds.commands().items())
+    name, command = every[case % len(every)]
+    draw = random.Random(f"{SEED} {case}")
+    files = worlds.files_of(command, home)
+    turns = [*files, *[None] * (2 + len(files) // 4)]
+    random.Random(f"{SEED} {name}").shuffle(turns)
+    path = turns[case // len(every) % len(turns)]
+    copied(home, command, here)
+    if path is None:
+        words = spoil.with_flags(command.script, command.words, draw)
+        return command, words, f"{name}: {' '.join(map(repr, words))[:300]}", [
+            "--", *filter(str.strip, words)]
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            config.launch(main, Config, module.__doc__, [str(word) for word in argv])
-        code = 0
-    except SystemExit as exit:
-        code = exit.code or 0
-    except Late:
-        code = 124
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-        signal.signal(signal.SIGTERM, ended)
-        runs.release()
-    return code, err.getvalue()
+        way = spoil.changed(here / path, draw, here)
+    except ValueError:  # JSON that holds itself, a tensor that cannot be written
+        way = "nothing"
+    above = [str(parent) for parent in path.parents][:-1]
+    return command, command.words, f"{name}: {way} {path}", [path.name, *above]
 
 
-# ---- mutations: each changes one thing on disk, drawn from `draw` --------------------------------
-
-def of_bytes(path, draw):
-    """Cut, flip, double or empty a file."""
-    data = bytearray(path.read_bytes())
-    at, how = draw.randrange(max(1, len(data))), draw.randrange(5)
-    if how == 0:
-        data = data[:at]
-    elif how == 1 and data:
-        data[at] ^= 1 << draw.randrange(8)
-    elif how == 2:
-        data = data[:at] + bytes(draw.randrange(256) for _ in range(8)) + data[at:]
-    elif how == 3:
-        data = bytearray(draw.choice((b"", b"\n", b"PAR1\x15\x00", b"<html>", b"\x1f\x8b\x08",
-                                      b"{}", b"[]", b"\xff\xfe{\x00", b"null", b"\x80\x04N.")))
-    else:
-        data = data + data
-    path.write_bytes(bytes(data))
-
-
-def of_kind(path, draw):
-    """Put a folder, a pipe, a broken link, a link to itself or nothing in a file's place."""
-    path.unlink()
-    how = draw.randrange(5)
-    if how == 0:
-        path.mkdir()
-    elif how == 1:
-        os.mkfifo(path)
-    elif how == 2:
-        path.symlink_to("nowhere")
-    elif how == 3:
-        path.symlink_to(path.name)
-
-
-def of_value(found, draw):
-    """The JSON value with one part of it replaced, removed or renamed."""
-    places, stack = [], [found]
-    while stack:
-        here = stack.pop()
-        keys = here.keys() if isinstance(here, dict) else range(len(here))
-        for key in list(keys)[:40]:
-            places.append((here, key))
-            if isinstance(here[key], (dict, list)):
-                stack.append(here[key])
-    if not places:
-        return draw.choice(VALUES)
-    here, key = draw.choice(places)
-    how = draw.randrange(6)
-    if how == 0:
-        del here[key]
-    elif how == 1 and isinstance(here, dict):
-        here[draw.choice(("x", "", "id", "__class__"))] = here.pop(key)
-    else:
-        here[key] = draw.choice(VALUES)
-    return found
-
-
-def of_json(path, draw):
-    """Change one value of a JSON file, or of one line of a jsonl file; or write a token there that
-    Python's json would not."""
-    text = path.read_text(encoding="utf-8")
-    lines = text.splitlines() if path.suffix == ".jsonl" else [text]
-    n = draw.randrange(len(lines))
-    if draw.random() < .15:
-        at = lines[n].find(":", draw.randrange(max(1, len(lines[n]))))
-        rest = lines[n][at + 1:].lstrip("0123456789. ")
-        lines[n] = lines[n][:at + 1] + draw.choice(TOKENS) + rest
-    else:
-        lines[n] = json.dumps(of_value(json.loads(lines[n]), draw))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def of_safetensors(path, draw):
-    """Change a tensor: its name, shape, type or numbers; or the metadata."""
-    from safetensors import safe_open
-    from safetensors.numpy import save_file
-    with safe_open(path, "numpy") as file:
-        found, about = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()
-    name, how = draw.choice(sorted(found)), draw.randrange(8)
-    tensor = found.pop(name)
-    if how == 0:
-        found["x" + name] = tensor
-    elif how == 1:
-        found[name] = np.atleast_1d(tensor)[:0]
-    elif how == 2:
-        found[name] = tensor.astype(draw.choice(("int64", "float64", "uint8", "bool")))
-    elif how == 3:
-        found[name] = tensor * draw.choice((float("nan"), float("inf"), 1e38)) \
-            if tensor.dtype.kind == "f" else tensor - 10 ** 9
-    elif how == 4:
-        found[name] = tensor[None]
-    elif how == 5:
-        found[name], about = tensor, None
-    elif how == 6:
-        found[name], about = tensor, {key: "x" for key in about or {}}
-    save_file({key: np.asarray(value) for key, value in found.items()}, path, about)
-
-
-def changed(path, draw):
-    """Break a file in one way that suits it."""
-    ways = [of_bytes, of_kind]
-    ways += [of_json] * 5 * (path.suffix in (".json", ".jsonl") and path.stat().st_size < 10 ** 6)
-    ways += [of_safetensors] * 5 * (path.suffix == ".safetensors")
-    way = draw.choice(ways)
-    way(path, draw)
-    return f"{way.__name__} {path.name}"
-
-
-# ---- commands ------------------------------------------------------------------------------------
-
-def commands(home):
-    """{name: (script, its words, the files that it reads)}"""
-    labels, model = home / "run" / "labels" / "wts.jsonl", home / "model"
-    run = [home / "run" / name for name in ("config.json", "DONE", "log.jsonl")]
-    run += sorted((home / "run" / "model").iterdir())
-    tiny = ("--lam", "0", "--max-length", "12", "--epochs", "1", "--batch-size", "8")
-    at = ("--task", "fairness")
-    return {
-        "train": ("train_weak", [*at, "--model", model, "--data", home / "weak.jsonl", "--out",
-                                 home / "new", *tiny], [home / "weak.jsonl", *model.iterdir()]),
-        "student": ("train_student", [*at, "--model", model, "--labels", labels, "--out",
-                                      home / "new", "--alpha", "0", *tiny],
-                    [labels, home / "run" / "config.json", home / "weak.jsonl"]),
-        "go on": ("train_weak", [*at, "--model", model, "--data", home / "weak.jsonl", "--out",
-                                 home / "begun", "--max-length", "12", "--epochs", "4",
-                                 "--batch-size", "8", "--save-every", "0.3", "--lam", "0"],
-                  [*(home / "begun").glob("*.json*"), home / "begun" / "checkpoint.safetensors"]),
-        "label": ("label", [*at, "--run", home / "run", "--data", home / "test.jsonl"],
-                  [home / "test.jsonl", *run]),
-        "label again": ("label", [*at, "--run", home / "run", "--data", home / "wts.jsonl"],
-                        [Path(f"{labels}.meta.json")]),
-        "evaluate": ("evaluate", [*at, "--run", home / "run", "--data", home / "weak.jsonl"],
-                     [home / "weak.jsonl", home / "run" / "eval.json", *run]),
-        "prepare": ("w2s.prepare", [*at, "--raw", home / "raw", "--out", home / "new"],
-                    sorted(p for p in (home / "raw").rglob("*adult*") if p.is_file()))}
-
-
-def with_flags(words, draw):
-    """The words, one of them exchanged, or a flag with an odd value behind them."""
-    if draw.random() < .4:
-        words = list(words)
-        words[draw.randrange(len(words))] = draw.choice(WORDS)
-        return words
-    return [*words, draw.choice(FLAGS), draw.choice(WORDS)]
-
-
-def contents(home):
-    """{path: content} of the files below, but for what a run may change of its own."""
-    return {path: path.read_bytes() if path.is_file() else os.readlink(path) if path.is_symlink()
-            else None for path in sorted(home.rglob("*"))}
-
-
-PARTS = 8
-
-
-@pytest.mark.parametrize("part", range(PARTS))
-def test_bad_input_is_one_line_and_changes_nothing(part, home, tmp_path, monkeypatch):
-    monkeypatch.delenv("W2S_DEBUG", raising=False)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def part(number, home, folder):
+    """Every PARTS-th case; writes what is wrong with them to folder/wrong.json."""
+    worlds.environment(home)
     wrong = []
-    for case in range(part, CASES, PARTS):
-        draw = random.Random(f"{SEED} {case}")
-        here = tmp_path / f"case{case}"
-        shutil.copytree(home, here, symlinks=True)
-        name, (script, words, files) = draw.choice(sorted(commands(here).items()))
-        if files and draw.random() < .85:
-            what = changed(draw.choice(files), draw)
-        else:
-            words = with_flags(words, draw)
-            what = " ".join(map(repr, map(str, words[-2:])))
-        monkeypatch.chdir(here)
-        before = contents(here)
-        code, err = called(script, words)
-        if found := complaint(code, err, before, contents(here)):
-            wrong.append(f"case {case} ({name}: {what}): {found}")
-        shutil.rmtree(here)
+    for case in range(FIRST + number, FIRST + CASES, PARTS):
+        try:
+            command, words, what, names = spoilt(case, home, folder / "case")
+            if found := judged(command, folder / "case", words, names)[0]:
+                wrong.append(f"case {case} ({what}): {found}")
+                print(wrong[-1], flush=True)
+        except Exception:
+            wrong.append(f"case {case}: {traceback.format_exc()}")
+    (folder / "wrong.json").write_text(json.dumps(wrong))
+
+
+@pytest.mark.parametrize("number", range(PARTS))
+def test_bad_input_is_one_line_and_changes_nothing(number, home, tmp_path):
+    forked(part, number, home, tmp_path)
+    wrong = read_json(tmp_path / "wrong.json")
     assert not wrong, "\n".join(wrong)
 
 
-def complaint(code, err, before, after):
-    """What is wrong with how a command ended; None: nothing."""
-    lines = [line for line in err.splitlines() if line.strip()]
-    if code == 124:
-        return "it hangs"
-    if code not in (0, 1, 2):
-        return f"exit code {code}"
-    if code and (len(lines) != 1 or not lines[0].startswith("error: ")):
-        return f"not one line: {err[:300]!r}"
-    if "Traceback" in err or "error: unexpected " in err:
-        return f"nobody foresaw it: {err[:300]}"
-    made = [path for path in after if path not in before and (
-        ".part" in path.name or path.name[0] == "." and path.name != ".lock")]
-    if made:
-        return f"left behind: {made[0].name}"
-    lost = [path for path, content in before.items() if after.get(path) != content
-            and code and path.name not in ("log.jsonl", "config.json")]
-    return f"changed {lost[0]}" if lost else None
+def found(home, folder):
+    """The cases of FOUND; writes what is wrong with them to folder/wrong.json."""
+    worlds.environment(home)
+    wrong, here = [], folder / "case"
+    for name, what, new, named in FOUND:
+        command = worlds.commands()[name]
+        copied(home, command, here)
+        words = [*command.words, *what.split(" ")] if what.startswith("--") else command.words
+        if isinstance(new, dict):
+            first, *rest = spoil.parts(here / what)
+            new = "\n".join([json.dumps(json.loads(first) | new), *rest])
+        if not what.startswith("--"):
+            new = new if isinstance(new, str) else json.dumps(new)
+            (here / what).write_text(new, encoding="utf-8", errors="surrogatepass")
+        complaint, code = judged(command, here, words, [named])
+        if complaint or not code:
+            wrong.append(f"{name}, {what}: {complaint} {code}")
+    (folder / "wrong.json").write_text(json.dumps(wrong))
 
 
-def test_the_inputs_themselves_are_good(home, tmp_path, monkeypatch):
-    shutil.copytree(home, tmp_path / "here")
-    monkeypatch.chdir(tmp_path / "here")
-    for name, (script, words, files) in commands(tmp_path / "here").items():
-        code, err = called(script, words)
-        assert code == 0 and files, (name, err)
-        shutil.rmtree(tmp_path / "here" / "new", ignore_errors=True)
-    assert read_json(tmp_path / "here" / "run" / "eval.json").keys() == {"test", "weak"}
+def test_what_was_found_stays_mended(home, tmp_path):
+    forked(found, home, tmp_path)
+    assert not read_json(tmp_path / "wrong.json")
+
+
+def good(home, folder):
+    """Every command on good input; writes what is wrong to folder/wrong.json."""
+    worlds.environment(home)
+    wrong = []
+    for name, command in worlds.commands().items():
+        found, code = judged(command, copied(home, command, folder / "case"))
+        if found or code or not worlds.files_of(command, home):
+            wrong.append(f"{name}: {found} {code}")
+    (folder / "wrong.json").write_text(json.dumps(wrong))
+
+
+def test_the_inputs_themselves_are_good(home, tmp_path):
+    forked(good, home, tmp_path)
+    assert not read_json(tmp_path / "wrong.json")

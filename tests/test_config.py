@@ -139,3 +139,26 @@ def test_where_torch_cannot_compile_auto_goes_on_and_on_says_so(monkeypatch, cap
         device.pays_to_compile("on", cpu, 5)
     assert not device.pays_to_compile("off", cpu, 5000)
     device.no_compiler.cache_clear()
+
+
+def test_a_path_with_umlauts_where_the_locale_is_ascii(tmp_path):
+    (tmp_path / "müll").mkdir()
+    (tmp_path / "müll" / "script.py").write_text(SCRIPT.replace('"done"', "cfg.out + os.getcwd()"),
+                                                 encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "script.py", "--out", "läufe"], cwd=tmp_path / "müll", timeout=60,
+        capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "0",
+                                  "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"})
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "müll" / "läufe").read_text(encoding="utf-8")
+    assert written == f"läufe{tmp_path}/müll"
+
+
+def test_a_package_that_cannot_be_loaded_is_not_a_fault_of_ours(capsys, monkeypatch):
+    def main(cfg):
+        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    monkeypatch.delenv("W2S_DEBUG", raising=False)
+    with pytest.raises(SystemExit):
+        config.launch(main, config.Training, None, [])
+    err = capsys.readouterr().err
+    assert "failed to map segment" in err and "memory limit" in err and "unexpected" not in err

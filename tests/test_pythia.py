@@ -351,7 +351,7 @@ BROKEN = {
     "true base": (lambda f: configure(f, rope_parameters={}, rotary_emb_base=True), "not true"),
     "no positions": (lambda f: configure(f, max_position_embeddings=0), r"max_position_embeddings"),
     "many positions": (lambda f: configure(f, max_position_embeddings=10 ** 30), r"up to 1048576"),
-    "many layers": (lambda f: configure(f, num_hidden_layers=10 ** 9), r"up to 1000, not 10000000"),
+    "many layers": (lambda f: configure(f, num_hidden_layers=10 ** 9), r"up to 256, not 10000000"),
     "flag as a word": (lambda f: configure(f, attention_bias="yes"), r"must be true or false"),
     "no part to turn": (lambda f: configure(f, rope_parameters={"partial_rotary_factor": 1e-3}),
                         r"leaves no pair"),

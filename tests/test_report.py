@@ -360,7 +360,7 @@ def test_the_manifest_gives_the_number_of_rows(tmp_path):
     assert ("- Fairness, rows: weak 40, test 120 (of adult.data); one split for all seeds, so "
             "intervals say nothing of other splits\n") in text
     rows.write_json(tmp_path / "data/fairness/manifest.json", {"splits": {"weak": 40}})
-    with pytest.raises(ValueError, match="fairness/manifest.json: not the manifest"):
+    with pytest.raises(ValueError, match="fairness/manifest.json: 'splits.weak' is a number"):
         run(tmp_path)
 
 

@@ -17,8 +17,8 @@ PLANTED = {"weak-none": (.30, .18, .10, .80), "weak-tft": (.27, .14, .10, .55),
            "student-naive-both": (.33, .26, .12, .60), "ceiling-none": (.40, .50, .12, .90),
            "ceiling-tft": (.38, .20, .12, .56), "base-weak": (.25, .10, .10, .50),
            "base-strong": (.32, .11, .11, .50)}
-DP = {"epsilon": 7.9996, "delta": 1e-5, "sigma": .81, "clip": 1.0, "rows": 60, "accountant": "pld",
-      "sampling": "poisson", "noise_seed": "run"}
+DP = {"epsilon": 7.9996, "delta": 1e-5, "sigma": .81, "clip": 1.0, "rows": 60, "q": .1, "steps": 30,
+      "accountant": "pld", "sampling": "poisson", "noise_seed": "run"}
 N = 60
 
 

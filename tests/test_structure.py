@@ -15,7 +15,7 @@ FLOOR = {4: "prepare report study claims guarantees trusted trusted_report pool 
             "attacks experiment phases frontier", 3: "tasks",
          2: "fit predict lm step dp bookkeeping rows runs splits text hub perturb mail canaries "
              "grpo noise trust questions freetext chess answers selection rivals vocabulary "
-             "recipes leaks",
+             "recipes leaks card",
          1: "pythia losses metrics accountant statistics figures page config device lora ntf "
             "parallel paper whatis"}
 FLOOR = {name: floor for floor, names in FLOOR.items() for name in names.split()}

@@ -23,12 +23,14 @@ import typing
 
 REQUIRED = dataclasses.MISSING
 LOST = "gloo|NCCL|Connection (closed|reset)"  # of torch.distributed: another process has ended
+MOST = 10 ** 10  # of an integer without an upper end of its own: no torch takes a seed of 10^30
 PATIENCE = 10  # seconds in which another process of torchrun may say what is wrong
 
 
 def arg(default, help, *, choices=None, low=None, above=None, high=None, free=False):
-    """A field of a Config. Numbers must satisfy low <= x, above < x, x <= high; a list field takes
-    one or more values. free=True: the value changes nothing in the result (see w2s.runs)."""
+    """A field of a Config. Numbers must satisfy low <= x, above < x, x <= high, an integer x <=
+    MOST too; a list field takes one or more values. free=True: the value changes nothing in the
+    result (see w2s.runs)."""
     meta = dict(help=help, choices=choices, low=low, above=above, high=high, free=free)
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=meta)
@@ -91,7 +93,7 @@ class Training:
     canaries: int = arg(0, "privacy: rows whose gradient is one coordinate of their own, half of "
                         "them trained on, by which attacks.py audit bounds epsilon from below; "
                         "1000 to 2000. Such a run is for auditing, not for release", low=0,
-                        high=10**6)
+                        high=10**5)
     device: str = arg("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = arg("float32", "arithmetic: float32, or bfloat16 (weights stay float32)")
     compile: str = arg("auto", "torch.compile the step; auto: only where it pays",
@@ -109,6 +111,8 @@ def launch(main, Config, doc, argv=None):
     """Parse, call main(config), exit. Bad input, and whatever else is raised, is one line on stderr
     and exit code 1, a flag that does not exist exit code 2; W2S_DEBUG=1 shows the traceback
     instead. Of the processes of torchrun the first one prints."""
+    if argv is None:
+        utf8()
     try:
         streams()
         signal.signal(signal.SIGTERM, _interrupt)
@@ -123,8 +127,14 @@ def launch(main, Config, doc, argv=None):
         if os.environ.get("W2S_DEBUG"):
             raise
         fail(describe(error), 1)
-    except Exception as error:
+    except ImportError as error:  # also of a library that finds no memory (ulimit -v)
         if os.environ.get("W2S_DEBUG"):
+            raise
+        fail(f"a package cannot be loaded ({describe(error)}); it is not installed whole "
+             "(requirements.txt), or the memory limit is too low for it", 1)
+    except BaseException as error:
+        panic = type(error).__module__ == "pyo3_runtime"  # of Rust, under tokenizers, safetensors
+        if os.environ.get("W2S_DEBUG") or not (panic or isinstance(error, Exception)):
             raise
         first = (str(error).splitlines() or [""])[0]
         if re.search("out of memory|allocate memory", str(error)):  # torch: a RuntimeError on CPU
@@ -149,6 +159,7 @@ def unexpected(error):
 def dispatch(program, commands, doc):
     """Launch the command, {name: (main, Config)}, that the first argument names. A third element is
     the command's own text for --help; without it that is `doc`. A function gives the tuple."""
+    utf8()
     streams()
     name, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     if name in ("-h", "--help"):
@@ -160,6 +171,14 @@ def dispatch(program, commands, doc):
         found = commands[name]
         main, Config, *own = found() if callable(found) else found
         launch(main, Config, *(own or [doc]), argv)
+
+
+def utf8():
+    """Start this program again where a path could not be written down as it is given: in Python's
+    UTF-8 mode, which LC_ALL=C switches on unless PYTHONUTF8=0 forbids it."""
+    if not sys.flags.utf8_mode and sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"  # of the processes that it starts, too
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 class _Stream(io.TextIOWrapper):
@@ -240,6 +259,7 @@ def check_value(Config, name, values):
 def check_flags(Config, doc):
     """Show --help, or refuse bad flags, as `launch` would, and else do nothing: for a module that
     has to import what takes long at its head."""
+    utf8()
     try:
         parse(Config, doc)
     except ValueError as error:
@@ -329,7 +349,8 @@ def _reader(kind):
         try:
             return kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"expected {kind.__name__}, got '{text}'") from None
+            shown = text if len(text) < 60 else text[:57] + "..."
+            raise argparse.ArgumentTypeError(f"expected {kind.__name__}, got '{shown}'") from None
     return read
 
 
@@ -340,15 +361,22 @@ def number(value):
 
 
 def _check(field, value):
-    """ValueError when a value breaks the field's rule."""
+    """ValueError when a value, or one of a list, breaks the field's rule."""
     flag, rule = "--" + field.name.replace("_", "-"), field.metadata
+    for one in value if isinstance(value, list) else ():
+        _check(field, one)
     if rule["choices"] and value is not None and value not in rule["choices"]:
         raise ValueError(f"{flag} {value}: choose from {', '.join(map(str, rule['choices']))}")
+    if isinstance(value, str) and not value.strip() and field.default != "":
+        raise ValueError(f"{flag}: expected something, got an empty text; leave the flag out")
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return
+    low, above, high = rule["low"], rule["above"], rule["high"]
+    if isinstance(value, int) and abs(value) > MOST:
+        bound = f"<= {MOST if high is None else high}" if value > 0 else f">= {low or 0}"
+        raise ValueError(f"{flag} {str(value)[:12]}...: must be {bound}")
     if not math.isfinite(value):
         raise ValueError(f"{flag} {value}: must be a finite number")
-    low, above, high = rule["low"], rule["above"], rule["high"]
     for bad, text in ((low is not None and value < low, f">= {low}"),
                       (above is not None and value <= above, f"> {above}"),
                       (high is not None and value > high, f"<= {high}")):

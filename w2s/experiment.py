@@ -59,10 +59,10 @@ class Config:
     attack_limit: int = arg(None, "rows that attacks on each model take (privacy: of each split)",
                             low=1, high=10**7)
     synonyms: str = arg(None, "JSON file of words to swap in such attacks")
-    epochs: float = arg(None, "of every training run, as the following too", low=0)
+    epochs: float = arg(None, "of every training run, as the following too", low=0, high=1e6)
     batch_size: int = arg(None, "rows in an optimizer step", low=1)
     lr: float = arg(None, "peak learning rate", above=0)
-    max_length: int = arg(None, "tokens of a text that are read", low=1)
+    max_length: int = arg(None, "tokens of a text that are read", low=1, high=10**6)
     device: str = arg(None, "auto, cpu, cuda or cuda:N, everywhere")
     dtype: str = arg(None, "float32 or bfloat16, of training (default: bfloat16 where the "
                      "processor has it)")
@@ -166,6 +166,7 @@ def check_training(plan):
 
 
 if __name__ == "__main__":
+    config.utf8()
     name = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else "miniature"
     if name not in PRESETS:
         config.fail(f"unknown preset {name}: choose {', '.join(PRESETS)} or test", 2)

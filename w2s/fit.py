@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from w2s import (canaries, device, grpo, leaks, lm, lora, losses, parallel, pythia, step, text,
-                 vocabulary)
+from w2s import (canaries, card, device, grpo, leaks, lm, lora, losses, parallel, pythia, runs,
+                 step, text, vocabulary)
 
 PRIVACY = {"optimizer", "clip", "noise_multiplier", "delta", "accountant", "sampling", "dp_method",
            "noise_seed", "canaries"}  # flags that only a task with a plan for DP takes
@@ -96,11 +96,13 @@ class Fit:
         truncated = None if self.silent else sum(
             len(ids) == cfg.max_length for ids in self.columns["ids"])
         privacy = {"privacy": self.private.facts()} if self.private else {}
-        run.start(steps=self.steps, rows=count, lr=self.lr, lam=self.lam, alpha=self.alpha,
-                  epochs=epochs, parameters=parameters, trained=trained, compiled=compiled,
-                  **privacy, threads=torch.get_num_threads(), processes=processes,
-                  sharded=self.sharded, truncated=truncated,
-                  from_scratch=bool(self.model.config.get("w2s_from_scratch")))
+        facts = dict(steps=self.steps, rows=count, lr=self.lr, lam=self.lam, alpha=self.alpha,
+                     epochs=epochs, parameters=parameters, trained=trained, compiled=compiled,
+                     **privacy, threads=torch.get_num_threads(), processes=processes,
+                     sharded=self.sharded, truncated=truncated,
+                     from_scratch=bool(self.model.config.get("w2s_from_scratch")))
+        run.start(**facts)
+        self.facts = run.facts | facts  # for the card
         run.log_from(self.start)
         print(f"{run.out}: {count} rows, {self.steps} steps, lam {self.lam:g}, alpha "
               f"{self.alpha:g}, lr {self.lr:g}, {parameters / 1e6:.1f}M parameters"
@@ -178,6 +180,8 @@ class Fit:
                 tqdm.write(f"step {done:>{len(str(self.steps))}}/{self.steps}  {said}")
         every = max(1, int(self.steps * self.cfg.save_every))
         if done % every == 0 and done < self.steps:
+            if not self.follows:
+                runs.require_there(self.run.out)
             self._require_finite()
             with self.cut.opened() if self.cut else contextlib.nullcontext():
                 step.save_checkpoint(self.run.checkpoint, done, self.model, self.optimizer,
@@ -202,14 +206,20 @@ class Fit:
 
     def finish(self):
         """Save OUT/model, which transformers loads too, and mark the run done."""
+        if not self.follows:
+            runs.require_there(self.run.out)
         if self.cfg.lora_rank:
             lora.merge(self.model)
         if self.cut:
             self.cut.open()
         self._require_finite()
+        if names := getattr(self.task, "CLASS_NAMES", ()):
+            self.model.config["id2label"] = {str(k): name for k, name in enumerate(names)}
         if not self.follows:
             pythia.save(self.model, self.run.out / "model", f"{self.folder}/tokenizer.json",
                         whole=parallel.whole)
+            card.write(self.run.out / "model", self.task, self.cfg, self.facts, self.private,
+                       self.folder)
         else:
             for p in self.model.state_dict().values():  # in the order in which the first one saves
                 parallel.whole(p)

@@ -25,14 +25,12 @@ class Free(NamedTuple):
         certain, if it is there, 3 numbers. Raises ValueError `path:line: what is wrong`."""
         found = rows.read(path, {**FIELDS, **({"weak_text": str} if weak else {})})
         for n, row in enumerate(found, 1):
-            for key in {"prompt", "solution", "source"} & row.keys():
-                rows.require(row, key, str, path, n)
             if (known := self.parse(row["label"])) != row["label"]:
                 raise ValueError(f"{path}:{n}: 'label' is '{row['label'][:40]}', expected the bare "
                                  "answer" + (f", '{known}'" if known else ""))
             if weak and "certain" in row and not _numbers(row["certain"]):
-                raise ValueError(f"{path}:{n}: 'certain' is {repr(row['certain'])[:40]}, expected "
-                                 "3 finite numbers")
+                raise ValueError(f"{path}:{n}: 'certain' is {rows.shown(row['certain'])}, "
+                                 "expected 3 finite numbers")
         return found
 
     def encode(self, rows, tokenizer, max_length, target=None):

@@ -29,6 +29,7 @@ import tarfile
 import unicodedata
 import zlib
 from collections import Counter, defaultdict
+from email.policy import Compat32
 
 import numpy as np
 
@@ -47,13 +48,17 @@ DIGIT = r"\d²³¹¼½¾"
 PIECE = re.compile(rf"'(?:s|t|re|ve|m|ll|d)|[^\W_{DIGIT}]+|[{DIGIT}]+|(?:[^\w\s]|_)+"
                    r"|\s{2,}|[^\S ]")
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufeff]")
-CLOCK = r".*\b\d{1,2}/\d{1,2}/\d{2,4},? +\d{1,2}:\d\d.*\n"  # "01/31/2001 09:15 AM"
+CLOCK = r"(?>.*\b\d{1,2}/\d{1,2}/\d{2,4},? +\d{1,2}:\d\d).*+\n"  # "01/31/2001 09:15 AM"
 QUOTED = re.compile(  # all from here on is someone else's: the marks of Outlook and Lotus Notes
     r"(?<!-)(?:-{2,}+[ \t]*+(?:Original|Forwarded) (?:Message|Appointment)[ \t]*+--"
     r"|-{5,}+[ \t]*+Forwarded by\b)|^Begin forwarded message:"
     rf"|(?:^(?:.{{0,80}}\n)?{CLOCK}\s*|^[ \t]*From:.*\n(?:.*\n){{0,6}}?)?"
     r"^[ \t]*To:.*\n(?:.*\n){0,12}?[ \t]*Subject:", re.M | re.I)
 SIGNS = "--", "subject:", "begin forwarded"  # one of them is in each of these: a faster search
+CROWD = re.compile("[\u0300-\U0010ffff]{200}")  # perhaps of combining marks
+MULTIPART = re.compile(rb"^content-type:\s*+multipart/", re.M | re.I)
+LONGEST = 1 << 26  # bytes of a mail
+DEEPEST = 16    # such headers: the parser compares each line with every boundary that is open
 ANSWER = re.compile(r"^[ \t]*(?:>.*|On .{5,200} wrote:[ \t]*)(?:\n|$)", re.M)
 
 
@@ -153,11 +158,21 @@ def clean(text):
     From: or a name and a date, To: and Subject: lines on. Taken out: lines that begin with ">", "On
     ... wrote:" lines, blanks at the end of lines, more than one empty line. Unicode is NFC, as the
     tokenizer will have it."""
-    text = unicodedata.normalize("NFC", CONTROL.sub("", re.sub(r"\r\n?", "\n", text)))
+    text = composed(CONTROL.sub("", re.sub(r"\r\n?", "\n", text)))
     low = text.lower()
     mark = any(sign in low for sign in SIGNS) and QUOTED.search(text)
     text = ANSWER.sub("", text[:mark.start()] if mark else text)
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"(?<![ \t])[ \t]+$", "", text, flags=re.M)).strip()
+
+
+def composed(text):
+    """NFC of a text. Crowds of combining marks are put in order here, stably, as it would: it
+    inserts them one by one, in quadratic time."""
+    if CROWD.search(text):
+        text = "".join("".join(sorted(run, key=unicodedata.combining) if marks else run)
+                       for marks, run in itertools.groupby(
+                           text, lambda char: unicodedata.combining(char) > 0))
+    return unicodedata.normalize("NFC", text)
 
 
 def usable(text, pieces):
@@ -176,13 +191,25 @@ def usable(text, pieces):
 def body(mail):
     """The first text/plain part of an RFC 822 mail (bytes) as str, or None. A character that its
     charset does not have becomes U+FFFD."""
+    deep = next(itertools.islice(MULTIPART.finditer(mail), DEEPEST, None), None)
     try:
-        for part in email.message_from_bytes(mail).walk():
+        for part in email.message_from_bytes(mail[:deep and deep.start()], policy=BRIEF).walk():
             if part.get_content_type() == "text/plain" and not part.get_filename():
                 return _decode(part.get_payload(decode=True) or b"", part.get_content_charset())
     except Exception:  # the parser raises nearly anything on headers that are broken enough
         pass
     return None
+
+
+class _Brief(Compat32):
+    """Of a header only the first 50 parameters: to read n of them takes n passes over it."""
+
+    def header_source_parse(self, sourcelines):
+        name, value = super().header_source_parse(sourcelines)
+        return name, ";".join(value.split(";", 50)[:50])
+
+
+BRIEF = _Brief()
 
 
 def _decode(data, charset):
@@ -325,14 +352,23 @@ def _open(path):
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         try:
-            yield gzip.GzipFile(fileobj=file) if zipped else file
+            yield rows.unzipped(file, path) if zipped else file
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{path}: damaged or truncated gzip ({error})") from None
 
 
 def _bytes(path):
     with _open(path) as file:
-        return file.read()
+        return whole(file, path)
+
+
+def whole(file, name, size=0):
+    """The bytes of one mail. Raises ValueError with its name where they, or the size that is said,
+    are more than LONGEST: of a sparse member of an archive nothing need be there."""
+    found = file.read(LONGEST + 1) if size <= LONGEST else b""
+    if max(size, len(found)) > LONGEST:
+        raise ValueError(f"{name}: more than {LONGEST >> 20} MB, which no mail is; take it out")
+    return found
 
 
 def _subject(path):
@@ -342,13 +378,17 @@ def _subject(path):
 
 def _mbox(path):
     """Yield the mails of an mbox file as bytes, ">From" turned back into "From"."""
-    mail, blank = None, True
+    mail, blank, size, count = None, True, 0, 0
     with _open(path) as file:
-        for line in file:
+        while line := file.readline(LONGEST):
+            size += len(line)
+            if size > LONGEST:
+                raise ValueError(f"{path}: mail {count} is more than {LONGEST >> 20} MB, which no "
+                                 "mail is; take it out")
             if blank and line.startswith(b"From "):
                 if mail is not None:
                     yield b"".join(mail)
-                mail = []
+                mail, size, count = [], 0, count + 1
             elif mail is None:
                 raise ValueError(f"{path}:1: not an mbox file: expected a line `From ...`")
             else:
@@ -367,7 +407,7 @@ def _maildir(folder):
                 full = os.path.join(place, name)
                 whatis.special(full)
                 with open(full, "rb") as file:
-                    yield os.path.relpath(full, folder).replace(os.sep, "/"), file.read()
+                    yield os.path.relpath(full, folder).replace(os.sep, "/"), whole(file, full)
 
 
 def _tar(path):
@@ -381,7 +421,8 @@ def _tar(path):
                     _, found, name = member.name.partition("maildir/")
                     if found and member.isfile() and name.rpartition("/")[2][:1] != ".":
                         count += 1
-                        yield name, archive.extractfile(member).read()
+                        yield name, whole(archive.extractfile(member), f"{path}: {member.name}",
+                                          member.size)
             while file.read(1 << 20):  # to the end, where gzip keeps its checksum
                 pass
         except tarfile.TarError as error:

@@ -26,6 +26,7 @@ from torch import nn
 FEWEST = 20        # held-out rows below which there is no early stopping and no temperature
 AT_ONCE = 4096     # rows of a forward pass without gradient
 TEMPERATURES = .05, 20.
+MOST = 100_000     # of a stored size: more fits no states
 
 
 # ---- the model -----------------------------------------------------------------------------------
@@ -169,7 +170,7 @@ def smoothed(right):
 
 def fit(states, right, *, seed=0, epochs=50, batch_size=256, lr=1e-3, weight_decay=.01,
         held_out=.1, patience=None, reweight="balanced", calibrate="both", blocks=2, hidden=None,
-        dropout=.1, drop_path=.1, groups=None):
+        dropout=.1, drop_path=.1, groups=None, log=None):
     """Train a trust function: (TrustFunction in eval mode, facts about the training).
 
     states (N, D) of the teacher; right (N,) in {0, 1}: its label is right. held_out: share of the
@@ -177,6 +178,7 @@ def fit(states, right, *, seed=0, epochs=50, batch_size=256, lr=1e-3, weight_dec
     epochs without a lower held-out loss end the training (None: 8 for few rows, 3 for 5000 and
     more, where an epoch has more steps); the best epoch's weights are kept.
     Where N is too small for 20 held-out rows of both kinds, all rows train for all epochs.
+    log(epoch=, loss=, held_out_loss=) is called after each epoch, with the mean loss of its steps.
     calibrate: "prior" shifts the logit by -log(pos_weight), which undoes what the class weights do
     to probabilities; "temperature" divides it by the T of lowest held-out BCE; "both"; "none".
     Runs on the CPU and touches no global random state. Raises ValueError when all rows are right,
@@ -197,7 +199,7 @@ def fit(states, right, *, seed=0, epochs=50, batch_size=256, lr=1e-3, weight_dec
         model.standardise(states[~held])
         optimizer = adamw(model, lr, weight_decay)
         facts = train(model, optimizer, (states[~held], right[~held]), (states[held], right[held]),
-                      weights, epochs, batch_size, patience, generator)
+                      weights, epochs, batch_size, patience, generator, log)
     pos_weight = weights[1] / weights[0]
     if calibrate in ("both", "prior"):
         model.shift.fill_(-math.log(pos_weight))
@@ -251,24 +253,28 @@ def adamw(model, lr, weight_decay):
                              weight_decay=weight_decay, fused=True)
 
 
-def train(model, optimizer, rows, held, weights, epochs, batch_size, patience, generator):
+def train(model, optimizer, rows, held, weights, epochs, batch_size, patience, generator, log=None):
     """Train on rows (states, right), leaving the weights of the epoch with the lowest loss on
     `held`, of the last one where that has no rows. {"epochs", "best_epoch", "held_out_loss"}."""
     states, right = rows
     best, best_epoch, epoch, kept = math.inf, 0, 0, None
     for epoch in range(1, epochs + 1):
         model.train()
+        total = 0.0
         for pick in torch.randperm(len(states), generator=generator).split(batch_size):
             loss = bce(model(states[pick]), right[pick], weights)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            total += loss.item() * len(pick)
         if not math.isfinite(loss.item()):
             raise ValueError(f"the trust function's loss is {loss.item()} in epoch {epoch}; try a "
                              "smaller lr")
-        if not len(held[0]):
+        now = bce(model.logits(held[0]), held[1], weights).item() if len(held[0]) else None
+        if log:
+            log(epoch=epoch, loss=total / len(states), held_out_loss=now)
+        if now is None:
             continue
-        now = bce(model.logits(held[0]), held[1], weights).item()
         if now < best:
             best, best_epoch = now, epoch
             kept = {name: value.clone() for name, value in model.state_dict().items()}
@@ -311,11 +317,15 @@ def load(folder):
             raise ValueError(f"{file}: no such file; expected what train_ntf.py wrote")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+        sizes = [config[name] for name in ("dim", "blocks", "hidden", "dropout", "drop_path")]
+        if not all(type(size) in (int, float) and size <= MOST for size in sizes):
+            raise ValueError(f"they must be numbers up to {MOST}")
         with torch.device("meta"):
-            model = TrustFunction(*(config[name] for name in (
-                "dim", "blocks", "hidden", "dropout", "drop_path")))
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: not the sizes of a trust function ({error})") from None
+            model = TrustFunction(*sizes)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else error if isinstance(
+            error, ValueError) else "it is no object"
+        raise ValueError(f"{path}: not the sizes of a trust function ({what})") from None
     try:
         # clone: the file aligns tensors differently, and then vector code rounds differently
         stored = {name: value.clone() for name, value in load_file(weights).items()}

@@ -63,31 +63,32 @@ class Picture:
     svg: str
 
 
-# ---- numbers as words ----------------------------------------------------------------------------
+# ---- numbers as words: GONE for one that is nan --------------------------------------------------
 
 def mean(found):
     """"0.812"."""
-    return f"{found['mean']:.3f}" if found else GONE
+    return f"{found['mean']:.3f}" if found and found["mean"] == found["mean"] else GONE
 
 
 def spread(found):
     """"0.812 ± 0.004"; without ± for one seed."""
-    return f"{mean(found)} ± {found['sd']:.3f}".removesuffix(" ± nan") if found else GONE
+    return f"{mean(found)} ± {found['sd']:.3f}".removesuffix(" ± nan") if found and \
+        found["mean"] == found["mean"] else GONE
 
 
 def signed(value):
     """"+0.020"; never -0.000."""
-    return f"{round(value, 3) + 0.:+.3f}"
+    return f"{round(value, 3) + 0.:+.3f}" if value == value else GONE
 
 
 def span(ends, show="{:.3f}".format):
     """"[0.801, 0.823]"."""
-    return f"[{', '.join(map(show, ends))}]"
+    return f"[{', '.join(map(show, ends))}]" if ends[0] == ends[0] else GONE
 
 
 def chance(step, name):
     """A p of a difference; one seed has none."""
-    return f"{step[name]:.3f}" if step["n"] > 1 else GONE
+    return f"{step[name]:.3f}" if step["n"] > 1 and step[name] == step[name] else GONE
 
 
 def tone(text):

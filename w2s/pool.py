@@ -11,6 +11,7 @@ a command prints is shown when it fails: then no other one starts.
 
 import ctypes
 import gc
+import importlib.util
 import json
 import os
 import platform
@@ -34,7 +35,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from w2s import runs
+from w2s import runs, whatis
 from w2s.config import arg, launch
 
 GRACE = 10  # seconds in which an interrupted command must end by itself
@@ -81,20 +82,41 @@ def finish(commands, jobs, show_last=True):
 def read(file):
     """[Command, ...]: those of a file. Raises ValueError naming a bad line."""
     commands, phase = [], "commands"
+    if file != "-":
+        whatis.special(file)
     with open(0 if file == "-" else file, encoding="utf-8", errors="surrogateescape") as lines:
         for n, line in enumerate(map(str.strip, lines), 1):
             if line.startswith("#"):
                 phase = line.lstrip("# ")
             elif line:
                 line, _, title = line.partition("  # ")
-                words = shlex.split(line)[1:]
+                words = split(line, f"{file}:{n}")
                 if not (words[:1] == ["-m"] and words[1:] or words and words[0].endswith(".py")):
                     raise ValueError(f"{file}:{n}: neither a phase nor python SCRIPT.py: {line}")
+                if not there(words):
+                    raise ValueError(f"{file}:{n}: no such script or module: {line}")
                 commands.append(Command(len(commands), phase, title or " ".join(words)[:38], line,
                                         words))
     if not commands:
         raise ValueError(f"{file}: no commands")
     return commands
+
+
+def split(line, where):
+    """The words of a command behind the interpreter's name."""
+    try:
+        return shlex.split(line)[1:]
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}: {line}") from None
+
+
+def there(words):
+    """Whether there is the script, or behind -m the module, with which a command's words begin."""
+    try:
+        return (os.path.isfile(words[0]) if words[0] != "-m"
+                else importlib.util.find_spec(words[1]) is not None)
+    except (ImportError, ValueError):
+        return False
 
 
 def before(commands):

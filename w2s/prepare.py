@@ -212,9 +212,11 @@ def is_prepared(out, arguments, raw=None):
             raise ValueError(f"{out}: not empty and not prepared (no manifest.json); choose "
                              "another --out")
         return False
-    before = rows.read_json(out / "manifest.json")
+    before = rows.present(rows.read_json(out / "manifest.json", {
+        "arguments": {}, "files": {...: str}, "sources": {...: {"sha256": str}}, "looked_for": {}},
+        "choose another --out"))
     old = before.get("arguments", {}) | {"format": before.get("format")}
-    changed = [f"--{key.replace('_', '-')} {old.get(key)} -> {value}"
+    changed = [f"--{key.replace('_', '-')} {rows.shown(old.get(key))} -> {rows.shown(value)}"
                for key, value in (arguments | {"format": FORMAT}).items() if old.get(key) != value]
     changed += raw.changes(before) if raw else []
     files = before.get("files", {})

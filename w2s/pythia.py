@@ -7,6 +7,7 @@ Right padding under a causal mask needs no attention mask: padding stands after 
 Shapes: B rows, T tokens, D hidden, H heads, d = D/H, R rotated pairs, V vocabulary, K classes,
 L layers, S positions of the key-value cache, P predicted tokens.
 """
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -31,10 +32,17 @@ DEFAULTS = {"layer_norm_eps": 1e-5, "attention_bias": True, "use_parallel_residu
             "tie_word_embeddings": False, "max_position_embeddings": 2048,
             "rotary_emb_base": 10000, "rotary_pct": 0.25}        # transformers' own
 ONLY = {"model_type": "gpt_neox", "hidden_act": "gelu", "hidden_dropout": 0, "attention_dropout": 0}
-MOST = {"num_hidden_layers": 1000, "max_position_embeddings": 2 ** 20}  # others: 2 ** 20
+MOST = {"num_hidden_layers": 256, "max_position_embeddings": 2 ** 20}  # others: 2 ** 20
 BETWEEN = {"layer_norm_eps": (0, 0.1), "rotary_emb_base": (1, 1e12), "rotary_pct": (0, 1)}
 FLAGS = ("attention_bias", "use_parallel_residual", "tie_word_embeddings")
 TURNS = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
+FOREIGN = {  # ends of names of weights that we do not read: what they are, what to do
+    (".bin", ".pt", ".pth", ".pkl", ".ckpt"): (
+        "a pickled checkpoint, and we never unpickle", "where you trust it, convert it with "
+        "transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"),
+    (".gguf",): ("a GGUF file, quantised", "take the original model in safetensors"),
+    (".onnx",): ("an ONNX file", "take the original model in safetensors"),
+    (".h5", ".msgpack"): ("weights for TensorFlow or Flax", "take those in safetensors")}
 PADS = ("<|padding|>", "<|pad|>", "<pad>", "[PAD]", "<|endoftext|>", "</s>", "<eos>", "[SEP]")
 
 
@@ -576,6 +584,10 @@ def check(config, head, head_layer, where):
         if type(c[key]) not in (int, float) or not low < c[key] <= high:
             raise ValueError(f"{where}: {key} must be a number above {low:g} and at most {high:g}, "
                              f"not {shown(c[key])}")
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):  # transformers' alone; -1: none
+        for k in c[key] if type(c.get(key)) is list else [c.get(key, -1)]:
+            if type(k) is not int or not -1 <= k < c["vocab_size"]:
+                raise ValueError(f"{where}: {key} must be below vocab_size, not {shown(k)}")
     for key in FLAGS:
         if type(c[key]) is not bool:
             raise ValueError(f"{where}: {key} must be true or false, not {shown(c[key])}")
@@ -583,7 +595,7 @@ def check(config, head, head_layer, where):
         raise ValueError(f"{where}: hidden_size is not a multiple of num_attention_heads")
     d = c["hidden_size"] // c["num_attention_heads"]
     turned = int(d * c["rotary_pct"])
-    if not 1 <= turned <= d - turned % 2 or turned * c["max_position_embeddings"] > 2 ** 28:
+    if not 1 <= turned <= d - turned % 2 or turned * c["max_position_embeddings"] > 2 ** 24:
         raise ValueError(f"{where}: rotary_pct {c['rotary_pct']:g} of {d} dimensions a head leaves "
                          "no pair to rotate, or the tables do not fit any memory")
     if head not in CLASS_NAME:
@@ -631,6 +643,7 @@ def read_json(path, what):
         raise ValueError(f"{path}: no such file; it should be {what}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(content, ensure_ascii=False).encode()  # half a character could not be saved
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error}); it should be {what}") from error
     if not isinstance(content, dict):
@@ -644,11 +657,9 @@ def weight_files(folder):
     if single.is_file():
         return [single]
     if not index.is_file():
-        pickles = sorted(folder.glob("*.bin"))
-        if pickles:
-            raise ValueError(f"{pickles[0]}: a pickled checkpoint, and we never unpickle; where "
-                             "you trust it, convert it with transformers: AutoModelForCausalLM"
-                             ".from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)")
+        for ends, (what, then) in FOREIGN.items():
+            if found := sorted(path for path in folder.iterdir() if path.name.endswith(ends)):
+                raise ValueError(f"{found[0]}: {what}; {then}")
         raise ValueError(f"{folder}: neither {single.name} nor {index.name}")
     shards = read_json(index, "an index of shards").get("weight_map")
     if not isinstance(shards, dict) or not shards:
@@ -665,12 +676,25 @@ def weight_files(folder):
     return files
 
 
+@contextlib.contextmanager
+def room(path):
+    """ValueError where there is no memory for the model alone, whatever the batch."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, SafetensorError, OSError) as error:
+        if not (isinstance(error, MemoryError) or "memory" in str(error)):
+            raise
+        raise ValueError(f"{path}: the model alone does not fit the memory that may be used "
+                         f"({str(error).splitlines()[0] if str(error) else 'out of memory'}); "
+                         "raise the limit or take a smaller one") from error
+
+
 def headers(folder):
     """{name: (file, name in the file, shape, dtype)} of a folder's tensors, without old buffers."""
     stored = {}
     for path in weight_files(folder):
         try:
-            with safe_open(path, "pt") as file:
+            with room(path), safe_open(path, "pt") as file:
                 for key in file.keys():
                     entry, name = file.get_slice(key), RENAMED.get(key, key)
                     stored[name] = path, key, tuple(entry.get_shape()), entry.get_dtype()
@@ -748,6 +772,9 @@ def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_
     config = read_json(folder / "config.json", "the configuration of a GPT-NeoX model")
     check(config, head, -1, folder / "config.json")
     stored = headers(folder)
+    if "embed_in.weight" in stored:
+        raise ValueError(f"{folder}: saved without its head (AutoModel); save it anew as "
+                         "AutoModelForCausalLM or AutoModelForSequenceClassification")
     if "score.weight" in stored and head == "lm":
         raise ValueError(f"{folder}: a classifier (score.weight) without an LM head; load it with "
                          'head="class", or load its base model')
@@ -767,16 +794,22 @@ def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_
         fresh["score.weight"] = (  # zeros_like imports sympy, .7 s: only where p is shared out
             torch.zeros_like(p, dtype=dtype, device=device) if hasattr(p, "placements") else
             torch.zeros(p.shape, dtype=dtype, device=device))
-    weights = read_weights(folder, stored, wanted, device, dtype, read)
-    model.load_state_dict({**weights, **fresh}, assign=True)
-    return model.to(device)                           # the rotary tables
+    with room(folder):
+        weights = read_weights(folder, stored, wanted, device, dtype, read)
+        model.load_state_dict({**weights, **fresh}, assign=True)
+        return model.to(device)                       # the rotary tables
 
 
 def untrained(config, seed):
     """An LM as transformers initialises GPT-NeoX: N(0, initializer_range) matrices, zero biases,
-    LayerNorm (1, 0); drawn on the CPU in the parameters' order. Its config: w2s_from_scratch."""
+    LayerNorm (1, 0); drawn on the CPU in the parameters' order. Its config: w2s_from_scratch.
+    Raises ValueError for more parameters than this machine could hold."""
     with torch.device("meta"):
         model = GPTNeoX({**config, "w2s_from_scratch": True}, "lm")
+    need = 4 * sum(p.numel() for p in model.parameters())
+    if need > (here := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        raise ValueError(f"a model of this shape needs {need / 1e9:.3g} GB, this machine has "
+                         f"{here / 1e9:.3g}; make it smaller")
     generator, std = torch.Generator().manual_seed(seed), config.get("initializer_range", 0.02)
     weights = {}
     for name, p in model.named_parameters():
@@ -875,8 +908,9 @@ def saved_config(model, pad):
         config["pad_token_id"] = pad
     if model.kind == "class":
         K, labels = model.score.out_features, config.get("id2label")
-        if not (isinstance(labels, dict) and len(labels) == K
-                and {*labels} == {str(k) for k in range(K)}):
+        if not (isinstance(labels, dict) and {*labels} == {str(k) for k in range(K)}
+                and all(isinstance(label, str) for label in labels.values())
+                and len({*labels.values()}) == K):
             labels = {str(k): f"LABEL_{k}" for k in range(K)}
         config.update(id2label=labels, label2id={label: int(k) for k, label in labels.items()},
                       w2s_head_layer=model.head_layer)

@@ -93,7 +93,7 @@ def _take(raw, path, name, found, pool, seen):
             left[reason] += 1
             continue
         seen.add(key)
-        pool.append({"id": _id(name, own), "text": question, "choices": choices,
+        pool.append({"id": _id(path, name, own, seen), "text": question, "choices": choices,
                      "label": label, "source": name, **extra})
     raw.account(path, count, left)
 
@@ -162,8 +162,8 @@ def _place(key, labels, path, n):
         return labels.index(key)
     if type(key) is int and 0 <= key < len(labels):
         return key
-    shown = repr(key)[:20]
-    raise ValueError(f"{path}:{n}: the answer {shown} is none of the {len(labels)} choices")
+    raise ValueError(f"{path}:{n}: the answer {rows.shown(key)} is none of the {len(labels)} "
+                     "choices")
 
 
 def _mmlu(path):
@@ -183,10 +183,15 @@ def _mmlu(path):
         raise ValueError(f"{path}:{reader.line_num}: {error}") from None
 
 
-def _id(name, own):
-    """A row's id, with its benchmark in front."""
+def _id(path, name, own, seen):
+    """A row's id, with its benchmark in front, noted in `seen`. Raises ValueError for one that is
+    there already."""
     own = rows.SURROGATE.sub("?", str(own))
-    return own if own.startswith(f"{name}/") else f"{name}/{own}"
+    own = own if own.startswith(f"{name}/") else f"{name}/{own}"
+    if ("id", own) in seen:
+        raise ValueError(f"{path}: id '{own}' is another row's too; give each row its own")
+    seen.add(("id", own))
+    return own
 
 
 # ---- sums ----------------------------------------------------------------------------------------
@@ -259,7 +264,7 @@ def _solve(raw, path, source, found, parse, pool, seen):
             left[reason] += 1
             continue
         seen.add(normal(question))
-        pool.append({"id": _id(source, own), "text": question, "label": label,
+        pool.append({"id": _id(path, source, own, seen), "text": question, "label": label,
                      "solution": answer, "source": source, **extra})
     raw.account(path, count, left)
 

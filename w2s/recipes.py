@@ -27,7 +27,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from w2s import config
+from w2s import config, rows
 
 HOME = Path(__file__).parent.parent / "recipes"
 ROLES = {"weak": ("weak", "weak-*"), "strong": ("ceiling-*", "student-*", "base-strong"),
@@ -55,7 +55,7 @@ def read(path):
     """The Lines of a recipe. Raises ValueError `FILE:LINE: what is wrong` for a line without four
     columns and for a grid that is no list of numbers."""
     found = []
-    for n, text in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for n, text in enumerate(rows.lines(path), 1):
         where, text = f"{path}:{n}", text.split(" #")[0].strip()
         if not text or text.startswith("#"):
             continue

@@ -31,8 +31,9 @@ class Config:
                        choices=("yes", "no"))
     note: str = arg("", "a sentence to stand at the head of the report")
     command: str = arg("", "the command that made the runs, to stand in the report")
-    seconds: float = arg(None, "how long that command took, to stand in the report", low=0)
-    draws: int = arg(10000, "bootstrap draws behind every interval", low=100)
+    seconds: float = arg(None, "how long that command took, to stand in the report", low=0,
+                         high=10**9)
+    draws: int = arg(10000, "bootstrap draws behind every interval", low=100, high=10**6)
     seed: int = arg(0, "of the bootstrap", low=0)
 
 

@@ -6,6 +6,7 @@ Reading refuses what is broken with FILE:LINE; writing is all or nothing; joinin
 import contextlib
 import gzip
 import hashlib
+import io
 import json
 import math
 import os
@@ -17,6 +18,10 @@ from pathlib import Path
 from w2s import whatis
 
 NUMBER = "a number"
+UNFOLDS = 100
+OPTIONAL = {**dict.fromkeys(("split", "source", "prompt", "solution", "method", "surrogate",
+                            "task"), str),
+            "logits": [NUMBER], "logits_adv": [NUMBER]}  # of a row, see `misfit`
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -25,7 +30,7 @@ def read(path, fields=None, unique=True):
     that is not there: pandas and `datasets` write it where a row lacks one.
 
     fields: {key: str | NUMBER | allowed values | K, for a list of K probabilities} that every row
-    must satisfy. unique: an id may occur once.
+    must satisfy; with them of OPTIONAL what it has. unique: an id may occur once.
     Raises ValueError `path:line: what is wrong` (not UTF-8, not JSON, NaN, a missing
     key, a value out of range, a duplicate id, truncated gzip, no rows).
     """
@@ -34,19 +39,26 @@ def read(path, fields=None, unique=True):
         row = _parse(line, path, n)
         for key, rule in (fields or {}).items():
             require(row, key, rule, path, n)
-        if unique and "id" in row:
-            if isinstance(row["id"], (list, dict)):
-                raise ValueError(f"{path}:{n}: 'id' is {kind(row['id'])}, expected a string")
+        for key in OPTIONAL if fields else ():
+            if row.get(key) is not None and (wrong := misfit(row[key], OPTIONAL[key], key)):
+                raise ValueError(f"{path}:{n}: {wrong}")
+        for key in ("id", "group"):
+            if isinstance(row.get(key), (list, dict)):
+                raise ValueError(f"{path}:{n}: '{key}' is {kind(row[key])}, expected a string")
+        if unique and row.get("id") is not None:
             if row["id"] in seen:
                 first = 1 + next(i for i, other in enumerate(rows) if other.get("id") == row["id"])
                 raise ValueError(f"{path}:{n}: id '{row['id']}' is already on line {first}")
             seen.add(row["id"])
-        if None in row.values():
-            row = {key: value for key, value in row.items() if value is not None}
-        rows.append(row)
+        rows.append(present(row) if None in row.values() else row)
     if not rows:
         raise ValueError(f"{path}: no rows in this file")
     return rows
+
+
+def present(found):
+    """An object without its keys that are null."""
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def lines(path):
@@ -119,10 +131,10 @@ def write_json(path, value):
             raise ValueError(f"{path}: cannot be written ({error})") from None
 
 
-def read_json(path, halves=False):
+def read_json(path, shape=object, then="delete the file", halves=False):
     """The JSON value of a plain or gzipped file. halves: half characters (lone surrogates) may be
     in its texts, and are then somebody else's to find. Raises ValueError `path:line: what is
-    wrong`."""
+    wrong`, or where the value has not the shape (see `misfit`) `path: what is wrong; then`."""
     text = "\n".join(lines(path))
     try:
         found = STRICT(text)
@@ -136,7 +148,42 @@ def read_json(path, halves=False):
     if not halves and HALF.search(text) and SURROGATE.search(ENCODE(found)):
         n = next((n for n, line in enumerate(text.split("\n"), 1) if HALF.search(line)), 1)
         raise ValueError(f"{path}:{n}: {BROKEN}")
+    if wrong := misfit(found, shape):
+        raise ValueError(f"{path}: {wrong}; {then}")
     return found
+
+
+def misfit(value, shape, name=""):
+    """What keeps a JSON value from having a shape, in words; None where it has it. A shape is
+    object (anything), str, bool, int, NUMBER, [the shape of each in a list], a tuple of the shapes
+    in a list, or {key: shape} of an object, `...` standing for its other keys: it may lack any, and
+    a null there is as if it did."""
+    named = f"'{name}' is {kind(value)}" if name else f"this is {kind(value)}"
+    if isinstance(shape, dict) and isinstance(value, dict):
+        parts = [(key, part, shape.get(key, shape.get(..., object)))
+                 for key, part in value.items() if part is not None]
+    elif isinstance(shape, (list, tuple)) and isinstance(value, list):
+        if isinstance(shape, tuple) and len(shape) != len(value):
+            return f"{named} of {len(value)}, expected {len(shape)}"
+        parts = zip(range(len(value)), value, shape if isinstance(shape, tuple)
+                    else shape * len(value))
+    elif isinstance(shape, (dict, list, tuple)):
+        return f"{named}, expected {'an object' if isinstance(shape, dict) else 'a list'}"
+    else:
+        good, want = _simple(value, shape)
+        return None if good else f"{named}, expected {want}"
+    found = (misfit(part, rule, f"{name}.{key}".strip(".")) for key, part, rule in parts)
+    return next(filter(None, found), None)
+
+
+def _simple(value, shape):
+    """(whether a value is of a shape without parts, what the shape is called)."""
+    if shape is NUMBER:
+        return type(value) in (int, float) and abs(value) < 1e300, NUMBER
+    if shape is int:
+        return type(value) is int and abs(value) < 2 ** 53, "a whole number"
+    wanted = {str: "a string", bool: "true or false", object: "anything"}
+    return isinstance(value, shape), wanted[shape]
 
 
 def states_of(path):
@@ -209,7 +256,30 @@ def _open(path):
     if known := whatis.binary(head):
         file.close()
         raise ValueError(f"{path}: {known[0]}, not UTF-8 text; {known[1]}")
-    return gzip.GzipFile(fileobj=file) if head[:2] == b"\x1f\x8b" else file
+    return unzipped(file, path) if head[:2] == b"\x1f\x8b" else file
+
+
+def unzipped(file, path):
+    """What an open gzipped file unfolds to, for reading bytes. Raises ValueError, before more is in
+    memory, when that is more than UNFOLDS times its size: text is 3 to 20 times as large."""
+    return io.BufferedReader(_Unzipped(file, path), 1 << 20)
+
+
+class _Unzipped(io.RawIOBase):
+    def __init__(self, file, path):
+        self.packed, self.path = gzip.GzipFile(fileobj=file), path
+        self.left = max(1 << 24, UNFOLDS * os.fstat(file.fileno()).st_size)
+
+    def readable(self):
+        return True
+
+    def readinto(self, into):
+        count = self.packed.readinto(into)
+        self.left -= count
+        if self.left < 0:
+            raise ValueError(f"{self.path}: unfolds to more than {UNFOLDS} times its size, which "
+                             "no text does; if it is good, unpack it and give that")
+        return count
 
 
 def _parse(line, path, n):
@@ -220,7 +290,7 @@ def _parse(line, path, n):
         if not isinstance(error, json.JSONDecodeError):
             raise ValueError(f"{path}:{n}: not usable JSON ({str(error)[:60]})") from None
         what = f"not JSON ({error.msg}, column {error.colno})" if line.strip() else "an empty line"
-        raise ValueError(f"{path}:{n}: {what}") from None
+        raise ValueError(f"{path}:{n}: {what}{whatis.table(path)}") from None
     except _Constant as error:
         raise ValueError(f"{path}:{n}: {error} is not a number we can use") from None
     if not isinstance(row, dict):
@@ -269,11 +339,16 @@ def require(row, key, rule, path, n):
         good = not isinstance(value, (bool, float)) and value in rule
         want = f"one of {', '.join(map(str, rule))}"
     if not good:
-        shown = repr(value) if isinstance(value, str) else ENCODE(value)
-        shown = shown if len(shown) < 60 else shown[:57] + "..."
+        said = shown(value)
         if rule is str:  # never a piece of the text: it may be somebody's mail
-            shown = "broken text" if isinstance(value, str) else kind(value)
-        raise ValueError(f"{path}:{n}: '{key}' is {shown}, expected {want}")
+            said = "broken text" if isinstance(value, str) else kind(value)
+        raise ValueError(f"{path}:{n}: '{key}' is {said}, expected {want}")
+
+
+def shown(value):
+    """A value for a message, as JSON writes it, cut."""
+    text = repr(value) if isinstance(value, str) else ENCODE(value)
+    return text if len(text) < 60 else text[:57] + "..."
 
 
 def kind(value):

@@ -40,7 +40,12 @@ def begin(out, script, settings, inputs):
            "inputs": {str(path): rows.sha256(path) for path in inputs.values()}}
     free = {f.name for f in dataclasses.fields(settings) if f.metadata.get("free")}
     free |= {"out", *inputs}
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out}: a file; choose another --out")
     if (out / "config.json").exists():
+        facts = whatis.about(out)
+        if isinstance(facts, dict) and {"model_type", "architectures"} & facts.keys():
+            raise ValueError(f"{out}: a model, not a run; choose another --out")
         if not follows():
             hold(out)
         _refuse_changes(out, read_config(out), now, free)
@@ -206,16 +211,44 @@ def require_all(folders, task, relatives=False):
     return {run: found[run] for run in distinct(folders)}
 
 
-def read_config(run):
-    """config.json of a run folder. Raises ValueError when it is not what Run.start writes."""
+CHOSEN = {"scoring": ("cloze", "letters"), "lm_loss": ("both", "continuation"),
+          "adv_label": ("fw_x_adv", "fw_x"), "features": ("states", "both")}
+AGAIN = "delete the folder and run again"
+FACTS = {  # of a run's config.json, what is read again
+    "script": str, "folder": str, "inputs": {...: str}, "versions": {...: str}, "commit": str,
+    "args": {"max_length": int, **dict.fromkeys((
+        "task", "model", "revision", "data", "labels", "teacher", *CHOSEN), str)},
+    "parameters": rows.NUMBER, "lam": rows.NUMBER, "epochs": rows.NUMBER, "from_scratch": bool,
+    "model_name": str,
+    "privacy": {**dict.fromkeys(("epsilon", "delta", "sigma", "clip", "q"), rows.NUMBER),
+                "steps": int, "rows": int, "accountant": str, "sampling": str, "noise_seed": str}}
+CLAIM = {"delta": (0, 1), "sigma": (-1, 1e300), "clip": (0, 1e300), "q": (0, 1), "rows": (0, 2**53),
+         "steps": (-1, 2 ** 53)}  # what the claim of a private run has: above, at most
+
+
+def facts_of(run):
+    """config.json of a run folder, without what is null in it. Raises ValueError for a value of
+    another kind than `Run.start` writes."""
     path = Path(run) / "config.json"
-    found = rows.read_json(path)
-    args = found.get("args") if isinstance(found, dict) else None
-    if not (isinstance(args, dict) and isinstance(found.get("inputs"), dict)
-            and isinstance(args.get("task", ""), str)
-            and all(isinstance(key, str) for key in found["inputs"])
-            and type(args.get("max_length", 1)) is int and args.get("max_length", 1) > 0):
-        raise ValueError(f"{path}: not the configuration of a run; delete the folder and run again")
+    found = rows.present(rows.read_json(path, FACTS, AGAIN))
+    args = rows.present(found.get("args", {}))
+    if "args" in found:
+        found["args"] = args
+    claim = found.get("privacy", {})
+    if claim and not all(claim.get(key) is not None and low < claim[key] <= high
+                         for key, (low, high) in CLAIM.items()):
+        raise ValueError(f"{path}: 'privacy' is no claim of a private run; {AGAIN}")
+    for key, known in {"max_length": range(1, 2 ** 53), **CHOSEN}.items():
+        if key in args and args[key] not in known:
+            raise ValueError(f"{path}: 'args.{key}' is {rows.shown(args[key])}; {AGAIN}")
+    return found
+
+
+def read_config(run):
+    """`facts_of` a folder that is a run. Raises ValueError when Run.start did not write it."""
+    found = facts_of(run)
+    if not {"args", "inputs"} <= found.keys():
+        raise ValueError(f"{Path(run) / 'config.json'}: not the configuration of a run; {AGAIN}")
     return found
 
 
@@ -259,6 +292,13 @@ def scratch(facts):
     return " (from scratch)" if facts.get("from_scratch") else ""
 
 
+def require_there(run):
+    """ValueError when the folder that is being worked in was removed meanwhile: what is written
+    then would be a folder that no command knows."""
+    if not (Path(run) / "config.json").is_file():
+        raise ValueError(f"{run}: was removed while it was worked in; run the same command again")
+
+
 def require_finished(run):
     """ValueError for a folder that is no finished run, saying what it is."""
     run = Path(run)
@@ -298,15 +338,16 @@ def _refuse_changes(out, before, now, free):
     if sorted(before["inputs"].values()) != sorted(now["inputs"].values()):
         changed += [f"content of {path}" for path, digest in now["inputs"].items()
                     if digest not in before["inputs"].values()]
-    if before["script"] != now["script"]:
-        changed = [f"script {before['script']} -> {now['script']}"]
+    if before.get("script") != now["script"]:
+        changed = [f"script {before.get('script')} -> {now['script']}"]
     if changed:
         raise ValueError(f"{out}: holds a run made with other settings ({'; '.join(changed)}); "
                          "choose another --out or delete the folder")
 
 
 def _shown(value):
-    return "the default" if value is None else value
+    return "the default" if value is None else \
+        value if isinstance(value, str) else rows.shown(value)
 
 
 def _versions():

@@ -125,13 +125,13 @@ class Raw:
         """What differs from the raw files that a manifest was made from, as a list of phrases."""
         changed = []
         for name, before in manifest.get("looked_for", {}).items():
-            self.every(name[1:]) if name[0] == "*" else self.find(name)
+            self.every(name[1:]) if name[:1] == "*" else self.find(name)
             now = self.looked_for[name]
             if now != before:
                 changed.append(f"{name} was {before or 'absent'}, is {now or 'absent'}")
         for path, source in manifest.get("sources", {}).items():
             file = self.folder and self.folder / path
-            if file and file.exists() and _sha256(file) != source["sha256"]:
+            if file and file.exists() and _sha256(file) != source.get("sha256"):
                 changed.append(f"content of {path}")
         return changed
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from w2s import metrics, rows, statistics, tasks
+from w2s.runs import facts_of
 
 STRATEGIES = {"none": "No TFT", "weak": "Weak TFT", "both": "Weak+WTS TFT"}
 STUDENTS = ("student-naive", "student-aux")  # of a task without STUDENTS of its own
@@ -27,6 +28,8 @@ CONTROLS = ("base-weak", "base-strong")  # untuned models, saved as runs
 CROSSED = "student-naive-ntf"  # student-naive on labels that a trust function chose, if it was run
 NEEDED = ("DONE", "config.json", "eval.json", "predictions/test.jsonl")
 STATES = ("no", "ordered", "yes")
+METRICS = [{"slice": str, "metric": str, "value": rows.NUMBER}]  # in eval.json and attack-*.json
+MANIFEST = {"splits": {...: {"rows": int}}, "sources": {}, "notes": [str]}
 
 
 @dataclass(eq=False)  # a run is itself, whatever its numbers
@@ -101,8 +104,8 @@ class Study:
             self.majority = self.majority or majority(self.module, found)
         ids = next((other for other in others if other == ids), ids)  # held once, not in each run
         groups = next((run.groups for run in here[:1] if run.groups == groups), groups)
-        S, config, (metrics, attacks) = np.concatenate(S), read_config(folder), measurements(folder)
-        if isinstance(epsilon := (config.get("privacy") or {}).get("epsilon"), (int, float)):
+        S, config, (metrics, attacks) = np.concatenate(S), facts_of(folder), measurements(folder)
+        if (epsilon := config.get("privacy", {}).get("epsilon")) is not None:
             metrics["all", "epsilon"] = epsilon  # null: not certified
         own = {name: metrics.get(("all", name), math.nan) for name in self.drawn}
         self.runs[name, seed] = Run(config, metrics, attacks, seconds(folder), ids, groups, S,
@@ -301,20 +304,23 @@ class Study:
 
     def cells(self):
         """Yield the lines of results.csv: headlines as counted from the predictions, a student's
-        PGR, the rest of eval.json; nothing undefined."""
+        PGR, empty where its gap is within noise, the rest of eval.json; nothing undefined."""
         models, controls = (*self.models, *self.crossed), [("none", name) for name in self.controls]
         controls += [("weak" if name.startswith("weak") else "both", name)
                      for name in self.grid_runs()]
         for strategy, model in (*itertools.product(STRATEGIES, models), *controls):
             stands = ("student-naive", "ntf") if model == CROSSED else (model, "all")
+            shares = model in (*self.students, CROSSED)
+            clear = shares and clear_of_noise(self.share(
+                *((strategy, part) for part in ("weak", model, "ceiling"))))
             for seed, run in self.of(strategy, model).items():
                 values = run.metrics | {("all", name): v for name, v in run.values.items()
                                         if name in self.module.METRICS}
                 three = [self.of(strategy, part).get(seed) for part in ("weak", model, "ceiling")]
-                if model in (*self.students, CROSSED) and all(three):
+                if shares and all(three):
                     scores = [part.values[self.module.TASK] for part in three]
                     if np.isfinite(scores).all():
-                        values["all", "pgr"] = metrics.pgr(*scores)
+                        values["all", "pgr"] = metrics.pgr(*scores) if clear else None
                 yield from written((self.task, strategy, *stands, seed), values)
 
     def doubts(self):
@@ -340,10 +346,18 @@ def lam_in(name):
         return math.inf
 
 
+def clear_of_noise(share):
+    """Whether what a Study.share divides by is clearly not 0; None: there is no share."""
+    return bool(share) and not share["doubtful"]
+
+
 def written(key, values):
-    """Yield the lines of results.csv of {(slice, metric): value}: key, slice, metric, value."""
+    """Yield the lines of results.csv of {(slice, metric): value}: key, slice, metric, value; None
+    is a share of nothing, an empty cell."""
     for (part, metric), value in values.items():
-        if not np.isnan(value):
+        if value is None:
+            yield *key, part, metric, ""
+        elif not np.isnan(value):
             yield *key, part, metric, repr(float(f"{value:.10g}"))
 
 
@@ -380,12 +394,11 @@ def prepared(folder):
     seed has a split of its own; all empty without a manifest."""
     paths = (folder / "manifest.json", folder / "seed0" / "manifest.json")
     path = next((path for path in paths if path.exists()), None)
-    found = rows.read_json(path) if path else {}
-    try:
-        return ({name: int(about["rows"]) for name, about in found.get("splits", {}).items()},
-                sorted(found.get("sources", {})), list(map(str, found.get("notes", []))))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise ValueError(f"{path}: not the manifest of prepared data") from None
+    again = "prepare the data again, into another folder"
+    found = rows.present(rows.read_json(path, MANIFEST, again)) if path else {}
+    return ({name: about["rows"] for name, about in found.get("splits", {}).items()
+             if about and about.get("rows") is not None}, sorted(found.get("sources", {})),
+            found.get("notes", []))
 
 
 def measurements(folder):
@@ -403,23 +416,18 @@ def measurements(folder):
 
 def entries(path, *keys):
     """{(slice, metric): value} of the list under `keys` of a JSON file; nan: undefined."""
-    found = rows.read_json(path)
+    shape = METRICS
+    for key in reversed(keys):
+        shape = {key: shape}
+    found = rows.read_json(path, shape, "delete the file and measure again")
     try:
         for key in keys:
             found = found[key]
-        found = {(str(m["slice"]), str(m["metric"])):
-                 float("nan" if m["value"] is None else m["value"]) for m in found}
-    except (KeyError, TypeError, ValueError):
+        found = {(m["slice"], m["metric"]): math.nan if m["value"] is None else float(m["value"])
+                 for m in found}
+    except (KeyError, TypeError):
         raise ValueError(f"{path}: not a list of slice, metric and value under "
                          f"{' / '.join(keys)}; delete the file and measure again") from None
-    return {key: value if math.isfinite(value) else math.nan for key, value in found.items()}
-
-
-def read_config(folder):
-    """config.json of a run. Raises ValueError when it is not an object with arguments."""
-    found = rows.read_json(folder / "config.json")
-    if not isinstance(found, dict) or not isinstance(found.get("args", {}), dict):
-        raise ValueError(f"{folder / 'config.json'}: not the configuration of a run")
     return found
 
 
@@ -434,7 +442,8 @@ def seconds(folder):
 def measured(module, folder, part):
     """Yield (path, rows) of a run's predictions on the rows called `part`: with an id and, where
     there are classes, with p; then of the task's ATTACKED, which are the same for each part."""
-    p = {"p": module.CLASSES} if module.KIND == "class" else {}
+    p = {"p": module.CLASSES, "label": tuple(range(module.CLASSES))} \
+        if module.KIND == "class" else {}
     for name in (f"predictions/{part}.jsonl", *getattr(module, "ATTACKED", ())):
         found = rows.read(folder / name, {"id": str} | p)
         if module.KIND == "letters":  # as many probabilities as a row has options

@@ -1,6 +1,8 @@
 """Text to token ids, with the tokenizer of the model folder."""
 
+import contextlib
 import os
+import sys
 
 import numpy as np
 
@@ -20,12 +22,27 @@ def read_tokenizer(path, then):
     if not os.path.isfile(path):  # a pipe would be waited for
         raise ValueError(f"{path}: no usable tokenizer (no such file); {then}")
     try:
-        return Tokenizer.from_file(str(path))
+        with _quiet():
+            return Tokenizer.from_file(str(path))
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the library raises bare Exception, and Rust's panics
         raise ValueError(f"{path}: no usable tokenizer, or not a tokenizer.json ({error}); {then}"
                          ) from None
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without what Rust writes to stderr before it raises a panic: a trace of its own stack."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def tokenize(tokenizer, texts, max_length):

@@ -14,9 +14,10 @@ import numpy as np
 
 from w2s import metrics, rows, statistics, tasks, trust
 from w2s.claims import OURS, Claim, arrow, judge
+from w2s.runs import facts_of
 from w2s.selection import CALIBRATION, PROBABILITIES
-from w2s.study import (CROSSED, STRATEGIES, Study, entries, lack, read_config, resample, seeds_in,
-                       written)
+from w2s.study import (CROSSED, STRATEGIES, Study, clear_of_noise, entries, lack, resample,
+                       seeds_in, written)
 
 WAYS = ("all", "random", "confidence", "margin", "entropy", "icl-confidence", "reward", "ntf",
         "truth-n", "truth")  # to choose the labels of a student, in the order of the tables
@@ -29,6 +30,8 @@ SCORES = (*CONFIDENCE, "reward", "ntf", "ntf-zero-shot", "ntf-other-task")  # bu
 FILES = ("DONE", "config.json", "trust.json", "trust.jsonl")
 INSIDE = "in distribution"
 DRAWS = 1000  # at most, behind the intervals of AUC, ECE, Brier score and purity
+ABOUT = {"select": str, "pool": int, "kept": int, "regimes": {...: str},  # of trust.json
+         "shares": {...: (rows.NUMBER, rows.NUMBER)}}
 SOURCE = "Uzunoglu et al."  # whose claims stand without a place of their own
 PURE, FULL = .9, .8  # what purity and Recovery are held against
 NEAR = (.5, .7)  # teacher's accuracy for which purity is held against PURE: near .6
@@ -55,7 +58,8 @@ class Judged:
     def read(cls, folder):
         """Raises ValueError `FILE: what is wrong`."""
         path = folder / "trust.json"
-        about, config = rows.read_json(path), read_config(folder)
+        about = rows.present(rows.read_json(path, ABOUT, "run train_ntf.py again"))
+        config = facts_of(folder)
         rule = {"id": str, "trust": rows.NUMBER, "right": (0, 1)}
         found = rows.read(folder / "trust.jsonl", rule)
         measured = entries(path, "metrics")
@@ -192,10 +196,11 @@ class Trusted(Study):
                                  for part in ("base-strong", "weak-none", "student-truth"))
             values, own = run.metrics | {("all", "acc"): run.values["acc"]}, run.values["acc"]
             if name.startswith("student-") and name != "student-truth" and truth is not None:
-                values |= {("all", "recovery"): metrics.recovery(own, base, truth)} \
-                    if base is not None else {}
-                values |= {("all", "pgr"): metrics.pgr(weak, own, truth)} \
-                    if weak is not None else {}
+                for metric, low, share in (("recovery", base, self.recovery(name)),
+                                           ("pgr", weak, self.gap(name))):
+                    if low is not None:
+                        values["all", metric] = metrics.recovery(own, low, truth) \
+                            if clear_of_noise(share) else None
             yield from written((self.task, "none", *stands_for(name), seed), values)
         for (name, seed), run in self.judged.items():
             values = {("all", key): v for key, v in run.values.items() if key == "purity_half"}

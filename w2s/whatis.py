@@ -40,8 +40,10 @@ SPECIAL = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a 
 
 def special(path):
     """ValueError for a pipe, a socket or a device, which is never opened: a file is read twice, and
-    a pipe only once. Raises OSError that names `path` where there is nothing."""
+    a pipe only once. Raises OSError that names `path` where there is nothing, or a folder."""
     mode = Path(path).stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(21, "is a folder, expected a file", str(path))
     for asks, name in SPECIAL.items():
         if asks(mode):
             raise ValueError(f"{path}: {name}, not a regular file; it would be read twice: write "
@@ -52,9 +54,19 @@ def binary(head):
     """(what it is, what to do) of a file that begins with these bytes; None: perhaps text."""
     if head[8:10] == b'{"' and head[3:8] == bytes(5):
         return "a safetensors file", "give the rows (.jsonl) here"
+    if head.startswith(b"PK\x03\x04") and b"data.pkl" in head:
+        return "a PyTorch file, pickled", PICKLED[1]
+    if head[:1] == b"\x08" and head[2:3] in (b"\x12", b":"):  # which version, by which program
+        return "an ONNX file", "take the original model in safetensors"
     if any(byte < 9 or byte > 126 for byte in head):  # else a word that begins so
         return next((known for magic, known in MAGIC.items() if head.startswith(magic)), None)
     return next((known for magic, known in TEXT.items() if head.lower().startswith(magic)), None)
+
+
+def table(path):
+    """What to add where a line of rows is no JSON: that its name says it is a table."""
+    known = Path(path).name.removesuffix(".gz").endswith((".csv", ".tsv"))
+    return f"; a table of columns (CSV) is read by {ROWS.format('read_csv')}" if known else ""
 
 
 def no_model(folder):
@@ -62,7 +74,9 @@ def no_model(folder):
     with what to give instead; None where nothing speaks against it."""
     folder = Path(folder)
     if folder.is_file():
-        return f"{folder}: a file; give the folder of the model, with config.json"
+        with open(folder, "rb") as file:
+            known = binary(file.read(64)) or ("a file",)
+        return f"{folder}: {known[0]}; give the folder of the model, with config.json"
     facts = about(folder)
     if is_run(facts):
         if (folder / "model" / "config.json").is_file():

@@ -57,6 +57,7 @@ def audit(cfg):
     for run, (claim, now, included, observed) in todo.items():
         found = lower_bound(included, observed, claim, 1 - cfg.confidence)
         metrics = found | {"epsilon_claimed": claim["epsilon"], "n": len(included)}
+        runs.require_there(run)
         rows.write_json(run / "attack-audit.json", now | {"n": len(included), "metrics": [
             {"slice": "all", "metric": key, "value": value} for key, value in metrics.items()]})
         print(f"{run}: {summary(metrics, cfg.confidence)}", flush=True)

@@ -58,10 +58,11 @@ class Extraction(target.Attack):
                     "third window's prompt", low=1)
     curve: list[int] = arg([], "prompt lengths of extraction_at_K (default: a quarter, half and "
                            "all of --prefix)")
-    samples: int = arg(0, "take the likeliest of N samples; 0: decode greedily", low=0)
+    samples: int = arg(0, "take the likeliest of N samples; 0: decode greedily", low=0,
+                       high=10**6)
     temperature: float = arg(1.0, "of the samples", above=0)
     candidates: int = arg(200, "random secrets that a secret is ranked among; 0: no exposure",
-                          low=0)
+                          low=0, high=10**6)
     seed: int = arg(0, "varies the samples, the candidates and the rows that --limit keeps", low=0)
 
 

@@ -51,6 +51,8 @@ def targets(cfg, kind, now):
     tasks.check(cfg.task)
     facts = runs.require_all(cfg.run, cfg.task)
     todo = [run for run in facts if not is_attacked(Path(run), kind, now)]
+    runs.refuse_overwriting([path for run in todo for path in files(Path(run), kind)],
+                            [*cfg.data, *filter(None, [cfg.members])])
     if not todo:
         return
 
@@ -157,5 +159,6 @@ def described(row, member):
 def save(target, kind, now, lines, measured):
     """Write the lines of the rows, then the metrics: [{slice, metric, value}]."""
     file, each = files(target.run, kind)
+    runs.require_there(target.run)
     rows.write(each, lines)
     rows.write_json(file, now | {"n": len(lines), "metrics": measured})

@@ -57,6 +57,8 @@ def text(cfg):
         raise ValueError("--out takes the texts of a single --run; leave it out for several")
     if cfg.out and os.path.realpath(cfg.out) == os.path.realpath(cfg.data):
         raise ValueError(f"--out {cfg.out}: would overwrite --data")
+    if cfg.out and os.path.isdir(cfg.out):
+        raise ValueError(f"--out {cfg.out}: a folder; give a file")
     synonyms, now = settings(cfg)
     name = Path(cfg.data).name.removesuffix(".gz")
     facts = runs.require_all(cfg.run, cfg.task)
@@ -83,6 +85,7 @@ def text(cfg):
         found = search(run, places[run].parts, task, data, ask, synonyms, now)
         measured = measure(data, found, now["args"]["methods"])
         measured.append({"slice": "all", "metric": "left_out", "value": left_out})
+        runs.require_there(run)
         rows.write(places[run].texts, flipped(cfg, task, data, found, Path(run).resolve().name))
         rows.write_json(places[run].measured, now | {"n": len(data), "metrics": measured})
         shutil.rmtree(places[run].parts, ignore_errors=True)
@@ -211,8 +214,19 @@ def search(run, parts, task, data, ask, synonyms, now):
                 rows.write(file, perturb.attack(
                     cases[start:start + args["batch_size"]], ask, args["methods"], args["budget"],
                     synonyms, args["seed"]))
-            found += rows.read(file)
+            found += read_part(file)
             bar.update(len(found) - bar.n)
+    return found
+
+
+def read_part(file):
+    """The rows of a finished batch. Raises ValueError when `search` did not write them."""
+    found = rows.read(file, {"id": str})
+    for n, entry in enumerate(found, 1):
+        wrong = rows.misfit([entry.get("right"), entry.get("attacks")],
+                            (bool, {...: (object, int)}), "entry")
+        if wrong:
+            raise ValueError(f"{file}:{n}: {wrong}; delete the folder {file.parent}")
     return found
 
 

@@ -42,20 +42,20 @@ class Pretrain:
                           "(default: text of the town)")
     tokenizer: str = arg(None, "tokenizer.json (default: a byte-level BPE trained on the text)")
     vocabulary: int = arg(None, "tokens of a tokenizer that is trained (default: 2048; with --text "
-                          "8192)", low=300)
+                          "8192)", low=300, high=2**20)
     out: str = arg(None, "folder of model folders, OUT/SHAPE (default: w2s/models; with --text "
                    "models/pretrained)", free=True)
     runs: str = arg("runs/pretrain", "folder of run folders, RUNS/SHAPE: log, checkpoint, the "
                     "trained model", free=True)
     documents: int = arg(None, "documents of the town that are drawn (default: the shape's)",
-                         low=100)
+                         low=100, high=10**7)
     steps: int = arg(None, "optimizer steps (default: the shape's; with --text one pass)", low=1)
     lr: float = arg(None, "peak learning rate, cosine to 0 (default: the shape's; with --text 1e-3,"
                     " from a width of 512 on 0.5 / width)", above=0)
     warmup: int = arg(100, "steps over which the learning rate rises, a tenth of all at most",
                       low=0)
     batch_size: int = arg(16, "windows in an optimizer step", low=1)
-    length: int = arg(128, "tokens of a window", low=8)
+    length: int = arg(128, "tokens of a window", low=8, high=2**20)
     weight_decay: float = arg(0.05, "AdamW's weight decay", low=0)
     seed: int = arg(None, "draws the weights and the order of the windows (default: the shape's; "
                     "with --text 0)", low=0)

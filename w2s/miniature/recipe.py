@@ -38,6 +38,9 @@ def run(cfg, shape):
     command, cfg = written(cfg, shape), complete(cfg, shape)
     device.setup(cfg.device, cfg.dtype)
     home, out = Path(cfg.runs) / shape, Path(cfg.out) / shape
+    for path in (Path(cfg.out), out):
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path}: a file; choose another --out")
     published = (out / "pretraining.json").exists()
     if not published and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out}: not empty and not written by this command (no "

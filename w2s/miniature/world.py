@@ -63,13 +63,14 @@ def made(out, about):
     """{name: sha256} of the files that were made before, {} when there is no manifest."""
     if not (out / MANIFEST).exists():
         return {}
-    before = rows.read_json(out / MANIFEST)
-    if not isinstance(before, dict) or not isinstance(before.get("files"), dict):
+    before = rows.present(rows.read_json(out / MANIFEST, {"files": {...: str}}))
+    if "files" not in before:
         raise ValueError(f"{out / MANIFEST}: not the manifest of a town; delete it and run the "
                          "same command again")
     if {key: before.get(key) for key in about} != about:
-        raise ValueError(f"{out}: another town (seed {before.get('seed')}, format "
-                         f"{before.get('format')}); choose another --out or delete the folder")
+        raise ValueError(f"{out}: another town (seed {rows.shown(before.get('seed'))}, format "
+                         f"{rows.shown(before.get('format'))}); choose another --out or delete the "
+                         "folder")
     for name, digest in before["files"].items():
         if (out / name).exists() and rows.sha256(out / name) != digest:
             raise ValueError(f"{out / name}: was edited; choose another --out or delete the file")
@@ -99,7 +100,7 @@ def perturbed(out):
             path = out / "world" / "attacked" / folder / f"{part}.jsonl"
             for n, row in enumerate(rows.read(path, {"id": str, "method": str}), 1):
                 if row.get("task") not in flips:
-                    raise ValueError(f"{path}:{n}: task '{row.get('task')}', expected one of "
+                    raise ValueError(f"{path}:{n}: task '{row.get('task', '')}', expected one of "
                                      f"{', '.join(flips)}")
                 flips[row["task"]].append({**row, "id": f"{folder}/{row['id']}", "model": family})
         for source, members in flips.items():

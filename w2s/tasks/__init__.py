@@ -1,6 +1,7 @@
 """One file per (data set, property). The folder is the list: a fifth property is one new file.
 
-For the report a module has TITLE; ROW, its place in the tables; and NOTE, what a reader must know.
+For the report a module has TITLE; ROW, its place in the tables; and NOTE, what a reader must know;
+a task with classes CLASS_NAMES, what each is called in the saved model.
 What the paper says of it stands in w2s/paper.py. A task with attacks may have ATTACKED, the files
 of a run that hold further rows; CONTROLS, untuned runs; ALSO, headline measures beside TASK and
 TRUST; LESS, measures of which less is better; PRICE, what trust costs; DRAWN, measures that are

@@ -20,6 +20,9 @@ METRICS = {"acc": "accuracy on the clean texts, mean over the GLUE tasks",
            "ra_worst": "robust accuracy of the worst GLUE task",
            "asr": "attack success: share of the rows right on x that are wrong on x'"}
 TITLE, ROW = "Adversarial robustness", 3
+CLASS_NAMES = ("sst2: negative, qqp: not duplicate, mnli, qnli, rte: entailment",
+               "sst2: positive, qqp: duplicate, mnli: neutral, qnli, rte: not entailment",
+               "mnli: contradiction")
 NOTE = ("The perturbed texts were made against other models, not against the ones evaluated "
         "here: this measures transfer only, and robustness to an attack on the model itself "
         "may be much lower. An attack keeps only texts that its victim had right, so acc on them "
@@ -259,17 +262,20 @@ def _records(path):
     for source, records in tables.items():
         for n, record in enumerate(records):
             if not isinstance(record, dict):
-                raise ValueError(f"{path}: {source}[{n}]: expected an object, got {record!r}")
+                raise ValueError(f"{path}: {source}[{n}]: expected an object, got "
+                                 + rows.kind(record))
             yield f"{path}: {source}[{n}]", f"{name}/{source}/{n}", source, record
 
 
 def _row(record, source, place):
     """(row, sentences of the clean text, None), or in place of None why it is not used."""
-    if source not in LABELS:
-        raise ValueError(f"{place}: task '{source}', expected one of {', '.join(LABELS)}")
+    if not isinstance(source, str) or source not in LABELS:
+        raise ValueError(f"{place}: task {rows.shown(source)}, expected one of "
+                         f"{', '.join(LABELS)}")
     label = record.get("label")
     if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < LABELS[source]:
-        raise ValueError(f"{place}: 'label' is {label!r}, expected 0 to {LABELS[source] - 1}")
+        raise ValueError(f"{place}: 'label' is {rows.shown(label)}, expected 0 to "
+                         f"{LABELS[source] - 1}")
     clean, adv = _sentences(record, source, place)
     row = {"text": compose(source, clean or ()), "text_adv": compose(source, adv), "label": label,
            "source": source}
@@ -308,10 +314,17 @@ def _sentences(record, source, place):
 
 
 def _part(source, text):
-    """The sentences of a joined text ("premise: ... hypothesis: ..."), or None."""
-    labels = "".join(rf"(?:{'|'.join(names)})\s*:\s*(.*?)\s*" for names in PARTS[source])
-    found = re.fullmatch(labels, text, re.IGNORECASE | re.DOTALL)
-    return found and list(found.groups())
+    """The sentences of a joined text ("premise: ... hypothesis: ..."), or None. Name by name: one
+    pattern for all of it takes quadratic time."""
+    starts, ends = [], []
+    for names in PARTS[source]:
+        name = re.compile(rf"(?:{'|'.join(names)})\s*+:", re.IGNORECASE)
+        found = name.search(text, starts[-1]) if starts else name.match(text)
+        if not found:
+            return None
+        starts.append(found.end())
+        ends.append(found.start())
+    return [text[start:end].strip() for start, end in zip(starts, [*ends[1:], len(text)])]
 
 
 def sentences(row):

@@ -23,6 +23,7 @@ METRICS = {"acc": "accuracy",
            "fpr_gap": "difference of false positive rates"}
 ALSO, LESS = ("dpd", "eod"), ("eod", "tpr_gap_abs")  # beside the headlines; less of these is better
 TITLE, ROW = "Fairness", 1
+CLASS_NAMES = "income of at most 50,000 dollars", "income above 50,000 dollars"
 NOTE = ("a = 1 is male, a = 0 female. dpd = P(yes | male) - P(yes | female), signed; "
         "dpd_abs is its absolute value in each run, then averaged over seeds. The penalty is "
         "signed, so a dpd below 0 means that it went too far.")

@@ -1,8 +1,8 @@
 """Multiple-choice questions (trust functions): MMLU, ARC, OpenBookQA and the like.
 
 Two ways to ask. "cloze": the answer is the option whose words have the largest likelihood behind
-the question, per token; "letters": the question with its options, and the answer is the letter with
-the largest logit. B rows, N rows of a split, O options of a row.
+the question, per token or, as lm-eval's `acc`, in sum; "letters": the question with its options,
+and the answer is the letter with the largest logit. B rows, N rows of a split, O options of a row.
 """
 
 import numpy as np
@@ -14,11 +14,13 @@ from w2s.step import make_step  # noqa: F401
 
 KIND, CLASSES = "letters", None
 TASK = "acc"
-METRICS = {"acc": "share of the questions whose answer is the true one"}
+METRICS = {"acc": "share of the questions whose answer is the true one",
+           "acc_token": "the same, the answer being the likeliest option per token",
+           "acc_sum": "the same, the answer being the likeliest option in whole"}
 TITLE, ROW = "Multiple choice", 11
 DEFAULTS = {"lam": (0, "no regulariser"), "alpha": (0, "no confidence loss"), "epochs": (3, "ours")}
 OPTIONS, ENCODE = (), ("scoring",)  # flags of objective, of encode
-LABEL = ("temperature", "hidden")  # flags of label
+LABEL = ("temperature", "hidden", "scoring")  # flags of label, the last of evaluate too
 FIELDS = {"id": str, "text": str}
 LETTERS = "ABCDEFGHIJ"
 
@@ -31,8 +33,6 @@ def read(path, weak=False):
         if not (isinstance(options, list) and 2 <= len(options) <= len(LETTERS)
                 and all(isinstance(option, str) and option.strip() for option in options)):
             raise ValueError(f"{path}:{n}: 'choices' is not a list of 2 to {len(LETTERS)} answers")
-        for key in {"prompt", "source"} & row.keys():
-            rows.require(row, key, str, path, n)
         rows.require({"choices": " ".join(options)}, "choices", str, path, n)  # no surrogate
         rows.require(row, "label", range(len(options)), path, n)
         if weak:
@@ -77,18 +77,19 @@ def encode(rows, tokenizer, max_length, target=None, scoring="cloze"):
     return {"ids": heads, "options": tails, "per_token": scoring == "cloze"}
 
 
-def answer(model, columns, dtype, title, hidden=False):
-    """(logits: N arrays (O,), the log-likelihood of each option, per token or of letters in whole;
-    hidden (N, D))."""
+def answer(model, columns, dtype, title, hidden=False, scoring="token"):
+    """(logits: N arrays (O,), the log-likelihood of each option, per token or of letters and with
+    scoring "sum" in whole; hidden (N, D))."""
     logp, count, states = answers.likelihoods(model, columns["ids"], columns["options"], dtype,
-                                              title, hidden, columns["per_token"])
+                                              title, hidden,
+                                              columns["per_token"] and scoring == "token")
     return [row / n for row, n in zip(logp, count)], states
 
 
 def label(model, tokenizer, data, columns, cfg):
     """(iterator of rows with `weak`, softmax(logits / cfg.temperature) over the options, and
     `logits`; with cfg.hidden states (N, D) behind the answer, reading T1; a line about them)."""
-    logits, hidden = answer(model, columns, cfg.dtype, "label", cfg.hidden)
+    logits, hidden = answer(model, columns, cfg.dtype, "label", cfg.hidden, cfg.scoring)
     weak = [softmax(z / cfg.temperature) for z in logits]
     labelled = (row | {"weak": plain(p), "logits": plain(z)}
                 for row, p, z in zip(data, weak, logits))
@@ -96,9 +97,18 @@ def label(model, tokenizer, data, columns, cfg):
     return labelled, hidden, f"{len(data)} rows, {share:.1%} of the weak labels are right"
 
 
-def predictions(model, columns, dtype="float32", title="predict"):
-    """N dicts of p (O,), softmax of the logits of `answer`."""
-    return [{"p": plain(softmax(z))} for z in answer(model, columns, dtype, title)[0]]
+def predictions(model, columns, dtype="float32", title="predict", scoring="token"):
+    """N dicts of p (O,), softmax of the logits of `answer`; of cloze also by_token and by_sum, the
+    option that either scoring chooses."""
+    found = []
+    for whole, tails in zip(answer(model, columns, dtype, title, scoring="sum")[0],
+                            columns["options"]):
+        each = whole / [len(ids) for ids in tails]
+        both = {"by_token": int(each.argmax()), "by_sum": int(whole.argmax())}
+        cloze = columns["per_token"]
+        found.append({"p": plain(softmax(each if cloze and scoring == "token" else whole))}
+                     | (both if cloze else {}))
+    return found
 
 
 def sums(rows):
@@ -112,13 +122,18 @@ def headline(totals):
 
 
 def evaluate(rows):
-    """[{slice, metric, value}] of predictions: accuracy, of each source too."""
+    """[{slice, metric, value}] of predictions: accuracy, and by either scoring where they
+    say it, of each source too."""
     by_source = {"all": list(rows)}
     for row in rows:
         if row.get("source", "all") != "all":
             by_source.setdefault(row["source"], []).append(row)
-    return [{"slice": name, "metric": "acc", "value": float(headline(sums(members).sum(0))["acc"])}
-            for name, members in by_source.items()]
+    found = [{"slice": name, "metric": "acc", "value": float(headline(sums(members).sum(0))["acc"])}
+             for name, members in by_source.items()]
+    ways = [way for way in ("token", "sum") if all(f"by_{way}" in row for row in rows)]
+    return found + [{"slice": name, "metric": f"acc_{way}", "value": float(np.mean(
+        [row[f"by_{way}"] == row["label"] for row in members]))}
+        for way in ways for name, members in by_source.items()]
 
 
 # ---- raw files -----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ METRICS = {"acc": "accuracy in distribution (slice all = slice id)",
            "ra_worst": "accuracy of the worst style",
            "gap": "accuracy on base minus the mean over the styles: the same sentences, paired"}
 TITLE, ROW = "OOD robustness", 2
+CLASS_NAMES = "negative", "positive"
 NOTE = ("ra is the mean accuracy over the styles; acc is in distribution (slice id). `base` has "
         "the sentences the styles were made from, unchanged: gap = base - ra compares the same "
         "sentences, so it is paired.")
@@ -201,7 +202,7 @@ def _lists(path):
         return lists
     parts = rows.read_json(path)
     try:
-        for part in (parts.get("train_demo", {}), parts["dev"]):
+        for part in (parts.get("train_demo") or {}, parts["dev"]):
             for name, members in part.items():
                 lists[name] = [(row["sentence"], row["label"], f"{path}: {name}[{k}]")
                                for k, row in enumerate(members)]

@@ -1,0 +1,127 @@
+"""README.md of a saved folder, Hugging Face's model card: what the model is, from what and how.
+
+It holds no text of the data. Of a private model it holds the guarantee, and nothing by which its
+noise or its rows could be found: a known seed, or the hashes by which the noise was keyed, would
+let anyone subtract it (reading P14), so seed, hashes and counts stay in the run folder.
+"""
+
+import dataclasses
+import json
+import re
+import shlex
+from pathlib import Path
+
+from w2s import pythia
+
+PATHS = ("data", "labels", "model")    # arguments that name files: the card has their last names
+SECRET = ("seed", "out")               # of a private model; --out is a place, of any model
+TAG = {"class": "text-classification", "letters": "text-generation", "text": "text-generation"}
+LICENSES = {"EleutherAI/pythia": "apache-2.0", "mini-": "mit"}  # beginnings of names of bases
+
+
+def write(folder, task, cfg, facts, private, base):
+    """Write FOLDER/README.md. task: the module; cfg: the script's Config; facts: config.json of the
+    run; private: its dp.Plan or None; base: the folder that it was made from."""
+    name = named(cfg.model)
+    head = {"license": license_of(base, name), "base_model": name, "library_name": "transformers",
+            "pipeline_tag": TAG[task.KIND], "tags": ["weak-to-strong", cfg.task]}
+    parts = ["---", *(f"{key}: {json.dumps(value)}" for key, value in head.items()), "---", "",
+             f"# {name}, {'fine-tuned for' if facts['steps'] else 'untuned, as a run of'} "
+             f"{task.TITLE}", "", *what(task, cfg, facts, private), "", "## Recipe", "", "```",
+             command(cfg, facts["script"], private), "```", "", *recipe(facts, private), "",
+             *(guarantee(private, cfg) if private else ()), "## Limits", "", *limits(cfg, task)]
+    text = "\n".join(parts).rstrip() + "\n"
+    pythia.put(Path(folder) / "README.md", lambda name: name.write_text(text, encoding="utf-8"))
+
+
+def named(model):
+    """org/name of a model on the hub, without its revision; of a folder the last name."""
+    hub = re.fullmatch(r"(\w[\w.-]*/\w[\w.-]*)(@.*)?", model)
+    if hub and not Path(model).exists():
+        return hub[1]
+    path = Path(model).resolve()
+    return path.parent.name if path.name == "model" else path.name
+
+
+def license_of(base, name):
+    """The license in the base's own card; of bases that we know theirs; else "other"."""
+    try:
+        head = (Path(base) / "README.md").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        head = ""
+    said = re.match(r'---\n(?:[^\n]*\n)*?license: *"?([a-z0-9.-]{1,40})"?\n', head[:4000])
+    return said[1] if said else next(
+        (known for begin, known in LICENSES.items() if name.startswith(begin)), "other")
+
+
+def what(task, cfg, facts, private):
+    """What the model does and what it was trained on: rows by number and hash."""
+    target = "labels of a weaker model" if hasattr(cfg, "labels") else "ground truth"
+    source = getattr(cfg, "labels", None) or cfg.data
+    hashed = "" if private else f" (sha256 {facts['inputs'][source]})"
+    names = getattr(task, "CLASS_NAMES", ())
+    return [f"{task.TITLE}, {facts['parameters'] / 1e6:.3g}M parameters; made with w2s, which "
+            "reproduces weak-to-strong trustworthiness (arXiv 2501.00418) and trust functions "
+            "(arXiv 2606.01000).", "",
+            f"- Trained on: {facts['rows']} rows of `{plain(Path(source).name)}`{hashed}, on "
+            f"{target}." if facts["steps"] else "- Trained on: nothing further.",
+            *(f"- Class {k}: {name}" for k, name in enumerate(names)),
+            *(["- It began with random weights; nothing was pretrained."]
+              if facts.get("from_scratch") else [])]
+
+
+def command(cfg, script, private):
+    """The command that trains it: every argument that is not its default, files by their names."""
+    words = ["python", script]
+    for field in dataclasses.fields(cfg):
+        value = getattr(cfg, field.name)
+        if field.name == "out" or field.metadata["free"] or value == field.default or (
+                private and field.name in SECRET):
+            continue
+        value = named(value) if field.name == "model" else \
+            Path(value).name if field.name in PATHS else value
+        flag = "--" + field.name.replace("_", "-")
+        words += [flag] if value is True else [flag, plain(str(value))]
+    return shlex.join([*words, "--out", "RUN"])
+
+
+def plain(text):
+    """A name for one line of Markdown."""
+    return re.sub(r"[`\s\x00-\x1f<>]+", "_", text)
+
+
+def recipe(facts, private):
+    """What followed from the command."""
+    found = {"optimizer steps": facts["steps"], "passes": facts["epochs"],
+             "peak learning rate": facts["lr"], "lambda": facts["lam"], "alpha": facts["alpha"]}
+    return [f"- {name}: {value:g}" for name, value in found.items()
+            if not (private and name == "lambda")]
+
+
+def guarantee(private, cfg):
+    """What the saved model promises about the rows it was trained on."""
+    claim = private.facts()
+    epsilon = claim["epsilon"]
+    said = f"epsilon {epsilon:g} at delta {claim['delta']:g}" if epsilon is not None else \
+        "no epsilon is certified: accountants suppose Poisson sampling"
+    keep = "The noise came from the system and was kept nowhere." if private.silent else (
+        "**Not for release.** The noise follows from settings and inputs of the run (reading "
+        "P14): who has both can subtract it. Train with `--noise-seed system` what you release.")
+    audit = "It was trained among canaries, to be audited, not to be released." * bool(cfg.canaries)
+    return ["## Privacy", "", f"Differential privacy by DP-{cfg.optimizer.upper()}: {said}.", "",
+            f"- Unit of privacy: one of the {claim['rows']} rows (one mail)",
+            f"- Sampling: {claim['sampling']}, q = {claim['q']:g}; {claim['steps']} steps",
+            f"- Clip norm: {claim['clip']:g}",
+            f"- Noise multiplier: {claim['sigma']:g}",
+            f"- Accountant: {claim['accountant']}",
+            "- It covers these rows only: neither what the base has read nor, of a student, the "
+            "rows of its teacher", "", " ".join(filter(None, [keep, audit])), ""]
+
+
+def limits(cfg, task):
+    """What it is not for."""
+    return ["- Made to study weak-to-strong training. It has the faults of its base and of its "
+            "data; do not let it decide about people.",
+            f"- It was trained on at most {cfg.max_length} tokens of a text.",
+            *([f"- transformers ignores --head-layer {cfg.head_layer}: its logits differ."]
+              if cfg.head_layer != -1 else [])]
