@@ -162,8 +162,8 @@ def _place(key, labels, path, n):
         return labels.index(key)
     if type(key) is int and 0 <= key < len(labels):
         return key
-    shown = repr(key)[:20]
-    raise ValueError(f"{path}:{n}: the answer {shown} is none of the {len(labels)} choices")
+    raise ValueError(f"{path}:{n}: the answer {rows.shown(key)} is none of the {len(labels)} "
+                     "choices")
 
 
 def _mmlu(path):
@@ -334,7 +334,7 @@ def _puzzle(found, where):
     if len(moves) < 2:
         return None
     if rating and not rating.isdecimal():
-        raise ValueError(f"{where}: the rating is '{rating[:20]}', expected a number")
+        raise ValueError(f"{where}: the rating is {rows.shown(rating)}, expected a number")
     try:
         position = chess.play(found["fen"], moves[0])
         chess.play(position, moves[1])

@@ -259,17 +259,20 @@ def _records(path):
     for source, records in tables.items():
         for n, record in enumerate(records):
             if not isinstance(record, dict):
-                raise ValueError(f"{path}: {source}[{n}]: expected an object, got {record!r}")
+                raise ValueError(f"{path}: {source}[{n}]: expected an object, got "
+                                 f"{rows.kind(record)}")
             yield f"{path}: {source}[{n}]", f"{name}/{source}/{n}", source, record
 
 
 def _row(record, source, place):
     """(row, sentences of the clean text, None), or in place of None why it is not used."""
     if source not in LABELS:
-        raise ValueError(f"{place}: task '{source}', expected one of {', '.join(LABELS)}")
+        raise ValueError(f"{place}: the task is {rows.shown(source)}, expected one of "
+                         f"{', '.join(LABELS)}")
     label = record.get("label")
     if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < LABELS[source]:
-        raise ValueError(f"{place}: 'label' is {label!r}, expected 0 to {LABELS[source] - 1}")
+        raise ValueError(f"{place}: 'label' is {rows.shown(label)}, expected 0 to "
+                         f"{LABELS[source] - 1}")
     clean, adv = _sentences(record, source, place)
     row = {"text": compose(source, clean or ()), "text_adv": compose(source, adv), "label": label,
            "source": source}
