@@ -267,7 +267,7 @@ def _records(path):
 def _row(record, source, place):
     """(row, sentences of the clean text, None), or in place of None why it is not used."""
     if source not in LABELS:
-        raise ValueError(f"{place}: the task is {rows.shown(source)}, expected one of "
+        raise ValueError(f"{place}: task {rows.shown(source)}, expected one of "
                          f"{', '.join(LABELS)}")
     label = record.get("label")
     if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < LABELS[source]:
