@@ -9,7 +9,8 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$HERE"
 
 die() { echo "error: $1" >&2; exit 1; }
-ASKED=" $* " PRESET=miniature
+ASKED='' PRESET=miniature
+for word in "$@"; do case $word in --dry-run|--help|-h) ASKED=$word ;; esac; done
 case ${1:-} in -*|'') ;; *) PRESET=$1 ;; esac
 
 NEED="torch tokenizers safetensors numpy tqdm"
@@ -30,7 +31,7 @@ for candidate in "${PYTHON:-}" .venv/bin/python python3 python3.13 python3.12 py
   if has "$candidate"; then PY=$candidate; break; fi
 done
 if [[ -z $BASE ]]; then die "Python 3.11 or newer is needed, and is neither python3 nor \$PYTHON"; fi
-if [[ -z $PY && $ASKED =~ \ (--dry-run|--help|-h)\  ]]; then  # these need no package
+if [[ -z $PY && -n $ASKED ]]; then  # these need no package
   export W2S_PYTHON=.venv/bin/python
   exec "$BASE" -m w2s.experiment "$@"
 fi

@@ -162,3 +162,11 @@ def test_a_package_that_cannot_be_loaded_is_not_a_fault_of_ours(capsys, monkeypa
         config.launch(main, config.Training, None, [])
     err = capsys.readouterr().err
     assert "failed to map segment" in err and "memory limit" in err and "unexpected" not in err
+
+
+@pytest.mark.parametrize("flag", ["--model", "--data", "--out", "--device"])
+def test_an_empty_value_is_none(flag):
+    import train_weak
+    given = {"--model": "a", "--data": "b", "--out": "c", "--task": "ood", flag: ""}
+    with pytest.raises(ValueError, match=f"{flag} '': is empty"):
+        config.parse(train_weak.Config, "", [word for pair in given.items() for word in pair])

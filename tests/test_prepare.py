@@ -411,15 +411,15 @@ def test_only_the_first_form_of_advglue_is_read_and_the_cap_is_counted(tmp_path)
 @pytest.mark.parametrize("name, text, match", [
     ("alpaca.json", '{"sst2": [{"label": 2, "sentence": "x"}]}',
      r"alpaca.json: sst2\[0\]: 'label' is 2, expected 0 to 1"),
-    ("alpaca.json", '{"sst2": [{"label": true, "sentence": "x"}]}', r"'label' is True"),
+    ("alpaca.json", '{"sst2": [{"label": true, "sentence": "x"}]}', r"'label' is true"),
     ("alpaca.json", '{"cola": [{"label": 1}]}', r"cola\[0\]: task 'cola', expected one of sst2"),
     ("alpaca.json", '{"mnli": [{"label": 1, "premise": "x"}]}', r"mnli\[0\]: no text 'hypothesis'"),
-    ("alpaca.json", '{"mnli": [7]}', r"mnli\[0\]: expected an object, got 7"),
+    ("alpaca.json", '{"mnli": [7]}', r"mnli\[0\]: expected an object, got a number"),
     ("alpaca.json", '[1]', r"alpaca.json:1: expected {task"),
     ("alpaca.json", '{"mnli": [\n{]}', r"alpaca.json:2: not JSON"),
     ("alpaca.json", '', r"alpaca.json:1: the file is empty"),
     ("alpaca.json", '{"sst2": []}', r"the weak split is empty"),
-    ("attack_pairs.jsonl", '{"task": "sst2"}\n', r"attack_pairs.jsonl:1: 'label' is None"),
+    ("attack_pairs.jsonl", '{"task": "sst2"}\n', r"attack_pairs.jsonl:1: 'label' is null"),
     ("attack_pairs.jsonl", '{"task": "sst2", \n', r"attack_pairs.jsonl:1: not JSON"),
     ("glue.json", '{}', r"did not find any of advglue_plus_plus.json.*no network.*github.com"
                         r".*put it"),

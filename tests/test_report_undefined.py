@@ -4,13 +4,15 @@ a gap within noise, a number that is nan. And what comes from outside is only ev
     python -m pytest -q tests/test_report_undefined.py
 """
 
+import csv
+import io
 import re
 
 import pytest
 
 from tests.test_report import FAIR, LADDER, plant, results, run
 from tests.test_trusted import ACC, CHOICES, choices, students
-from w2s import page
+from w2s import page, rows
 
 
 def words(folder, capsys, *flags):
@@ -65,3 +67,63 @@ def test_words_for_numbers_that_are_nan():
     assert page.signed(NAN) == page.span((NAN, NAN)) == page.span((NAN, 1.0)) == page.GONE
     assert page.chance({"p": NAN, "n": 3}, "p") == page.GONE
     assert page.spread({"mean": .5, "sd": NAN}) == "0.500" and page.span((0, 1)) == "[0.000, 1.000]"
+
+
+HOSTILE = '<script>alert(1)</script>\x1b[2J$\\x$ "><img src=x onerror=a>\u202e\n# b|c'
+
+
+def test_names_from_outside_are_only_text(tmp_path, capsys):
+    plant(tmp_path, "ood", LADDER, (0,), 60, commit="c" * 9 + HOSTILE,
+          model_name=HOSTILE.replace("/", ""), versions={"torch": HOSTILE, "python": "3"})
+    for path in tmp_path.rglob("predictions/test.jsonl"):
+        found = rows.read(path)
+        found[0]["source"] = "=cmd()" + HOSTILE
+        rows.write(path, found)
+        rows.write_json(path.parent.parent / "eval.json", {part: {"n": 60, "metrics": [
+            {"slice": name, "metric": "acc", "value": .5} for name in (
+                "all", "=cmd()", "+1", "-1", "@a", "\ta", "\ra", HOSTILE)]} for part in (
+                    "test", "val")})
+    text, html, screen, table = words(
+        tmp_path, capsys, "--figures", "yes", "--note", HOSTILE, "--command", f"a {HOSTILE}")
+    for said in (text, html, screen, table):
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", said)
+    assert "<script" not in text + html and "<img" not in text + html and "alert(1)" in text
+    cells = [cell for row in csv.reader(io.StringIO(table)) for cell in row[:-1]]
+    assert "'=cmd()" in cells and not [cell for cell in cells if cell[:1] in "=+-@\t\r" and cell]
+
+
+def test_names_cannot_leave_their_place():
+    blocks = [page.Heading("<b>x\n# y"), page.Bullets(["a\n- b\x9b"]), page.Table(
+        "c\n", ["h\x07"], [["a\nb"]]), page.Text("weak < student <!-- x"),
+        page.Picture("\"><script>", "figures/a.png", "<svg ></svg>")]
+    text, html = page.markdown(blocks), page.html("<script>\x00", blocks)
+    assert text.count("\n# ") == 0 and "weak < student &lt;!--" in text and "&lt;b>x # y" in text
+    assert "<script" not in text + html.replace("<style", "") and "\x00" not in html
+
+
+@pytest.mark.parametrize("value", ["Dear Ann, the money is in the box", "a" * 100, ["Dear Ann"],
+                                   {"Dear Ann": 1}])
+def test_no_error_quotes_a_text(value, tmp_path):
+    path = tmp_path / "a.jsonl"
+    for rule in (str, rows.NUMBER, (0, 1), 2):
+        rows.write(path, [{"id": "x", "field": [value] if rule is str else value}])
+        with pytest.raises(ValueError) as error:
+            rows.read(path, {"field": rule})
+        assert str(error.value).startswith(f"{path}:1: 'field' is ")
+        assert "Ann" not in str(error.value) and "aaa" not in str(error.value)
+    rows.write(path, [{"id": "x", "field": "yes"}])
+    with pytest.raises(ValueError, match="'field' is 'yes', expected one of 0, 1"):
+        rows.read(path, {"field": (0, 1)})
+
+
+@pytest.mark.parametrize("token", ["1e999", "9" * 4400, "NaN", "[" * 3000])
+def test_numbers_that_cannot_be_are_named_with_their_line(token, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": 1,\n "b":\n ' + token + "}")
+    line = 1 if token[0] == "[" else 3
+    with pytest.raises(ValueError, match=f"{path}:{line}: ") as error:
+        rows.read_json(path)
+    assert len(str(error.value)) < 200
+    path.write_text('{"a": 1}\n{"b": ' + token + "}\n")
+    with pytest.raises(ValueError, match=f"{path}:2: "):
+        rows.read(path)

@@ -142,6 +142,7 @@ def test_an_interrupted_run_leaves_nothing_running(tmp_path):
     (["--tasks", ","], 1, "--tasks ,"), (["--lr", "-1"], 1, "--lr -1"),
     (["--device", "--dry-run"], 2, "--device"), (["--compile", "x"], 1, "--compile x"),
     (["--weak", "/no/such/model"], 1, "/no/such/model: no such folder"),
+    (["--weak", ""], 1, "--weak '': is empty"),
     (["--split-seed", "-1"], 1, "--split-seed -1: must be >= 0"),
     (["--protocol", "printd"], 1, "--protocol printd: choose from ours, printed"),
     (["--recipe", "no/file"], 1, "no/file: no such file (--recipe)"),

@@ -181,3 +181,13 @@ def test_a_commit_has_a_plus_where_code_is_not_in_it(tmp_path, monkeypatch):
     assert runs._commit().endswith("+")
     git("commit", "-qm", "y")
     assert not runs._commit().endswith("+")
+
+
+def test_a_model_as_out_is_never_to_be_deleted(world, fair, tmp_path, call):
+    model = world / "tiny-2x32"
+    for out, said in ((model, "--model itself"), (world / "tiny-3x64", "a model, not a run")):
+        before = sorted(path.name for path in out.iterdir())
+        code, _, err = call("train_weak", "--task", "fairness", "--model", model, "--data",
+                            fair / "weak.jsonl", "--out", out)
+        assert code == 1 and said in err and "choose another --out" in err
+        assert "delete" not in err and before == sorted(path.name for path in out.iterdir())

@@ -42,7 +42,7 @@ def moved(board, turn, move):
     """(piece, start, end, what a pawn becomes or "") of a move that this side could make."""
     found = MOVE.fullmatch(move)
     if not found or found[1] == found[2]:
-        raise ValueError(f"'{move}' is not a move in UCI (e2e4, e7e8q)")
+        raise ValueError(f"'{move[:5]}' is not a move in UCI (e2e4, e7e8q)")
     start, end, promoted = found.groups()
     own = str.isupper if turn == "w" else str.islower
     if not own(board.get(start, " ")):

@@ -5,6 +5,7 @@ matplotlib is optional and imported here only (requirements-figures.txt); withou
 ImportError.
 """
 
+import functools
 import math
 import re
 import textwrap
@@ -23,6 +24,17 @@ EXTRA = (INK, "#0072B2", "#E69F00", "#009E73")  # lines with no colour of their 
 SMALL = {"textcoords": "offset points", "fontsize": 7.5}
 
 
+def literally(draw):
+    """What is drawn has names from outside in it: a $ is a $, not the beginning of a formula."""
+    @functools.wraps(draw)
+    def drawn(*arguments):
+        from matplotlib import rc_context
+        with rc_context({"text.parse_math": False}):
+            return draw(*arguments)
+    return drawn
+
+
+@literally
 def draw(title, subtitle, notes, groups, bars, panels):
     """A matplotlib Figure of grouped bars with intervals, one panel above the other.
 
@@ -56,6 +68,7 @@ def draw(title, subtitle, notes, groups, bars, panels):
     return figure
 
 
+@literally
 def lines(title, subtitle, notes, x, y, curves, across=()):
     """A matplotlib Figure of lines: x, y: names of the axes, or of x {place: name}; curves: [{name,
     x, mean, low, high, band}], low and high a band around the line or, without `band`, intervals
@@ -92,6 +105,7 @@ def lines(title, subtitle, notes, x, y, curves, across=()):
     return figure
 
 
+@literally
 def changes(title, subtitle, notes, names, panels):
     """A matplotlib Figure of differences, one panel beside the other: names of its lines, from the
     top; panels: [{"name", "values": {line: (difference, low, high)}}], positive: better."""
@@ -137,7 +151,7 @@ def save(figure, file, kind):
     from matplotlib import rc_context
 
     undated = {"Date": None} if kind == "svg" else None
-    with rc_context({"svg.hashsalt": "w2s", "svg.fonttype": "none"}):
+    with rc_context({"svg.hashsalt": "w2s", "svg.fonttype": "none", "text.parse_math": False}):
         figure.savefig(file, format=kind, dpi=160, metadata=undated)
 
 

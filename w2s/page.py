@@ -98,11 +98,38 @@ def tone(text):
     return TONES.get(text)
 
 
+# ---- what comes from outside ---------------------------------------------------------------------
+
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+TAG = re.compile("<(?=[A-Za-z/!?])")
+
+
+def plain(text):
+    """A name or text from outside as one that steers no terminal and that UTF-8 can hold: other
+    characters are "?"; line ends are blanks."""
+    return UNSEEN.sub("?", text.replace("\r", " ").replace("\n", " "))
+
+
+def _safe(block):
+    """The block with `plain` texts; the lines of a Text stay lines."""
+    match block:
+        case Heading():
+            return Heading(plain(block.text), block.level)
+        case Text():
+            return Text("\n".join(map(plain, block.text.split("\n"))))
+        case Bullets():
+            return Bullets([plain(item) for item in block.items])
+        case Table():
+            return Table(plain(block.caption), [plain(text) for text in block.head],
+                         [[plain(text) for text in row] for row in block.body])
+    return Picture(plain(block.caption), plain(block.path), UNSEEN.sub("?", block.svg))
+
+
 # ---- three ways to show --------------------------------------------------------------------------
 
 def markdown(blocks):
-    """The report as Markdown; its tables read as plain text too."""
-    return "\n\n".join(_markdown(block) for block in blocks) + "\n"
+    """The report as Markdown; its tables read as plain text too. No HTML is in it."""
+    return TAG.sub("&lt;", "\n\n".join(_markdown(_safe(block)) for block in blocks)) + "\n"
 
 
 def _markdown(block):
@@ -123,7 +150,7 @@ def _markdown(block):
 
 def terminal(blocks, colour=False):
     """The report for a screen; words of TONES are coloured when `colour` is set."""
-    return "\n\n".join(_terminal(block, colour) for block in blocks) + "\n"
+    return "\n\n".join(_terminal(_safe(block), colour) for block in blocks) + "\n"
 
 
 def _terminal(block, colour):
@@ -144,6 +171,7 @@ def _paint(text):
 
 def html(title, blocks):
     """The report as one page."""
+    title, blocks = plain(title), [_safe(block) for block in blocks]
     links = [f'<a href="#{_anchor(block.text)}">{_inline(block.text)}</a>' for block in blocks
              if isinstance(block, Heading) and block.level == 2]
     body = [_html(block) for block in blocks]

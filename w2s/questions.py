@@ -339,7 +339,7 @@ def _puzzle(found, where):
     if len(moves) < 2:
         return None
     if rating and not rating.isdecimal():
-        raise ValueError(f"{where}: the rating is '{rating[:20]}', expected a number")
+        raise ValueError(f"{where}: the rating is {rows.shown(rating)}, expected a number")
     try:
         position = chess.play(found["fen"], moves[0])
         chess.play(position, moves[1])

@@ -684,8 +684,8 @@ def models(study):
         path = config.get("model_name") or config.get("args", {}).get("model") or "model unknown"
         n = config.get("parameters")
         count = f" ({n / 1e6:.3g}M parameters)" if isinstance(n, (int, float)) else ""
-        shown.append(f"{size} {Path(str(path)).name}{' from scratch' * study.from_scratch(model)}"
-                     f"{count}")
+        fresh = " from scratch" * study.from_scratch(model)
+        shown.append(f"{size} {page.plain(Path(str(path)).name)}{fresh}{count}")
     return ", ".join(shown)
 
 

@@ -142,11 +142,13 @@ def read_json(path, shape=object, then="delete the file", halves=False):
         what = "the file is empty" if not error.doc.strip() else f"not JSON ({error.msg})"
         raise ValueError(f"{path}:{error.lineno}: {what}") from None
     except _Constant as error:
-        raise ValueError(f"{path}: {error} is not a number we can use") from None
+        n = _line_with(lambda line: str(error).removesuffix("...") in line, text)
+        raise ValueError(f"{path}:{n}: {error} is not a number we can use") from None
     except (RecursionError, ValueError) as error:
-        raise ValueError(f"{path}: not usable JSON ({str(error)[:60]})") from None
+        n = _line_with(LONG.search, text)
+        raise ValueError(f"{path}:{n}: not usable JSON ({str(error)[:60]})") from None
     if not halves and HALF.search(text) and SURROGATE.search(ENCODE(found)):
-        n = next((n for n, line in enumerate(text.split("\n"), 1) if HALF.search(line)), 1)
+        n = _line_with(HALF.search, text)
         raise ValueError(f"{path}:{n}: {BROKEN}")
     if wrong := misfit(found, shape):
         raise ValueError(f"{path}: {wrong}; {then}")
@@ -184,6 +186,11 @@ def _simple(value, shape):
         return type(value) is int and abs(value) < 2 ** 53, "a whole number"
     wanted = {str: "a string", bool: "true or false", object: "anything"}
     return isinstance(value, shape), wanted[shape]
+
+
+def _line_with(what, text):
+    """Number of the first line of a text of which what(line) is true, else 1."""
+    return next((n for n, line in enumerate(text.split("\n"), 1) if what(line)), 1)
 
 
 def states_of(path):
@@ -317,6 +324,7 @@ def _finite(text):
 
 HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a character, as JSON writes it
 SUSPECT = re.compile(rf"{HALF.pattern}|[eE]\+?[0-9]{{3}}|[0-9]{{300}}")
+LONG = re.compile("(?<![0-9])[0-9]{4300}")  # more than Python reads
 BROKEN = "half a character (a lone surrogate such as \\ud83d) in a text; mend or drop the row"
 STRICT = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite).decode
 ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -339,16 +347,17 @@ def require(row, key, rule, path, n):
         good = not isinstance(value, (bool, float)) and value in rule
         want = f"one of {', '.join(map(str, rule))}"
     if not good:
-        said = shown(value)
-        if rule is str:  # never a piece of the text: it may be somebody's mail
-            said = "broken text" if isinstance(value, str) else kind(value)
-        raise ValueError(f"{path}:{n}: '{key}' is {said}, expected {want}")
+        what = shown(value) if rule is not str else \
+            "broken text" if isinstance(value, str) else kind(value)
+        raise ValueError(f"{path}:{n}: '{key}' is {what}, expected {want}")
 
 
 def shown(value):
-    """A value for a message, as JSON writes it, cut."""
-    text = repr(value) if isinstance(value, str) else ENCODE(value)
-    return text if len(text) < 60 else text[:57] + "..."
+    """A value of a row for a message: a number, null or a short word as JSON writes it; of all else
+    what it is. Never a piece of a text: it may be somebody's mail."""
+    short = isinstance(value, str) and len(value) <= 20 and not any(map(str.isspace, value))
+    text = repr(value) if short else ENCODE(value) if isinstance(value, (int, float)) else ""
+    return text if text and len(text) < 60 else kind(value)
 
 
 def kind(value):

@@ -36,6 +36,10 @@ def begin(out, script, settings, inputs):
     for name, path in inputs.items():
         if not Path(path).exists():
             raise FileNotFoundError(2, f"no such file or folder (--{name})", str(path))
+        if os.path.realpath(out) == os.path.realpath(path):
+            raise ValueError(f"--out {out}: is --{name} itself; choose another --out")
+    if (out / "config.json").exists() and (wrong := whatis.no_run(out)):
+        raise ValueError(f"{wrong.split(';')[0]}; choose another --out")
     now = {"script": script, "args": dataclasses.asdict(settings),
            "inputs": {str(path): rows.sha256(path) for path in inputs.values()}}
     free = {f.name for f in dataclasses.fields(settings) if f.metadata.get("free")}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from w2s import metrics, rows, statistics, tasks
+from w2s import metrics, page, rows, statistics, tasks
 from w2s.runs import facts_of
 
 STRATEGIES = {"none": "No TFT", "weak": "Weak TFT", "both": "Weak+WTS TFT"}
@@ -573,4 +573,11 @@ def write_csv(path, studies):
     with rows.atomic(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow("task strategy model selection seed slice metric value".split())
-        writer.writerows(sorted(line for study in studies for line in study.cells()))
+        for *names, value in sorted(line for study in studies for line in study.cells()):
+            writer.writerow([*map(harmless, names), value])
+
+
+def harmless(cell):
+    """A cell that no spreadsheet takes for a formula."""
+    cell = page.plain(str(cell))
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t") else cell
