@@ -7,6 +7,7 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import evaluate
 import label
 from tests.conftest import read_json
 from w2s import card, ntf, pythia, rows, text, whatis
+from w2s.attacks import target
 from w2s.tasks import mcqa
 
 ROOT = Path(__file__).parent.parent
@@ -330,6 +332,19 @@ def test_an_out_that_is_a_model_a_file_or_an_input_is_refused(run, call, tmp_pat
         assert own.read_bytes() == (run.parent / "weak.jsonl").read_bytes()
     after = {path: path.read_bytes() for path in before}
     assert before == after
+
+
+@pytest.mark.parametrize("given", ["data", "members"])
+def test_an_attack_never_overwrites_what_it_reads(given, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns(".lock"))
+    own = tmp_path / "run" / "attacks" / "membership.jsonl"
+    rows.write(own, [{"id": "a", "text": "t"}])
+    before, other = own.read_bytes(), str(run.parent / "weak.jsonl")
+    cfg = SimpleNamespace(task="fairness", run=[str(tmp_path / "run")], **{
+        "data": [other], "members": None} | {given: [str(own)] if given == "data" else str(own)})
+    with pytest.raises(ValueError, match="membership.jsonl: would be overwritten"):
+        list(target.targets(cfg, "membership", {"data": {}, "args": {}}))
+    assert own.read_bytes() == before
 
 
 @pytest.mark.parametrize("script", ["train_weak", "label", "evaluate"])

@@ -12,10 +12,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from tests import test_report, test_trusted
 from tests.conftest import read_json
-from w2s import attacks, config, ntf, prepare, pythia, rows, runs
+from w2s import attacks, config, dp, ntf, prepare, pythia, rows, runs, step
+from w2s.attacks import audit
 from w2s.attacks import text as perturbing
 
 
@@ -208,6 +211,103 @@ def test_optional_keys_of_rows_have_their_kind(key, value, tmp_path):
     assert "True" not in str(error.value)
     rows.write(tmp_path / "rows.jsonl", [row | {"id": None, key: None}, row | {"id": None}])
     assert rows.read(tmp_path / "rows.jsonl", {"text": str}) == [{"text": "t"}] * 2
+
+
+# ---- tensors -------------------------------------------------------------------------------------
+
+SMALL = {"model_type": "gpt_neox", "hidden_act": "gelu", "vocab_size": 64, "hidden_size": 8,
+         "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+         "max_position_embeddings": 16, "rotary_pct": .5}
+WEIGHT, NAN = "embed_out.weight", float("nan")
+
+
+def a_plan():
+    return dp.Plan(100, 10, 5, 1., 1., 1e-5, 1., "pld", "poisson", "auto", "run")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """(path, its tensors) of a private run after one step."""
+    path = tmp_path_factory.mktemp("checkpoint") / "c.safetensors"
+    model = pythia.untrained(SMALL, 0)
+    optimizer, plan = step.adamw(model, 1e-3), a_plan()
+    model(torch.ones(1, 4, dtype=torch.long), torch.tensor([4])).sum().backward()
+    optimizer.step()
+    plan.done = 1
+    step.save_checkpoint(path, 1, model, optimizer, {"privacy": plan})
+    return path, load_file(path)
+
+
+def put_back(path, tensors, at="1"):
+    save_file(tensors, path, {"step": at})
+    model, plan = pythia.untrained(SMALL, 1), a_plan()
+    return step.load_checkpoint(path, model, step.adamw(model, 1e-3), {"privacy": plan})
+
+
+@pytest.mark.parametrize("key, change", [
+    (f"optimizer/exp_avg/{WEIGHT}", lambda t: t[:1]),
+    (f"optimizer/exp_avg_sq/{WEIGHT}", lambda t: t.half()),
+    (f"optimizer/exp_avg/{WEIGHT}", lambda t: t * NAN),
+    (f"optimizer/exp_avg/{WEIGHT}", lambda t: None), (f"optimizer/step/{WEIGHT}", lambda t: None),
+    (f"optimizer/step/{WEIGHT}", lambda t: torch.zeros(3)),
+    (f"optimizer/step/{WEIGHT}", lambda t: torch.tensor(1)),
+    (f"optimizer/step/{WEIGHT}", lambda t: torch.tensor(-5.)),
+    (f"optimizer/step/{WEIGHT}", lambda t: torch.tensor(NAN)),
+    (f"model/{WEIGHT}", lambda t: t[:1]), (f"model/{WEIGHT}", lambda t: t.half()),
+    (f"model/{WEIGHT}", lambda t: t * NAN), (f"model/{WEIGHT}", lambda t: None),
+    ("privacy/history", lambda t: t[0]), ("privacy/history", lambda t: t * NAN),
+    ("privacy/counts", lambda t: t.float()), ("privacy/counts", lambda t: t[:2])])
+def test_a_checkpoint_of_other_tensors_is_never_given_to_an_optimizer(key, change, checkpoint,
+                                                                      tmp_path):
+    path, tensors = checkpoint
+    assert put_back(tmp_path / "c.safetensors", tensors) == 1
+    changed = {name: change(value) if name == key else value for name, value in tensors.items()}
+    with pytest.raises(ValueError, match="c.safetensors: .*; delete [^\n]* to start over$"):
+        put_back(tmp_path / "c.safetensors", {
+            name: value for name, value in changed.items() if value is not None})
+
+
+@pytest.mark.parametrize("at", ["-3", "0", "x", "2.5", "9" * 5000])
+def test_a_checkpoint_of_an_impossible_step(at, checkpoint, tmp_path):
+    with pytest.raises(ValueError, match="c.safetensors: damaged checkpoint"):
+        put_back(tmp_path / "c.safetensors", checkpoint[1], at)
+
+
+@pytest.mark.parametrize("key, value", [
+    ("included", torch.zeros(2, 2, dtype=torch.bool)), ("included", torch.tensor(True)),
+    ("included", torch.zeros(2)), ("included", torch.zeros(0, dtype=torch.bool)),
+    ("observed", torch.full((3, 2), NAN)), ("observed", torch.zeros(3, 2, dtype=torch.bfloat16)),
+    ("observed", torch.zeros(3, 2).to(torch.float8_e5m2)), ("observed", torch.zeros(2, 2))])
+def test_canaries_of_another_kind(key, value, tmp_path):
+    good = {"included": torch.tensor([True, False]), "observed": torch.zeros(3, 2)}
+    save_file(good, tmp_path / "c.safetensors")
+    assert audit.read(tmp_path / "c.safetensors", 3)[1].shape == (3, 2)
+    save_file(good | {key: value}, tmp_path / "c.safetensors")
+    with pytest.raises(ValueError, match="c.safetensors: damaged"):
+        audit.read(tmp_path / "c.safetensors", 3)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64, torch.int64, torch.bool,
+                                  torch.float8_e5m2])
+def test_states_of_another_type(kind, tmp_path):
+    labelled = [{"id": "a"}, {"id": "b"}]
+    for dtype in (torch.float32, kind):
+        save_file({"hidden": torch.zeros(2, 3).to(dtype)}, tmp_path / "s.safetensors",
+                  {"ids": rows.ids_digest(labelled)})
+        if dtype is torch.float32:
+            assert rows.read_states(tmp_path / "s.safetensors", labelled).shape == (2, 3)
+    with pytest.raises(ValueError, match="s.safetensors: damaged"):
+        rows.read_states(tmp_path / "s.safetensors", labelled)
+
+
+@pytest.mark.parametrize("name, value", [("std", torch.zeros(4)), ("std", -torch.ones(4)),
+                                         ("temperature", torch.zeros(()))])
+def test_a_trust_function_never_divides_by_nothing(name, value, tmp_path):
+    model = ntf.TrustFunction(4)
+    ntf.save(model, tmp_path, {})
+    save_file(model.state_dict() | {name: value}, tmp_path / "ntf.safetensors")
+    with pytest.raises(ValueError, match=f"ntf.safetensors: {name} is not above 0"):
+        ntf.load(tmp_path)
 
 
 # ---- libraries below Python ----------------------------------------------------------------------

@@ -478,6 +478,8 @@ class Plan:
         if not history or [[self.sigma, self.q]] != [entry[:2] for entry in history]:
             raise ValueError("the checkpoint's privacy history is not this run's; delete the run "
                              "folder to start over")
+        if state["counts"].shape != (len(COUNTS),) or state["counts"].dtype != torch.int64:
+            raise ValueError("its counts are none")
         self.done = int(history[0][2])
         self.counts = dict(zip(COUNTS, state["counts"].tolist()))
 

@@ -63,6 +63,9 @@ class Fit:
             self.states["canaries"] = self.canaries
         self.start = step.load_checkpoint(run.checkpoint, self.model, self.optimizer, self.states,
                                           idle=getattr(cfg, "objective", "") == "grpo")
+        if self.private and self.private.done != self.start:
+            raise ValueError(f"{run.checkpoint}: of step {self.start}, but its privacy history has "
+                             f"{self.private.done}; delete it to start over")
         if self.start > self.steps:
             raise ValueError(f"{run.checkpoint}: of step {self.start}, but the run has "
                              f"{self.steps}; delete it to start over")

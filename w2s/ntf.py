@@ -340,5 +340,7 @@ def load(folder):
     for name, value in stored.items():
         if value.dtype != torch.float32 or not value.isfinite().all():
             raise ValueError(f"{weights}: {name} is not finite float32")
+        if name in ("std", "temperature") and not (value > 0).all():  # what is divided by
+            raise ValueError(f"{weights}: {name} is not above 0")
     model.load_state_dict(stored, assign=True)
     return model.eval()

@@ -224,7 +224,9 @@ def read_states(path, labelled):
     try:
         with safe_open(path, "numpy") as file:
             found, digest = file.get_tensor("hidden"), (file.metadata() or {}).get("ids")
-    except (SafetensorError, OSError, TypeError) as error:
+        if found.dtype != "float32":
+            raise TypeError(f"numbers of {found.dtype}, expected float32")
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:  # numpy has no bfloat16
         raise ValueError(f"{path}: damaged ({error}); delete it and label the rows with label.py "
                          "--hidden again") from None
     if digest != ids_digest(labelled) or found.ndim != 2 or len(found) != len(labelled):

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from w2s import device as devices
-from w2s import losses, parallel
+from w2s import losses, parallel, pythia
 
 WINDOW = 32  # batches' worth of shuffled rows that are sorted by length together
 HELD = 2 ** 30  # bytes of columns at most on a card: 250M tokens
@@ -279,6 +279,13 @@ def save_checkpoint(path, k, model, optimizer, states=None):
         raise OSError(error.errno or 28, f"checkpoint not written ({error})", str(path)) from None
 
 
+def _are_moments(step, exp_avg, exp_avg_sq, p):
+    """Whether these are AdamW's of the parameter p: a fused one reads what is not there."""
+    return (step.dtype == torch.float32 and step.numel() == 1 and bool(1 <= step < 2 ** 24)
+            and all(moment.shape == p.shape and moment.dtype == p.dtype and pythia.finite(moment)
+                    for moment in (exp_avg, exp_avg_sq)))
+
+
 def load_checkpoint(path, model, optimizer, states=None, idle=False):
     """Put a checkpoint back, whatever the number of processes that wrote it; the step to go on
     from, 0 when there is none. idle: the optimizer may not have made a step yet (GRPO without a
@@ -296,6 +303,8 @@ def load_checkpoint(path, model, optimizer, states=None, idle=False):
             tensors = {key: parallel.read(file, key, place.get(key), device)
                        for key in file.keys()}
             k = int(file.metadata()["step"])
+            if k < 1:
+                raise ValueError(f"step {k}")
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: damaged checkpoint ({error}); delete it to start over") from None
     weights = {key[6:]: value for key, value in tensors.items() if key.startswith("model/")}
@@ -303,15 +312,18 @@ def load_checkpoint(path, model, optimizer, states=None, idle=False):
         model.load_state_dict(weights)
     except RuntimeError:
         raise ValueError(f"{path}: another model's checkpoint; delete it to start over") from None
+    for name, p in model.state_dict().items():
+        if weights[name].dtype != p.dtype or not pythia.finite(p):
+            raise ValueError(f"{path}: {name} is of another type or not finite; delete the "
+                             "checkpoint to start over")
     for name, p in model.named_parameters():
         state = {key: tensors.get(f"optimizer/{key}/{name}")
                  for key in ("step", "exp_avg", "exp_avg_sq")}
-        if all(value is not None for value in state.values()):  # else: above --head-layer -2
-            if state["step"].numel() != 1 or any(  # a fused AdamW would read what is not there
-                    state[key].shape != p.shape or state[key].dtype != p.dtype
-                    for key in ("exp_avg", "exp_avg_sq")):
-                raise ValueError(f"{path}: the moments of {name} have another shape; delete the "
-                                 "checkpoint to start over")
+        some = [value for value in state.values() if value is not None]
+        if some:  # else: above --head-layer -2
+            if len(some) < 3 or not _are_moments(**state, p=p):
+                raise ValueError(f"{path}: the moments of {name} have another shape or type, or "
+                                 "are not finite; delete the checkpoint to start over")
             optimizer.state[p] = state
     if not optimizer.state and isinstance(optimizer, torch.optim.AdamW) and not idle:
         raise ValueError(f"{path}: no optimizer state in this checkpoint; delete it to start over")

@@ -74,10 +74,11 @@ def read(path, steps):
     whatis.special(path)
     try:
         found = load_file(path)
-        included, observed = found["included"].astype(bool), found["observed"].astype(np.float64)
-    except (SafetensorError, KeyError) as error:
+        included, observed = found["included"], found["observed"].astype(np.float64)
+    except (SafetensorError, KeyError, TypeError, AttributeError) as error:  # numpy has no bfloat16
         raise ValueError(f"{path}: damaged ({error}); train the run anew") from None
-    if observed.shape != (steps, *included.shape) or not np.isfinite(observed).all():
+    if included.dtype != bool or included.ndim != 1 or not included.size or not (
+            observed.shape == (steps, *included.shape) and np.isfinite(observed).all()):
         raise ValueError(f"{path}: damaged (not {steps} steps of {included.size} finite numbers); "
                          "train the run anew")
     return included, observed
