@@ -80,7 +80,7 @@ def write(file, task, model, folder, data, args, cfg):
                           **{key: args[key] for key in task.ENCODE if key in args})
     text.require_fit(columns, model.config["vocab_size"], folder)
     labelled, hidden, about = task.label(model, tokenizer, data, columns, cfg)
-    rows.states_of(file).unlink(missing_ok=True)  # of labels made otherwise
+    rows.remove(rows.states_of(file))  # of labels made otherwise
     rows.write(file, labelled)
     if cfg.hidden:
         rows.write_states(rows.states_of(file), hidden, data)
