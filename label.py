@@ -85,7 +85,7 @@ def write(file, task, model, folder, data, args, cfg):
     text.require_fit(columns, model.config["vocab_size"], folder)
     labelled, hidden, about = task.label(model, tokenizer, data, columns, cfg)
     runs.require_there(Path(file).parent.parent)
-    rows.states_of(file).unlink(missing_ok=True)  # of labels made otherwise
+    rows.remove(rows.states_of(file))  # of labels made otherwise
     rows.write(file, labelled)
     if cfg.hidden:
         rows.write_states(rows.states_of(file), hidden, data)

@@ -299,11 +299,13 @@ def save(model, folder, facts):
 
 
 def put(path, content):
-    """Write bytes under a temporary name, then rename."""
+    """Write bytes under a temporary name, then rename. Raises OSError that names `path`."""
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_bytes(content)
         os.replace(part, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         part.unlink(missing_ok=True)
 

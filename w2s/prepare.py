@@ -227,6 +227,12 @@ def is_prepared(out, arguments, raw=None):
     if changed:
         raise ValueError(f"{out}: prepared before from something else ({'; '.join(changed)}); "
                          "choose another --out or delete the folder")
+    if (out / ".part").exists() or (out / ".lock").exists():  # killed after its last file
+        with contextlib.suppress(OSError):
+            runs.hold(out)
+            discard(out)
+            (out / ".lock").unlink()
+        runs.release()
     print(f"{out}: already prepared")
     return True
 
@@ -242,7 +248,7 @@ def publish(out, write, manifest):
             raise ValueError(f"{out}: another process prepared it meanwhile; run the same command "
                              "again")
         try:
-            shutil.rmtree(part, ignore_errors=True)
+            discard(out)
             part.mkdir(parents=True)
             write(part)
             names = sorted(path.name for path in part.iterdir())
@@ -260,6 +266,17 @@ def publish(out, write, manifest):
         if new:
             with contextlib.suppress(OSError):  # not empty: what another process made
                 out.rmdir()
+
+
+def discard(out):
+    """Remove what a `publish` that was killed left in the folder `out`, which this process holds:
+    .part, and as long as the manifest is in there the files that were moved out of it."""
+    part = out / ".part"
+    if (part / "manifest.json").exists() and not (out / "manifest.json").exists():
+        for name, digest in rows.read_json(part / "manifest.json").get("files", {}).items():
+            if (out / name).is_file() and rows.sha256(out / name) == digest:
+                (out / name).unlink()
+    shutil.rmtree(part, ignore_errors=True)
 
 
 # ---- what a user sees ----------------------------------------------------------------------------

@@ -825,7 +825,7 @@ def untrained(config, seed):
 def put(path, write):
     """write(temporary name), then rename: a file that exists is complete, whatever happens.
     Raises OSError that names `path`, also for a full disk under safetensors."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.part")  # what is left of a kill goes with the next
     try:
         temporary.touch()
         mode = temporary.stat().st_mode      # by umask; safetensors 0.8 leaves 0600

@@ -48,8 +48,8 @@ from w2s import (figures, frontier, guarantees, page, paper, rows, statistics, t
 from w2s.claims import OURS, VERDICTS, claims, inequalities, recovered
 from w2s.page import (GONE, Bullets, Heading, Picture, Table, Text, chance, mean, signed, span,
                       spread)
-from w2s.study import (ROLES, STRATEGIES, STUDENTS, UNREGULARISED, Study, prepared, properties,
-                       tasks_in, write_csv)
+from w2s.study import (ROLES, STRATEGIES, STUDENTS, UNREGULARISED, Study, csv_text, prepared,
+                       properties, tasks_in)
 
 
 TREND = ("yes = weak < student < ceiling in trust, and the 95 % intervals of both differences "
@@ -72,9 +72,8 @@ def main(config):
     if not any(study.runs for study in every):
         raise ValueError(f"{folder}: no finished run in <task>/seed<k>/<run>/")
     steps = inequalities(studies)
-    write_csv(folder / "results.csv", [*every, *crossings])
-    pictures, excuse = draw(folder, drawings(studies) | trusted_report.drawings(chosen, crossings),
-                            config.figures == "yes")
+    pictures, files, excuse = draw(drawings(studies) | trusted_report.drawings(chosen, crossings),
+                                   config.figures == "yes")
     verdicts = {study.task: claims(study) for study in studies if study.runs}
     verdicts |= {study.task: trusted.claims(study) for study in chosen if study.runs}
     for crossing in crossings:
@@ -93,13 +92,12 @@ def main(config):
               *trusted_report.crossing_table(crossings), *([pictures["crossing"]] if "crossing"
                                                            in pictures else []),
               *method(config, every, steps)]
-    for name, text in (("report.md", page.markdown(blocks)),
-                       ("report.html", page.html(title, blocks))):
-        with rows.atomic(folder / name) as file:
-            file.write(text)
-    files = ("report.html", "report.md", "results.csv")
+    texts = {"report.html": page.html(title, blocks), "report.md": page.markdown(blocks),
+             "results.csv": csv_text([*every, *crossings])}
+    files = {name: text.encode() for name, text in texts.items()} | files
+    rows.write_together({folder / name: content for name, content in files.items()})
     shown = [*short, *(gap for gap in gaps if isinstance(gap, Text)), Text("Report: " + "\n        "
-             .join(str(folder / file) for file in files))]
+             .join(str(folder / file) for file in texts))]
     colour = sys.stdout.isatty() or bool(os.environ.get("CLICOLOR_FORCE"))
     print("\n" + page.terminal(shown, colour and not os.environ.get("NO_COLOR")), end="")
 
@@ -572,28 +570,27 @@ def frontier_picture(study, found):
             "largest parity gap (DPD) that is allowed", "accuracy   (↑ higher is better)", curves)
 
 
-def draw(folder, drawings, wanted=True):
-    """({name: Picture}, blocks that say why there is none) of {name: (caption, function, its
-    arguments)}; writes figures/<name>.png and .svg."""
+def draw(drawings, wanted=True):
+    """({name: Picture}, {path: content} of figures/<name>.png and .svg, blocks that say why there
+    is none) of {name: (caption, function, its arguments)}."""
     if not wanted:
-        return {}, [Text("Figures were not drawn: `--figures no`.")]
-    found = {}
+        return {}, {}, [Text("Figures were not drawn: `--figures no`.")]
+    found, files = {}, {}
     for name, (caption, function, arguments) in drawings.items():
         path = f"figures/{name}"
         try:
             figure = function(*arguments)
         except ImportError:
             names = ", ".join(f"figures/{name}.png" for name in drawings)
-            return {}, [Text(f"Missing, because matplotlib is not installed: {names}. This "
-                             "installs it: `pip install -r requirements-figures.txt`")]
+            return {}, {}, [Text(f"Missing, because matplotlib is not installed: {names}. This "
+                                 "installs it: `pip install -r requirements-figures.txt`")]
         for kind in ("png", "svg"):
             drawn = io.BytesIO()
             figures.save(figure, drawn, kind)
-            with rows.atomic(folder / f"{path}.{kind}", "wb") as file:
-                file.write(drawn.getvalue())
+            files[f"{path}.{kind}"] = drawn.getvalue()
         svg = figures.inline(drawn.getvalue().decode(), name)
         found[name] = Picture(caption, f"{path}.png", svg)
-    return found, []
+    return found, files, []
 
 
 def picture(study):

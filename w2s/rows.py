@@ -109,7 +109,7 @@ def atomic(path, mode="w"):
     """Open a temporary neighbour of `path` for writing; on success it takes the name `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = _part(path)
     try:
         with open(part, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
@@ -120,6 +120,22 @@ def atomic(path, mode="w"):
         if isinstance(error, OSError) and error.filename in (None, str(part)):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+
+
+def write_together(files):
+    """Write {path: bytes}: every file under a temporary name, then all are renamed. When one cannot
+    be written, none is."""
+    with contextlib.ExitStack() as stack:
+        for path, content in files.items():
+            file = stack.enter_context(atomic(path, "wb"))
+            file.write(content)
+            file.flush()
+
+
+def remove(path):
+    """Remove a file, where it is, and what a process that was killed left of it."""
+    path.unlink(missing_ok=True)
+    _part(path).unlink(missing_ok=True)
 
 
 def write_json(path, value):
@@ -253,6 +269,10 @@ def sha256(path):
     whatis.special(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _part(path):
+    return path.with_name(f".{path.name}.part")
 
 
 def _open(path):

@@ -24,13 +24,15 @@ except ImportError:  # not a POSIX system: folders are not locked
 from w2s import hub, rows, whatis
 from w2s.config import follows
 
+CHECKPOINT = "checkpoint.safetensors"
 
-def begin(out, script, settings, inputs):
+
+def begin(out, script, settings, inputs, again=False):
     """Look at the run folder `out` before working in it; nothing is written yet.
 
     settings: the script's Config; inputs {argument name: path}. Returns the Run to start, or None
-    when it is done already. Raises ValueError when the folder holds a run with other arguments or
-    other inputs, FileNotFoundError when an input is missing.
+    when it is done already, unless `again`. Raises ValueError when the folder holds a run with
+    other arguments or other inputs, FileNotFoundError when an input is missing.
     """
     out = Path(out)
     for name, path in inputs.items():
@@ -53,7 +55,10 @@ def begin(out, script, settings, inputs):
         if not follows():
             hold(out)
         _refuse_changes(out, read_config(out), now, free)
-        if (out / "DONE").exists():
+        if (out / "DONE").exists() and not again:
+            if not follows():
+                with contextlib.suppress(OSError):  # a disk that is read only
+                    rows.remove(out / CHECKPOINT)  # killed behind DONE
             print(f"{out}: done already")
             return None
     elif out.is_dir() and any(p.name[0] != "." for p in out.iterdir()):
@@ -74,7 +79,7 @@ class Run:
 
     def __init__(self, out, facts, identity=""):
         self.out, self.facts, self.identity = out, facts, identity
-        self.checkpoint = out / "checkpoint.safetensors"
+        self.checkpoint = out / CHECKPOINT
 
     def start(self, **facts):
         """Hold the folder and write config.json: the arguments, and facts known only now."""
@@ -100,16 +105,18 @@ class Run:
 
     def log(self, **entry):
         """Append one object to log.jsonl, as a whole line."""
-        self._log.write(json.dumps(entry) + "\n")
-        self._log.flush()
+        try:
+            self._log.write(json.dumps(entry) + "\n")
+            self._log.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._log.name) from None
 
     def finish(self):
-        """Drop the checkpoint and write DONE."""
+        """Write DONE and drop the checkpoint."""
         self._log.close()
         with rows.atomic(self.out / "DONE"):
             pass
-        for name in ("checkpoint.safetensors", ".checkpoint.safetensors.part"):
-            (self.out / name).unlink(missing_ok=True)
+        rows.remove(self.checkpoint)
 
 
 class Follower(Run):

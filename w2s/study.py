@@ -5,6 +5,7 @@ N test rows, m sums of a row, n seeds, D bootstrap draws. w2s.claims judges them
 
 import csv
 import functools
+import io
 import itertools
 import math
 import re
@@ -568,13 +569,14 @@ def area_rows(found, score):
             [str(row.get("group", row["id"])) for row in kept])
 
 
-def write_csv(path, studies):
-    """results.csv, sorted, the same bytes for the same runs."""
-    with rows.atomic(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow("task strategy model selection seed slice metric value".split())
-        for *names, value in sorted(line for study in studies for line in study.cells()):
-            writer.writerow([*map(harmless, names), value])
+def csv_text(studies):
+    """results.csv, sorted, the same for the same runs."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow("task strategy model selection seed slice metric value".split())
+    for *names, value in sorted(line for study in studies for line in study.cells()):
+        writer.writerow([*map(harmless, names), value])
+    return file.getvalue()
 
 
 def harmless(cell):

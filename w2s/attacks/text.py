@@ -206,6 +206,8 @@ def search(run, parts, task, data, ask, synonyms, now):
     cases = [perturb.Case(row, n, cut(task, row).values(), partial(compose, row.get("source")))
              for n, row in enumerate(data)]
     args, found = now["args"], []
+    if not (parts / "settings.json").exists():  # killed while it removed them: batches of anything
+        shutil.rmtree(parts, ignore_errors=True)
     rows.write_json(parts / "settings.json", now)
     with tqdm(total=len(data), desc=f"attack {run}", unit="row", disable=None, leave=False) as bar:
         for start in range(0, len(data), args["batch_size"]):

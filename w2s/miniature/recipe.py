@@ -47,10 +47,7 @@ def run(cfg, shape):
                          "pretraining.json); choose another --out or delete the folder")
     inputs = {f"text {k}": path for k, path in enumerate(cfg.text, 1)}
     inputs |= {"tokenizer": cfg.tokenizer} if cfg.tokenizer else {}
-    work = runs.begin(home, "w2s.miniature pretrain", cfg, inputs)
-    if work is None and not published:  # the settings are those of the run: it may be reopened
-        (home / "DONE").unlink()
-        work = runs.begin(home, "w2s.miniature pretrain", cfg, inputs)
+    work = runs.begin(home, "w2s.miniature pretrain", cfg, inputs, again=not published)
     if work is None:
         return
     train, held = read(cfg, shape)
@@ -66,12 +63,15 @@ def run(cfg, shape):
                          "more text, or a smaller --length or --batch-size")
     steps = cfg.steps or len(train) // cfg.batch_size
     cfg = dataclasses.replace(cfg, steps=steps, warmup=min(cfg.warmup, steps // 10))
-    if trained:
-        work.log_from(cfg.steps)
-    else:
+    done = trained and (home / "DONE").exists()
+    if not trained:
+        (home / "DONE").unlink(missing_ok=True)  # of a model that somebody deleted
         pretrain.pretrain(work, cfg, shaped(cfg, vocabulary), tokenizer, train, held)
+    elif not done:
+        work.log_from(cfg.steps)
     publish(work, cfg, command, held, out)
-    work.finish()
+    if not done:
+        work.finish()
 
 
 def written(cfg, shape):
@@ -148,28 +148,37 @@ def own_tokenizer(cfg, documents):
 
 
 def publish(work, cfg, command, held, out):
-    """Write OUT/shape whole or not at all: the model folder, a mini's in float16 as Pythia's are,
-    and pretraining.json. Raises ValueError when a mini does not pass its gates."""
-    part = out.with_name(f".{cfg.shape}.part")
+    """Write OUT/shape whole or not at all. Raises ValueError when a mini fails its gates."""
+    part, old = (out.with_name(f".{cfg.shape}.{end}") for end in ("part", "old"))
     shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    try:
+        perplexity = fill(part, work, cfg, command, held)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    if (out / "pretraining.json").exists():  # never half a folder under this name
+        out.rename(old)
+    part.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+    print(f"{out}: held-out perplexity {perplexity:.3f}", flush=True)
+
+
+def fill(folder, work, cfg, command, held):
+    """Write the model folder, a mini's in float16 as Pythia's are, and pretraining.json; its
+    perplexity. Raises ValueError when a mini does not pass its gates."""
     model, tokenizer = pythia.load(work.out / "model", "lm"), work.out / "model" / "tokenizer.json"
-    pythia.save(model.to(torch.float16 if cfg.shape in MINI else torch.float32), part, tokenizer)
-    model, found = pythia.load(part, "lm"), {}  # what is measured is what is published
+    pythia.save(model.to(torch.float16 if cfg.shape in MINI else torch.float32), folder, tokenizer)
+    model, found = pythia.load(folder, "lm"), {}  # what is measured is what is published
     if cfg.shape in MINI:
         found = probes.measure(model, Tokenizer.from_file(str(tokenizer)), TOWN)
         print("\n".join(f"  {name:<14} {value:.3f}" for name, value in found.items()), flush=True)
-    try:
-        probes.require(cfg.shape, found, work.out)
-    except ValueError:
-        shutil.rmtree(part)
-        raise
+    probes.require(cfg.shape, found, work.out)
     measured = {"held_out_windows": len(held), "perplexity": pretrain.perplexity(model, held),
                 "probes": found}
-    rows.write_json(part / "pretraining.json", record(work, cfg, command) | measured | {
+    rows.write_json(folder / "pretraining.json", record(work, cfg, command) | measured | {
         "curve": [json.loads(line) for line in rows.lines(work.out / "log.jsonl")]})
-    shutil.rmtree(out, ignore_errors=True)
-    part.rename(out)
-    print(f"{out}: held-out perplexity {measured['perplexity']:.3f}", flush=True)
+    return measured["perplexity"]
 
 
 def record(work, cfg, command):
