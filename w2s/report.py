@@ -72,7 +72,6 @@ def main(config):
     if not any(study.runs for study in every):
         raise ValueError(f"{folder}: no finished run in <task>/seed<k>/<run>/")
     steps = inequalities(studies)
-    write_csv(folder / "results.csv", [*every, *crossings])
     pictures, excuse = draw(folder, drawings(studies) | trusted_report.drawings(chosen, crossings),
                             config.figures == "yes")
     verdicts = {study.task: claims(study) for study in studies if study.runs}
@@ -93,6 +92,7 @@ def main(config):
               *trusted_report.crossing_table(crossings), *([pictures["crossing"]] if "crossing"
                                                            in pictures else []),
               *method(config, every, steps)]
+    write_csv(folder / "results.csv", [*every, *crossings])  # now all has been read
     for name, text in (("report.md", page.markdown(blocks)),
                        ("report.html", page.html(title, blocks))):
         with rows.atomic(folder / name) as file:

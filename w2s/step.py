@@ -279,6 +279,14 @@ def save_checkpoint(path, k, model, optimizer, states=None):
         raise OSError(error.errno or 28, f"checkpoint not written ({error})", str(path)) from None
 
 
+def _is_damaged(entry):
+    """Whether what a run saves finite is not: weights, first moments; second ones may be inf."""
+    (kind, *more, _), value = entry[0].split("/"), parallel.local(entry[1])
+    if kind == "model" or more == ["exp_avg"]:
+        return not value.isfinite().all()
+    return more == ["exp_avg_sq"] and bool(value.isnan().any())
+
+
 def load_checkpoint(path, model, optimizer, states=None, idle=False):
     """Put a checkpoint back, whatever the number of processes that wrote it; the step to go on
     from, 0 when there is none. idle: the optimizer may not have made a step yet (GRPO without a
@@ -296,6 +304,8 @@ def load_checkpoint(path, model, optimizer, states=None, idle=False):
             tensors = {key: parallel.read(file, key, place.get(key), device)
                        for key in file.keys()}
             k = int(file.metadata()["step"])
+        if k < 0 or any(map(_is_damaged, tensors.items())):
+            raise ValueError("a step below 0, or numbers that are not finite")
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: damaged checkpoint ({error}); delete it to start over") from None
     weights = {key[6:]: value for key, value in tensors.items() if key.startswith("model/")}
