@@ -66,7 +66,7 @@ def main(cfg):
             if key not in encoded:
                 encoded[key] = task.encode(data[name], text.load_tokenizer(folder), length, **more)
             text.require_fit(encoded[key], model.config["vocab_size"], folder)
-            found = task.predictions(model, encoded[key], cfg.dtype, f"evaluate {name}",
+            found = task.predictions(model, encoded[key], cfg.dtype, f"evaluate {run} {name}",
                                      **scoring)
             predictions = [{k: row[k] for k in KEEP if k in row} | p
                            for row, p in zip(data[name], found)]

@@ -83,7 +83,10 @@ def write(file, task, model, folder, data, args, cfg):
     columns = task.encode(data, tokenizer, cfg.max_length or args["max_length"],
                           **{key: args[key] for key in task.ENCODE if key in args})
     text.require_fit(columns, model.config["vocab_size"], folder)
-    labelled, hidden, about = task.label(model, tokenizer, data, columns, cfg)
+    try:
+        labelled, hidden, about = task.label(model, tokenizer, data, columns, cfg)
+    except ValueError as error:  # its output is not finite
+        raise ValueError(f"{folder}: {error}") from None
     runs.require_there(Path(file).parent.parent)
     rows.remove(rows.states_of(file))  # of labels made otherwise
     rows.write(file, labelled)

@@ -180,6 +180,9 @@ def read(cfg, path, splits, taught):
     meta = Path(f"{path}.meta.json")  # by label.py; the task may be another one than the teacher's
     noted = rows.present(rows.read_json(meta, {"task": str})) if meta.exists() else {}
     name = {**facts["args"], **noted}.get("task", "")
+    if name not in tasks.NAMES:
+        raise ValueError(f"{path}: labels of task {rows.shown(name)}, which there is not; label "
+                         "the rows anew")
     task = tasks.load(name)
     if not hasattr(task, "right"):
         raise ValueError(f"{path}: labels of task {name}, which are neither right nor wrong; there "

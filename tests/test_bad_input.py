@@ -21,7 +21,7 @@ import pytest
 from tests import spoil, worlds
 from tests.conftest import read_json
 
-CASES, SEED = int(os.environ.get("W2S_CASES", 240)), int(os.environ.get("W2S_SEED", 0))
+CASES, SEED = int(os.environ.get("W2S_CASES", 120)), int(os.environ.get("W2S_SEED", 0))
 FIRST = int(os.environ.get("W2S_FROM", 0))
 PARTS = 8
 FORKS = multiprocessing.get_context("forkserver")  # its processes have torch, and no threads yet
@@ -49,7 +49,10 @@ FOUND = (  # what it has found: a command; a file with its new content, or {key:
     ("experiment", "recipe.txt", "\ud83d", "recipe.txt:1"),
     ("mcqa: train", "model/config.json", {"x": "\ud83d"}, "config.json"),
     ("privacy: again", "run/config.json", 1.5, "config.json"),
-    ("pretrain", "--out /dev/null", None, "--out"), ("pretrain", "--runs text.txt", None, "text.txt"),
+    ("pretrain", "--out /dev/null", None, "--out"),
+    ("pretrain", "--runs text.txt", None, "text.txt"),
+    ("report trusted", "data/mcqa/manifest.json", {"splits": 1}, "manifest.json"),
+    ("arithmetic: reward", "run/labels/wts.jsonl.meta.json", {"task": "x"}, "wts.jsonl"),
     ("text again", "--out .", None, "--out"), ("audit", "--run \n", None, "--run"),
     ("fairness: label", f"--max-length {10 ** 30}", None, "--max-length"))
 

@@ -8,6 +8,7 @@ import importlib
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from w2s import device as devices
 from w2s import losses, step
@@ -153,6 +154,20 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     model = Bag()
     with pytest.raises(ValueError, match="damaged checkpoint"):
         step.load_checkpoint(tmp_path / "checkpoint.safetensors", model, step.adamw(model, 1e-3))
+
+
+@pytest.mark.parametrize("key, value, at", [("model/embed.weight", torch.inf, "3"),
+                                            ("optimizer/exp_avg/embed.weight", torch.nan, "3"),
+                                            ("optimizer/exp_avg_sq/embed.weight", torch.nan, "3"),
+                                            ("model/embed.weight", 1.0, "-1")])
+def test_a_checkpoint_that_no_run_writes_is_refused(tmp_path, key, value, at):
+    path = tmp_path / "checkpoint.safetensors"
+    run(9, path=path, stop=3)
+    tensors = load_file(path)
+    tensors[key][0] = value
+    save_file(tensors, path, {"step": at})
+    with pytest.raises(ValueError, match="damaged checkpoint .*; delete it to start over"):
+        run(9, path=path)
 
 
 def test_hardening_along_the_way_equals_hardening_first():

@@ -146,7 +146,10 @@ def check(cfg):
                 raise ValueError(f"{place(folder, name)}:{n}: the row says that it belongs to "
                                  f"split '{row['split']}'")
             row.setdefault("group", row["id"])
-    outcome = splits.check(parts, getattr(task, "SHARED", ()) if "val" in parts else ())
+    try:
+        outcome = splits.check(parts, getattr(task, "SHARED", ()) if "val" in parts else ())
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
     print(f"{folder}: " + ", ".join(f"{name} {len(rows)}" for name, rows in parts.items())
           + f" rows; {'no text in two splits' if outcome['disjoint'] else 'leaking'}")
 

@@ -280,10 +280,12 @@ def save_checkpoint(path, k, model, optimizer, states=None):
 
 
 def _are_moments(step, exp_avg, exp_avg_sq, p):
-    """Whether these are AdamW's of the parameter p: a fused one reads what is not there."""
+    """Whether these are AdamW's of the parameter p: a fused one reads what is not there. A second
+    moment may be infinite: then the weight stands still."""
     return (step.dtype == torch.float32 and step.numel() == 1 and bool(1 <= step < 2 ** 24)
-            and all(moment.shape == p.shape and moment.dtype == p.dtype and pythia.finite(moment)
-                    for moment in (exp_avg, exp_avg_sq)))
+            and all(moment.shape == p.shape and moment.dtype == p.dtype
+                    for moment in (exp_avg, exp_avg_sq))
+            and pythia.finite(exp_avg) and not parallel.local(exp_avg_sq).isnan().any())
 
 
 def load_checkpoint(path, model, optimizer, states=None, idle=False):
@@ -314,16 +316,16 @@ def load_checkpoint(path, model, optimizer, states=None, idle=False):
         raise ValueError(f"{path}: another model's checkpoint; delete it to start over") from None
     for name, p in model.state_dict().items():
         if weights[name].dtype != p.dtype or not pythia.finite(p):
-            raise ValueError(f"{path}: {name} is of another type or not finite; delete the "
-                             "checkpoint to start over")
+            raise ValueError(f"{path}: damaged checkpoint ({name} is of another type or not "
+                             "finite); delete it to start over")
     for name, p in model.named_parameters():
         state = {key: tensors.get(f"optimizer/{key}/{name}")
                  for key in ("step", "exp_avg", "exp_avg_sq")}
         some = [value for value in state.values() if value is not None]
         if some:  # else: above --head-layer -2
             if len(some) < 3 or not _are_moments(**state, p=p):
-                raise ValueError(f"{path}: the moments of {name} have another shape or type, or "
-                                 "are not finite; delete the checkpoint to start over")
+                raise ValueError(f"{path}: damaged checkpoint (the moments of {name} have another "
+                                 "shape or type, or are not finite); delete it to start over")
             optimizer.state[p] = state
     if not optimizer.state and isinstance(optimizer, torch.optim.AdamW) and not idle:
         raise ValueError(f"{path}: no optimizer state in this checkpoint; delete it to start over")
