@@ -234,6 +234,28 @@ def test_an_answer_keeps_its_beginning_and_a_prompt_its_end(world):
     assert len(columns["ids"][2]) == 12 and columns["start"].tolist()[1:] == [1, 1]
 
 
+def test_a_question_is_asked_with_its_letters_in_their_order(world, tmp_path):
+    row = {"id": "q", "text": "Who barks?", "choices": ["a cat", "a dog", "none"], "label": 2,
+           "weak": [.1, .8, .1]}
+    assert mcqa.prompt(row) == "Question: Who barks?\nAnswer:"
+    assert mcqa.prompt(row, "letters") == (
+        "Question: Who barks?\nA. a cat\nB. a dog\nC. none\nAnswer:")
+    assert mcqa.options(row) == [" a cat", " a dog", " none"]
+    assert mcqa.options(row, "letters") == [" A", " B", " C"]
+    assert (mcqa.truth(row), mcqa.truth(row, "letters")) == (" none", " C")
+    tokenizer = text.load_tokenizer(world / "tiny-2x32")
+    for target, said in (("label", "none"), ("weak", "a dog")):
+        [ids] = mcqa.encode([row], tokenizer, 64, target)["ids"]
+        assert tokenizer.decode(ids.tolist()).endswith(f"Answer: {said}")
+    for label, good in ((0, True), (2, True), (3, False), (-1, False)):
+        put(tmp_path / "x.jsonl", lines([row | {"label": label}]))
+        if good:
+            assert mcqa.read(tmp_path / "x.jsonl", weak=True)[0]["label"] == label
+            continue
+        with pytest.raises(ValueError, match=f":1: 'label' is {label}, expected one of 0, 1, 2"):
+            mcqa.read(tmp_path / "x.jsonl")
+
+
 @pytest.mark.parametrize("scoring", ["cloze", "letters"])
 def test_what_mcqa_trains_on_is_what_it_scores(world, scoring):
     tokenizer = text.load_tokenizer(world / "tiny-2x32")

@@ -71,6 +71,14 @@ def test_the_loss_counts_the_answer_and_its_end_alone(name, target, tokenizer):
         [len(columns["ids"][i]) - columns["start"][i] for i in batch["rows"]])).all()
 
 
+def test_the_prompt_is_the_question_or_the_position_alone():
+    arithmetic, game = map(tasks.load, ROWS)
+    assert arithmetic.prompt(SUMS[3]) == (
+        "Question: Ned has 3 coats and 2 lamps. How many?\nAnswer:")
+    assert game.prompt(GAMES[3]) == (
+        "Position: 4k3/8/p7/8/8/8/8/R3K3 w - - 3 31\nBest move:")
+
+
 @both
 def test_a_row_may_bring_its_own_prompt_and_no_solution(name, tokenizer):
     task = tasks.load(name)
@@ -235,9 +243,9 @@ def test_the_towns_sums_are_right_and_no_two_are_of_the_same_numbers(tmp_path):
         asked = [questions.WORDS[w] for w in row["text"].split() if w in questions.WORDS]
         steps = row["solution"].split(" #### ")[0].removesuffix(" .").split(" . ")
         assert len(asked) == 2 and sum(asked) == int(row["label"]) <= 98
-        for step_ in steps:
+        for step_, unit in zip(steps, (10, 1), strict=True):  # tens and tens, then ones and ones
             a, b, made_ = (questions.WORDS[w] for w in step_.split()[::2])
-            assert a + b == made_
+            assert a + b == made_ and a % unit == b % unit == 0 and (unit == 10 or a < 10 > b)
         assert sum(questions.WORDS[s.split()[-1]] for s in steps) == int(row["label"])
 
 

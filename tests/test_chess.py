@@ -40,7 +40,7 @@ MOVES = [  # what is shown, position, move, position after it
      "4k3/8/3P4/8/8/8/8/4K3 b - - 0 9"),
     ("en passant by Black", "4k3/8/8/8/3Pp3/8/8/4K3 b - d3 0 9", "e4d3",
      "4k3/8/8/8/8/3p4/8/4K3 w - - 0 10"),
-    ("another piece on the square behind the pawn", "4k3/8/8/3p4/8/B7/8/4K3 w - d6 0 9", "a3d6",
+    ("another piece on the square behind the pawn", "4k3/8/8/3pB3/8/8/8/4K3 w - d6 0 9", "e5d6",
      "4k3/8/3B4/3p4/8/8/8/4K3 b - - 1 9"),
     ("promotion", "8/P6k/8/8/8/8/8/K7 w - - 3 60", "a7a8q", "Q7/7k/8/8/8/8/8/K7 b - - 0 60"),
     ("promotion with a capture", "k7/8/8/8/8/8/1p5K/R7 b - - 3 60", "b2a1n",

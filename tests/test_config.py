@@ -4,7 +4,9 @@ leaves behind, errors that nobody foresaw, and numbers in messages.
     python -m pytest -q tests/test_config.py
 """
 
+import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +120,59 @@ def test_help_of_python_without_docstrings(command):
 def test_a_number_in_a_message_is_that_number(value):
     assert float(config.number(value)) == value
     assert len(config.number(value)) <= len(repr(value)) or value == int(value)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Bounded:
+    low: float = config.arg(1, "", low=1)
+    above: float = config.arg(2, "", above=1)
+    high: float = config.arg(1, "", high=1)
+    many: list[str] = config.arg(["a"], "")
+
+
+@pytest.mark.parametrize("argv, message", [
+    (["--low", "1"], None), (["--low", "0.99"], "--low 0.99: must be >= 1"),
+    (["--above", "1.01"], None), (["--above", "1"], "--above 1: must be > 1"),
+    (["--high", "1"], None), (["--high", "1.01"], "--high 1.01: must be <= 1"),
+    (["--high", "nan"], "--high nan: must be a finite number"),
+    (["--high=-inf"], "--high -inf: must be a finite number")])
+def test_a_bound_may_be_met_but_not_what_a_number_must_be_above(argv, message):
+    if message is None:
+        assert config.parse(Bounded, None, argv)
+        return
+    with pytest.raises(ValueError, match=re.escape(message)):
+        config.parse(Bounded, None, argv)
+
+
+def test_few_arguments_may_change_while_a_run_goes_on():
+    """All others decide its result, and a run made with others is refused."""
+    import train_ntf
+    import train_student
+    import train_weak
+    from w2s.miniature.__main__ import Pretrain
+    free = {Config: {f.name for f in dataclasses.fields(Config) if f.metadata["free"]} for Config in
+            (train_weak.Config, train_student.Config, train_ntf.Config, Pretrain)}
+    kept = {"shard", "recompute", "save_every"}
+    assert [*free.values()] == [kept, kept, set(), {"out", "runs", "save_every"}]
+
+
+def test_a_list_is_each_configs_own():
+    one, two = config.parse(Bounded, None, []), config.parse(Bounded, None, [])
+    one.many.append("b")
+    assert two.many == ["a"]
+
+
+def test_defaults_are_those_of_the_papers_and_of_our_readings():
+    """Without a flag: what Eqs. (1) to (9), A.2 and the readings of docs/deviations.md say."""
+    from train_student import Config as Student
+    student = {"penalty": "signed", "penalty_output": "probability", "noise_as": "std",
+               "adv_label": "fw_x_adv", "threshold": "quantile", "label_kind": "soft",
+               "warmup": .2, "head_layer": -1, "scoring": "cloze", "lm_loss": "both",
+               "weight_decay": 0, "clip_norm": 1, "clip": 1, "accountant": "pld",
+               "sampling": "poisson", "noise_seed": "run", "canaries": 0, "lora_rank": 0,
+               "objective": "sft", "seed": 0, "lam": None, "alpha": None, "epochs": None}
+    found = Student(task="t", model="m", labels="l", out="o")
+    assert {name: getattr(found, name) for name in student} == student
 
 
 def test_a_bound_that_is_missed_by_little_is_not_said_to_be_met():

@@ -2,12 +2,14 @@
 
 huggingface_hub reads its environment at import, so every call runs in a process of its own."""
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -137,6 +139,37 @@ def test_of_shards_only_those_of_the_index_are_fetched(server, tmp_path):
     wanted = {"config.json", "tokenizer.json", "model.safetensors.index.json", SHARD}
     assert out == str(sorted(wanted)) and fetched(server) == wanted, err
     assert run(code, tmp_path, 9, HF_HUB_OFFLINE="1")[0] == out
+
+
+def test_shards_are_of_the_commit_of_their_index(tmp_path, monkeypatch):
+    """While a branch moves on."""
+    folder, asked = tmp_path / COMMIT, []
+    folder.mkdir()
+    (folder / "config.json").touch()
+    (folder / hub.INDEX).write_bytes(INDEX)
+    monkeypatch.setattr(hub, "snapshot", lambda name, revision, patterns, lacking: (
+        asked.append((revision, patterns)) or folder))
+    assert hub.folder("org/shards", "branch") == folder
+    assert [revision for revision, _ in asked] == ["branch", COMMIT]
+    assert asked[1][1] == ["config.json", "tokenizer.json", hub.INDEX, SHARD]
+
+
+def test_a_file_from_its_publisher_is_fetched_once_and_not_beyond_its_size(tmp_path, monkeypatch):
+    constants, asked = pytest.importorskip("huggingface_hub.constants"), []
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(urllib.request, "urlopen", lambda address, timeout: (
+        asked.append(address) or io.BytesIO(b"12345")))
+    with pytest.raises(ValueError, match="http://x/y: more than 4 bytes"):
+        hub.web("http://x/y", 4)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    for _ in range(2):
+        assert hub.web("http://x/y", 5).read_bytes() == b"12345"
+    assert len(asked) == 2
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert hub.web("http://x/y").read_bytes() == b"12345"
+    with pytest.raises(ValueError, match="http://x/z: not in the cache"):
+        hub.web("http://x/z")
 
 
 def test_a_data_file_is_fetched_once_and_read_offline(server, tmp_path):

@@ -90,6 +90,16 @@ def test_what_cannot_be_checked_is_said(world, capsys):
         (world / "data" / "weak.jsonl").unlink(missing_ok=True)
 
 
+def test_a_run_of_no_epochs_has_seen_no_row_and_one_that_does_not_say_has(world):
+    run, facts = world / "runs/weak", json.loads((world / "runs/weak/config.json").read_text())
+    assert len(leaks.taught(run, facts).texts) == 2
+    assert len(leaks.taught(run, {k: v for k, v in facts.items() if k != "epochs"}).texts) == 2
+    assert not leaks.taught(run, facts | {"epochs": 0}).texts
+    facts["args"] |= {"labels": facts["args"].pop("data")}  # a student's
+    assert not leaks.taught(run, facts).texts
+    assert len(leaks.taught(run, facts, ("data", "labels")).texts) == 2
+
+
 def test_the_teacher_of_chosen_labels_is_found_from_anywhere(world, tmp_path, monkeypatch):
     rows.write_json(world / "runs/trust/config.json", {
         "script": "train_ntf.py", "args": {"teacher": "runs/weak"}, "inputs": {},

@@ -20,6 +20,7 @@ import pytest
 from tokenizers import pre_tokenizers
 
 from w2s import mail, splits
+from w2s.tasks import privacy
 
 SYLLABLES = "ba do fi gu ka lo mi nu pe ra so ti vu wa ze".split()
 HEAD = "Message-ID: <{0}.JavaMail@alderby.example>\nFrom: {0}@alderby.example\nSubject: hello\n\n"
@@ -128,6 +129,10 @@ def test_bodies_of_rfc_822():
     both.add_alternative("<p>html</p>", subtype="html")
     both.add_attachment("attached", filename="a.txt")
     assert mail.body(both.as_bytes()).strip() == "plain café"
+    attached = (b"Content-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: text/plain\n"
+                b"Content-Disposition: attachment; filename=a.txt\n\nattached\n--B\n"
+                b"Content-Type: text/plain\n\nmine\n--B--\n")
+    assert mail.body(attached) == "mine"
     raw = b"From: a\nContent-Type: text/plain; charset=%s\nContent-Transfer-Encoding: %s\n\n%s"
     for charset, encoding, data, text in [
             (b"us-ascii", b"7bit", "caf\xe9 \u2019".encode("cp1252"), "café ’"),
@@ -164,7 +169,8 @@ def test_secrets_are_kept_where_cleaning_did_not_move_them(tmp_path):
     text = words(1)
     own = [{"id": 0, "text": text, "secrets": [[2, 9], [len(text) - 3, len(text)]]},
            {"id": 1, "text": f" {words(2)}", "secrets": [[2, 9]]},  # the blank is cut off
-           {"id": 2, "text": words(3, 900), "secrets": [[0, 3], [6000, 6010]]},  # cut short
+           {"id": 2, "text": words(3, 900), "secrets": [
+               [0, 3], [1110, 1125], [6000, 6010]]},  # cut to 160 words of 6 letters
            {"id": 3, "text": words(4)}]
     put(tmp_path / "mails.jsonl", jsonl(own))
     pool, _ = mail.bodies(splits.Raw(tmp_path), pieces=P)
@@ -335,6 +341,13 @@ def test_of_near_duplicates_one_is_kept(tmp_path, near):
         assert left_out(tmp_path / str(k)) == {"near-duplicate": 1}
 
 
+@pytest.mark.parametrize("shared, near", [(15, 0), (16, 1)])
+def test_a_third_of_the_windows_sequences_is_near(tmp_path, shared, near):
+    """A window of 40 words has 36 sequences of 5; 16 words have 12 of them, 15 have 11."""
+    own(tmp_path, [words(1, 60), words(1, shared) + " " + words(2, 60)])
+    assert left_out(tmp_path) == ({"near-duplicate": 1} if near else {})
+
+
 def test_what_is_not_near_is_kept_and_likeness_does_not_chain(tmp_path):
     text = words(0, 400).split(" ")
     chain = [" ".join(text[20 * k:20 * k + 50]) for k in range(12)]  # each is near the next two
@@ -363,6 +376,8 @@ def test_a_shared_passage_makes_a_group_unless_it_is_everywhere(tmp_path):
     group = groups(own(tmp_path, texts))
     assert len(group) == 30 and group["0"] == group["1"] == group["2"]
     assert len(set(group.values())) == 28
+    texts = [f"{words(k, 60)} {passage if k < mail.COMMON else ''}" for k in range(12)]
+    assert len(set(groups(own(tmp_path / "few enough", texts)).values())) == 3
 
 
 def test_the_pile_gives_way_to_the_pool(tmp_path):
@@ -388,6 +403,17 @@ def test_the_order_of_rows_and_files_does_not_matter(tmp_path):
         assert raw.sources["mails.jsonl"]["left_out"]["near-duplicate"] > 20
         draw.shuffle(rows)
     assert results[0] == results[1] == results[2]
+
+
+def test_so_many_mails_as_are_asked_for_are_in_each_half_and_the_piles_in_test_alone(tmp_path):
+    """30 % val and 20 % trust: of 100 mails 50 are left, 40 % of them in each half."""
+    own(tmp_path, [words(k, 60) for k in range(120)])
+    own(tmp_path, [words(1000 + k, 60) for k in range(3)], "pile_test_enron.jsonl")
+    parts = privacy.prepare(splits.Raw(tmp_path), mails=20, sequence_length=P, val=.3, trust=.2)
+    assert {name: len(part) for name, part in parts.items()} == {
+        "weak": 20, "wts": 20, "test": 10 + 3, "val": 30, "trust": 20}
+    assert {name for name, part in parts.items() if "pile" in {r["source"] for r in part}} == {
+        "test"}
 
 
 def test_a_draw_is_seeded_nested_and_accounted_for(tmp_path):

@@ -19,6 +19,7 @@ import time
 import zlib
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -211,6 +212,20 @@ def test_labels_of_pairs_follow_from_the_words(alderby):
     assert all(0.25 < labels.count(0) / len(labels) < 0.58 for labels in seen.values())
 
 
+def test_the_answer_of_a_question_is_the_only_word_that_is_true(alderby):
+    found = rows.read(alderby / "raw/town_questions.jsonl")
+    assert len(found) == 6000 and {row["answer"] for row in found} == {*"ABCD"}
+    for row in found:
+        beast = row["source"] == "beasts"
+        _, facts = says(row["question"], beast)
+        meant = []
+        for choice in row["choices"]:
+            scale, pole = POLE[beast, choice.removeprefix("not ")]
+            meant.append(facts.get(scale, -1) == pole ^ choice.startswith("not "))
+        assert meant.index(True) == "ABCD".index(row["answer"]) and sum(meant) == 1, row
+        assert not {*row["choices"]} & {*row["question"].split()}
+
+
 def sentiment(text):
     """(the label of a plain review: what most of its remarks say, number of remarks)."""
     good = []
@@ -304,12 +319,17 @@ def test_the_files_are_made_once_and_made_again(alderby, mini):
     assert sorted(changed) == ["manifest.json", "style.json"]
 
 
+def backwards(path):
+    """Other content of the same size."""
+    path.write_text(path.read_text()[::-1])
+
+
 @pytest.mark.parametrize("damage, seed, message", [
     (lambda folder: None, 1, "another town \\(seed 0"),
     (lambda folder: (folder / "world/manifest.json").write_text("{"), 0, "manifest.json:1: not"),
     (lambda folder: (folder / "world/manifest.json").write_text("[1]"), 0, "not the manifest"),
     (lambda folder: (folder / "raw/adult.csv").write_text("age\n1\n"), 0, "adult.csv: was edited"),
-    (lambda folder: [(folder / "raw/adult.csv").write_text("age\n1\n"),
+    (lambda folder: [backwards(folder / "raw/adult.csv"),
                      (folder / "world/manifest.json").unlink()], 0, "adult.csv: is there already"),
 ], ids=["seed", "broken", "list", "edited", "foreign"])
 def test_a_folder_that_holds_something_else_is_refused(alderby, mini, tmp_path, damage, seed,
@@ -322,6 +342,34 @@ def test_a_folder_that_holds_something_else_is_refused(alderby, mini, tmp_path, 
     assert code == 1 and said == "" and error.startswith("error: ") and error.count("\n") == 1
     assert re.search(message, error), error
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_perturbed_texts_are_put_together_with_few_remarks_and_with_every_victim(alderby, tmp_path):
+    shutil.copytree(alderby / "world", tmp_path / "world")
+    for folder in world.FAMILIES:
+        for part, method, count in (("words", "typos", 8), ("remarks", "distraction", 10)):
+            rows.write(tmp_path / f"world/attacked/{folder}/{part}.jsonl", [
+                {"id": f"{part}{k}", "task": "sst2", "method": method, "label": k % 2,
+                 "sentence": f"x{k}", "original_sentence": f"y{k}"} for k in range(count)])
+    world.perturbed(tmp_path)
+    found = rows.read(tmp_path / "raw/sst2.jsonl")
+    for folder, family in (("independent", "independent"), ("weak", "weak family"),
+                           ("strong", "strong family")):
+        mine = [row for row in found if row["model"] == family]
+        # 3 of 11 are 27 %, 4 of 12 would be 33 %
+        assert [row["method"] for row in mine] == ["typos"] * 8 + ["distraction"] * 3
+        assert all(row["id"].startswith(f"{folder}/") for row in mine)
+    victims = {row["id"]: row for row in rows.read(tmp_path / "world/victims.jsonl")}
+    for source in adversarial.LABELS:
+        plain = [row for row in rows.read(tmp_path / f"raw/{source}.jsonl")
+                 if row["model"] == "unselected"]
+        assert len(plain) == world.VICTIMS and {row["task"] for row in plain} == {source}
+        for row in plain:
+            victim = victims[row["id"].removeprefix("unselected/")]
+            parts = adversarial.sentences(victim)
+            assert row["label"] == victim["label"] and parts == {
+                name: row[f"original_{name}"] for name in parts} == {
+                name: row[name] for name in parts}
 
 
 def test_the_tasks_accept_the_raw_files(alderby, tmp_path):
@@ -354,6 +402,66 @@ def corpus(tmp_path_factory):
     with gzip.open(folder / "rows.jsonl.gz", "wt") as file:
         file.writelines(json.dumps({"text": text, "id": 1}) + "\n" for text in texts[200:])
     return folder
+
+
+def test_held_out_documents_are_not_trained_on(tmp_path, monkeypatch):
+    seen, text = [], tmp_path / "text.txt"
+    monkeypatch.setattr(town, "documents", lambda *given: seen.append(given) or [])
+    for shape in ("mini-weak", "mini-surrogate"):
+        recipe.read(SimpleNamespace(text=[], documents=100), shape)
+    assert seen == [(0, 100, "documents"), (0, recipe.HELD, "held out"),
+                    (0, 100, "documents of the surrogate"), (0, recipe.HELD, "held out")]
+    lines = [f"document {k}" for k in range(200)]
+    text.write_text("\n".join(lines))
+    drawn = []
+    for seed in (0, 1):
+        train, held = recipe.read(SimpleNamespace(text=[text], seed=seed), "pythia-14m")
+        assert sorted(train + held) == sorted(lines) and len(held) == 10
+        drawn.append(sorted(held))
+    assert drawn[0] != drawn[1] and sorted(lines[:10]) not in drawn  # a random twentieth
+
+
+def test_windows_are_of_all_texts_one_after_another_each_behind_its_mark():
+    path = recipe.HOME / "mini-weak/tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    texts = ["the baker is rich .", "a warm garden", "six stones"]
+    tokens = [token for text in texts for token in (0, *tokenizer.encode(text).ids)]
+    found = pretrain.windows(texts, path, 4)
+    assert tokenizer.token_to_id("<|endoftext|>") == 0 and len(found) == len(tokens) // 4 > 2
+    assert found.tolist() == [tokens[4 * k:4 * k + 4] for k in range(len(tokens) // 4)]
+    assert pretrain.windows([], path, 4).shape == (0, 4)
+
+
+def test_every_pass_reads_whole_batches_of_other_windows_and_resumes_where_it_was():
+    data = np.arange(20).reshape(10, 2)
+    made = list(pretrain.batches(data, 8, 3, 0, 0, torch.device("cpu")))
+    assert [k for k, _ in made] == list(range(8))
+    picks = [batch["rows"].tolist() for _, batch in made]
+    for turn in (picks[:3], picks[3:6]):
+        assert len({row for pick in turn for row in pick}) == 9
+    assert picks[:3] != picks[3:6]
+    for k, batch in made:
+        assert batch["ids"].tolist() == [[2 * row, 2 * row + 1] for row in picks[k]]
+    for start in (2, 4):
+        again = list(pretrain.batches(data, 8, 3, 0, start, torch.device("cpu")))
+        assert [(k, batch["rows"].tolist()) for k, batch in again] == [
+            (k, picks[k]) for k in range(start, 8)]
+
+
+def test_likelihoods_are_those_of_the_words_behind_the_prompt():
+    folder = recipe.HOME / "mini-weak"
+    model, path = pythia.load(folder, "lm"), str(folder / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(path)
+    prompts, options = ["the soup was cool i give it", "dull"], ["one star", "five"]
+    found = probes.likelihoods(model, tokenizer, prompts, options)
+    for i, prompt in enumerate(prompts):
+        for o, option in enumerate(options):
+            head, tail = (tokenizer.encode(text).ids for text in (prompt, f" {option}"))
+            ids = torch.tensor([[0, *head, *tail]])
+            with torch.inference_mode():
+                logp = model(ids, torch.tensor([ids.shape[1]]))[0].log_softmax(-1)
+            expected = sum(float(logp[len(head) + k, token]) for k, token in enumerate(tail))
+            assert found[i, o] == pytest.approx(expected, abs=1e-4)
 
 
 def contents(folder):

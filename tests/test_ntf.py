@@ -133,6 +133,14 @@ def test_the_best_temperature_is_the_one_that_made_the_labels():
     assert ntf.best_temperature(Z, (Z < 0).float()) == pytest.approx(high)  # reversed
 
 
+def test_calibration_is_a_shift_and_then_a_division():
+    model = ntf.TrustFunction(3)
+    model.shift.fill_(-1)
+    model.temperature.fill_(2)
+    found = model.calibrated(torch.tensor([3., 1, -3]))
+    torch.testing.assert_close(found, torch.tensor([.7310586, .5, .1192029]))  # of 1, 0, -2
+
+
 def test_a_held_out_slice_that_is_separated_keeps_the_order_of_other_rows():
     right = torch.tensor([1., 1, 1, 0])
     assert ntf.smoothed(right).tolist() == pytest.approx([.8, .8, .8, 1 / 3])
@@ -208,15 +216,41 @@ def test_early_stopping_keeps_the_weights_of_the_best_epoch():
     assert torch.equal(numbers(longer), numbers(model))
 
 
-def test_the_held_out_loss_is_that_of_the_model_that_is_returned():
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_held_out_loss_is_that_of_the_model_that_is_returned(seed):
     x, right = problem(400, 0)
-    model, facts = ntf.fit(x, right, hidden=16)
-    held = ntf.hold_out(right, None, .1, torch.Generator().manual_seed(0))
+    model, facts = ntf.fit(x, right, hidden=16, seed=seed)
+    held = ntf.hold_out(right, None, .1, torch.Generator().manual_seed(seed))
     loss = ntf.bce(model.logits(x[held]), right[held], ntf.class_weights(right[~held]))
     assert facts["held_out_loss"] == loss.item() and facts["held_out_rows"] == held.sum() == 40
     torch.testing.assert_close(model.mean, x[~held].double().mean(0).float())
     corrected = model.logits(x[held]) + model.shift
     assert facts["temperature"] == pytest.approx(ntf.best_temperature(corrected, right[held]), 1e-6)
+
+
+def test_training_and_held_out_rows_share_no_group_and_no_row(monkeypatch):
+    (x, right), seen = problem(400, 0), []
+
+    def train(model, optimizer, rows, held, *more):
+        seen.extend([rows, held, more[3]])
+        return {}
+    monkeypatch.setattr(ntf, "train", train)
+    ntf.fit(x, right, hidden=16, groups=[f"g{i % 100}" for i in range(400)], epochs=1)
+    place = {tuple(row): i for i, row in enumerate(x.tolist())}
+    (trained, truth), (held, also), _ = seen
+    at, apart = ([place[tuple(row)] for row in part.tolist()] for part in (trained, held))
+    assert sorted(at + apart) == list(range(400)) and len(apart) == 40
+    assert not {i % 100 for i in at} & {i % 100 for i in apart}
+    assert truth.tolist() == right[at].tolist() and also.tolist() == right[apart].tolist()
+
+
+@pytest.mark.parametrize("n, patience", [(100, 8), (2000, 8), (4000, 4), (6000, 3)])
+def test_many_rows_have_less_patience_unless_one_is_given(n, patience, monkeypatch):
+    seen = []
+    monkeypatch.setattr(ntf, "train", lambda *given: seen.append(given[7]) or {})
+    for own in (None, 5):
+        ntf.fit(torch.arange(n)[:, None], torch.arange(n) % 2, hidden=2, patience=own)
+    assert seen == [patience, 5]
 
 
 def test_groups_stay_together_and_both_kinds_are_held_out():
@@ -251,6 +285,9 @@ def test_a_few_rows_train_without_a_held_out_slice():
     assert facts["pos_weight"] == .5 and model.trust(x).isfinite().all() and not model.training
     one_wrong = torch.arange(200) > 0  # it stays in the training slice
     assert ntf.fit(problem(200, 0)[0], one_wrong, hidden=8, epochs=1)[1]["held_out_rows"] == 0
+    g = torch.Generator()  # nor may all of them go into the held-out slice
+    assert ntf.hold_out(torch.arange(100) > 1, None, .6, g).sum() == 60
+    assert ntf.hold_out(torch.arange(100) > 0, None, .6, g).sum() == 0
 
 
 def test_decay_is_for_matrices_only():

@@ -17,7 +17,7 @@ import torch
 from tests.conftest import read_json
 from tests.smoke_data import BAD, GOOD, NOUN
 from tests.test_scripts import HELP_WITHOUT_TORCH, ROOT
-from w2s import ntf, predict, pythia, rows, text
+from w2s import metrics, ntf, predict, pythia, rivals, rows, text
 from w2s.tasks import mcqa
 
 SELECT = ("ntf", "confidence", "margin", "entropy", "icl-confidence", "reward", "random", "truth-n",
@@ -346,6 +346,59 @@ def test_sources_choose_what_it_learns_from_and_the_rest_is_zero_shot(labelled, 
     assert code == 1 and "its sources are easy, hard" in err and not (tmp_path / "no").exists()
 
 
+def test_what_it_learns_from_are_rows_of_the_sources_with_their_states_and_groups(
+        labelled, call, tmp_path, monkeypatch):
+    found, seen = rows.read(labelled / "mcqa" / TRUST), {}
+    states = rows.read_states(rows.states_of(labelled / "mcqa" / TRUST), found)
+    hard = [i for i, row in enumerate(found) if row["source"] == "hard"]
+
+    def fit(states, right, **more):
+        seen.update(states=states, right=right, **more)
+        raise KeyboardInterrupt
+
+    def verifier(cfg, folder, known, *_):
+        seen.update(verifier=[row["id"] for row in known[1]])
+        raise KeyboardInterrupt
+    monkeypatch.setattr(ntf, "fit", fit)
+    monkeypatch.setattr(rivals, "verifier", verifier)
+    for select in ("ntf", "reward"):
+        assert call(*choose(labelled, tmp_path / "x", "--sources", "hard", "--seed", 5,
+                            select=select))[0] == 130
+    assert len(hard) == 60 and (seen["states"] == states[hard]).all()
+    assert seen["right"] == [found[i]["weak"].index(max(found[i]["weak"])) == found[i]["label"]
+                             for i in hard]
+    assert seen["groups"] == [found[i]["group"] for i in hard] and seen["seed"] == 5
+    assert seen["verifier"] == [found[i]["id"] for i in hard]
+
+
+@pytest.mark.parametrize("select, more, expected", [
+    ("confidence", {}, {}), ("truth", {}, {}),
+    ("ntf", {}, {"states of {wts}": "{mcqa}/labels/wts.hidden.safetensors",
+                 "states of {trust}": "{mcqa}/labels/trust.hidden.safetensors"}),
+    ("ntf", {"ntf": "{mcqa}"}, {"states of {wts}": "{mcqa}/labels/wts.hidden.safetensors",
+                                "ntf": "{mcqa}/ntf.safetensors"}),
+    ("icl-confidence", {}, {"base": "{base}"}), ("reward", {}, {"teacher": "{mcqa}/model"}),
+    ("reward", {"reward": "r.jsonl"}, {"reward": "r.jsonl"})])
+def test_a_choice_is_made_of_the_content_of_all_that_it_reads(labelled, world, select, more,
+                                                              expected):
+    import train_ntf
+    names = {"mcqa": labelled / "mcqa", "base": world / "tiny-2x32",
+             "trust": labelled / "mcqa" / TRUST, "wts": labelled / "mcqa" / WTS}
+    cfg = train_ntf.Config(teacher=str(names["mcqa"]), labelled=str(names["trust"]),
+                           pool=str(names["wts"]), out="x", select=select,
+                           **{key: value.format(**names) for key, value in more.items()})
+    assert {key: str(path) for key, path in train_ntf.inputs(cfg).items()} == {
+        "labelled": cfg.labelled, "pool": cfg.pool,
+        **{key.format(**names): path.format(**names) for key, path in expected.items()}}
+
+
+def test_labels_of_another_run_of_the_same_name_are_refused(labelled, call, tmp_path):
+    shutil.copytree(labelled / "mcqa", tmp_path / "mcqa", ignore=shutil.ignore_patterns(".lock"))
+    code, _, err = call(*choose(labelled, tmp_path / "x", "--pool", tmp_path / "mcqa" / WTS,
+                                select="confidence"))
+    assert code == 1 and f"labels of {tmp_path / 'mcqa'}, not of --teacher" in err
+
+
 def test_a_trust_function_is_used_again_with_the_features_it_was_trained_on(labelled, chosen, call,
                                                                            tmp_path):
     code, out, err = call(*choose(labelled, tmp_path / "run", "--ntf", chosen["ntf"], "--keep", .4))
@@ -357,7 +410,12 @@ def test_a_trust_function_is_used_again_with_the_features_it_was_trained_on(labe
         read_json(chosen["ntf"] / "trust.json")["regimes"].values())
     raw, own = ({m["metric"]: m["value"] for m in facts["metrics"] if m["slice"] == "all"}[name]
                 for name in ("ece_raw", "ece"))
-    assert raw != own and f"before calibration: ece {raw:.3f}" in out
+    pool = rows.read(labelled / "mcqa" / WTS)
+    model, right = ntf.load(chosen["ntf"]), [mcqa.right(row) for row in pool]
+    p = model.logits(torch.from_numpy(rows.read_states(rows.states_of(labelled / "mcqa" / WTS),
+                                                       pool))).double()
+    assert raw == pytest.approx(metrics.ece(p.sigmoid(), right), abs=1e-9)
+    assert abs(raw - own) > 1e-3 and f"before calibration: ece {raw:.3f}" in out
     code, _, err = call(*choose(labelled, tmp_path / "both", "--features", "both", *FAST["ntf"]))
     assert code == 0 and ntf.load(tmp_path / "both").config["dim"] == 36, err
     code, _, err = call(*choose(labelled, tmp_path / "again", "--ntf", tmp_path / "both"))
@@ -478,6 +536,10 @@ BROKEN = {
                 "wts.jsonl:3: the group of id 'wts2' is in "),
     "test rows": (lambda h: rename(h / "mcqa" / WTS, "split", "test"),
                   "wts.jsonl:4: the row belongs to split 'test', expected wts"),
+    "labelled test rows": (lambda h: rename(h / "mcqa" / TRUST, "split", "test"),
+                           "trust.jsonl:4: the row belongs to split 'test', expected trust"),
+    "pool of trust rows": (lambda h: rename(h / "mcqa" / WTS, "split", "trust"),
+                           "wts.jsonl:4: the row belongs to split 'trust', expected wts"),
     "another teacher's": (lambda h: rows.write(
         h / "fairness" / WTS, rows.read(h / "mcqa" / WTS)), "labels of "),
     "unfinished": (lambda h: (h / "mcqa" / "DONE").unlink(), "not finished"),

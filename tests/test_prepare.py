@@ -125,6 +125,24 @@ def test_reconstructed_adult_is_preferred_and_never_mixed(tmp_path):
     assert list(manifest(tmp_path / "out")["sources"]) == ["adult_reconstruction.csv"]
 
 
+def test_a_missing_value_is_unknown_however_it_is_written(tmp_path):
+    written = ["?", "", "nan", "NaN", "NA", "n/a", "<NA>", "null", "None"]
+    people = [(*p[:1], written[k % 9], *p[2:]) for k, p in enumerate(PEOPLE)]
+    put(tmp_path / "raw/adult.csv", as_csv(people, UCI))
+    made = run(tmp_path / "raw", tmp_path / "out", "fairness")
+    assert all("workclass unknown," in row["text"] for members in made.values() for row in members)
+
+
+def test_the_chance_of_a_person_is_kept_for_test_rows_alone(tmp_path):
+    put(tmp_path / "raw/adult.csv", as_csv([(*p, k / 40) for k, p in enumerate(PEOPLE)],
+                                           UCI + ",chance"))
+    made = run(tmp_path / "raw", tmp_path / "out", "fairness", trust=.1)
+    for name, members in made.items():
+        for row in members:
+            assert row.get("chance") == (int(row["id"].split("/")[1]) / 40 if name == "test"
+                                         else None)
+
+
 def test_hidden_sex_is_in_a_but_not_in_the_text_and_twins_stay_together(tmp_path):
     twins = [(*p[:9], sex, *p[10:]) for p in PEOPLE for sex in ("Male", "Female")]
     put(tmp_path / "raw/adult.csv", as_csv(twins))
@@ -219,6 +237,37 @@ def test_ood_splits_exclude_the_source_sentences_and_share_only_id_rows(tmp_path
     assert where["train/6"] == where["train/7"]
 
 
+def test_sentences_equal_to_a_restyled_one_are_left_out_and_counted(tmp_path):
+    sentiment(tmp_path / "raw")
+    train = tmp_path / "raw/sst2/train.tsv"
+    mine = ["a Grand  tale number 0 in augment", "a stale tale number 8 of old"]
+    put(train, train.read_text() + "".join(f"{text}\t1\n" for text in mine))
+    made = run(tmp_path / "raw", tmp_path / "out", "ood")
+    assert not {row["text"] for name in ("weak", "wts", "val") for row in made[name]
+                if row["source"] == "id"} & {*mine}
+    assert manifest(tmp_path / "out")["sources"]["sst2/train.tsv"]["left_out"] == {
+        "source sentences of the style test": 8, "equal to a restyled sentence": 2}
+
+
+def test_a_quotation_mark_in_sst2_is_a_character(tmp_path):
+    sentiment(tmp_path / "raw")
+    train = tmp_path / "raw/sst2/train.tsv"
+    put(train, train.read_text() + '"so he said\t1\nof "grace" , they said\t0\n')
+    made = run(tmp_path / "raw", tmp_path / "out", "ood")
+    assert {'"so he said', 'of "grace" , they said'} <= {
+        row["text"] for name in ("weak", "wts", "val") for row in made[name]}
+
+
+def test_labels_of_styles_may_be_words(tmp_path):
+    sentiment(tmp_path / "a", flat=True)
+    sentiment(tmp_path / "b", flat=True)
+    path = tmp_path / "b/ood/style.jsonl"
+    text = path.read_text().replace('"answer": "1"', '"answer": "positive"')
+    put(path, text.replace('"answer": "0"', '"answer": "Negative"'))
+    one, two = (run(tmp_path / name, tmp_path / f"out-{name}", "ood") for name in "ab")
+    assert one == two and {row["label"] for row in one["test"]} == {0, 1}
+
+
 def test_flat_style_file_and_gz_give_the_same_rows(tmp_path):
     sentiment(tmp_path / "one")
     sentiment(tmp_path / "two", flat=True)
@@ -247,6 +296,7 @@ def test_limit_takes_the_same_sentences_in_every_style(tmp_path):
 @pytest.mark.parametrize("change, match", [
     (lambda style: style.pop("dev"), r"style.json:1: expected .*train_demo"),
     (lambda style: style["dev"]["augment"].pop(), r"json:1: augment does not have the sentences"),
+    (lambda style: style["dev"]["augment"][1].update(label="1"), r"json:1: augment does not have"),
     (lambda style: style["dev"].pop("base"), r"does not have the sentences of the list `base`"),
     (lambda style: style["dev"]["shake_w"][2].update(label="2"), r"shake_w\[2\]: expected a sen"),
     (lambda style: style["dev"]["base"][0].pop("sentence"), r"json:1: expected .*train_demo")])
@@ -372,6 +422,7 @@ def test_shared_sentences_stay_in_one_split_and_every_source_is_everywhere(tmp_p
     for k in range(20):  # a question of qnli is a premise of mnli, tokenised otherwise
         tables["mnli"][3 * k]["original_premise"] = f"QNLI the cat {k} , sat on mat {k} ."
         tables["mnli"][3 * k]["premise"] = f"QNLI the dog {k} sat"
+        tables["mnli"][3 * k]["hypothesis"] = f"dog {k} sat"  # and nothing else joins them
     put(tmp_path / "raw/vicuna.json", json.dumps(tables))
     made = run(tmp_path / "raw", tmp_path / "out", "adversarial")
     where = {row["id"]: (name, row["group"]) for name, members in made.items() for row in members}
@@ -385,6 +436,37 @@ def test_shared_sentences_stay_in_one_split_and_every_source_is_everywhere(tmp_p
     assert manifest(tmp_path / "out")["notes"] == [
         "of alpaca.json, vicuna.json, stable-vicuna.json only 1 there",
         "rows that share a text stay in one split; the paper draws single rows"]
+
+
+def test_rows_that_share_a_perturbed_text_are_one_group(tmp_path):
+    tables = glue(60)
+    for k in range(0, 60, 3):  # other clean sentences, of which an attack makes the same one
+        tables["sst2"][k] |= {"sentence": f"the cot sat {k // 12}"}
+    put(tmp_path / "raw/vicuna.json", json.dumps(tables))
+    made = run(tmp_path / "raw", tmp_path / "out", "adversarial")
+    group = {row["id"]: row["group"] for members in made.values() for row in members}
+    assert group["vicuna/sst2/0"] == group["vicuna/sst2/9"] != group["vicuna/sst2/12"]
+
+
+def test_the_attacked_model_is_the_one_that_texts_were_made_against_not_who_was_asked(tmp_path):
+    said = {"source_model": "alpaca", "victim": "vicuna"}
+    put(tmp_path / "raw/attack_pairs.jsonl", lines(
+        {**attacked(k, "sst2", "t", task="sst2"), **(said if k % 2 else {"victim": "vicuna"})}
+        for k in range(60)))
+    made = run(tmp_path / "raw", tmp_path / "out", "adversarial")
+    assert {(int(row["id"].split("/")[1]) % 2, row["surrogate"]) for members in made.values()
+            for row in members} == {(0, "vicuna"), (1, "alpaca")}
+
+
+def test_rows_of_two_classes_have_no_third_label(tmp_path):
+    row = {"id": "a", "text": "x", "text_adv": "y", "label": 2}
+    for source, classes in (("mnli", 3), ("sst2", 2), ("rte", 2)):
+        put(tmp_path / "x.jsonl", lines([row | {"source": source}]))
+        if classes == 3:
+            assert adversarial.read(tmp_path / "x.jsonl")
+            continue
+        with pytest.raises(ValueError, match=f":1: 'label' is 2, but {source} has only 2 classes"):
+            adversarial.read(tmp_path / "x.jsonl")
 
 
 def test_random_rows_leak_and_say_so(tmp_path, capsys):
@@ -412,6 +494,7 @@ def test_only_the_first_form_of_advglue_is_read_and_the_cap_is_counted(tmp_path)
     ("alpaca.json", '{"sst2": [{"label": 2, "sentence": "x"}]}',
      r"alpaca.json: sst2\[0\]: 'label' is 2, expected 0 to 1"),
     ("alpaca.json", '{"sst2": [{"label": true, "sentence": "x"}]}', r"'label' is true"),
+    ("alpaca.json", '{"rte": [{"label": -1, "sentence1": "x"}]}', r"'label' is -1, expected"),
     ("alpaca.json", '{"cola": [{"label": 1}]}', r"cola\[0\]: task 'cola', expected one of sst2"),
     ("alpaca.json", '{"mnli": [{"label": 1, "premise": "x"}]}', r"mnli\[0\]: no text 'hypothesis'"),
     ("alpaca.json", '{"mnli": [7]}', r"mnli\[0\]: expected an object, got a number"),
@@ -495,6 +578,8 @@ def test_rows_prepared_by_hand_are_checked_with_file_line_and_key(tmp_path, caps
             ("wts", people[9:20], "weak and wts share the id of 'p9'"),
             ("wts", [{**people[10], "text": "Person  3"}, *people[11:20]],
              "weak and wts share the text of 'p10'"),
+            ("wts", [{**people[10], "group": "p3"}, *people[11:20]],
+             "weak and wts share the group of 'p10'"),
             ("wts", [{k: v for k, v in row.items() if k != "a"} for row in people[10:20]],
              r"wts.jsonl:1: .*'a'"),
             ("test", [{**people[20], "split": "weak"}], r"test.jsonl:1: .*split 'weak'")):
@@ -527,6 +612,35 @@ def test_divide_keeps_groups_whole_meets_the_shares_and_ignores_the_order_of_row
     assert {name: len(part) for name, part in few.items()} == {"x": 3, "y": 3, "z": 3}
 
 
+def test_the_seed_draws_which_rows_are_in_which_split(tmp_path):
+    members = [{"id": f"r/{k}", "group": f"g{k}", "label": 0} for k in range(300)]  # of one kind
+    one, two = (splits.divide(members, {"x": .5, "y": .5}, seed, "t") for seed in (0, 1))
+    shared = len({row["id"] for row in one["x"]} & {row["id"] for row in two["x"]})
+    assert 55 < shared < 95  # 75 by chance, give or take four standard errors
+    put(tmp_path / "raw/adult.csv", as_csv(PEOPLE, UCI))
+    made = [run(tmp_path / "raw", tmp_path / f"out{seed}", "fairness", seed=seed)
+            for seed in (0, 1)]
+    assert {row["id"] for row in made[0]["weak"]} != {row["id"] for row in made[1]["weak"]}
+
+
+def test_every_part_has_the_same_shares_of_labels_of_a_and_of_sources():
+    members = [{"id": f"r/{k}", "group": f"g{k}", "label": int(k % 5 == 0), "a": int(k % 3 == 0),
+                "source": "ab"[k % 4 == 0]} for k in range(900)]
+    made = splits.divide(members, {"x": .4, "y": .4, "z": .2}, 0, "t")
+    for part in made.values():
+        for key, value, share in (("label", 1, 1 / 5), ("a", 1, 1 / 3), ("source", "b", 1 / 4)):
+            count = sum(row[key] == value for row in part)
+            assert abs(count - share * len(part)) <= 3, (key, count, len(part))
+
+
+def test_splits_for_trust_functions_are_4_to_7_to_4_of_what_a_quarter_leaves():
+    """1 % val and 25 % trust of 3000: 30 and 750; of the other 2220 4, 7 and 4 fifteenths."""
+    made = splits.trusted(pool(3000), 0)
+    expected = {"val": 30, "trust": 750, "weak": 592, "wts": 1036, "test": 592}
+    assert made.keys() == expected.keys() and splits.check(made) == {"disjoint": True}
+    assert all(abs(len(made[name]) - n) <= 6 for name, n in expected.items())
+
+
 @pytest.mark.parametrize("val, trust", [(.05, 0), (0, 0), (.1, .1), (0, .2)])
 @pytest.mark.parametrize("kind", ("grouped", "rows"))
 def test_usual_splits_are_40_40_20_of_what_val_and_trust_leave_of_the_whole(kind, val, trust):
@@ -541,6 +655,8 @@ def test_usual_splits_are_40_40_20_of_what_val_and_trust_leave_of_the_whole(kind
         row["id"] for row in members)  # nothing is dropped
     if kind == "grouped":
         assert splits.check(made) == {"disjoint": True}
+        large = pool(3000, 97)  # of which whole ones do not go in
+        assert splits.check(splits.usual(large, 0, kind, val, trust)) == {"disjoint": True}
 
 
 def test_as_printed_validation_rows_are_5_per_cent_of_the_weak_half():
@@ -549,6 +665,7 @@ def test_as_printed_validation_rows_are_5_per_cent_of_the_weak_half():
     assert count.keys() == {"weak", "val", "wts"}
     assert abs(count["wts"] - 2000) <= 1 and abs(count["val"] - 100) <= 2
     assert abs(count["weak"] + count["val"] - 2000) <= 1
+    assert len({row["id"] for part in made.values() for row in part}) == 4000
 
 
 @pytest.mark.parametrize("val, trust", [(.6, .4), (.9, .2)])
@@ -560,11 +677,14 @@ def test_shares_that_leave_nothing_are_refused(val, trust):
 
 def test_level_moves_whole_groups_and_only_what_is_too_much():
     parts = {"weak": pool(12, 3), "wts": [{"id": f"w{k}", "group": f"w{k}"} for k in range(7)],
-             "test": [{"id": "t", "group": "t"}]}
+             "val": [{"id": "v", "group": "v"}], "test": [{"id": "t", "group": "t"}]}
     made = splits.level(parts)
-    assert {name: len(part) for name, part in made.items()} == {"weak": 9, "wts": 7, "test": 4}
+    assert {name: len(part) for name, part in made.items()} == {
+        "weak": 9, "wts": 7, "val": 1, "test": 4}
     assert {len([row for row in made["weak"] if row["group"] == name])
             for name in {row["group"] for row in made["weak"]}} == {3}
+    parts["wts"] += [{"id": f"w{k}", "group": f"w{k}"} for k in (7, 8)]
+    assert len(splits.level(parts)["weak"]) == 9 == len(splits.level(parts)["wts"])
 
 
 def test_limit_is_nested_exact_and_keeps_shares():
@@ -579,6 +699,9 @@ def test_limit_is_nested_exact_and_keeps_shares():
         assert abs(sum(row["source"] == "small" for row in kept) - most / 10) <= 1
         assert abs(sum(row["label"] for row in kept) - most / 4) <= 3
         before = ids
+        again = splits.limit(members[::-1], most, seed=3)  # whatever the order of the file
+        assert {row["id"] for row in again} == ids
+        assert most > 333 or {row["id"] for row in splits.limit(members, most, seed=4)} != ids
     assert splits.limit(members, None, 0) is members
     with pytest.raises(ValueError, match="--limit 1 is too small: no row of (big|small)"):
         splits.limit(members, 1, 0)
@@ -639,6 +762,11 @@ def test_prepared_data_is_skipped_without_torch_and_a_change_is_refused(tmp_path
     done = subprocess.run([sys.executable, "-c", code, out, raw], cwd=ROOT, text=True,
                           capture_output=True)
     assert done.returncode == 0 and done.stdout == f"{out}: already prepared\n", done.stderr
+    about = manifest(out)
+    rows.write_json(out / "manifest.json", about | {"format": 1})  # by an older version
+    with pytest.raises(ValueError, match="--format 1 -> 2"):
+        run(raw, out, "fairness")
+    rows.write_json(out / "manifest.json", about)
     for change, match in (({"seed": 1}, "--seed 0 -> 1"), ({"limit": 9}, "--limit None -> 9"),
                           ({"hide_protected": True}, "--hide-protected False -> True")):
         with pytest.raises(ValueError, match=match):
@@ -697,6 +825,22 @@ def test_a_run_killed_while_it_publishes_is_finished_by_the_next(tmp_path, monke
     assert run(tmp_path / "raw", out, "fairness") and not (out / ".part").exists()
 
 
+def test_what_the_task_itself_cannot_read_is_not_published(tmp_path, monkeypatch):
+    from w2s.tasks import fairness
+    put(tmp_path / "raw/adult.csv", as_csv(PEOPLE, UCI))
+    monkeypatch.setattr(fairness, "_income", lambda value, where: 2)
+    refused(tmp_path, "fairness", "all rows have the same income class")
+    monkeypatch.setattr(fairness, "_income", lambda value, where: 2 * (value == ">50K"))
+    refused(tmp_path, "fairness", r"weak.jsonl:\d+: 'label' is 2, expected one of 0, 1")
+
+
+def test_a_file_that_is_nearer_is_taken(tmp_path):
+    put(tmp_path / "raw/old/deep/adult.csv", "age\n1\n")
+    put(tmp_path / "raw/adult.csv", as_csv(PEOPLE, UCI))
+    run(tmp_path / "raw", tmp_path / "out", "fairness")
+    assert list(manifest(tmp_path / "out")["sources"]) == ["adult.csv"]
+
+
 def test_an_argument_that_means_nothing_to_the_task_is_refused(tmp_path):
     put(tmp_path / "raw/adult.csv", as_csv(PEOPLE))
     sentiment(tmp_path / "raw")
@@ -746,6 +890,10 @@ def test_an_untrained_model_loads_is_the_same_twice_and_is_made_once(tmp_path, c
     capsys.readouterr()
     prepare.model(prepare.Model(words, str(tmp_path / "one"), **TINY))
     assert capsys.readouterr().out == f"{tmp_path / 'one'}: already prepared\n"
+    Path(words).write_text(Path(words).read_text() + "\n")  # of the same name, and another one
+    with pytest.raises(ValueError, match="--tokenizer .* -> "):
+        prepare.model(prepare.Model(words, str(tmp_path / "one"), **TINY))
+    Path(words).write_text(Path(words).read_text()[:-1])
     with pytest.raises(ValueError, match="--layers 2 -> 3"):
         prepare.model(prepare.Model(words, str(tmp_path / "one"), **TINY | {"layers": 3}))
 

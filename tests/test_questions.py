@@ -103,7 +103,8 @@ def test_what_cannot_be_used_is_left_out_and_counted(tmp_path):
     good = {"question": "Who?", "choices": ["Ada", "Ben", "Cora"], "answer": "B"}
     put(tmp_path / "town_questions.jsonl", lines([
         good, good | {"question": "WHO? "}, good | {"choices": ["Ben", "Ada", "Cora"]},
-        good | {"choices": ["Ada", "Dean"]}, good | {"answer": ""}, good | {"answer": None},
+        good | {"question": "Who ?", "choices": ["Ada", "Dean"]}, good | {"answer": ""},
+        good | {"answer": None},
         good | {"choices": ["Ada", " ", "Cora"]}, good | {"choices": ["Ada"], "answer": 0},
         good | {"choices": ["Ada", "Ada", "Cora"]}, good | {"question": " "},
         good | {"question": "Who else?", "prompt": "they say who ?", "source": "rumours"}]))
@@ -122,7 +123,8 @@ def test_what_cannot_be_used_is_left_out_and_counted(tmp_path):
     ({"choices": {"text": ["a"], "label": []}}, "and its choices"),
     ({"question": "a \ud800"}, "half a character"),
     ({"answer": "D"}, "the answer 'D' is none of the 3 choices"),
-    ({"answer": 3}, "none of the 3"), ({"answer": True}, "none of the 3"),
+    ({"answer": 3}, "none of the 3"), ({"answer": -1}, "none of the 3"),
+    ({"answer": True}, "none of the 3"),
     ({"subject": 3}, "'subject' is a number"), ({"prompt": False}, "'prompt' is false")])
 def test_a_damaged_line_is_named(tmp_path, bad, match):
     good = {"question": "Who?", "choices": ["Ada", "Ben", "Cora"], "answer": "B"}
@@ -189,12 +191,14 @@ SUMS = [{"question": f"Ned has {k} coats and two lamps. How many things?",
     ("grade_school_math/data/train.jsonl", "grade_school_math/data/test.jsonl")])
 def test_gsm8k_without_the_calculators_marks(tmp_path, train, test):
     put(tmp_path / train, lines(SUMS[:40]))
-    put(tmp_path / test, lines(SUMS[40:] + SUMS[:1] + [{"question": "Why?", "answer": "So."}]),
-        zipped=True)
+    put(tmp_path / test, lines(SUMS[40:] + SUMS[:1] + [
+        {"question": "Why?", "answer": "So."},
+        {"question": "Twice?", "answer": "1 <<1+1=2>>2, then <<2+2=4>>4\n#### 4"}]), zipped=True)
     found, about = read(tmp_path, questions.arithmetic)
-    assert [row["label"] for row in found.values()] == [str(k + 2) for k in range(60)]
-    assert [row["solution"] for row in found.values()][5] == "5 + 2 = 7\n#### 7"
-    assert about[f"{test}.gz"] == (22, {"equal to another": 1, "whose answer cannot be read": 1})
+    assert [row["label"] for row in found.values()] == [*(str(k + 2) for k in range(60)), "4"]
+    solutions = [row["solution"] for row in found.values()]
+    assert solutions[5] == "5 + 2 = 7\n#### 7" and solutions[-1] == "1 2, then 4\n#### 4"
+    assert about[f"{test}.gz"] == (23, {"equal to another": 1, "whose answer cannot be read": 1})
 
 
 def test_sums_of_the_town_keep_their_prompt(tmp_path):
@@ -231,13 +235,15 @@ def puzzle(name, king, moves="a7a6 a1a6", game="abcdefgh"):
 def test_the_position_is_the_one_after_the_first_move_and_the_second_is_the_answer(tmp_path, name):
     put(tmp_path / name, HEAD + puzzle("one", "K3") + puzzle("two", "1K2")
         + puzzle("three", "2K1", game="otherone") + puzzle("four", "K3")
-        + puzzle("five", "3K", moves="a7a6"), zipped=True)
+        + puzzle("five", "3K", moves="a7a6") + puzzle("six", "K3").replace("0 30", "7 9"),
+        zipped=True)
     found, about = read(tmp_path, questions.games)
     one, two, three = found.values()
     assert one["text"] == "4k3/8/p7/8/8/8/8/R3K3 w - - 0 31" and one["label"] == "a1a6"
     assert one["solution"] == "a1a6" and one["rating"] == 900 and one["id"] == "chess/one"
     assert one["group"] == two["group"] != three["group"]  # two positions of one game
-    assert about[f"{name}.gz"] == (5, {"equal to another": 1, "without an answer": 1})
+    # counters of moves make no other position
+    assert about[f"{name}.gz"] == (6, {"equal to another": 2, "without an answer": 1})
 
 
 def test_of_millions_of_puzzles_some_are_drawn(tmp_path, monkeypatch):
@@ -251,6 +257,8 @@ def test_of_millions_of_puzzles_some_are_drawn(tmp_path, monkeypatch):
     some, about = read(tmp_path, questions.games)
     assert len(every) == 7 and len(some) == 3
     assert list(some) == [name for name in every if name in some]
+    put(tmp_path / "lichess_puzzles.csv", HEAD + "".join(lines[::-1]))
+    assert read(tmp_path, questions.games)[0].keys() == some.keys()  # whatever their order
     assert about["lichess_puzzles.csv"] == (7, {"not drawn": 4})
 
 
@@ -271,6 +279,13 @@ def test_a_damaged_puzzle_is_named(tmp_path, content, match):
     (" two , four left", "two"), ("e2", None), ("e9e4", None), ("someone", None), ("", None)])
 def test_the_move_in_a_text(text, move):
     assert questions.move(text) == move
+
+
+def test_positions_of_stones_that_differ_in_marks_are_one_group(tmp_path):
+    put(tmp_path / "town_stones.jsonl", lines({"question": text, "answer": "two"} for text in (
+        "a heap of six .", "A heap of six!", "a heap of sixty .")))
+    one, two, three = read(tmp_path, questions.games)[0].values()
+    assert one["group"] == two["group"] != three["group"]
 
 
 def test_stones_and_puzzles_become_five_splits(tmp_path):

@@ -4,6 +4,7 @@
 """
 
 import gzip
+import hashlib
 import json
 import os
 
@@ -75,6 +76,40 @@ def test_weak_labels_must_be_a_distribution(tmp_path, weak):
     rows.write(tmp_path / "x.jsonl", [{**ROW, "weak": weak}])
     with pytest.raises(ValueError, match="2 probabilities that sum to 1"):
         rows.read(tmp_path / "x.jsonl", {**FIELDS, "weak": 2})
+
+
+def test_a_mark_of_byte_order_is_no_part_of_the_first_row(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b"\xef\xbb\xbf" + jsonl(*GOOD))
+    assert rows.read(tmp_path / "x.jsonl", FIELDS) == GOOD
+
+
+def test_states_are_of_these_rows_in_this_order(tmp_path):
+    path = rows.states_of(tmp_path / "wts.jsonl.gz")
+    assert path == rows.states_of(tmp_path / "wts.jsonl") == tmp_path / "wts.hidden.safetensors"
+    made = [{"id": "a"}, {"id": "bc"}]
+    assert rows.ids_digest(made) == hashlib.sha256(b"a\nbc\n").hexdigest()
+    rows.write_states(path, [[1, 2, 3], [4, 5, 6]], made)
+    assert rows.read_states(path, [row | {"x": 1} for row in made]).tolist() == [
+        [1, 2, 3], [4, 5, 6]]
+    for other in (made[::-1], made[:1], [{"id": "ab"}, {"id": "c"}]):
+        with pytest.raises(ValueError, match="states of other rows, or in another order"):
+            rows.read_states(path, other)
+
+
+def test_a_model_is_known_by_the_names_and_content_of_its_files(tmp_path):
+    content = {"config.json": b"1", "model.safetensors": b"2", "tokenizer.json": b"3"}
+    for name, value in {**content, "README.md": b"4", ".lock": b""}.items():
+        (tmp_path / name).write_bytes(value)
+    text = "".join(f"{name} {hashlib.sha256(value).hexdigest()}\n"
+                   for name, value in content.items())
+    before = rows.sha256(tmp_path)
+    assert before == hashlib.sha256(text.encode()).hexdigest()
+    for name in content:  # of the same size
+        (tmp_path / name).write_bytes(b"5")
+        assert rows.sha256(tmp_path) != before
+        (tmp_path / name).write_bytes(content[name])
+    (tmp_path / "README.md").unlink()
+    assert rows.sha256(tmp_path) == before
 
 
 def test_missing_file_and_folder_are_os_errors(tmp_path):

@@ -93,8 +93,26 @@ def test_the_chain_goes_from_student_to_student_and_all_means_everything():
         assert {flag(line, "--select") for line in own if "train_ntf" in line} == {
             "confidence", "margin", "entropy", "icl-confidence", "reward", "random", "ntf",
             "truth-n", "truth"}
-        labels = {flag(line, "--labels") for line in own if "train_student" in line}
-        assert len(labels) == 1 + 7 + 2 and all("/labels/wts.jsonl" in name for name in labels)
+        labels = {Path(flag(line, "--out")).name: Path(flag(line, "--labels")) for line in own
+                  if "train_student" in line}
+        assert {path.parts[-2:] for path in labels.values()} == {("labels", "wts.jsonl")}
+        other = {"all": "weak-none", "lora": "trust-ntf", "grpo": "trust-ntf"}
+        assert len({*labels.values()}) == 1 + 7 + 2 and {
+            name: path.parts[-3] for name, path in labels.items()} == {
+            name: other.get(name.removeprefix("student-"), name.replace("student-", "trust-"))
+            for name in labels}
+        assert not any("--ntf" in line for line in own)  # every generation learns anew
+    crossed = [line for line in lines if "train_student" in line and "-ntf --" in line
+               and "student-naive-" in line]
+    taught = {(Path(flag(line, "--out")).name, Path(flag(line, "--labels")).parts[-3])
+              for line in crossed}
+    assert len(crossed) == 3 * 3 and taught == {
+        ("student-naive-none-ntf", "trust-ntf-none"), ("student-naive-weak-ntf", "trust-ntf-tft"),
+        ("student-naive-both-ntf", "trust-ntf-tft")}
+    assert {(Path(flag(line, "--out")).name, Path(flag(line, "--teacher")).name) for line in lines
+            if "train_ntf" in line and "/trust-ntf-" in flag(line, "--out")} == {
+        ("trust-ntf-none", "weak-none"), ("trust-ntf-tft", "weak-tft"),
+        ("trust-ntf-zero-shot", "weak-none"), ("trust-ntf-other-task", "weak-none")}
     assert len([line for line in lines if "student-naive-both-ntf" in line]) == 2 * 3
     other = [line for line in lines if "trust-ntf-other-task" in line]
     assert len(other) == 1 and flag(other[0], "--labelled").endswith("/mcqa-trust.jsonl")

@@ -10,11 +10,13 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from w2s import runs, whatis
+from w2s.config import arg
 
 ROOT = Path(__file__).parent.parent
 
@@ -134,9 +136,100 @@ def test_what_was_given_in_place_of_a_model_is_said(run):
     assert "give the folder" in whatis.no_model(run.parent / "small.gguf")
 
 
+@dataclass
+class Given:
+    """What a script is given."""
+    data: str
+    more: str
+    out: str
+    lam: float = 1.0
+    pause: float = arg(0.1, "changes nothing", free=True)
+
+
+def begin(folder, script="train_weak.py", data="a.jsonl", more="b.jsonl", **own):
+    """runs.begin of folder/run with two files of folder as inputs."""
+    given = Given(str(folder / data), str(folder / more), str(folder / "run"), **own)
+    return runs.begin(folder / "run", script, given, {"data": given.data, "more": given.more})
+
+
+def test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments(tmp_path, capsys):
+    for name in "abc":
+        (tmp_path / f"{name}.jsonl").write_text(name)
+    (tmp_path / "moved.jsonl").write_text("a")
+    begin(tmp_path).start()
+    for same in ({}, {"data": "moved.jsonl"}, {"pause": .5}):
+        assert begin(tmp_path, **same), same
+    for other, said in (({"data": "c.jsonl"}, f"(content of {tmp_path}/c.jsonl)"),
+                        ({"data": "b.jsonl", "more": "a.jsonl"},
+                         "(the files of --data and --more exchanged)"),
+                        ({"lam": 2.0}, "(--lam 1.0 -> 2.0)"),
+                        ({"script": "train_ntf.py"}, "script train_weak.py -> train_ntf.py")):
+        with pytest.raises(ValueError, match="holds a run made with other settings") as error:
+            begin(tmp_path, **other)
+        assert said in str(error.value)
+    facts = json.loads((tmp_path / "run" / "config.json").read_text())
+    del facts["args"]["lam"]  # a version that did not have it
+    (tmp_path / "run" / "config.json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match="--lam the default -> 1.0"):
+        begin(tmp_path)
+    facts["args"]["lam"] = 1.0
+    (tmp_path / "run" / "config.json").write_text(json.dumps(facts))
+    (tmp_path / "run" / "DONE").touch()
+    assert begin(tmp_path) is None and "run: done already" in capsys.readouterr().out
+    (tmp_path / "b.jsonl").write_text("B")  # under the same name
+    with pytest.raises(ValueError, match="content of .*b.jsonl"):
+        begin(tmp_path)
+
+
+def test_the_identity_of_a_run_is_of_content_and_not_of_names():
+    facts = {"script": "s", "args": {"data": "x", "lam": 1, "out": "o"}, "inputs": {"x": "d1"}}
+
+    def differs(script="s", **more):
+        args = facts["args"] | {key: more[key] for key in more.keys() - {"inputs"}}
+        other = {"script": script, "args": args, "inputs": more.get("inputs", facts["inputs"])}
+        return runs.identity(other, {"data", "out"}) != runs.identity(facts, {"data", "out"})
+    assert not differs() and not differs(out="p") and not differs(data="y", inputs={"y": "d1"})
+    assert differs(lam=2) and differs(inputs={"x": "d2"}) and differs("t") and differs(new=1)
+
+
+def test_a_log_is_cut_to_the_steps_before_the_checkpoint(tmp_path):
+    run = runs.Run(tmp_path, {})
+    (tmp_path / "log.jsonl").write_text("".join(f'{{"step": {k}}}\n' for k in range(5)) + '{"st')
+    run.log_from(3)
+    run.log(step=3)
+    run.finish()
+    assert (tmp_path / "log.jsonl").read_text() == "".join(f'{{"step": {k}}}\n' for k in range(4))
+
+
+def test_a_run_of_a_related_task_may_label_and_is_not_measured(run, tmp_path):
+    facts = json.loads((run / "config.json").read_text())
+    facts["args"]["task"] = "arithmetic"
+    (run / "config.json").write_text(json.dumps(facts))
+    assert runs.require_done(run, "mcqa", relatives=True) == facts
+    for task, relatives in (("mcqa", False), ("ood", True)):
+        with pytest.raises(ValueError, match=f"a run of task 'arithmetic', not of --task {task}"):
+            runs.require_done(run, task, relatives)
+
+
+def test_an_input_is_not_overwritten_under_another_name(tmp_path):
+    (tmp_path / "labels.jsonl").touch()
+    (tmp_path / "wts.jsonl").symlink_to(tmp_path / "labels.jsonl")
+    runs.refuse_overwriting([tmp_path / "new.jsonl"], [tmp_path / "wts.jsonl"])
+    with pytest.raises(ValueError, match="labels.jsonl: would be overwritten"):
+        runs.refuse_overwriting([tmp_path / "labels.jsonl"], [str(tmp_path / "wts.jsonl")])
+
+
+def test_a_run_is_known_by_its_arguments_and_inputs():
+    assert whatis.is_run({"args": {}, "inputs": {}})
+    for facts in ({"args": {}}, {"args": 1, "inputs": {}}, {"inputs": {}}, [], None):
+        assert not whatis.is_run(facts)
+
+
 def test_a_pipe_is_never_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for path, name in ((tmp_path / "pipe", "a pipe"), ("/dev/null", "a device")):
+    (tmp_path / "link").symlink_to("pipe")
+    for path, name in ((tmp_path / "pipe", "a pipe"), (tmp_path / "link", "a pipe"),
+                       ("/dev/null", "a device")):
         with pytest.raises(ValueError, match=f"{path}: {name}, not a regular file"):
             whatis.special(path)
     whatis.special(tmp_path)

@@ -3,6 +3,7 @@
     python -m pytest -q tests/test_scripts.py
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -169,6 +171,71 @@ def test_a_moved_input_is_no_change(world, fair, runs, call, tmp_path):
     shutil.copy(fair / "weak.jsonl", tmp_path / "moved.jsonl")
     code, out, err = call(*weak(world, fair, runs / "weak", "--data", tmp_path / "moved.jsonl"))
     assert code == 0 and "done already" in out, err
+
+
+@pytest.mark.parametrize("split", ["weak", "wts", None, "val", "trust", "test"])
+def test_no_model_is_trained_on_rows_for_choosing_or_measuring(tmp_path, split):
+    from w2s import fit
+    from w2s.tasks import fairness
+    row = {"id": "a", "text": "t", "label": 0, "a": 1}
+    rows.write(tmp_path / "x.jsonl", [row, row | {"id": "b"} | ({"split": split} if split else {})])
+    cfg = SimpleNamespace(data=str(tmp_path / "x.jsonl"))
+    if split in ("weak", "wts", None):
+        assert len(fit.read_truth(fairness, cfg)) == 2
+        return
+    with pytest.raises(ValueError, match=f"x.jsonl:2: the row belongs to split '{split}'"):
+        fit.read_truth(fairness, cfg)
+
+
+def test_labels_and_measures_of_other_content_or_settings_are_never_taken_for_done(tmp_path):
+    import evaluate
+    import label
+    cfg = label.Config(task="fairness", run=["r"], data=["x.jsonl"])
+    file = tmp_path / "x.jsonl"
+    file.touch()
+    rows.write_json(f"{file}.meta.json", label.settings("d1", cfg))
+    assert label.is_labelled(file, "d1", cfg)
+    for key, value in (("temperature", 2.0), ("max_length", 9), ("dtype", "bfloat16"),
+                       ("prefix", 9), ("decode", "sample"), ("seed", 1), ("task", "ood"), ("", 0)):
+        other = dataclasses.replace(cfg, **({key: value} if key else {}))
+        with pytest.raises(ValueError, match="made from other data or with other settings"):
+            label.is_labelled(file, "d1" if key else "d2", other)
+    assert not label.is_labelled(file, "d1", dataclasses.replace(cfg, hidden=True))  # no states yet
+    (tmp_path / "predictions").mkdir()
+    cfg = evaluate.Config(task="fairness", run=[str(tmp_path)], data=["test.jsonl"])
+    evaluate.save(tmp_path, "test", [{"id": "a"}], [], "d1", cfg)
+    assert evaluate.is_evaluated(tmp_path, "test", "d1", cfg)
+    for key, value in (("max_length", 9), ("dtype", "bfloat16"), ("", 0)):
+        other = dataclasses.replace(cfg, **({key: value} if key else {}))
+        with pytest.raises(ValueError, match="measured on other data or with other settings"):
+            evaluate.is_evaluated(tmp_path, "test", "d1" if key else "d2", other)
+    (tmp_path / "predictions" / "test.jsonl").unlink()
+    assert not evaluate.is_evaluated(tmp_path, "test", "d1", cfg)
+
+
+def test_runs_that_read_otherwise_are_measured_each_in_its_own_way(world, fair, call, tmp_path):
+    """Three models of one process: as it is, with another tokenizer, with shorter texts."""
+    code, _, err = call(*weak(world, fair, tmp_path / "a", "--epochs", 1))
+    assert code == 0, err
+    for name in "bc":
+        shutil.copytree(tmp_path / "a", tmp_path / name, ignore=shutil.ignore_patterns(".lock"))
+    path = tmp_path / "b" / "model" / "tokenizer.json"
+    found = read_json(path)
+    vocabulary = found["model"]["vocab"]
+    one, two = vocabulary["a"], vocabulary["e"]  # two letters trade places
+    vocabulary |= {"a": two, "e": one}
+    path.write_text(json.dumps(found))
+    facts = read_json(tmp_path / "c" / "config.json")
+    facts["args"]["max_length"] = 3
+    rows.write_json(tmp_path / "c" / "config.json", facts)
+    for name in "abc":
+        shutil.copytree(tmp_path / name, tmp_path / "alone" / name,
+                        ignore=shutil.ignore_patterns(".lock"))
+        assert call(*evaluate(fair / "test.jsonl", tmp_path / "alone" / name))[0] == 0
+    assert call(*evaluate(fair / "test.jsonl", *(tmp_path / name for name in "abc")))[0] == 0
+    made = [[(place / name / "predictions" / "test.jsonl").read_text() for name in "abc"]
+            for place in (tmp_path, tmp_path / "alone")]
+    assert made[0] == made[1] and len({*made[0]}) == 3
 
 
 @pytest.mark.parametrize("split", ["test", "weak", "val", "trust"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from w2s import answers, pythia, rivals, rows, selection, tasks, text
+from w2s import answers, predict, pythia, rivals, rows, selection, tasks, text
 from w2s.tasks import arithmetic, fairness, mcqa
 
 ARGS = {"max_length": 64, "scoring": "cloze"}
@@ -94,16 +94,27 @@ def test_features_put_the_teachers_certainty_beside_its_states(tmp_path):
 def test_every_source_is_measured_and_a_score_that_is_no_probability_has_no_calibration():
     pool = [{"id": str(i), "source": "ab"[i % 2]} for i in range(40)]
     right = np.array([i % 3 > 0 for i in range(40)], float)
+    chosen = np.arange(1, 40, 4)  # ten rows, of which 9, 21 and 33 are wrong
     for select, names in (("ntf", {"ece", "brier", "nll", "auc"}), ("margin", {"auc"})):
-        found = selection.measure(right * .5 + .1, right, pool, np.arange(10), select, 0, 100)
+        found = selection.measure(right * .5 + .1, right, pool, chosen, select, 0, 100)
         value = {(m["slice"], m["metric"]): m["value"] for m in found}
         assert {s for s, _ in value} == {"all", "a", "b"}
         assert names <= {m for _, m in value} and ("ece" in names) == (("all", "ece") in value)
         assert value["all", "auc"] == value["b", "auc"] == 1
         assert value["all", "purity_n"] == 10 and value["a", "purity_n"] == 5
         assert value["all", "right"] == pytest.approx(right.mean())
-        assert value["all", "right_kept"] == right[:10].mean()
+        assert value["all", "right_kept"] == .7
         assert any("a  " in line for line in selection.lines({}, found, {}, {}))
+
+
+def test_the_groups_of_the_pool_are_drawn_together():
+    """60 groups of 6 equal rows, half of them right: the standard error is that of 60 numbers."""
+    pool = [{"id": str(i), "group": f"g{i // 6}"} for i in range(360)]
+    right = np.arange(360) // 6 % 2.
+    found = selection.measure(np.full(360, .5), right, pool, np.arange(9), "ntf", 0, 1000)
+    value = {m["metric"]: m["value"] for m in found}
+    width = value["purity_random_high"] - value["purity_random_low"]
+    assert width == pytest.approx(2 * 1.96 * (.25 / 60) ** .5, rel=.15)
 
 
 def test_regimes_are_those_of_the_paper():
@@ -173,6 +184,33 @@ def test_examples_are_asked_as_their_own_task_asks(folder, tmp_path):
         rivals.score(cfg, (fairness, []), (fairness, [{"id": "a", "weak": [.5, .5]}]))
 
 
+def test_the_examples_are_some_labelled_rows_with_their_true_answers(folder, tmp_path, monkeypatch):
+    rows.write_json(tmp_path / "config.json", {
+        "args": ARGS | {"task": "mcqa", "model": str(folder)}, "inputs": {}})
+    labelled = [{"id": f"l{k}", "text": f"Is it {k}?", "choices": ["yes", "no"], "label": k % 2,
+                 "weak": [.9, .1]} for k in range(9)]
+    solved = {f"Question: Is it {k}?\nAnswer: {'no' if k % 2 else 'yes'}" for k in range(9)}
+    seen = []
+    monkeypatch.setattr(rivals, "in_context", lambda *given: seen.append(given[2]))
+    for seed in (0, 1):
+        cfg = SimpleNamespace(select="icl-confidence", teacher=tmp_path, seed=seed, shots=3,
+                              reward=None, device="cpu", dtype="float32")
+        pool = [row | {"id": f"p{n}", "text": "Which?"} for n, row in enumerate(labelled)]
+        rivals.score(cfg, (mcqa, labelled), (mcqa, pool))
+        shown = seen[-1].split("\n\n")
+        assert len(shown) == len({*shown}) == 3 and {*shown} <= solved
+    assert seen[0] != seen[1]
+
+
+def test_what_a_verifier_reads_is_the_teachers_answer_and_not_the_true_one():
+    row = {"text": "Is it?", "choices": ["yes", "no"], "label": 0, "weak": [.1, .9]}
+    assert rivals.spoken(mcqa, row, ARGS) == ("Question: Is it?\nAnswer:", " no")
+    assert rivals.spoken(mcqa, row, ARGS | {"scoring": "letters"}) == (
+        "Question: Is it?\nA. yes\nB. no\nAnswer:", " B")
+    said = {"text": "6 + 1 ?", "label": "7", "weak_text": " #### 8"}
+    assert rivals.spoken(arithmetic, said, ARGS) == ("Question: 6 + 1 ?\nAnswer:", " #### 8")
+
+
 def test_a_verifier_learns_which_answers_are_right(folder):
     """Warm questions are those that the teacher gets right."""
     draw = random.Random(1)
@@ -199,6 +237,23 @@ def test_a_reward_is_the_probability_of_the_last_class_or_the_sigmoid_of_the_onl
                            for i in ids])
         expected = z.sigmoid()[:, 0] if classes == 1 else z.softmax(-1)[:, -1]
         assert np.abs(rivals.verify(model, ids) - expected.numpy()).max() < 1e-6
+
+
+@pytest.mark.parametrize("layer", [-1, -2])
+def test_predictions_and_states_are_of_the_layer_that_the_head_reads(folder, layer):
+    model = pythia.load(folder, "class", 2)
+    model.head_layer = layer
+    model.score.weight.data.normal_(generator=torch.Generator().manual_seed(0))
+    ids, seen = [np.arange(1, 9, dtype=np.int32), np.arange(3, 7, dtype=np.int32)], {}
+    for k, block in enumerate(model.gpt_neox.layers):
+        block.register_forward_hook(lambda _, given, out, k=k: seen.update({k: given[0]}))
+    logits, states = predict.read_all(model, {"ids": ids}, title="", hidden=True)["p"]
+    for row, z, h in zip(ids, logits, states):
+        with torch.no_grad():
+            whole = model.states(torch.from_numpy(row).long()[None])
+            expected = (whole if layer == -1 else seen[1])[0, -1]  # what goes into the last block
+            assert np.abs(expected.numpy() - h).max() < 1e-5
+            assert np.abs((model.score.weight @ expected).numpy() - z).max() < 1e-5
 
 
 def test_a_model_without_a_head_gives_no_rewards(folder):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from w2s import metrics, step
+from w2s import metrics, step, text
 from w2s.tasks import adversarial, fairness, ood
 
 DRAW = torch.Generator().manual_seed(0)
@@ -146,6 +146,25 @@ def test_headlines_agree_with_the_full_evaluation():
             assert measured[name] == pytest.approx(float(value)), (task.__name__, name)
         doubled = task.headline(np.stack([task.sums(rows).sum(0)] * 2))
         assert all(np.shape(value) == (2,) for value in doubled.values())
+
+
+def test_the_base_rate_of_fairness_is_that_of_the_split(world):
+    tokenizer = text.load_tokenizer(world / "tiny-2x32")
+    found = fairness.encode([{"text": "t", "label": 1, "a": a} for a in (1, 0, 0, 1, 1)],
+                            tokenizer, 8)
+    assert found["a"].tolist() == [1, 0, 0, 1, 1] and found["a_bar"] == pytest.approx([.6] * 5)
+    assert found["target"].tolist() == [[0, 1]] * 5
+
+
+def test_base_is_no_style():
+    """Right are 1 of 2 id, 2 of 2 base, 0 of 2 and 1 of 2 of the styles: ra .25, gap .75."""
+    found = [{"source": source, **prediction(0, [1 - wrong, wrong])} for source, wrong in (
+        ("id", 0), ("id", 1), ("base", 0), ("base", 0), ("bible", 1), ("bible", 1), ("tweet", 0),
+        ("tweet", 1))]
+    value = {(m["slice"], m["metric"]): m["value"] for m in ood.evaluate(found)}
+    assert [value["all", name] for name in ("acc", "ra", "ra_worst", "gap")] == [.5, .25, 0, .75]
+    total = ood.headline(ood.sums(found).sum(0))
+    assert (float(total["acc"]), float(total["ra"])) == (.5, .25)
 
 
 @pytest.mark.parametrize("value, label", [("<=50K", 0), (">50k.", 1), ("> 50K", 1), ("50000", 0),

@@ -349,11 +349,19 @@ def _refuse_changes(out, before, now, free):
     if sorted(before["inputs"].values()) != sorted(now["inputs"].values()):
         changed += [f"content of {path}" for path, digest in now["inputs"].items()
                     if digest not in before["inputs"].values()]
+    elif exchanged := [f"--{key.replace('_', '-')}" for key in now["args"]
+                       if None is not _content(before, key) != _content(now, key) is not None]:
+        changed.append(f"the files of {' and '.join(exchanged)} exchanged")
     if before.get("script") != now["script"]:
         changed = [f"script {before.get('script')} -> {now['script']}"]
     if changed:
         raise ValueError(f"{out}: holds a run made with other settings ({'; '.join(changed)}); "
                          "choose another --out or delete the folder")
+
+
+def _content(facts, key):
+    """Digest of the input that an argument names; None where it names none."""
+    return facts["inputs"].get(str(facts["args"].get(key)))
 
 
 def _shown(value):
