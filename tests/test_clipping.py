@@ -169,6 +169,31 @@ def test_sound_rows_are_not_done_alone():
     assert not doubtful.any() and (norms > 1e-3).all() and losses.shape == norms.shape
 
 
+class Padded(nn.Module):
+    """An embedding whose first row is padding, which stays as it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(WORDS, 6, padding_idx=0)
+
+    def forward(self, b):
+        return self.table(b["ids"])
+
+
+@BOTH
+def test_the_row_of_padding_gets_no_gradient(method):
+    torch.manual_seed(2)
+    b = {"ids": torch.tensor([[0, 3, 0, 3], [5, 0, 1, 2]]), "c": torch.randn(2, 4, 6)}
+    g = torch.zeros(2, WORDS, 6)
+    for i, n in ((0, 1), (0, 3), (1, 0), (1, 2), (1, 3)):
+        g[i, b["ids"][i, n]] += b["c"][i, n]
+    sizes = g.flatten(1).norm(dim=1)
+    clip = float(sizes.min()) / 2
+    expected = (g * (clip / sizes)[:, None, None]).sum(0)
+    found = clipped(Padded(), b, method, clip=clip)["table.weight"]
+    assert torch.allclose(found, expected, atol=1e-5) and not found[0].any()
+
+
 # ---- parameters that modules share ---------------------------------------------------------------
 
 class Head(nn.Module):

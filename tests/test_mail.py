@@ -20,6 +20,7 @@ import pytest
 from tokenizers import pre_tokenizers
 
 from w2s import mail, splits
+from w2s.tasks import privacy
 
 SYLLABLES = "ba do fi gu ka lo mi nu pe ra so ti vu wa ze".split()
 HEAD = "Message-ID: <{0}.JavaMail@alderby.example>\nFrom: {0}@alderby.example\nSubject: hello\n\n"
@@ -342,6 +343,33 @@ def test_what_is_not_near_is_kept_and_likeness_does_not_chain(tmp_path):
     assert 4 <= len(read(tmp_path / "a")[0]) < 12
     own(tmp_path / "b", [words(k) + " " + words("disclaimer", 15) for k in range(20)])
     assert left_out(tmp_path / "b") == {}
+
+
+def test_a_third_of_either_window_makes_a_near_duplicate():
+    """A window of 40 words has 36 sequences of five, n words in common have n - 4: 16 words are a
+    third. Where every other piece is a comma, 20 words have 16 sequences: 10 words are a third."""
+    other, later = words("other", 40), words("later", 80)
+    for n, alike in ((16, True), (15, False)):
+        shared = " ".join(other.split()[:n])
+        assert mail.distinct([other, f"{words('x', 40 - n)} {shared}"], P) == [True, not alike]
+        beyond = f"{later} {shared} {words('y', 20)}"  # of one's window in the other's text
+        assert mail.distinct([beyond, other], P) == [True, not alike]
+        assert mail.distinct([other, beyond], P) == [True, not alike]
+    listed = " , ".join(words("list", 30).split())
+    for n, alike in ((10, True), (9, False)):
+        shared = " ".join(listed.split(" , ")[:n])
+        assert mail.distinct([listed, f"{words('z', 50)} {shared}"], P) == [True, not alike]
+
+
+def test_the_splits_are_drawn_from_the_pool_and_the_pile_is_only_tested(tmp_path):
+    own(tmp_path, [words(k) for k in range(150)])
+    own(tmp_path, [words(1000 + k) for k in range(5)], "pile_test_enron.jsonl")
+    parts = privacy.prepare(splits.Raw(tmp_path), mails=40, sequence_length=P, val=.2)
+    sizes = {name: len(found) for name, found in parts.items()}
+    assert sum(sizes.values()) == 125 + 5  # 40 are .4 of what is left of 125 without val
+    assert sizes["weak"] == sizes["wts"] and abs(sizes["weak"] - 40) < 12
+    sources = {name: {row["source"] for row in found} for name, found in parts.items()}
+    assert sources == {name: {"mails", "pile"} if name == "test" else {"mails"} for name in parts}
 
 
 def groups(folder, **arguments):
