@@ -9,7 +9,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from tests.conftest import read_json
 from tests.test_dp import batch, model, of_text, plan, rows_of
@@ -88,17 +88,40 @@ def test_the_score_is_the_likelihood_ratio_of_drawn_to_not_drawn():
         assert audit.score(seen, .2, sigma) == pytest.approx(np.log(ratio).sum(0), rel=1e-4)
 
 
-def test_the_confidence_is_shared_by_all_that_is_tried():
-    """300 canaries are plain to see and 700 look the wrong way round. The surest 250 are guessed
-    right: without a delta the coin's probability to do so is its own to the power of 250, and four
-    bounds are tried, each of which may fail with .05 / 4."""
+def plain_to_see():
+    """(included, seen): 300 canaries are plain to see, and 700 look the wrong way round."""
     included = np.arange(1000) % 2 == 0
     seen = np.where(included, .4, .6)
     seen[:300] = np.where(included[:300], 3, -2)
-    found = audit.lower_bound(included, seen[None], {"q": 1.0, "sigma": 1.0, "delta": 0.0}, .05)
+    return included, seen[None]
+
+
+def by_hand(p):
+    """The surest 250 are guessed right, without a delta the coin's probability to be right, to the
+    power of 250. Four bounds are tried, each of which may fail with p / 4."""
+    coin = (p / 4) ** (1 / 250)
+    return np.log(coin / (1 - coin))
+
+
+def test_the_confidence_is_shared_by_all_that_is_tried():
+    found = audit.lower_bound(*plain_to_see(), {"q": 1.0, "sigma": 1.0, "delta": 0.0}, .05)
     assert (found["guesses"], found["correct"]) == (250, 250)
-    coin = (.05 / 4) ** (1 / 250)
-    assert found["epsilon_audited"] == pytest.approx(np.log(coin / (1 - coin)), abs=2e-6)
+    assert found["epsilon_audited"] == pytest.approx(by_hand(.05), abs=2e-6)
+
+
+@pytest.mark.parametrize("more, p", (((), .05), (("--confidence", .99), .01)))
+def test_the_bound_of_a_run_has_the_confidence_that_was_asked_for(more, p, tmp_path, capsys):
+    included, seen = plain_to_see()
+    (tmp_path / "run").mkdir()
+    save_file({"included": included, "observed": seen.astype(np.float32)},
+              tmp_path / "run" / "canaries.safetensors")
+    rows.write_json(tmp_path / "run" / "config.json", {
+        "args": {"task": "privacy", "max_length": 9}, "inputs": {},
+        "privacy": {"epsilon": 4.0, "q": 1.0, "sigma": 1.0, "delta": 0.0, "steps": 1}})
+    (tmp_path / "run" / "DONE").touch()
+    judge("--run", tmp_path / "run", *more)
+    assert value(tmp_path / "run", "epsilon_audited") == pytest.approx(by_hand(p), abs=2e-6)
+    assert (by_hand(p) > 4) == ("WARNING: the bound exceeds the claim" in capsys.readouterr().out)
 
 
 def test_a_guess_needs_more_than_a_coin():

@@ -148,7 +148,7 @@ def private(m, objective, b, clip, sigma=0, expected=1, seed=0, method="auto", *
 # ---- the clipped sum -----------------------------------------------------------------------------
 
 @pytest.mark.parametrize("T, dtype, tolerance", (  # T x T products, or the gradients themselves
-    (4, torch.float64, 1e-10), (23, torch.float32, 1e-5)), ids=("4 float64", "23 float32"))
+    (4, torch.float64, 1e-10), (30, torch.float32, 1e-5)), ids=("4 float64", "30 float32"))
 @pytest.mark.parametrize("case", CASES)
 def test_private_gradient_equals_one_row_at_a_time(case, T, dtype, tolerance):
     head, objective, config, *change = CASES[case]
@@ -383,6 +383,15 @@ def test_a_row_that_is_not_finite_counts_as_zero_and_harms_no_other(method, valu
     b["factor"][:] = value
     found = private(m, objective, b, .1, method=method)
     assert found.nonfinite == 5 and not any(v.any() for v in found.values())
+
+
+@BOTH
+def test_a_row_whose_norm_is_beyond_float32_is_not_clipped_but_left_out(method):
+    m, b = model(), batch()
+    b["factor"] = torch.tensor([1., 1, 1, 1, 1e30])
+    clipped = sum(norm(g) > 1e-9 for g in gradients(m, of_text, b)[:4])
+    found = private(m, lambda f, b: of_text(f, b) * b["factor"], b, 1e-9, method=method)
+    assert (found.rows, found.nonfinite, found.clipped) == (5, 1, clipped) and clipped > 1
 
 
 @BOTH
@@ -683,6 +692,7 @@ def test_noise_from_the_system_is_another_each_time_and_saved_nowhere():
     kept = plan(12, 3, noise_seed="system")
     assert set(kept.state_dict()) == {"history", "counts"} and "seed" not in kept.facts()
     assert kept.seed(0, "noise", 0) != kept.seed(0, "noise", 0)
+    assert kept.entry(.5) == {}
     assert max(kept.seed(0, "noise", 0) for _ in range(9)).bit_length() > 120
 
 

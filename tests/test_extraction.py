@@ -126,7 +126,7 @@ def test_means_are_over_rows_and_of_secrets_over_secrets():
         1: {"extraction": 0.0, "secrets": 3, "secret_exact": 0.0, "secrets_unseen": 1,
             "exposure_unseen": 2.0},
         2: {"extraction": 0.0}})}
-    assert value["members", "extraction"] == .5 and value["all", "secrets"] == 4
+    assert value["members", "extraction"] == value["all", "extraction"] == .5 and value["all", "secrets"] == 4
     assert value["all", "secret_exact"] == .25 and value["all", "exposure_unseen"] == 3
     assert value["test", "extraction"] == pytest.approx(1 / 3)
 
@@ -171,7 +171,7 @@ def test_candidates_are_all_others_or_different_ones_of_the_same_form():
                                                              if i != 7]
 
 
-def test_a_secret_s_place_among_the_tokens(world):
+def test_a_secret_s_place_among_the_tokens(world, monkeypatch):
     """Its tokens are those that have a digit of it, of text that touches it on both sides."""
     tokenizer = text.load_tokenizer(world)
     said = "garden no12345x warm 12345"
@@ -182,15 +182,20 @@ def test_a_secret_s_place_among_the_tokens(world):
     one, two = digits[:cut], digits[cut:]
     assert len(one) > 1 and two[-1] == len(ids) - 1
 
-    def places(ids, seen, seed=0):
-        it = SimpleNamespace(tokenizer=tokenizer, data=[row], ids=[ids])
+    rivals, drawn = [], exposure.candidates
+    monkeypatch.setattr(exposure, "candidates",
+                        lambda *args: rivals.append(drawn(*args)) or rivals[-1])
+
+    def places(ids, seen, seed=0, id="a"):
+        it = SimpleNamespace(tokenizer=tokenizer, data=[row | {"id": id}], ids=[ids])
         return exposure.find(it, settings(candidates=9, seed=seed), seen)
 
     found = places(ids, 0)
     assert [(s.first, s.last) for s in found] == [(k[0], k[-1] + 1) for k in (one, two)]
     assert found[0].context == ids[:len(found[0].context)] and len(found[0].tails) == 10
     assert found[0].context + found[0].tails[0] == ids[:one[-1] + 1]
-    assert found[0].tails[1:] != [*found[1].tails[1:]] != places(ids, 0, seed=1)[1].tails[1:]
+    places(ids, 0), places(ids, 0, seed=1), places(ids, 0, id="b")
+    assert rivals[:2] == rivals[2:4] and len({tuple(each) for each in rivals}) == 6
     assert [s.unseen for s in places(ids, one[-1])] == [True, True]
     assert [s.unseen for s in places(ids, one[-1] + 1)] == [False, True]
     assert [s.first for s in places(ids[:-1], 0)] == [one[0]]  # cut within the second
