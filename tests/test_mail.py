@@ -379,18 +379,20 @@ def groups(folder, **arguments):
 
 def test_a_shared_passage_makes_a_group_unless_it_is_everywhere(tmp_path):
     passage = words("passage", mail.PASSAGE)
-    texts = [words(k, 60) for k in range(30)]
+    texts = [words(k, 60) for k in range(30 + mail.COMMON)]
     for k in (0, 1):
-        texts[k] += f" {passage.upper()}. {words(100 + k, 5)}"
+        texts[k] += f" {passage.upper() if k else passage}. {words(100 + k, 5)}"
     for k in (1, 2):
         texts[k] += " " + words("another", mail.PASSAGE)
     for k in (3, 4):
         texts[k] += " " + words("too short", mail.PASSAGE - 1)
     for k in range(10, 10 + mail.COMMON + 1):
         texts[k] += "\n--\n" + words("disclaimer", 2 * mail.PASSAGE)
+    for k in range(30, 30 + mail.COMMON):
+        texts[k] += " " + words("just so common", mail.PASSAGE)
     group = groups(own(tmp_path, texts))
-    assert len(group) == 30 and group["0"] == group["1"] == group["2"]
-    assert len(set(group.values())) == 28
+    assert len(group) == 30 + mail.COMMON and group["0"] == group["1"] == group["2"]
+    assert len(set(group.values())) == 28 + 1
 
 
 def test_the_pile_gives_way_to_the_pool(tmp_path):

@@ -175,21 +175,22 @@ def test_an_area_has_its_first_step_and_ties_count_half():
 
 def test_the_interval_is_that_of_theory(monkeypatch):
     """DeLong et al. 1988: the area's variance is that of the placements of members, over their
-    number, and of non-members, over theirs. Rows of other splits, here first, have no part in it.
-    """
+    number, and of non-members, over theirs. 40 members stand there 5 times each, as groups; rows of
+    another split, here first, have no part in it."""
     monkeypatch.setattr(membership, "SCORES", ("ref",))
-    draw, n = np.random.default_rng(4), 150
-    data = [{"group": "one", "split": "wts"} for _ in range(100)]
-    data += [{"group": str(i), "split": "weak" if i < n else "test"} for i in range(2 * n)]
+    draw = np.random.default_rng(4)
+    data = [{"group": "one", "split": "wts"}] * 150
+    data += [{"group": str(i // 5), "split": "weak"} for i in range(200)]
+    data += [{"group": f"test{i}", "split": "test"} for i in range(150)]
+    outside, inside = draw.normal(size=150), draw.normal(size=40) - 1
+    ref = np.concatenate([draw.normal(size=150), np.repeat(inside, 5), outside])
     member = np.array([row["split"] == "weak" for row in data])
-    ref = draw.normal(size=len(data)) - member
-    found = {i: {"ref": float(value)} for i, value in enumerate(ref)}
     value = {m["metric"]: m["value"] for m in membership.measure(
-        SimpleNamespace(data=data, member=member), found, 0) if m["slice"] == "all"}
-    inside, outside = ref[100:100 + n], ref[100 + n:]
+        SimpleNamespace(data=data, member=member), {i: {"ref": x} for i, x in enumerate(ref)}, 0)
+        if m["slice"] == "all"}
     lower = inside[:, None] < outside
-    sd = ((lower.mean(1).var(ddof=1) + lower.mean(0).var(ddof=1)) / n) ** .5
-    assert value["mia_auc"] == pytest.approx(lower.mean()) and value["non_members"] == n
+    sd = (lower.mean(1).var(ddof=1) / 40 + lower.mean(0).var(ddof=1) / 150) ** .5
+    assert value["mia_auc"] == pytest.approx(lower.mean()) and value["non_members"] == 150
     assert value["mia_auc_high"] - value["mia_auc_low"] == pytest.approx(2 * 1.96 * sd, rel=.1)
     assert value["mia_auc_low"] < lower.mean() < value["mia_auc_high"]
 

@@ -174,13 +174,13 @@ def test_totals_are_of_members_of_each_split_and_of_held_out_mail():
         {"tokens": 10, "correct": 4, "nll": 20.0, "source": "mails"},
         {"tokens": 7, "correct": 7, "nll": 1.0, "source": "pile"},
         {"member": 1, "split": "weak", "extraction": .5},
-        {"member": 0, "split": "wts", "extraction": .25},
+        {"member": 0, "split": "wts", "extraction": .375},
         {"member": 0, "split": "test", "extraction": .125}, {"member": 0, "extraction": .375},
         {"member": 0, "split": "test", "source": "pile", "extraction": .9}]).sum(0)
-    assert totals.tolist() == [10, 4, 20, 1, .5, 1, .5, 1, .25, 2, .5]
+    assert totals.tolist() == [10, 4, 20, 1, .5, 1, .5, 1, .375, 2, .5]
     assert task.headline(totals) == pytest.approx({
         "acc": .4, "ppl": np.exp(2), "extraction": .5, "extraction_weak": .5,
-        "extraction_excess_weak": .25, "extraction_wts": .25, "extraction_excess_wts": 0})
+        "extraction_excess_weak": .25, "extraction_wts": .375, "extraction_excess_wts": .125})
 
 
 def test_epsilons_that_differ_between_seeds_are_a_range():
