@@ -125,7 +125,8 @@ class Both(nn.Module):
         self.head = pythia.Tied(self.table)
 
     def forward(self, b):
-        return (self.table(b["ids"]) * b["e"]).sum((1, 2)) + (self.head(b["x"]) * b["c"]).sum((1, 2))
+        as_table, as_head = self.table(b["ids"]) * b["e"], self.head(b["x"]) * b["c"]
+        return as_table.sum((1, 2)) + as_head.sum((1, 2))
 
 
 def of_rows(m, b, clip, objective=lambda f, b: f(b)):
