@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from w2s.accountant import ORDERS, composed, epsilon, noise_multiplier, rdp
+from w2s.accountant import ORDERS, _losses, composed, epsilon, noise_multiplier, rdp
 
 RUNS = {"B64 E3": (.0064, 469), "B64 E5": (.0064, 782), "B64 E10": (.0064, 1563),
         "B256 E3": (.0256, 118), "B256 E10": (.0256, 391)}
@@ -150,6 +150,16 @@ def test_between_the_bounds_of_dp_accounting(run):
         for above in (False, True))
     assert low < epsilon(*run) < high * (1 + 1e-4)
     assert epsilon(*run) == pytest.approx(high, rel=1e-4)  # connecting the dots is tight
+
+
+@pytest.mark.parametrize("add", (False, True))
+def test_losses_are_logarithms_of_the_two_densities_ratio(add):
+    """p sums to 1, and so does p e^-L, the probability of the other: L = ln(p / other)."""
+    for sigma, q in ((.7, .1), (2, .01), (1, .6)):
+        loss, p = _losses(sigma, q, .01, 9, add)
+        assert p.sum() == pytest.approx(1, abs=1e-9)
+        assert (p * np.exp(-loss)).sum() == pytest.approx(1, abs=1e-9)
+        assert (p * loss).sum() > 0
 
 
 def test_histories_compose():

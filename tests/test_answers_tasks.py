@@ -144,6 +144,11 @@ def test_a_short_model_writes_at_most_half_of_its_positions(tokenizer):
     columns = task.encode(long, tokenizer, 2048)
     found, _, _ = task.label(small, tokenizer, long, columns, SimpleNamespace(**CFG))
     assert max(len(tokenizer.encode(row["weak_text"]).ids) for row in found) <= 2 * 20
+    last = np.arange(100, 120)  # all that is read of a prompt
+    one, same, other = task.free.write(small, {"tokenizer": tokenizer, "ids": [
+        np.append(first, end) for first, end in (([5] * 50, last), ([9] * 30, last),
+                                                 ([5] * 50, last[::-1]))]}, "float32", None)[0]
+    assert one == same != other
 
 
 @both

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -190,6 +191,151 @@ def test_a_budget_is_never_passed_whatever_the_model_answers():
         assert entry == {"id": "a", "right": True, "attacks": {
             "synonyms": [None, len(asked) - 1]}}
         assert max(t.count("X") for t in asked) == most
+
+
+def case(number=0, text="one two three four", label=0, id="a"):
+    return perturb.Case({"id": id, "label": label}, number, [text], "".join)
+
+
+def test_a_flip_must_win_by_a_margin_and_the_worst_candidate_is_taken():
+    """The label's is the first column."""
+    for p, best in (
+            ([[.5, .5, 0]], (0, False)), ([[.49998, .50002, 0]], (0, False)),
+            ([[.49, .51, 0]], (0, True)), ([[.45, .3, .25]], (0, False)),  # the label is ahead
+            ([[.6, .4, 0], [.2, .8, 0], [.3, .7, 0]], (1, True)),
+            ([[.34, .33, .33], [.4, .6, 0]], (1, True)),  # a flip before a lower probability
+            ([[.9, .1, 0], [.7, .3, 0], [.8, .2, 0]], (1, False))):
+        assert case().best(np.array(p)) == best
+
+
+# probability of the right class; A and B are the two synonyms of a word
+ANSWERS = {"one two three four": .9, "two three four": .7, "one three four": .2,
+           "one two four": .8, "one two three ": .6,
+           "one A2 three four": .95, "one B2 three four": .92,     # neither helps
+           "one two three A4": .85, "one two three B4": .7,        # B does
+           "A1 two three B4": .75, "B1 two three B4": .8,          # lower than .9, but not than .7
+           "one two A3 B4": .65, "one two B3 B4": .69,
+           "five six": .8, "six": .5, "five ": .6, "A5 six": .3, "B5 six": .4}
+
+
+def test_words_are_tried_by_importance_and_kept_when_they_help():
+    """Two searches side by side: in the first nothing flips, in the second a word does."""
+    rounds, table = [], {word: [f"A{n}", f"B{n}"] for n, word in enumerate(
+        "one two three four five".split(), 1)}
+
+    def ask(texts, numbers):
+        rounds.append([text for text, number in zip(texts, numbers) if number == 7])
+        assert [number == 8 for number in numbers] == [
+            bool({"five", "six"} & {*text.split()}) for text in texts]
+        p = [ANSWERS[text] for text in texts]
+        return np.array([[x, 1 - x, 0] if number == 7 else [1 - x, x, 0]
+                         for x, number in zip(p, numbers)])
+
+    found = perturb.attack([case(7), case(8, "five six", 1, "b")], ask, ["synonyms"], .5, table)
+    assert found[0]["attacks"] == {"synonyms": [None, 4 + 8]}
+    assert found[1]["attacks"] == {"synonyms": [["A5 six"], 2 + 2]}
+    assert rounds == [
+        ["one two three four"],
+        ["two three four", "one three four", "one two four", "one two three "],
+        ["one A2 three four", "one B2 three four"], ["one two three A4", "one two three B4"],
+        ["A1 two three B4", "B1 two three B4"], ["one two A3 B4", "one two B3 B4"]]
+
+
+def test_only_rows_that_are_right_are_attacked_with_draws_of_their_own():
+    """Typos depend on the row's id alone: not on who else is attacked, nor on the place."""
+    def asked(*cases):
+        texts = {each.number: set() for each in cases}
+
+        def ask(found, numbers):
+            for text, number in zip(found, numbers):
+                texts[number].add(text)
+            return np.array([[.9, .1]] * len(found))
+        return perturb.attack(cases, ask, ["typos"]), texts
+
+    said = "somebody wandered homewards yesterday"
+    found, both = asked(case(0, said, 1, "wrong"), case(1, said, 0, "b"), case(2, said, 0, "a"))
+    assert found[0] == {"id": "wrong", "right": False, "attacks": {}} and both[0] == {said}
+    assert [entry["right"] for entry in found[1:]] == [True, True] and len(both[2]) > 8
+    assert asked(case(2, said, 0, "a"))[1][2] == both[2] != both[1]
+
+
+def test_two_different_remarks_at_most_are_added():
+    search = perturb.distract(case(text="s"))
+    texts = next(search)
+    assert len(texts) == 12 and texts[3] == "s and a day is a day"
+    assert texts[8] == "to be clear , s"
+    texts = search.send(np.where(np.arange(12)[:, None] == 3, [[.55, .45]], [[.9, .1]]))
+    assert len(texts) == 11 and all("s and a day is a day" in text for text in texts)
+    assert len(set(texts)) == 11 and texts[3] == "s and a day is a day so to speak"
+    with pytest.raises(StopIteration) as end:
+        search.send(np.where(np.arange(11)[:, None] == 3, [[.4, .6]], [[.9, .1]]))
+    assert end.value.value == ["s and a day is a day so to speak"]
+    search = perturb.distract(case(text="s"))
+    next(search)
+    search.send(np.array([[.9, .1]] * 12))
+    with pytest.raises(StopIteration) as end:
+        search.send(np.array([[.9, .1]] * 11))
+    assert end.value.value is None
+
+
+def test_typos_are_of_five_kinds():
+    """Two inner letters change places, one is missing, a blank is put in, one is its neighbour on
+    the keyboard, one looks alike; the first and the last letter stay, but for the last kind."""
+    word = "illness"
+    for seed in range(40):
+        swapped, missing, blank, near, alike = perturb.typos(word, random.Random(seed))
+        assert sorted(swapped) == sorted(word) and swapped != word
+        assert [sum(a != b for a, b in zip(new, word)) for new in (swapped, near, alike)] == [
+            2, 1, 1]
+        assert len(missing) == 6 and blank.replace(" ", "") == word and len(blank) == 8
+        assert any(word[:k] + word[k + 1:] == missing for k in range(1, 6))
+        assert near.isalpha() and not alike.isalpha()
+        for new in (swapped, missing, blank.strip(), near):
+            assert new[0] == "i" and new[-1] == "s"
+
+
+def test_a_text_is_asked_about_with_the_classes_of_its_own_row(world, tmp_path):
+    """sst2 has two classes of three. In the second batch too, a search says which row it is of."""
+    data = [{**row, "text": f"{'warm' if row['source'] == 'sst2' else 'dull'} text {n}"}
+            for n, row in enumerate(invented(6))]
+    ask = attacks.asker(adversarial, data, world / "tiny-2x32", 64, torch.device("cpu"), "float32")
+    p = ask([row["text"] for row in data[1:4]], [1, 2, 3])
+    assert ((p[:, 2] < 1e-6) == [False, True, False]).all()
+
+    def noted(texts, numbers):
+        assert all(data[number]["text"] in text for text, number in zip(texts, numbers))
+        return np.array([[.4, .6] if data[n]["label"] else [.6, .4] for n in numbers])
+
+    found = attacks.search("run", tmp_path / "parts", SimpleNamespace(), data, noted, None, {
+        "args": {"methods": ["distraction"], "batch_size": 4, "budget": .25, "seed": 0}})
+    assert [entry["id"] for entry in found] == [row["id"] for row in data]
+
+
+def test_accuracies_are_means_over_sources_and_a_row_falls_once():
+    data = [{"source": source} for source in ("sst2", "sst2", "sst2", "mnli")]
+    found = [{"right": True, "attacks": {"typos": [["x"], 3], "distraction": [["y"], 4]}},
+             {"right": False, "attacks": {}},
+             {"right": True, "attacks": {"typos": [None, 5], "distraction": [None, 6]}},
+             {"right": True, "attacks": {"typos": [None, 7], "distraction": [["z"], 8]}}]
+    value = {(m["slice"], m["metric"]): m["value"]
+             for m in attacks.measure(data, found, ["typos", "distraction"])}
+    expected = {"acc": (2 / 3 + 1) / 2, "ra_own": (1 / 3 + 0) / 2, "asr_own": 2 / 3,
+                "queries": 33 / 3, "n": 4, "attacked": 3, "successful": 2, "failed": 1,
+                "skipped": 1}
+    assert {key: value["all", key] for key in expected} == pytest.approx(expected)
+    assert value["attack:typos", "ra_own"] == pytest.approx((1 / 3 + 1) / 2)
+    assert value["attack:typos", "queries"] == 15 / 3 and value["sst2", "asr_own"] == .5
+
+
+def test_other_synonyms_in_a_file_of_the_same_name_are_other_settings(tmp_path):
+    found = []
+    (tmp_path / "test.jsonl").write_text("the rows")
+    for word in ("mild", "cosy"):
+        rows.write_json(tmp_path / "s.json", {"warm": [word]})
+        found.append(attacks.settings(attacks.Text(
+            task="ood", run=[], data=str(tmp_path / "test.jsonl"), synonyms=str(
+                tmp_path / "s.json")))[1])
+    assert found[0]["data"] == found[1]["data"] and found[0] != found[1]
 
 
 def test_field_names_stay_and_a_text_of_another_form_is_left_out(done, home, tmp_path, attack):

@@ -9,10 +9,10 @@ import random
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from tests.conftest import read_json
-from tests.test_dp import batch, model, of_text
+from tests.test_dp import batch, model, of_text, plan, rows_of
 from w2s import accountant, canaries, config, dp, fit, rows
 from w2s.attacks import audit
 
@@ -75,6 +75,55 @@ def test_the_ideal_mechanism_stays_below_its_epsilon_and_broken_ones_do_not(q, s
         assert min(bounds(4, again=True)) > 2  # the same noise in every step
 
 
+def test_the_score_is_the_likelihood_ratio_of_drawn_to_not_drawn():
+    """t is sigma, or the spread of what is seen where that is less: the median of -1, 0, .3, .5,
+    1.2 and 2 is .4, of the distances from it .6, which is .88956 standard deviations."""
+    seen = np.array([[.3, -1, 1.2], [2, 0, .5]])
+
+    def normal(x, mean, t):
+        return np.exp(-(x - mean) ** 2 / (2 * t * t))
+
+    for sigma, t in ((.5, .5), (9, .88956)):
+        ratio = .8 + .2 * normal(seen, 1, t) / normal(seen, 0, t)
+        assert audit.score(seen, .2, sigma) == pytest.approx(np.log(ratio).sum(0), rel=1e-4)
+
+
+def plain_to_see():
+    """(included, seen): 300 canaries are plain to see, and 700 look the wrong way round."""
+    included = np.arange(1000) % 2 == 0
+    seen = np.where(included, .4, .6)
+    seen[:300] = np.where(included[:300], 3, -2)
+    return included, seen[None]
+
+
+def by_hand(p):
+    """The surest 250 are guessed right, without a delta the coin's probability to be right, to the
+    power of 250. Four bounds are tried, each of which may fail with p / 4."""
+    coin = (p / 4) ** (1 / 250)
+    return np.log(coin / (1 - coin))
+
+
+def test_the_confidence_is_shared_by_all_that_is_tried():
+    found = audit.lower_bound(*plain_to_see(), {"q": 1.0, "sigma": 1.0, "delta": 0.0}, .05)
+    assert (found["guesses"], found["correct"]) == (250, 250)
+    assert found["epsilon_audited"] == pytest.approx(by_hand(.05), abs=2e-6)
+
+
+@pytest.mark.parametrize("more, p", (((), .05), (("--confidence", .99), .01)))
+def test_the_bound_of_a_run_has_the_confidence_that_was_asked_for(more, p, tmp_path, capsys):
+    included, seen = plain_to_see()
+    (tmp_path / "run").mkdir()
+    save_file({"included": included, "observed": seen.astype(np.float32)},
+              tmp_path / "run" / "canaries.safetensors")
+    rows.write_json(tmp_path / "run" / "config.json", {
+        "args": {"task": "privacy", "max_length": 9}, "inputs": {},
+        "privacy": {"epsilon": 4.0, "q": 1.0, "sigma": 1.0, "delta": 0.0, "steps": 1}})
+    (tmp_path / "run" / "DONE").touch()
+    judge("--run", tmp_path / "run", *more)
+    assert value(tmp_path / "run", "epsilon_audited") == pytest.approx(by_hand(p), abs=2e-6)
+    assert (by_hand(p) > 4) == ("WARNING: the bound exceeds the claim" in capsys.readouterr().out)
+
+
 def test_a_guess_needs_more_than_a_coin():
     draw = np.random.default_rng(3)
     for M in (1, 2, 30):
@@ -121,6 +170,40 @@ def test_canaries_without_data_and_data_without_canaries_are_batches_too():
         for name, value in found[0].items():
             assert torch.allclose(value, found[1][name], atol=1e-6)
         assert (found[0]["table.weight"] > 0).any() == (0 in numbers)
+
+
+def test_rows_among_canaries_are_drawn_as_often_as_without_them():
+    p, steps = plan(40, 8), 400
+    them = canaries.Canaries(60, p, 0)
+    inside = them.included.nonzero()[:, 0].tolist()
+    count = {number: 0 for number in (-1, *inside)}
+    for _, b in dp.batches(them.among(rows_of(40)), steps, 8, 0, private=p):
+        for number in b["canary"].tolist():
+            count[number] += 1  # no other is among them
+    n = steps * 40
+    assert abs(count.pop(-1) - .2 * n) < 5 * (.16 * n) ** .5
+    for number, times in count.items():
+        assert abs(times - .2 * steps) < 5 * (.16 * steps) ** .5, number
+
+
+def test_which_canaries_are_in_is_as_secret_as_the_noise():
+    def included(**changed):
+        return canaries.Canaries(200, plan(40, 8, **changed), 0).included.numpy().tobytes()
+
+    assert included() == included() != included(identity="another")
+    assert included(noise_seed="system") != included(noise_seed="system")
+
+
+def test_a_step_notes_its_canaries_in_units_of_c():
+    p = plan(10, 4, clip=.5, sigma=1e-9)
+    m = canaries.Watched(torch.nn.Linear(2, 1), canaries.Canaries(3, p, 0), p.clip)
+    take = dp.make_step(m, torch.optim.SGD(m.parameters(), .1),
+                        canaries.watched(lambda f, b, *_: f(b["x"])[:, 0]), None, 8, p.steps,
+                        private=p)
+    take(2, {"x": torch.ones(5, 2), "len": torch.full((5,), 2),
+             "canary": torch.tensor([-1, 0, -1, 2, -1])})
+    assert torch.allclose(m.canaries.observed[2], torch.tensor([1., 0, 1]), atol=1e-4)
+    assert not m.canaries.observed[[0, 1, 3]].any()
 
 
 @pytest.mark.skipif(not os.environ.get("W2S_SLOW"), reason="compiles for a minute; W2S_SLOW=1")

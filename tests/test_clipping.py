@@ -116,6 +116,48 @@ def test_a_row_is_shortened_by_no_more_than_a_hundredth(method):
         assert length(found) >= .985 * min(1, true) - 1e-6 * true, seed
 
 
+class Both(nn.Module):
+    """An embedding and the head that shares its matrix, each with a loss of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(WORDS, 2)
+        self.head = pythia.Tied(self.table)
+
+    def forward(self, b):
+        as_table, as_head = self.table(b["ids"]) * b["e"], self.head(b["x"]) * b["c"]
+        return as_table.sum((1, 2)) + as_head.sum((1, 2))
+
+
+def of_rows(m, b, clip, objective=lambda f, b: f(b)):
+    """(upper ends of the rows' norms, their norms, doubtful) as clipped_sum has them."""
+    tape, ends = bookkeeping.Tape(m), []
+    _, gradients = bookkeeping.output_gradients(tape, m, objective, b)
+    tape.remove()
+    _, norms, doubtful = bookkeeping.clipped_sum(
+        gradients, tape.weights, len(b["x"]),
+        lambda norms: ends.append(norms) or dp.clip_factor(norms, clip))
+    return ends[0].double(), norms.double(), doubtful.tolist()
+
+
+def test_the_upper_end_of_a_norm_by_hand():
+    """n / 4 + n / 16 + 16 errors of 2^-24 for an inner product of n terms: 35.4375 for 2 inputs and
+    9 words, of (|x| |c| + |e|)^2 = 1001^2; 32.625 for one input and one output, of two tokens of
+    length 1 whose gradients, 1 and d - 1, leave d^2. At 10 % of d^2 a row is doubtful, at 1 % not.
+    """
+    b = {"ids": torch.zeros(1, 1, dtype=torch.int64), "e": torch.tensor([[[1000., 0]]]),
+         "x": torch.tensor([[[1., 0]]]), "c": torch.eye(WORDS)[3].view(1, 1, WORDS)}
+    ends, norms, _ = of_rows(Both(), b, 1)
+    assert norms.square() == pytest.approx(1e6 + 1)
+    assert ends.square() / norms.square() - 1 == pytest.approx(35.4375 * 2 ** -24 * 1.002, rel=.1)
+
+    d = torch.tensor([32.625 * 4 * 2 ** -24 / share for share in (.1, .01)]).sqrt()
+    c = torch.stack([torch.ones(2), d - 1], 1)[..., None]
+    found = of_rows(nn.Sequential(nn.Linear(1, 1, bias=False)), {
+        "x": torch.ones(2, 2, 1), "c": c}, 1e-6, lambda f, b: (f(b["x"]) * b["c"]).sum((1, 2)))
+    assert found[2] == [True, False]
+
+
 class Deep(nn.Module):
     """All layers at once, a doubtful row among sound ones."""
 
@@ -167,6 +209,31 @@ def test_sound_rows_are_not_done_alone():
                                                  lambda norms: dp.clip_factor(norms, 1e-3))
     tape.remove()
     assert not doubtful.any() and (norms > 1e-3).all() and losses.shape == norms.shape
+
+
+class Padded(nn.Module):
+    """An embedding whose first row is padding, which stays as it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(WORDS, 6, padding_idx=0)
+
+    def forward(self, b):
+        return self.table(b["ids"])
+
+
+@BOTH
+def test_the_row_of_padding_gets_no_gradient(method):
+    torch.manual_seed(2)
+    b = {"ids": torch.tensor([[0, 3, 0, 3], [5, 0, 1, 2]]), "c": torch.randn(2, 4, 6)}
+    g = torch.zeros(2, WORDS, 6)
+    for i, n in ((0, 1), (0, 3), (1, 0), (1, 2), (1, 3)):
+        g[i, b["ids"][i, n]] += b["c"][i, n]
+    sizes = g.flatten(1).norm(dim=1)
+    clip = float(sizes.min()) / 2
+    expected = (g * (clip / sizes)[:, None, None]).sum(0)
+    found = clipped(Padded(), b, method, clip=clip)["table.weight"]
+    assert torch.allclose(found, expected, atol=1e-5) and not found[0].any()
 
 
 # ---- parameters that modules share ---------------------------------------------------------------

@@ -5,6 +5,7 @@
 
 import math
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,7 +148,7 @@ def private(m, objective, b, clip, sigma=0, expected=1, seed=0, method="auto", *
 # ---- the clipped sum -----------------------------------------------------------------------------
 
 @pytest.mark.parametrize("T, dtype, tolerance", (  # T x T products, or the gradients themselves
-    (4, torch.float64, 1e-10), (23, torch.float32, 1e-5)), ids=("4 float64", "23 float32"))
+    (4, torch.float64, 1e-10), (30, torch.float32, 1e-5)), ids=("4 float64", "30 float32"))
 @pytest.mark.parametrize("case", CASES)
 def test_private_gradient_equals_one_row_at_a_time(case, T, dtype, tolerance):
     head, objective, config, *change = CASES[case]
@@ -385,6 +386,15 @@ def test_a_row_that_is_not_finite_counts_as_zero_and_harms_no_other(method, valu
 
 
 @BOTH
+def test_a_row_whose_norm_is_beyond_float32_is_not_clipped_but_left_out(method):
+    m, b = model(), batch()
+    b["factor"] = torch.tensor([1., 1, 1, 1, 1e30])
+    clipped = sum(norm(g) > 1e-9 for g in gradients(m, of_text, b)[:4])
+    found = private(m, lambda f, b: of_text(f, b) * b["factor"], b, 1e-9, method=method)
+    assert (found.rows, found.nonfinite, found.clipped) == (5, 1, clipped) and clipped > 1
+
+
+@BOTH
 @pytest.mark.parametrize("head, objective", (("class", of_class), ("lm", of_text)))
 def test_under_bfloat16_sums_are_float32(method, head, objective):
     m, b = model(head), batch()
@@ -445,6 +455,21 @@ def test_noise_is_the_same_draw_whatever_the_rows_and_the_method():
         assert list(noisy) == [name for name, _ in m.named_parameters()]
         draws.append({name: noisy[name] - clean[name] for name in noisy})
     assert difference(draws[1], draws[0]) < 1e-10 and difference(draws[2], draws[0]) < 1e-10
+
+
+def test_processes_add_up_their_rows_and_draw_the_noise_once(monkeypatch):
+    """Two processes with the same rows: twice the sum and the counts, the noise of one."""
+    m, b = model(dtype=torch.float64), batch(dtype=torch.float64)
+    clip = between([norm(g) for g in gradients(m, of_text, b)])
+    alone = private(m, of_text, b, clip)
+    drawn = {name: torch.zeros_like(p) for name, p in m.named_parameters()}
+    noise.add(drawn.values(), 2 * clip, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(dp.parallel, "world", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda value: value.mul_(2))
+    found = private(m, of_text, b, clip, 2, 8)
+    assert difference(found, {name: (2 * alone[name] + drawn[name]) / 8 for name in drawn}) < 1e-10
+    assert (found.rows, found.clipped, found.nonfinite) == (10, 2 * alone.clipped, 0)
+    assert 0 < alone.clipped < 5 and found.loss == pytest.approx(alone.loss)
 
 
 def test_noise_follows_the_generator_and_not_the_number_of_threads(monkeypatch):
@@ -568,6 +593,26 @@ def test_batches_depend_on_seed_and_step_and_not_on_where_a_run_began():
     assert len(np.unique(whole, axis=0)) > 50
 
 
+def test_processes_share_the_rows_of_a_batch(monkeypatch):
+    whole, parts = drawn(20, 5, 40), []
+    monkeypatch.setattr(dp.parallel, "world", lambda: 3)
+    for rank in range(3):
+        monkeypatch.setattr(dp.parallel, "rank", lambda: rank)
+        parts.append(drawn(20, 5, 40))
+    assert (np.sum(parts, 0) == whole).all()  # each row in one of them
+    assert min(part.sum() for part in parts) > 20
+
+
+def test_every_bit_of_a_seed_reaches_the_sampling():
+    def picked(seed):
+        p = plan(200, 100)
+        p.seed = lambda *parts: seed
+        (_, b), = dp.batches(rows_of(200), 1, 100, 0, private=p)
+        return b["rows"].numpy().tobytes()
+
+    assert len({picked(1 << 127 | 1 << bit) for bit in range(127)}) == 127
+
+
 def test_shuffled_sampling_takes_ordinary_batches():
     data = rows_of(20)
     for (_, a), (_, b) in zip(dp.batches(data, 9, 5, 0, private=plan(20, 5, sampling="shuffled")),
@@ -647,6 +692,8 @@ def test_noise_from_the_system_is_another_each_time_and_saved_nowhere():
     kept = plan(12, 3, noise_seed="system")
     assert set(kept.state_dict()) == {"history", "counts"} and "seed" not in kept.facts()
     assert kept.seed(0, "noise", 0) != kept.seed(0, "noise", 0)
+    assert kept.entry(.5) == {}
+    assert max(kept.seed(0, "noise", 0) for _ in range(9)).bit_length() > 120
 
 
 def test_a_loss_that_mixes_rows_is_refused():
@@ -654,6 +701,29 @@ def test_a_loss_that_mixes_rows_is_refused():
     with pytest.raises(ValueError, match="depends on other rows"):
         dp.make_step(m, step.sgd(m, .1), of_text, None, 8, 6, private=plan(12, 3),
                      hardening={"hard": None})
+
+
+def test_a_plan_of_rows_that_the_batch_does_not_divide(capsys):
+    """22 rows, batches of 4, 3 epochs: 16.5 steps, so 17, each with 4 / 22 of the rows; all that is
+    said is of the delta that was asked for."""
+    def planned(**changed):
+        return dp.plan(SimpleNamespace(**dict(
+            noise_multiplier=None, lam=8, batch_size=4, delta=1e-3, clip=2.0, accountant="rdp",
+            sampling="poisson", dp_method="auto", noise_seed="run") | changed), 8, 22, 3)
+
+    found = planned()
+    assert (found.steps, found.q, found.delta) == (17, 4 / 22, 1e-3)
+    by_rdp, by_pld = (accountant.epsilon(found.sigma, 4 / 22, 17, 1e-3, method)
+                      for method in ("rdp", "pld"))
+    assert 7.99 < found.epsilon == by_rdp <= 8
+    assert f"epsilon {by_rdp:.4g} (RDP; PLD {by_pld:.4g}) at delta 0.001, " in found.said()
+    for _ in range(17):
+        found.note({})
+    assert f"epsilon {by_rdp:.4g} spent in 17 steps (delta 0.001, " in found.told()
+    assert planned(delta=None).delta == 1e-5 and not capsys.readouterr().err
+    assert planned(delta=.05).delta == .05 and "above 1/N = 0.045" in capsys.readouterr().err
+    shuffled = planned(sampling="shuffled")
+    assert shuffled.facts()["epsilon"] is None and "epsilon not certified" in shuffled.said()
 
 
 def test_what_was_spent_grows_with_the_steps_done():

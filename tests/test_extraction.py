@@ -7,6 +7,8 @@ import math
 import random
 import re
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ import torch
 from tests import memorised
 from tests.conftest import read_json
 from tests.memorised import fresh, home  # noqa: F401  (fixtures)
-from w2s import config, lm, pythia, rows, text
+from w2s import config, lm, pythia, rows, splits, text
 from w2s.attacks import exposure, extraction, target
 
 WINDOWS = ("--prefix", 12, "--suffix", 12, "--seen", 24, "--candidates", 50)
@@ -86,6 +88,63 @@ def test_the_numbers_are_those_of_decoding_row_by_row(done):
         np.mean([row["extraction"] for row in lines.values() if row["member"]]))
 
 
+def settings(**changed):
+    return extraction.Extraction(task="privacy", run=[], data=[], **changed)
+
+
+def test_windows_meet_and_do_not_overlap():
+    assert extraction.windows(settings()) == {
+        "": (0, 32), "_unseen": (32, 64), "_continuation": (0, 64), "_at_8": (24, 32),
+        "_at_16": (16, 32), "_at_32": (0, 32)}
+    assert extraction.windows(settings(start=5, prefix=10, suffix=6, seen=20)) == {
+        "": (5, 15), "_unseen": (15, 25), "_continuation": (0, 20), "_at_2": (13, 15),
+        "_at_5": (10, 15), "_at_10": (5, 15)}
+    assert extraction.fits(range(21), (5, 15), 6) and not extraction.fits(range(20), (5, 15), 6)
+
+
+def test_a_window_is_compared_with_what_follows_its_prompt(monkeypatch):
+    """And all but one of twenty tokens are not the whole suffix."""
+    asked = []
+
+    def written(model, prompts, true, *_):
+        asked.extend([prompts[0].tolist(), true[0].tolist()])
+        return [np.append(true[0][:19], 99)], None
+
+    monkeypatch.setattr(extraction, "write", written)
+    found, it = {0: {}}, SimpleNamespace(ids=[np.arange(30)], model=None, run=Path("run"))
+    extraction.add_window(found, it, "", (4, 8), settings(suffix=20))
+    assert asked == [[4, 5, 6, 7], [*range(8, 28)]]
+    assert found == {0: {"extraction": .95, "extraction_exact": 0, "common_prefix": 19}}
+
+
+def test_means_are_over_rows_and_of_secrets_over_secrets():
+    it = SimpleNamespace(member=np.array([True, True, False]),
+                         data=[{"id": str(i), "split": "test"} for i in range(3)])
+    value = {(m["slice"], m["metric"]): m["value"] for m in extraction.measure(it, {
+        0: {"extraction": 1.0, "secrets": 1, "secret_exact": 1.0, "secrets_unseen": 1,
+            "exposure_unseen": 4.0},
+        1: {"extraction": 0.0, "secrets": 3, "secret_exact": 0.0, "secrets_unseen": 1,
+            "exposure_unseen": 2.0},
+        2: {"extraction": 0.0}})}
+    assert value["members", "extraction"] == value["all", "extraction"] == .5
+    assert value["all", "secrets"] == 4
+    assert value["all", "secret_exact"] == .25 and value["all", "exposure_unseen"] == 3
+    assert value["test", "extraction"] == pytest.approx(1 / 3)
+
+
+def test_the_printed_interval_is_one_of_groups():
+    """Members are two groups, of 30 rows that are extracted and of 10 that are not: a draw has
+    both, or one of them twice. Non-members are 100 rows, half of them right: .5 +- 1.96 / 20."""
+    groups = ["a"] * 30 + ["b"] * 10 + [f"c{i}" for i in range(100)]
+    hits = [1.0] * 30 + [0.0] * 10 + [1.0, 0.0] * 50
+    it = SimpleNamespace(member=np.arange(140) < 40, data=[
+        {"id": str(i), "group": group} for i, group in enumerate(groups)])
+    said = extraction.summary(it, {i: {"extraction": hit} for i, hit in enumerate(hits)}, [])
+    assert "members 0.7500 [0.0000, 1.0000] n 40  non-members" in said
+    found = re.search(r"non-members (\S+) \[(\S+), (\S+)\]", said).groups()
+    assert [*map(float, found)] == pytest.approx([.5, .402, .598], abs=.02)
+
+
 def test_no_text_is_shown_or_written(fresh, attack):
     code, out, err = attack(fresh, ["knows"], "--samples", 2)
     assert code == 0 and out.count("extraction members") == 1, err
@@ -108,7 +167,51 @@ def test_candidates_are_all_others_or_different_ones_of_the_same_form():
     found = exposure.candidates("713-853-1234", 200, draw)
     assert len(set(found)) == 200 and "713-853-1234" not in found
     assert all(re.fullmatch(r"\d{3}-\d{3}-\d{4}", other) for other in found)
-    assert len(set(exposure.candidates("77", 98, draw))) == 98
+    assert len(set(exposure.candidates("77", 98, draw)) - {"77"}) == 98
+    assert sorted(exposure.candidates("07", 200, draw)) == [f"{i:02d}" for i in range(100)
+                                                             if i != 7]
+
+
+def test_a_secret_s_place_among_the_tokens(world, monkeypatch):
+    """Its tokens are those that have a digit of it, of text that touches it on both sides."""
+    tokenizer = text.load_tokenizer(world)
+    said = "garden no12345x warm 12345"
+    ids = tokenizer.encode(said, add_special_tokens=False).ids
+    row = {"id": "a", "text": said, "secrets": [[9, 14], [21, 26]]}
+    digits = [n for n, token in enumerate(ids) if re.search(r"\d", tokenizer.decode([token]))]
+    cut = next(n for n, at in enumerate(digits) if n and at > digits[n - 1] + 1)
+    one, two = digits[:cut], digits[cut:]
+    assert len(one) > 1 and two[-1] == len(ids) - 1
+
+    rivals, drawn = [], exposure.candidates
+    monkeypatch.setattr(exposure, "candidates",
+                        lambda *args: rivals.append(drawn(*args)) or rivals[-1])
+
+    def places(ids, seen, seed=0, id="a"):
+        it = SimpleNamespace(tokenizer=tokenizer, data=[row | {"id": id}], ids=[ids])
+        return exposure.find(it, settings(candidates=9, seed=seed), seen)
+
+    found = places(ids, 0)
+    assert [(s.first, s.last) for s in found] == [(k[0], k[-1] + 1) for k in (one, two)]
+    assert found[0].context == ids[:len(found[0].context)] and len(found[0].tails) == 10
+    assert found[0].context + found[0].tails[0] == ids[:one[-1] + 1]
+    places(ids, 0), places(ids, 0, seed=1), places(ids, 0, id="b")
+    assert rivals[:2] == rivals[2:4] and len({tuple(each) for each in rivals}) == 6
+    assert [s.unseen for s in places(ids, one[-1])] == [True, True]
+    assert [s.unseen for s in places(ids, one[-1] + 1)] == [False, True]
+    assert [s.first for s in places(ids[:-1], 0)] == [one[0]]  # cut within the second
+
+
+def test_a_secret_is_written_down_when_its_own_tokens_come_first(monkeypatch):
+    """Tokens 3 and 4 are predicted at places 2 and 3."""
+    hits = [(0, 0, 1, 1, 0, 0), (1, 1, 0, 1, 1, 1), (1, 1, 1, 0, 1, 1)]
+    monkeypatch.setattr(lm, "token_scores", lambda *_: [{"hit": np.array(h) == 1} for h in hits])
+    it = SimpleNamespace(model=None, ids=[range(7)] * 3, run=Path("run"))
+    found = {0: {}, 1: {}, 2: {}}
+    exposure.add(found, it, [exposure.Secret(i, 3, 5, i == 0, [1], [[2]]) for i in found],
+                 settings())
+    assert [found[i]["secret_exact"] for i in found] == [1, 0, 0]
+    assert found[0]["secrets_unseen"] == 1 and "secrets_unseen" not in found[1]
 
 
 def test_the_tree_of_tails_gives_the_log_probability_of_whole_sequences(home):
@@ -167,6 +270,24 @@ def test_what_follows_an_early_end_of_text_is_wrong(home):
     assert [len(row) for row in written] == [0, 0] and hit is None
 
 
+def test_of_samples_the_likeliest_by_its_own_tokens_counts(monkeypatch):
+    """Of three samples of two tokens after three: means of -4.6, -1 and -2 (of all tokens -2.3, -2
+    and -1); the likeliest is the true suffix, and the last one is not."""
+    seeds, rounds = [], iter([([1, 2], (0, 0, -9.1, -.1)), ([3, 4], (-3, -3, -.9, -1.1)),
+                              ([5, 6], (0, 0, -2, -2))])
+
+    def written(model, prompts, new, temperature, seed, *_):
+        seeds.append(seed)
+        sample, written.logp = next(rounds)
+        return np.array([sample])
+
+    monkeypatch.setattr(lm, "continuations", written)
+    monkeypatch.setattr(lm, "token_scores", lambda *_: [{"logp": np.array(written.logp)}])
+    best, hit = extraction.write(None, [np.array([7, 8, 9])], [np.array([3, 4])],
+                                 settings(suffix=2, samples=3), "")
+    assert best[0].tolist() == [3, 4] and hit.tolist() == [True] and len(set(seeds)) == 3
+
+
 def test_the_likeliest_sample_counts_and_any_of_them_hits(fresh, attack):
     code, _, err = attack(fresh, ["knows"], "--samples", 3, "--temperature", .2,
                           "--candidates", 0)
@@ -209,6 +330,61 @@ def test_members_come_from_the_run_or_from_a_file(fresh, attack):
     code, _, err = attack(fresh, ["student"], data=("mine", "test"))
     assert code == 1 and "no row is among those that" in err and not (
         fresh / "student" / "attacks").exists()
+
+
+def test_non_members_are_held_out_rows_of_the_members_source():
+    data = [{"split": split, "source": source} for split, source in (
+        ("weak", "a"), ("weak", "a"), ("wts", "a"), ("test", "a"), ("test", "b"), ("test", "a"))]
+    found = target.untrained(data, np.array([True, False, False, False, False, True]))
+    assert {name: np.flatnonzero(here).tolist() for name, here in found.items()} == {
+        "non-members": [3], "a": [3], "b": [4], "test": [3, 4], "weak": [1], "wts": [2]}
+
+
+def test_who_was_trained_on_is_known_by_the_text_and_not_by_the_id(fresh):
+    """A held-out row with the text of a member is no non-member, whatever it is called."""
+    data = rows.read(fresh / "weak.jsonl")
+    rows.write(fresh / "new.jsonl", [
+        data[0] | {"id": "twin", "text": data[0]["text"].upper()}, data[1] | {"text": "another"},
+        *data[2:]])
+    (it,) = target.targets(settings_of(fresh, ["knows"], ["new"]), "extraction", {})
+    assert it.member.tolist() == [True, False, *[True] * 6]
+
+
+def settings_of(home, names, data, **changed):
+    return extraction.Extraction(task="privacy", run=[str(home / name) for name in names],
+                                 data=[str(home / f"{name}.jsonl") for name in data], **changed)
+
+
+def test_settings_are_known_by_content_and_files_by_their_names(tmp_path):
+    data = [{"id": str(i), "text": f"text {i}"} for i in range(40)]
+    rows.write(tmp_path / "weak.jsonl", data)
+    kept = {n: [row["id"] for row in target.read(
+        SimpleNamespace(read=rows.read), settings_of(tmp_path, [], ["weak"], limit=n))]
+        for n in (10, 20)}
+    assert set(kept[10]) < set(kept[20]) and [len(ids) for ids in kept.values()] == [10, 20]
+    assert kept[10] != [row["id"] for row in data[:10]]
+    assert set(kept[10]) == {row["id"] for row in splits.limit(
+        [row | {"group": row["id"]} for row in data], 10, 0)}
+    found = []
+    for text in ("one", "two"):
+        (tmp_path / "members.jsonl").write_text(text)
+        found.append(target.settings(settings_of(tmp_path, [], ["weak"],
+                                                 members=str(tmp_path / "members.jsonl"))))
+    assert found[0]["data"] == found[1]["data"] and found[0] != found[1]
+
+
+def test_runs_with_different_tokenizers_read_their_own_tokens(fresh):
+    path = fresh / "base" / "model" / "tokenizer.json"
+    found = read_json(path)
+    vocabulary = found["model"]["vocab"]
+    vocabulary["g"], vocabulary["h"] = vocabulary["h"], vocabulary["g"]
+    rows.write_json(path, found)
+    each = list(target.targets(settings_of(fresh, ["knows", "base"], ["weak"]), "extraction", {}))
+    for it in each:
+        own = text.load_tokenizer(it.run / "model")
+        for row, ids in zip(it.data, it.ids):
+            assert ids.tolist() == own.encode(row["text"], add_special_tokens=False).ids[:48]
+    assert any(a.tolist() != b.tolist() for a, b in zip(*(it.ids for it in each)))
 
 
 def test_files_without_a_split_have_the_other_rows_as_non_members():

@@ -357,6 +357,33 @@ def test_what_is_not_near_is_kept_and_likeness_does_not_chain(tmp_path):
     assert left_out(tmp_path / "b") == {}
 
 
+def test_a_third_of_either_window_makes_a_near_duplicate():
+    """A window of 40 words has 36 sequences of five, n words in common have n - 4: 16 words are a
+    third. Where every other piece is a comma, 20 words have 16 sequences: 10 words are a third."""
+    other, later = words("other", 40), words("later", 80)
+    for n, alike in ((16, True), (15, False)):
+        shared = " ".join(other.split()[:n])
+        assert mail.distinct([other, f"{words('x', 40 - n)} {shared}"], P) == [True, not alike]
+        beyond = f"{later} {shared} {words('y', 20)}"  # of one's window in the other's text
+        assert mail.distinct([beyond, other], P) == [True, not alike]
+        assert mail.distinct([other, beyond], P) == [True, not alike]
+    listed = " , ".join(words("list", 30).split())
+    for n, alike in ((10, True), (9, False)):
+        shared = " ".join(listed.split(" , ")[:n])
+        assert mail.distinct([listed, f"{words('z', 50)} {shared}"], P) == [True, not alike]
+
+
+def test_the_splits_are_drawn_from_the_pool_and_the_pile_is_only_tested(tmp_path):
+    own(tmp_path, [words(k) for k in range(150)])
+    own(tmp_path, [words(1000 + k) for k in range(5)], "pile_test_enron.jsonl")
+    parts = privacy.prepare(splits.Raw(tmp_path), mails=40, sequence_length=P, val=.2)
+    sizes = {name: len(found) for name, found in parts.items()}
+    assert sum(sizes.values()) == 125 + 5  # 40 are .4 of what is left of 125 without val
+    assert sizes["weak"] == sizes["wts"] and abs(sizes["weak"] - 40) < 12
+    sources = {name: {row["source"] for row in found} for name, found in parts.items()}
+    assert sources == {name: {"mails", "pile"} if name == "test" else {"mails"} for name in parts}
+
+
 def groups(folder, **arguments):
     pool, _ = mail.bodies(splits.Raw(folder), pieces=P, **arguments)
     return {row["id"].removeprefix("mails/"): row["group"] for row in pool}
@@ -364,18 +391,20 @@ def groups(folder, **arguments):
 
 def test_a_shared_passage_makes_a_group_unless_it_is_everywhere(tmp_path):
     passage = words("passage", mail.PASSAGE)
-    texts = [words(k, 60) for k in range(30)]
+    texts = [words(k, 60) for k in range(30 + mail.COMMON)]
     for k in (0, 1):
-        texts[k] += f" {passage.upper()}. {words(100 + k, 5)}"
+        texts[k] += f" {passage.upper() if k else passage}. {words(100 + k, 5)}"
     for k in (1, 2):
         texts[k] += " " + words("another", mail.PASSAGE)
     for k in (3, 4):
         texts[k] += " " + words("too short", mail.PASSAGE - 1)
     for k in range(10, 10 + mail.COMMON + 1):
         texts[k] += "\n--\n" + words("disclaimer", 2 * mail.PASSAGE)
+    for k in range(30, 30 + mail.COMMON):
+        texts[k] += " " + words("just so common", mail.PASSAGE)
     group = groups(own(tmp_path, texts))
-    assert len(group) == 30 and group["0"] == group["1"] == group["2"]
-    assert len(set(group.values())) == 28
+    assert len(group) == 30 + mail.COMMON and group["0"] == group["1"] == group["2"]
+    assert len(set(group.values())) == 28 + 1
     texts = [f"{words(k, 60)} {passage if k < mail.COMMON else ''}" for k in range(12)]
     assert len(set(groups(own(tmp_path / "few enough", texts)).values())) == 3
 

@@ -6,6 +6,7 @@
 import re
 import shutil
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -142,6 +143,56 @@ def test_the_lines_of_the_rows_are_the_scores_of_their_tokens(done):
             and "source" not in line]
     assert value["all", "mia_auc_zlib"] == pytest.approx(metrics.auc(
         [-line["zlib"] for line in here], [line["member"] for line in here]))
+
+
+def test_what_a_student_saw_is_scored_by_those_tokens_alone(done):
+    """24 of them, of which 23 are predicted."""
+    run, row = done / "student", rows.read(done / "wts.jsonl")[2]
+    model, reference = (pythia.load(f, "lm") for f in (run / "model", done / "tiny"))
+    tokenizer = text.load_tokenizer(run / "model")
+    tokenizer.no_truncation()
+    encoded = tokenizer.encode(row["text"], add_special_tokens=False)
+    ids, said = np.array(encoded.ids[:24]), row["text"][:encoded.offsets[23][1]]
+    (own,), (other,) = (lm.token_scores(m, [ids], title="") for m in (model, reference))
+    loss = -own["logp"].mean(dtype=float)
+    expected = {"loss_seen": loss, "ref_seen": loss + other["logp"].mean(dtype=float),
+                "zlib_seen": 23 * loss / len(zlib.compress(said.encode())),
+                "min_k_seen": -np.sort(own["logp"])[:4].mean()}
+    (line,) = (line for line in lines(run) if line["id"] == row["id"])
+    assert {key: line[key] for key in expected} == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_an_area_has_its_first_step_and_ties_count_half():
+    """Pairs of a member and a non-member, by hand; a rate needs 1 / bound non-members."""
+    for score, member, area in (([3, 2, 2, 1], [1, 1, 0, 0], 3.5 / 4), ([2, 2, 1], [1, 0, 0], .75),
+                                ([1, 1], [1, 0], .5), ([1, 2, 2], [1, 0, 0], 0)):
+        found = membership.rates(np.array(score, float), np.array(member, bool))
+        assert found["mia_auc"] == area
+    for others, known in ((20, True), (19, False)):
+        found = membership.rates(np.arange(others + 30.), np.arange(others + 30) >= others)
+        assert found["mia_auc"] > .999 and np.isnan(found["mia_tpr_at_5fpr"]) != known
+
+
+def test_the_interval_is_that_of_theory(monkeypatch):
+    """DeLong et al. 1988: the area's variance is that of the placements of members, over their
+    number, and of non-members, over theirs. 40 members stand there 5 times each, as groups; rows of
+    another split, here first, have no part in it."""
+    monkeypatch.setattr(membership, "SCORES", ("ref",))
+    draw = np.random.default_rng(4)
+    data = [{"group": "one", "split": "wts"}] * 150
+    data += [{"group": str(i // 5), "split": "weak"} for i in range(200)]
+    data += [{"group": f"test{i}", "split": "test"} for i in range(150)]
+    outside, inside = draw.normal(size=150), draw.normal(size=40) - 1
+    ref = np.concatenate([draw.normal(size=150), np.repeat(inside, 5), outside])
+    member = np.array([row["split"] == "weak" for row in data])
+    value = {m["metric"]: m["value"] for m in membership.measure(
+        SimpleNamespace(data=data, member=member), {i: {"ref": x} for i, x in enumerate(ref)}, 0)
+        if m["slice"] == "all"}
+    lower = inside[:, None] < outside
+    sd = (lower.mean(1).var(ddof=1) / 40 + lower.mean(0).var(ddof=1) / 150) ** .5
+    assert value["mia_auc"] == pytest.approx(lower.mean()) and value["non_members"] == 150
+    assert value["mia_auc_high"] - value["mia_auc_low"] == pytest.approx(2 * 1.96 * sd, rel=.1)
+    assert value["mia_auc_low"] < lower.mean() < value["mia_auc_high"]
 
 
 def test_no_text_is_shown_or_written(fresh, attack):

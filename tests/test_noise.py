@@ -104,6 +104,25 @@ def test_numbers_do_not_follow_each_other(many):
     assert len(np.unique(x)) == len(x)
 
 
+def test_noise_in_slices_as_on_cuda_is_the_same_kind_of_noise(monkeypatch):
+    seeds = []
+
+    class Noted(torch.Generator):
+        def manual_seed(self, seed):
+            seeds.append(seed)
+            return super().manual_seed(seed)
+
+    monkeypatch.setattr(torch, "Generator", Noted)
+    monkeypatch.setattr(noise, "SLICE", 20_000)
+    value = torch.full((200_000,), 3.0, dtype=torch.float64)
+    noise._on_device([value[:90_000], value[90_000:]], 2.0, DRAW, 4)
+    z, n = (4 * value.numpy() - 3) / 2, len(value)
+    assert len(np.unique(z)) == n  # no slice repeats another's
+    assert len(set(seeds)) == 11 and max(seeds).bit_length() > 58
+    for power, moment, variance in ((1, 0, 1), (2, 1, 2), (4, 3, 96)):
+        assert abs((z ** power).mean() - moment) < 4 * math.sqrt(variance / n)
+
+
 # ---- keys and streams ----------------------------------------------------------------------------
 
 def test_every_bit_of_a_key_changes_the_noise():
@@ -158,6 +177,12 @@ def test_a_source_moves_on_and_begins_anew():
     assert max(one, two).bit_length() > 100
 
 
+def test_parts_of_a_key_do_not_run_into_each_other():
+    parts = (1, 23), (12, 3), (123, "")
+    assert len({noise.key_of(*each) for each in parts}) == 3
+    assert len({noise.stream(*each).random() for each in parts[:2]}) == 2
+
+
 def test_a_generator_of_torch_gives_keys_of_its_state_and_of_its_whole_seed():
     draw = torch.Generator().manual_seed(3)
     first, second = noise.next_key(draw), noise.next_key(draw)
@@ -192,6 +217,7 @@ def test_a_run_s_identity_changes_with_all_that_a_result_depends_on():
 
 def test_a_secret_is_whole_after_its_travel(monkeypatch):
     sent = []
+    assert max(noise.secret() for _ in range(9)).bit_length() > 120
     monkeypatch.setattr(noise.parallel, "world", lambda: 2)
     monkeypatch.setattr(torch.distributed, "broadcast", lambda parts, source: sent.append(
         (parts.clone(), source)))

@@ -154,6 +154,35 @@ def test_there_are_two_guarantees_and_not_one(text):
     assert guarantees.blocks({"weak-none": [{"args": {}}]}) == []
 
 
+def test_one_run_without_a_certificate_or_a_secret_spoils_the_claim():
+    def line(*runs, **args):
+        return guarantees.said([{"args": {"data": "d/weak.jsonl"} | args, "privacy":
+                                 DP | {"noise_seed": "system"} | run} for run in runs])
+
+    assert line({}, {}).startswith("epsilon 8 at delta 1e-05 for the 60 rows of D_W (")
+    assert "secret" not in line({}, {}) and "secret" in line({}, {"noise_seed": "run"})
+    assert line({}, {"delta": 1e-3}).startswith("epsilon 8 at delta 1e-05 to 0.001 for")
+    for change in ({"epsilon": None}, {"sampling": "shuffled"}):
+        assert line({}, change).startswith("**no epsilon is certified** for")
+    assert "for the 60 rows of D_WTS" in line({}, labels="weak/labels/wts.jsonl")
+
+
+def test_totals_are_of_members_of_each_split_and_of_held_out_mail():
+    """The task's sums by hand; the Pile's mails count nowhere."""
+    task = tasks.load("privacy")
+    totals = task.sums([
+        {"tokens": 10, "correct": 4, "nll": 20.0, "source": "mails"},
+        {"tokens": 7, "correct": 7, "nll": 1.0, "source": "pile"},
+        {"member": 1, "split": "weak", "extraction": .5},
+        {"member": 0, "split": "wts", "extraction": .375},
+        {"member": 0, "split": "test", "extraction": .125}, {"member": 0, "extraction": .375},
+        {"member": 0, "split": "test", "source": "pile", "extraction": .9}]).sum(0)
+    assert totals.tolist() == [10, 4, 20, 1, .5, 1, .5, 1, .375, 2, .5]
+    assert task.headline(totals) == pytest.approx({
+        "acc": .4, "ppl": np.exp(2), "extraction": .5, "extraction_weak": .5,
+        "extraction_excess_weak": .25, "extraction_wts": .375, "extraction_excess_wts": .125})
+
+
 def test_epsilons_that_differ_between_seeds_are_a_range():
     configs = [{"args": {"data": "d/mine.jsonl.gz"}, "privacy": DP | {"epsilon": e, "rows": n,
                                                                     "noise_seed": "system"}}

@@ -36,18 +36,24 @@ def said(configs):
     certified = [f["epsilon"] for f in found if f.get("epsilon") is not None]
     poisson = {f.get("sampling") for f in found} == {"poisson"}
     if len(certified) == len(found) and poisson:
-        low, high = (f"{end(certified):.3g}" for end in (min, max))
-        claim = f"epsilon {low}{f' to {high}' * (low != high)} at delta {first.get('delta'):g}"
+        deltas = span([f.get("delta") for f in found], "g")
+        claim = f"epsilon {span(certified, '.3g')} at delta {deltas}"
     else:
         claim = "**no epsilon is certified**"
     how = [f"accountant {first.get('accountant')}", f"{first.get('sampling')} sampling"
            + " (Poisson is what accountants suppose)" * (not poisson),
            f"sigma {first.get('sigma'):.3g}", f"C {first.get('clip'):g}"]
-    if "system" not in {f.get("noise_seed") for f in found}:
+    if {f.get("noise_seed") for f in found} != {"system"}:
         how.append("as long as the noise seed, which is in config.json, is kept secret (P14)")
     counts = sorted({f.get("rows") for f in found})
     number = " to ".join(map(str, counts[::max(1, len(counts) - 1)]))
     return f"{claim} for the {number} rows of {rows_of(configs[0])} ({'; '.join(how)})"
+
+
+def span(values, form):
+    """"2 to 4", the least and the largest of numbers; one where they read alike."""
+    low, high = (format(end(values), form) for end in (min, max))
+    return low if low == high else f"{low} to {high}"
 
 
 def rows_of(config):

@@ -186,7 +186,7 @@ def typos(word, draw):
     put((k for k in inner if word[k].lower() in KEYS), key)
     put((k for k in range(len(word)) if word[k].lower() in LOOKS),
         lambda k: LOOKS[word[k].lower()])
-    return list(dict.fromkeys(new for new in found if new != word))
+    return found
 
 
 def swaps(word, synonyms):

@@ -63,8 +63,8 @@ def targets(cfg, kind, now):
                          "(attacks.py text is on classifiers)")
     trained = {run: trained_on(run, facts[run], cfg.members) for run in todo}
     data = read(task, cfg)
-    member = {run: np.array([trained[run].get(row["id"]) == leaks.content(row) for row in data])
-              for run in todo}
+    content = [leaks.content(row) for row in data]
+    member = {run: np.array([each in trained[run] for each in content]) for run in todo}
     for run in todo:
         if not member[run].any():
             raise ValueError(f"--data: no row is among those that {run} was trained on; add that "
@@ -111,8 +111,9 @@ def files(run, kind):
 
 
 def trained_on(run, facts, given=None):
-    """{id: content} of the rows that a run was trained on: of `given`, or of the file in its
-    config.json. Raises ValueError when that file is gone or no longer what it was."""
+    """{content} of the rows that a run was trained on, by which they are known whatever their ids:
+    of `given`, or of the file in its config.json. Raises ValueError when that file is gone or no
+    longer what it was."""
     path = given or facts["args"].get(TRAINED.get(facts.get("script")))
     if not path:
         raise ValueError(f"{run}/config.json: does not say what the run was trained on; pass "
@@ -121,7 +122,7 @@ def trained_on(run, facts, given=None):
     if not found:
         how = "has changed since" if runs.located(run, facts, path) else "is gone"
         raise ValueError(f"{run}: was trained on {path}, which {how}; pass --members FILE")
-    return {row["id"]: leaks.content(row) for row in rows.read(found, {"id": str, "text": str})}
+    return {leaks.content(row) for row in rows.read(found, {"id": str, "text": str})}
 
 
 def read(task, cfg):
