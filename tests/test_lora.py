@@ -1,7 +1,7 @@
 """LoRA against its formula and against peft, and what a run with --lora-rank leaves behind.
 
-    python -m pytest -q tests/test_lora.py      # with peft installed also against it; W2S_SLOW=1:
-                                                # also compiled
+    python -m pytest -q tests/test_lora.py      # with peft installed also against it; -m slow:
+                                                # really compiled
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import copy
 import io
 import json
 import math
-import os
 import re
 
 import pytest
@@ -145,12 +144,11 @@ def test_bfloat16_autocast_computes_nearly_the_same_and_has_gradients():
     assert all((p.grad is not None) == p.requires_grad for p in m.parameters())
 
 
-@pytest.mark.skipif("W2S_SLOW" not in os.environ, reason="compiles: a minute")
 @pytest.mark.parametrize("private", (False, True))
-def test_the_compiled_step_makes_the_same_update(private):
+def test_the_compiled_step_makes_the_same_update(private, compiler):
     found = []
     for compile in (False, True):
-        m, b = trained(), batch()
+        m, b = trained(layers=1), batch()
         optimizer = step.sgd(m, .1)
         make, more = step.make_step, {}
         if private:
