@@ -57,6 +57,18 @@ def test_the_formula_on_paper():
     assert torch.allclose(m.query_key_value(x), y, atol=1e-6)
 
 
+def test_alpha_is_the_rank_where_it_is_not_said():
+    """W = 0, A = B = 1: what is left is alpha / rank, 1 of rank 2, or 3 / 2."""
+    for alpha, scale in ((None, 1), (3, 1.5)):
+        m = nn.Module()
+        m.query_key_value = nn.Linear(2, 2, bias=False)
+        nn.init.zeros_(m.query_key_value.weight)
+        lora.apply(m, 2, alpha)
+        for layer in (m.query_key_value.A, m.query_key_value.B):
+            layer.weight.data = torch.eye(2)
+        assert m.query_key_value(torch.tensor([4., 6])).tolist() == [4 * scale, 6 * scale]
+
+
 @pytest.mark.parametrize("head", ("class", "lm"))
 def test_training_starts_at_the_base_model_and_moves_only_a_b_and_the_class_head(head):
     base, b = model(head), batch()
