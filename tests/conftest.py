@@ -1,5 +1,6 @@
 """Shared fixtures: a small invented world on disk, made once, and a way to call a script."""
 
+import functools
 import importlib
 import json
 import random
@@ -11,11 +12,19 @@ import torch
 from tests import smoke_data
 from w2s import config, rows
 
-
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Small models gain nothing from threads, and waiting for one another they lose a lot."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(params=["traced", pytest.param("compiled", marks=pytest.mark.slow)])
+def compiler(request, monkeypatch):
+    """torch.compile, or as much of it as takes seconds: graphs are made and run in eager mode."""
+    if request.param == "traced":
+        monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    yield
+    torch.compiler.reset()
 
 
 @pytest.fixture(scope="session")

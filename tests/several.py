@@ -6,11 +6,13 @@ JOBS: a JSON list of [name, function below, arguments]. OUT/<rank>.json gets {na
 """
 
 import contextlib
+import functools
 import importlib
 import io
 import json
 import sys
 from pathlib import Path
+from unittest import mock
 
 import torch
 from safetensors import safe_open
@@ -58,8 +60,9 @@ def batch(rows, seed=0):
 
 
 def descend(folder, out, rows, clip_norm=0.0, shard=False, recompute=False, dtype="float32",
-            compile=False):
-    """Three steps of SGD, whose length is the gradient's: losses. The weights go to out."""
+            compile=""):
+    """Three steps of SGD, whose length is the gradient's: losses. The weights go to out. compile:
+    the backend of torch.compile."""
     def ready(model):
         if recompute:
             parallel.recompute(model)
@@ -67,8 +70,9 @@ def descend(folder, out, rows, clip_norm=0.0, shard=False, recompute=False, dtyp
             parallel.shard(model, CPU, dtype)
 
     model = pythia.load(folder, "class", 3, ready=ready, read=parallel.read)
-    take = step.make_step(model, step.sgd(model, .3), adversarial.objective, step.ground_truth, .5,
-                          9, clip_norm=clip_norm, dtype=dtype, compile=compile)
+    with mock.patch.object(torch, "compile", functools.partial(torch.compile, backend=compile)):
+        take = step.make_step(model, step.sgd(model, .3), adversarial.objective, step.ground_truth,
+                              .5, 9, clip_norm=clip_norm, dtype=dtype, compile=bool(compile))
     losses = [float(take(k, batch(rows, k))) for k in range(3)]
     weights = {name: parallel.whole(p) for name, p in model.state_dict().items()}
     if not parallel.rank():

@@ -1,6 +1,6 @@
 """Canaries, and the lower bound on epsilon that a run with them gives.
 
-    python -m pytest -q tests/test_audit.py                # W2S_SLOW=1: ten runs of each kind
+    python -m pytest -q tests/test_audit.py        # W2S_SLOW=1: ten runs of each kind
 """
 
 import os
@@ -142,8 +142,8 @@ class Public:
         return 7
 
 
-def with_canaries(numbers=(-1, 2, -1, 0, 1)):
-    m, b = model(), batch() | {"canary": torch.tensor(numbers)}
+def with_canaries(numbers=(-1, 2, -1, 0, 1), **config):
+    m, b = model(**config), batch() | {"canary": torch.tensor(numbers)}
     return canaries.Watched(m, canaries.Canaries(3, Public(), 0), Public.clip), b
 
 
@@ -206,9 +206,8 @@ def test_a_step_notes_its_canaries_in_units_of_c():
     assert not m.canaries.observed[[0, 1, 3]].any()
 
 
-@pytest.mark.skipif(not os.environ.get("W2S_SLOW"), reason="compiles for a minute; W2S_SLOW=1")
-def test_the_compiled_step_agrees():
-    m, b = with_canaries()
+def test_the_compiled_step_agrees(compiler):
+    m, b = with_canaries(layers=1)
     options = canaries.watched(of_text), b, .3, 0, 5, None
     found = [dp.private_gradient(m, *options, method="fast", compile=c) for c in (False, True)]
     for name, value in found[0].items():

@@ -1,10 +1,9 @@
 """DP-SGD against single rows one at a time, against Opacus, and against its own definition.
 
-    python -m pytest -q tests/test_dp.py                # W2S_SLOW=1: also the compiled sum
+    python -m pytest -q tests/test_dp.py      # -m slow: really compiled
 """
 
 import math
-import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -736,9 +735,9 @@ def test_what_was_spent_grows_with_the_steps_done():
 
 # ---- compiled ------------------------------------------------------------------------------------
 
-@pytest.mark.skipif(not os.environ.get("W2S_SLOW"), reason="W2S_SLOW=1: compiles for minutes")
-@pytest.mark.parametrize("head, objective", (("class", of_class), ("lm", of_text)))
-def test_the_compiled_sum_is_the_same(head, objective):
+@pytest.mark.parametrize("head, objective", (  # of a class head by default: test_lora.py
+    pytest.param("class", of_class, marks=pytest.mark.slow), ("lm", of_text)))
+def test_the_compiled_sum_is_the_same(head, objective, compiler):
     m = model(head, layers=1)
     for B, T in ((5, 6), (3, 9)):  # one graph: rows and tokens are padded
         b = batch(B=B, T=T)

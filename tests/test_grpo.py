@@ -1,14 +1,13 @@
 """GRPO: numbers on paper, trl's own loss, one step by hand, and a toy that learns.
 
-    python -m pytest -q tests/test_grpo.py      # with trl installed also against it; W2S_SLOW=1:
-                                                # also compiled
+    python -m pytest -q tests/test_grpo.py      # with trl installed also against it; -m slow:
+                                                # really compiled
 """
 
 import contextlib
 import copy
 import io
 import math
-import os
 from unittest import mock
 
 import pytest
@@ -87,6 +86,12 @@ def test_clipped_loss_and_kl_on_paper():
                                   (-1., 0, 1.15167654)):
         found = grpo.loss(LP, OLD, torch.tensor([advantage]), ones, .2, REF, beta)
         assert found.shape == () and abs(found - want) < 2e-7
+    # rho = 1.4, .6: of each sign of A the side is held on which the step would go too far, and not
+    # the other; -mean min(rho A, clip(rho, .8, 1.2) A)
+    rho = torch.tensor([[1.4, .6]]).log()
+    for advantage, want in ((1., -(1.2 + .6) / 2), (-1., (1.4 + .8) / 2)):
+        found = grpo.loss(rho, 0 * rho, torch.tensor([advantage]), ones[:, :2])
+        assert abs(found - want) < 1e-6
     kl = [float(grpo.loss(LP, LP, torch.zeros(1), torch.eye(3)[i:i + 1], ref_logp=REF, beta=1))
           for i in range(3)]
     assert torch.allclose(torch.tensor(kl), torch.tensor([.01873076, .14872122, 0]), atol=1e-7)
@@ -179,11 +184,12 @@ def test_logp_and_its_gradient_are_those_of_the_whole_tempered_softmax(temperatu
 
 # ---- the step ------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("beta", (0.0, .1))
-def test_one_step_is_the_formula(beta):
+@pytest.mark.parametrize("beta, k, rate", ((0.0, 0, .5), (.1, 0, .5), (0, 20, .25)))
+def test_one_step_is_the_formula(beta, k, rate):
+    """Step 20 of 40 has half the learning rate, (1 + cos(pi / 2)) / 2, and draws of its own."""
     m, b = model(), prompts()
     by_hand, reference = copy.deepcopy(m), model(seed=1)
-    answers = written(m, b)
+    answers = written(m, b, k=k)
     r = torch.tensor([[low(0, t) for t in answers.tokens(END)]]).view(4, 4)
     advantage = grpo.advantages(r).flatten()
     logp = plain_logp(by_hand, answers, 1.0)
@@ -191,12 +197,23 @@ def test_one_step_is_the_formula(beta):
                      plain_logp(reference, answers, 1.0).detach(), beta)
     loss.backward()
     do = maker(m, optimizer="sgd", lr=.5, clip_norm=0, beta=beta, reference=reference)
-    found = do(0, b)
+    found = do(k, b)
     assert found.shape == () and not found.requires_grad and abs(found - loss) < 1e-6
     for p, own in zip(m.parameters(), by_hand.parameters()):
-        assert torch.allclose(p, own - .5 * own.grad, atol=1e-6)
+        assert torch.allclose(p, own - rate * own.grad, atol=1e-6)
     assert do.facts == pytest.approx({"reward": float(r.mean()), "silent": float(
         (r.std(1) == 0).float().mean()), "length": float(answers.mask.sum(1).mean())})
+
+
+def test_a_tempered_step_without_a_move_has_no_kl():
+    """Model and reference are one, so d = 0 at any temperature: the loss is -sum A n / sum n."""
+    m, b = model(), prompts()
+    answers = written(m, b, temperature=.6)
+    n = answers.mask.sum(1)
+    advantage = grpo.advantages(torch.tensor([low(0, t) for t in answers.tokens(END)]).view(4, 4))
+    found = maker(m, beta=5.0, temperature=.6, optimizer="sgd")(0, b)
+    expected = float(-(advantage.flatten() * n).sum() / n.sum())
+    assert found.item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_backward_in_parts_is_the_same_step():
@@ -289,11 +306,10 @@ def test_bfloat16_learns_too():
     assert seen[-1] > seen[0] + .2
 
 
-@pytest.mark.skipif("W2S_SLOW" not in os.environ, reason="compiles: a minute")
-def test_the_compiled_step_makes_the_same_update():
+def test_the_compiled_step_makes_the_same_update(compiler):
     found = []
     for compile in (False, True):
-        m = model()
+        m = model(layers=1)
         do = maker(m, optimizer="sgd", lr=.5, compile=compile)
         for k in range(3):
             do(k, prompts())

@@ -1,7 +1,7 @@
 """LoRA against its formula and against peft, and what a run with --lora-rank leaves behind.
 
-    python -m pytest -q tests/test_lora.py      # with peft installed also against it; W2S_SLOW=1:
-                                                # also compiled
+    python -m pytest -q tests/test_lora.py      # with peft installed also against it; -m slow:
+                                                # really compiled
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import copy
 import io
 import json
 import math
-import os
 import re
 
 import pytest
@@ -56,6 +55,18 @@ def test_the_formula_on_paper():
     assert type(m.query_key_value) is nn.Linear and list(m.state_dict()) == [
         "query_key_value.weight"]
     assert torch.allclose(m.query_key_value(x), y, atol=1e-6)
+
+
+def test_alpha_is_the_rank_where_it_is_not_said():
+    """W = 0, A = B = 1: what is left is alpha / rank, 1 of rank 2, or 3 / 2."""
+    for alpha, scale in ((None, 1), (3, 1.5)):
+        m = nn.Module()
+        m.query_key_value = nn.Linear(2, 2, bias=False)
+        nn.init.zeros_(m.query_key_value.weight)
+        lora.apply(m, 2, alpha)
+        for layer in (m.query_key_value.A, m.query_key_value.B):
+            layer.weight.data = torch.eye(2)
+        assert m.query_key_value(torch.tensor([4., 6])).tolist() == [4 * scale, 6 * scale]
 
 
 @pytest.mark.parametrize("head", ("class", "lm"))
@@ -145,12 +156,11 @@ def test_bfloat16_autocast_computes_nearly_the_same_and_has_gradients():
     assert all((p.grad is not None) == p.requires_grad for p in m.parameters())
 
 
-@pytest.mark.skipif("W2S_SLOW" not in os.environ, reason="compiles: a minute")
 @pytest.mark.parametrize("private", (False, True))
-def test_the_compiled_step_makes_the_same_update(private):
+def test_the_compiled_step_makes_the_same_update(private, compiler):
     found = []
     for compile in (False, True):
-        m, b = trained(), batch()
+        m, b = trained(layers=1), batch()
         optimizer = step.sgd(m, .1)
         make, more = step.make_step, {}
         if private:

@@ -3,6 +3,7 @@
     python -m pytest -q tests/test_losses.py
 """
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,6 +61,9 @@ def test_three_classes_match_the_prior_and_two_agree_with_the_quantile():
     p = torch.randn(600, 3, generator=draw).softmax(-1)
     prior = torch.tensor([.5, .2, .3])
     assert (losses.harden(p, prior).mean(0) - prior).abs().max() < .01
+    prior = torch.tensor([.1, .2, .3, .4])  # of 600 rows: 60, 120, 180, 240
+    hard = losses.harden(torch.randn(600, 4, generator=draw).softmax(-1), prior)
+    assert (hard.sum(0) - 600 * prior).abs().max() <= 2
     p = torch.randn(200, 2, generator=draw).softmax(-1)
     for pi in (.1, .375, .8):
         offsets = losses._offsets(p, torch.tensor([1 - pi, pi]))
@@ -90,6 +94,37 @@ def test_hardening_remembers_256_scores_per_pool_and_resumes():
     assert torch.equal(first(p, pool), second(p, pool))
 
 
+@pytest.mark.parametrize("threshold", ["quantile", "batch", "argmax", "prior"])
+def test_each_pool_has_its_own_prior_and_its_own_recent_scores(threshold):
+    """Two teachers that disagree, pools whose scores drift apart, and the rule written out: p_0 < t
+    is class 1, t the quantile at the pool's share of class 1, of batch and 256 scores before it."""
+    pool, draw, seen = np.arange(40) % 2, np.random.default_rng(3), {0: [], 1: []}
+    share = np.where(pool == 0, .25, .75)
+    hardening = losses.Hardening(np.stack([1 - share, share], 1), pool, threshold)
+    for k in range(30):
+        p = draw.beta(np.where(pool == 0, 2 + k / 5, 5), np.where(pool == 0, 5, 2 + k / 5))
+        p = p.astype(np.float32)
+        found = hardening(torch.tensor(np.stack([p, 1 - p], 1)), torch.tensor(pool))
+        for c, prior in ((0, .25), (1, .75)):
+            own = p[pool == c]
+            seen[c] += [*own]
+            known = own if threshold == "batch" else seen[c][-256 - len(own):]
+            t = .5 if threshold == "argmax" else np.quantile(np.array(known, float), prior)
+            assert (found[pool == c].argmax(1).numpy() == (own < t)).all(), (k, c)
+    assert [hardening.recent[c][:, 0].tolist() for c in (0, 1)] == [seen[c][-256:] for c in (0, 1)]
+
+
+def test_offsets_for_three_classes_are_of_batch_and_recent_scores():
+    """Batches of two rows: without the scores before them every batch would be split in two."""
+    prior, draw = torch.tensor([.9, .05, .05]), torch.Generator().manual_seed(0)
+    hardening = losses.Hardening(prior[None].expand(5, 3), threshold="prior")
+    hard = torch.cat([hardening(torch.randn(2, 3, generator=draw).softmax(-1)) for _ in range(60)])
+    assert (hard[20:].mean(0) - prior).abs().max() < .06
+    usual = losses.Hardening(prior[None].expand(5, 3))  # more than two classes: argmax
+    p = torch.tensor([[.2, .3, .5], [.1, .8, .1], [.3, .1, .6]])
+    assert usual(p).argmax(1).tolist() == [2, 1, 2]
+
+
 def test_a_prior_that_is_no_distribution_is_refused():
     with pytest.raises(ValueError, match="sum to 1"):
         losses.harden(LOGITS.softmax(-1), [.5, .2])
@@ -99,6 +134,14 @@ def test_a_class_the_teacher_never_names_can_still_be_hardened():
     weak = torch.tensor([[1., 0, 0], [0, 1, 0]])  # three classes, hard labels of two of them
     hard = losses.Hardening(weak, absent=torch.zeros(2, 3))(torch.tensor([[.05, .05, .9]]))
     assert hard.argmax().item() == 2
+
+
+def test_a_threshold_of_bfloat16_probabilities_is_not_rounded():
+    """.502 and .498 are one number in bfloat16 with 8 bits, .50. of eight: t between two scores."""
+    p0 = torch.tensor([.25, .5, .5078125, .75])  # exact in bfloat16; their median .50390625 is not
+    p = torch.stack([p0, 1 - p0], 1).bfloat16()
+    assert losses.harden(p, [.5, .5]).dtype == torch.float32
+    assert losses.harden(p, [.5, .5]).argmax(1).tolist() == [1, 1, 0, 0]
 
 
 def test_losses_are_exact_in_float64_and_not_rounded_to_bfloat16():

@@ -585,12 +585,36 @@ def test_sampling_follows_its_generator_and_cools_to_greedy():
     assert pythia.generate(model, ids, lengths, 0).shape == (4, 0)
 
 
+def test_a_row_that_has_ended_goes_on_with_the_end():
+    """Against the texts without an end: the same up to the first one, then nothing else."""
+    model, (ids, lengths) = ours("pythia"), batch(9, 8)
+    free = pythia.generate(model, ids, lengths, 12)
+    end = int(free.flatten().mode().values)
+    places = [row.index(end) if end in row else 12 for row in free.tolist()]
+    assert len(set(places)) > 2 and min(places) < 10
+    found = pythia.generate(model, ids, lengths, 12, end=end)
+    assert found.tolist() == [row[:n] + [end] * (12 - n) for row, n in zip(free.tolist(), places)]
+
+
 def test_equally_spaced_numbers_sample_in_the_shares_of_the_tempered_softmax():
     logits, u = torch.tensor([.5, .25, 0, .25]).log().expand(1000, -1), (torch.arange(1000) + .5)
     for temperature, shares in ((1.0, [500, 250, 0, 250]), (.5, [667, 166, 0, 167])):
         found = pythia.sample(logits, temperature, u / 1000)
         assert torch.bincount(found, minlength=4).tolist() == shares
     assert pythia.sample(logits[:1], 1.0, torch.tensor([1 - 2 ** -24])) == 3
+    assert pythia.sample(torch.tensor([[-200., 0, 0]]), 1.0, torch.zeros(1)) == 1  # p_0 = 0, u = 0
+
+
+def test_the_most_probable_token_of_a_vocabulary_in_runs_is_the_first_largest():
+    draw = torch.Generator().manual_seed(0)
+    model = pythia.GPTNeoX({**TINY, "vocab_size": 384}, "lm")
+    torch.nn.init.normal_(model.embed_out.weight, generator=draw)
+    h = torch.randn(50, 32, generator=draw)
+    expected = [max(range(384), key=lambda v: (row[v], -v))
+                for row in (h.double() @ model.embed_out.weight.double().T).tolist()]
+    assert pythia.greedy(model, h).tolist() == expected and len({v // 128 for v in expected}) == 3
+    assert pythia.largest(model.head(h)).tolist() == expected
+    assert pythia.largest(torch.zeros(2, 384)).tolist() == [0, 0]
 
 
 COUNTS = {"14m": 1_189_888, "31m": 4_739_072, "70m": 18_915_328, "160m": 85_056_000,

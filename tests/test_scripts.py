@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests import several
 from tests.conftest import read_json
 from w2s import rows
 
@@ -25,7 +26,12 @@ LABELS = "weak/labels/wts.jsonl"
 
 @pytest.fixture(scope="module")
 def runs(world, fair, tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
+    """Folder of the runs that `path` makes."""
+    out = tmp_path_factory.mktemp("runs")
+    for script, *argv in path(world, fair, out):
+        code, said = several.script(script, [str(a) for a in argv])
+        assert code == 0 and "already" not in said
+    return out
 
 
 def weak(world, fair, out, *more):
@@ -47,6 +53,15 @@ def evaluate(data, *folders):
     return "evaluate", "--task", "fairness", "--run", *folders, "--data", data
 
 
+def path(world, fair, runs):
+    """The commands of a weak model, its labels, two students and their evaluation."""
+    return [weak(world, fair, runs / "weak"),
+            label(runs / "weak", fair / "wts.jsonl"),
+            student(world, runs / LABELS, runs / "naive", "--alpha", 0, "--lam", 0),
+            student(world, runs / LABELS, runs / "aux", "--lam", 1),
+            evaluate(fair / "test.jsonl", runs / "weak", runs / "naive", runs / "aux")]
+
+
 def argv(command):
     """One of these commands as the arguments of a process."""
     script, *rest = map(str, command)
@@ -54,22 +69,14 @@ def argv(command):
 
 
 def test_the_whole_path_learns_and_is_skipped_the_second_time(world, fair, runs, call):
-    commands = [weak(world, fair, runs / "weak"),
-                label(runs / "weak", fair / "wts.jsonl"),
-                student(world, runs / LABELS, runs / "naive", "--alpha", 0, "--lam", 0),
-                student(world, runs / LABELS, runs / "aux", "--lam", 1),
-                evaluate(fair / "test.jsonl", runs / "weak", runs / "naive", runs / "aux")]
-    for command in commands:
-        code, out, err = call(*command)
-        assert code == 0 and "already" not in out, err
     for name in ("weak", "naive", "aux"):
         entries = read_json(runs / name / "eval.json")["test"]["metrics"]
         measured = {m["metric"]: m["value"] for m in entries if m["slice"] == "all"}
         assert measured["acc"] > .8, (name, measured)  # 10 % of the labels follow the sex instead
     before = {p: p.read_bytes() for p in runs.rglob("*") if p.is_file()}
-    for command in commands:
+    for command in path(world, fair, runs):
         code, out, err = call(*command)
-        assert code == 0 and "already" in out
+        assert code == 0 and "already" in out, err
     assert before == {p: p.read_bytes() for p in runs.rglob("*") if p.is_file()}
 
 

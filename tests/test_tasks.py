@@ -45,7 +45,8 @@ def test_fairness_loss_adds_lambda_times_the_penalty_and_lambda_0_is_plain():
     plain, added = (fairness.objective(lambda ids, lengths: batch["z"], batch, ell, lam)
                     for lam in (0, 2.5))
     assert torch.equal(plain, F)
-    assert torch.equal(added, F + 2.5 * penalty(batch))
+    p = 1 / (1 + (-F).exp())
+    torch.testing.assert_close(added, F + 2.5 * (A - 7 / 12) * p)
 
 
 @pytest.mark.parametrize("kind, power", [("abs", lambda c: c.abs()), ("squared", lambda c: c ** 2)])
@@ -129,6 +130,96 @@ def test_classes_that_a_source_lacks_are_closed():
 
 def prediction(label, p, **more):
     return {"id": "x", "label": label, "p": p, **more}
+
+
+def measured(task, rows):
+    return {(m["slice"], m["metric"]): m["value"] for m in task.evaluate(rows)}
+
+
+def test_fairness_counted_by_hand():
+    """(a, label, p_1): of 4 men 3 get a yes, of 2 women 1; p = .5 is a yes (reading F7)."""
+    people = ((1, 1, .9), (1, 1, .2), (1, 0, .5), (1, 0, .7), (0, 1, .6), (0, 0, .1))
+    found = measured(fairness, [prediction(label, [1 - p, p], a=a) for a, label, p in people])
+    gaps = {"dpd": 3 / 4 - 1 / 2, "dpd_abs": 1 / 4, "tpr_gap": 1 / 2 - 1, "tpr_gap_abs": 1 / 2,
+            "fpr_gap": 1 - 0, "eod": 1, "acc": 3 / 6}
+    parts = {("male", "acc"): 1 / 4, ("male", "rate"): 3 / 4, ("male", "n"): 4,
+             ("female", "acc"): 1, ("female", "rate"): 1 / 2, ("female", "n"): 2}
+    assert found == pytest.approx(parts | {("all", key): value for key, value in gaps.items()})
+    rows = [prediction(label, [1 - p, p], a=a) for a, label, p in people]
+    found = fairness.headline(fairness.sums(rows).sum(0))
+    assert found == pytest.approx({key: gaps[key] for key in found}) and len(found) == 5
+
+
+def test_ood_counted_by_hand():
+    """(source, right): id 1 of 2, base 4 of 4, one style 1 of 4, another 2 of 2."""
+    said = [("id", 1), ("id", 0), *[("base", 1)] * 4, ("augment", 1),
+            *[("augment", 0)] * 3, *[("tweet_p0", 1)] * 2]
+    rows = [prediction(1, [.2, .8] if right else [.8, .2], source=s) for s, right in said]
+    ra = (1 / 4 + 1) / 2
+    assert measured(ood, rows) == pytest.approx({
+        ("all", "acc"): 1 / 2, ("all", "ra"): ra, ("all", "ra_worst"): 1 / 4,
+        ("all", "gap"): 1 - ra, ("id", "acc"): 1 / 2, ("base", "acc"): 1,
+        ("augment", "ra"): 1 / 4, ("tweet_p0", "ra"): 1, ("id", "n"): 2, ("base", "n"): 4,
+        ("augment", "n"): 4, ("tweet_p0", "n"): 2})
+    assert ood.headline(ood.sums(rows).sum(0)) == pytest.approx({"acc": 1 / 2, "ra": ra})
+
+
+def test_adversarial_counted_by_hand():
+    """(source, right on x, right on x', attacked model): means over sources, not over rows. Of the
+    4 right on x two are wrong on x'. Rows of the weak family and unselected ones stand apart."""
+    said = [("rte", 1, 0, "weak family"), ("sst2", 1, 1, "one"), ("sst2", 1, 0, "one"),
+            ("sst2", 1, 0, "one"), ("sst2", 0, 0, "one"), ("rte", 1, 1, "one"),
+            ("rte", 0, 1, "one"), ("rte", 0, 0, "one"), ("qqp", 1, 1, "unselected"),
+            ("qqp", 0, 0, "unselected"), ("qnli", 0, 0, "unselected")]
+
+    def p(right):
+        return [.1, .9, 0.] if right else [.9, .1, 0.]
+    rows = [prediction(1, p(x), p_adv=p(y), source=s, surrogate=m) for s, x, y, m in said]
+    acc, ra = (3 / 4 + 1 / 3) / 2, (1 / 4 + 2 / 3) / 2
+    assert measured(adversarial, rows) == pytest.approx({
+        ("all", "acc"): acc, ("all", "ra"): ra, ("all", "ra_worst"): 1 / 4, ("all", "asr"): 2 / 4,
+        ("sst2", "acc"): 3 / 4, ("sst2", "ra"): 1 / 4, ("sst2", "n"): 4, ("rte", "acc"): 1 / 3,
+        ("rte", "ra"): 2 / 3, ("rte", "n"): 3, ("surrogate:one", "acc"): acc,
+        ("surrogate:one", "ra"): ra, ("surrogate:one", "n"): 7,
+        ("surrogate:weak family", "acc"): 1, ("surrogate:weak family", "ra"): 0,
+        ("surrogate:weak family", "n"): 1, ("unselected", "acc"): (1 / 2 + 0) / 2,
+        ("unselected", "n"): 3})
+    assert adversarial.headline(adversarial.sums(rows).sum(0)) == pytest.approx(
+        {"acc": acc, "ra": ra})
+    assert [row["source"] for row in adversarial.to_attack(rows)] == ["qqp", "qqp", "qnli"]
+    assert len(adversarial.to_attack(rows[:8])) == 7  # none unselected: not the weak family's
+
+
+def test_columns_of_rows_are_their_own(world):
+    """What the objectives are given, by hand: a_bar is the share of men of the split; weak labels
+    stay soft; x' is tokenised apart and has its own target; a pool for each source."""
+    tokenizer = text.load_tokenizer(world)
+    men = [{"text": "the warm garden", "label": a, "a": a, "weak": [.25, .75]} for a in (1, 1, 0)]
+    found = fairness.encode(men, tokenizer, 2)
+    assert found["a"].tolist() == [1, 1, 0] and found["a_bar"] == pytest.approx([2 / 3] * 3)
+    assert found["target"].tolist() == [[0, 1], [0, 1], [1, 0]]
+    whole = tokenizer_ids(world, "the warm garden")
+    assert len(whole) > 2 and found["ids"][0].tolist() == whole[:2]
+    assert fairness.encode(men, tokenizer, 9, "weak")["target"].tolist() == [[.25, .75]] * 3
+    assert ood.encode(men, tokenizer, 9, "weak")["target"].tolist() == [[.25, .75]] * 3
+    pairs = [{"text": "the warm garden", "text_adv": "a dull market", "label": k, "source": s,
+              "weak": [.5, .25, .25], "weak_adv": [0., 0., 1.]}
+             for k, s in enumerate(("sst2", "qqp", "mnli"))]
+    for name, adv in (("fw_x_adv", [0, 0, 1]), ("fw_x", [.5, .25, .25])):
+        found = adversarial.encode(pairs, tokenizer, 9, "weak", name)
+        assert found["target"].tolist() == [[.5, .25, .25]] * 3
+        assert found["target_adv"].tolist() == [adv] * 3
+    assert found["ids"][1].tolist() == whole
+    assert found["ids_adv"][1].tolist() == tokenizer_ids(world, "a dull market") != whole
+    assert len(set(found["pool"].tolist())) == 3
+    assert (found["absent"] < 0).tolist() == [[False, False, True]] * 2 + [[False] * 3]
+    truth = adversarial.encode(pairs, tokenizer, 9)
+    assert truth["target"].tolist() == truth["target_adv"].tolist() == np.eye(3).tolist()
+
+
+def tokenizer_ids(world, said):
+    from tokenizers import Tokenizer
+    return Tokenizer.from_file(str(world / "tokenizer.json")).encode(said).ids
 
 
 def test_headlines_agree_with_the_full_evaluation():

@@ -31,8 +31,7 @@ SGD["sgd-recompute"] = dict(rows=5, clip_norm=.2, shard=True, recompute=True)
 SGD["half-off"] = dict(rows=5, clip_norm=.2, dtype="bfloat16")
 SGD["half-on"] = dict(rows=5, clip_norm=.2, shard=True, dtype="bfloat16")
 SGD["half-recompute"] = SGD["half-on"] | dict(recompute=True)
-if "W2S_SLOW" in os.environ:  # half a minute
-    SGD["sgd-compiled"] = dict(rows=5, clip_norm=.2, compile=True)
+SGD["sgd-traced"] = dict(rows=5, clip_norm=.2, compile="eager")
 GRPO = {f"grpo-{n}-{beta}": dict(rows=n, beta=beta, updates=2) for n, beta in (
     (5, 0), (1, 0), (5, .1))}
 
@@ -80,6 +79,16 @@ def commands(world, folder):
             "lora": (mcqa[0], [*mcqa[1], "--lora-rank", "2"])}
 
 
+def two(out, jobs, seconds=150):
+    """What the jobs of tests/several.py gave in each of two processes."""
+    (out / "jobs.json").write_text(json.dumps(jobs))
+    done = subprocess.run([*TWO, "tests/several.py", out / "jobs.json", out], cwd=ROOT, text=True,
+                          capture_output=True, timeout=seconds,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return [read_json(out / f"{rank}.json") for rank in (0, 1)]
+
+
 @pytest.fixture(scope="module")
 def runs(world, tmp_path_factory):
     """(folder of runs <command>-<way>, what the jobs gave in each process): torchrun once."""
@@ -117,12 +126,7 @@ def runs(world, tmp_path_factory):
                                 "out": str(out / f"{name}.safetensors"), **how}]
              for name, how in GRPO.items()]
     jobs.append(["read", "numbers_read", {"folder": str(out / "parts")}])
-    (out / "jobs.json").write_text(json.dumps(jobs))
-    done = subprocess.run([*TWO, "tests/several.py", out / "jobs.json", out], cwd=ROOT, text=True,
-                          capture_output=True, timeout=150,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    found = [read_json(out / f"{rank}.json") for rank in (0, 1)]
+    found = two(out, jobs)
     for name, way in (("adversarial", "on,one"), ("mcqa", "off,one")):
         assert found[0][f"{name}-{way}"][0] == 130 and here(name, way) == 0
     found[0] |= told
@@ -174,13 +178,58 @@ def test_config_json_says_how_many_processes_and_how(runs):
 @pytest.mark.parametrize("name", [n for n in SGD if n.startswith("sgd")])
 def test_the_gradient_is_that_of_one_process(runs, world, tmp_path, name):
     """SGD shows its length, which AdamW hides: clipped or not, also where a process has no row."""
-    out, found = runs
-    how = SGD[name] | {"shard": False, "recompute": False, "compile": False}
+    one_gradient(world, tmp_path, *runs, name, SGD[name])
+
+
+@pytest.mark.slow
+def test_the_compiled_gradient_is_that_of_one_process(world, tmp_path):
+    how = dict(rows=5, clip_norm=.2, compile="inductor")
+    jobs = [["compiled", "descend", how | {"folder": str(world / "tiny-2x32"), "out": str(
+        tmp_path / "compiled.safetensors")}]]
+    one_gradient(world, tmp_path, tmp_path, two(tmp_path, jobs, 900), "compiled", how)
+
+
+def one_gradient(world, tmp_path, out, found, name, how):
+    """Assert that the job `name`, descend with `how`, gave what one process has, computed here."""
+    how = how | {"shard": False, "recompute": False, "compile": ""}
     losses = several.descend(world / "tiny-2x32", tmp_path / "one.safetensors", **how)
     assert found[0][name] == found[1][name] == pytest.approx(losses, rel=1e-6)
     start = pythia.load(world / "tiny-2x32", "class", 3)
     moved, apart = moves(start, tmp_path / "one.safetensors", out / f"{name}.safetensors")
     assert moved > .05 and apart < 1e-6 * moved, (moved, apart)
+
+
+def test_what_two_processes_have_is_added_by_hand(monkeypatch):
+    """The second of two; the first one's share is what all_reduce adds: a sum, not a mean, of every
+    gradient, and of a batch of three rows the first and the last, which have no gradient here."""
+    others = []
+    monkeypatch.setattr(parallel, "world", lambda: 2)
+    monkeypatch.setattr(parallel, "rank", lambda: 1)
+    monkeypatch.setattr(parallel, "BUCKET", 3)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda x: x.add_(others.pop()))
+    layer = torch.nn.Linear(2, 3)
+    layer.weight.grad, layer.bias.grad = torch.arange(6.).view(3, 2), torch.tensor([7., 8, 9])
+    others[:] = [torch.full((6,), 10.), torch.tensor([1., 2, 3])]  # of weight, after of bias
+    parallel.add_gradients(layer)
+    assert layer.weight.grad.tolist() == [[10, 11], [12, 13], [14, 15]]
+    assert layer.bias.grad.tolist() == [8, 10, 12] and not others
+    x = torch.tensor([[1.], [2], [3]], requires_grad=True)
+    noise, seen = torch.tensor([[.1], [.2], [.3]]), []
+    others[:] = [torch.tensor([[5.], [0], [6]])]
+    found = parallel.together(lambda x, noise: seen.append(noise.tolist()) or 10 * x, x,
+                              noise=noise)
+    assert found.tolist() == [[5], [20], [6]] and seen == [noise[1:2].tolist()]
+    found.sum().backward()
+    assert x.grad.tolist() == [[0], [10], [0]]
+    others[:] = [torch.tensor([[5.]])]  # one row, the first one's: computed, but for nobody
+    assert parallel.together(lambda x: 10 * x, x[:1]).tolist() == [[5]]
+
+
+def test_one_number_that_is_not_finite_names_its_parameter():
+    layer = torch.nn.Linear(2, 3)
+    assert parallel.not_finite(layer) is None
+    layer.bias.data[1] = float("inf")
+    assert parallel.not_finite(layer) == "bias"
 
 
 def moves(start, one, two):

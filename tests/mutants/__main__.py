@@ -28,7 +28,8 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("*.py", "*.sh", "*.md", "*.txt", "*.cff", "w2s", "tests", "recipes", "docs", ".ci")
+PARTS = ("*.py", "*.sh", "*.md", "*.txt", "*.toml", "*.cff", "w2s", "tests", "recipes", "docs",
+         ".ci")
 SECONDS = 300  # a test that takes longer has noticed
 
 
