@@ -117,7 +117,8 @@ def test_the_bound_of_a_run_has_the_confidence_that_was_asked_for(more, p, tmp_p
               tmp_path / "run" / "canaries.safetensors")
     rows.write_json(tmp_path / "run" / "config.json", {
         "args": {"task": "privacy", "max_length": 9}, "inputs": {},
-        "privacy": {"epsilon": 4.0, "q": 1.0, "sigma": 1.0, "delta": 0.0, "steps": 1}})
+        "privacy": {"epsilon": 4.0, "q": 1.0, "sigma": 1.0, "delta": 1e-300, "steps": 1,
+                    "clip": 1.0, "rows": 9}})
     (tmp_path / "run" / "DONE").touch()
     judge("--run", tmp_path / "run", *more)
     assert value(tmp_path / "run", "epsilon_audited") == pytest.approx(by_hand(p), abs=2e-6)

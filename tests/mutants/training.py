@@ -155,10 +155,10 @@ ERRORS = [
     (LABEL, "if loaded[0] != run:", "if loaded[0] is None:", EACH),
     (LABEL, 'cfg.max_length or args["max_length"]', "cfg.max_length or 128", EACH),
     (LABEL, '"max_length": cfg.max_length, "dtype"', '"dtype"', EACH),
-    (LABEL, '"dtype": cfg.dtype, **own}', "**own}", EACH),
+    (LABEL, '"dtype": cfg.dtype, **own,', "**own,", EACH),
     (LABEL, 'for key in ("task", "temperature", "prefix"', 'for key in ("task", "prefix"', EACH),
     (LABEL, "{path: rows.sha256(path) for path", "{path: Path(path).name for path", EACH),
-    (LABEL, "rows.states_of(file).unlink(missing_ok=True)  # of labels made otherwise", "pass", EACH),
+    (LABEL, "rows.remove(rows.states_of(file))  # of labels made otherwise", "pass", EACH),
     # what a language model says and writes
     (LM, 'batch["ids"][:, 1:]\n', 'batch["ids"][:, :-1]\n', TOKENS),
     (LM, '{"logp": own - norm, "hit": hit}', '{"logp": own, "hit": hit}', TOKENS),
