@@ -244,6 +244,54 @@ def test_the_order_in_trust_is_from_least_to_most_trustworthy(text):
             known.items(), key=lambda item: item[1]))
 
 
+def test_each_step_of_a_ladder_has_its_own_means_and_interval(found):
+    first, second = found.ladder("none", "student-naive", "acc")
+    for step, (low, high) in ((first, ("weak", "student-naive")),
+                              (second, ("student-naive", "ceiling"))):
+        means = [mean(of("none", model, "acc")) for model in (low, high)]  # .525, .625, .833
+        assert (step["lower"], step["upper"]) == (low, high)
+        assert step["means"] == pytest.approx(means)
+        assert step["interval"][0] < means[1] - means[0] < step["interval"][1]
+    assert not first["interval"][0] < second["difference"] < first["interval"][1]
+
+
+def test_p_is_of_the_seeds_differences(found):
+    """acc of student-naive-none (72, 78, 75) against -weak (70, 69, 76): 2, 9 and -1 less. Of the
+    sums of 2, 9 and 1 with any signs, 12, 10, 8 and 6, two of four are at least 10."""
+    step, = found.steps([("weak", "student-naive"), ("none", "student-naive")], "acc")
+    assert step["p"] == .5 and step["difference"] == pytest.approx(10 / 3 / N)
+
+
+def test_other_rows_of_the_same_number_are_refused(tmp_path):
+    plant(tmp_path, "adversarial", {"weak-none": (.5, .5), "weak-tft": (.5, .5)}, (0,), N)
+    path = tmp_path / "adversarial/seed0/weak-tft/predictions/test.jsonl"
+    lines = rows.read(path)
+    lines[7]["id"] = "another"
+    rows.write(path, lines)
+    with pytest.raises(ValueError, match="weak-tft/predictions/test.jsonl: not the rows"):
+        study.Study.read(tmp_path / "adversarial", draws=100)
+
+
+def test_a_tie_goes_to_the_smaller_lambda(tmp_path):
+    """Readings E11, E20: no more regulariser than pays."""
+    plant(tmp_path, "adversarial", {"ceiling-none": (.8, .6), "ceiling-tft": (.8, .6),
+                                    "ceiling-lam-0.5": (.7, .7)}, (0,), N)
+    found = study.Study.read(tmp_path / "adversarial", draws=100)
+    assert found.choice.scores == pytest.approx(dict.fromkeys(
+        ("ceiling-none", "ceiling-tft", "ceiling-lam-0.5"), .7))
+    assert found.choice.run == "ceiling-none"
+
+
+def test_a_constant_guess_is_of_each_source():
+    """sst2: two of three are 1; mnli: three of four are 2. On x' the guess is the same."""
+    labels = [("sst2", 1), ("sst2", 1), ("sst2", 0), ("mnli", 2), ("mnli", 2), ("mnli", 0),
+              ("mnli", 2)]
+    found = study.majority(adversarial, [
+        {"source": source, "label": label, "p": [1, 0, 0], "p_adv": [1, 0, 0]}
+        for source, label in labels])
+    assert found == pytest.approx(dict.fromkeys(("acc", "ra"), (2 / 3 + 3 / 4) / 2))
+
+
 # ---- the tasks' own measures, counted by hand ----------------------------------------------------
 
 def measured(task, found):
