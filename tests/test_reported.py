@@ -114,6 +114,10 @@ def test_the_headline_table_has_mean_sd_and_interval_of_its_own_column(text):
                 assert row[at] == f"{mean(values):.3f} ± {stdev(values):.3f}"
                 low, high = map(float, row[at + 1].strip("[]").split(","))
                 assert low < mean(values) < high
+        if row[1] in study.STUDENTS:
+            weak, own, ceiling = (mean(of(strategy, part, "acc"))
+                                  for part in ("weak", row[1], "ceiling"))
+            assert row[-1] == f"{(own - weak) / (ceiling - weak):.2f}"
     assert [row[1] for row in body if row[1] in MODELS] == [*MODELS] * 3
 
 

@@ -662,3 +662,14 @@ def test_a_flag_without_a_value_may_be_refused_by_an_earlier_line(tmp_path):
         path.write_text(f"fairness data --hide-protected {words}\n* data --hide-protected yes\n")
         found = planned_runs("paper", tasks="fairness", recipe=str(path))
         assert ("hide-protected" in found["data"]) == there
+
+
+def test_a_surrogate_under_another_name_is_still_the_student(tmp_path):
+    for name in ("strong", "weak"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "strong")
+    plan = phases.Experiment(experiment.Config(
+        tasks="adversarial", seeds=1, weak=str(tmp_path / "weak"), strong=str(tmp_path / "strong"),
+        surrogate=str(tmp_path / "link")), "miniature")
+    with pytest.raises(ValueError, match="is also the teacher or a student"):
+        experiment.check(plan)
