@@ -240,13 +240,16 @@ def test_membership_compares_members_with_held_out_rows_of_their_sources():
 
 
 def test_areas_are_drawn_by_the_rows_names_and_not_their_places(tmp_path):
-    write(tmp_path, {name: PLANTED["weak-none"] for name in ("weak-none", "weak-tft")}, (0,))
-    first, second = (tmp_path / f"privacy/seed0/{name}/attacks/membership.jsonl"
-                     for name in ("weak-none", "weak-tft"))
+    names = "weak-none", "weak-tft", "ceiling-none"
+    write(tmp_path, dict.fromkeys(names, PLANTED["weak-none"]), (0,))
+    first, second, third = (tmp_path / f"privacy/seed0/{name}/attacks/membership.jsonl"
+                            for name in names)
     rows.write(second, rows.read(first)[::-1])
+    rows.write(third, [row | {"ref": 1.} for row in rows.read(first)])  # ties count one half
     found = study.Study.read(tmp_path / "privacy", draws=300)
-    draws = [found.runs[name, 0].draws["mia_auc"] for name in ("weak-none", "weak-tft")]
-    assert np.allclose(*draws) and draws[0].std() > .01
+    draws = [found.runs[name, 0].draws["mia_auc"] for name in names]
+    assert np.allclose(*draws[:2]) and draws[0].std() > .01
+    assert np.allclose(draws[2], .5)
 
 
 @pytest.mark.parametrize("extraction, best", [(.20, "ceiling-tft"), (.49, "ceiling-none")])

@@ -92,7 +92,9 @@ def test_the_glance_is_of_means_and_pgr_of_each_strategys_own_weak_model_and_cei
     for row in table(text, "Results at a glance")[2:]:
         name = row[0] or name
         lines[name, row[1]] = row
+    table_1 = {"none": "yes", "weak": "no", "both": "yes"}  # the paper's, of adversarial
     for strategy, title in study.STRATEGIES.items():
+        assert lines["adversarial ra", title][7].endswith(f" ({table_1[strategy]})")
         for metric in ("acc", "ra"):
             cells = lines[f"adversarial {metric}", title]
             assert cells[2:6] == [f"{mean(of(strategy, model, metric)):.3f}" for model in MODELS]
@@ -322,6 +324,15 @@ def test_robust_accuracy_is_a_mean_over_tasks_and_not_over_rows():
     assert values["mnli", "n"] == 1 and ("qqp", "acc") not in values
     total = adversarial.headline(adversarial.sums(found).sum(0))
     assert (total["acc"], total["ra"]) == (pytest.approx(7 / 12), pytest.approx(1 / 2))
+
+
+def test_the_worst_source_is_no_attack():
+    """ra_worst is of the six tasks: here .5 of sst2, though one attack leaves nothing."""
+    found = [{"id": str(k), "source": "sst2", "method": method, "label": 1, "p": [0., 1, 0],
+              "p_adv": [float(y == j) for j in range(3)]}
+             for k, (method, y) in enumerate([("textbugger", 1), ("textfooler", 0)])]
+    values = measured(adversarial, found)
+    assert values["all", "ra_worst"] == .5 and values["attack:textfooler", "ra"] == 0
 
 
 def test_ood_accuracy_is_a_mean_over_styles_and_id_and_base_are_none():
