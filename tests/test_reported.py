@@ -336,19 +336,19 @@ def test_the_worst_source_is_no_attack():
 
 
 def test_ood_accuracy_is_a_mean_over_styles_and_id_and_base_are_none():
-    answers = [("id", 1, 1), ("id", 0, 1), ("id", 0, 0), ("id", 1, 1), ("base", 1, 1),
-               ("base", 1, 0), ("augment", 1, 1), ("tweet_p0", 1, 0), ("tweet_p0", 0, 0),
-               ("tweet_p0", 0, 1), ("tweet_p0", 1, 0)]
+    answers = [("id", 1, 1), ("id", 0, 1), ("id", 0, 0), ("id", 1, 1), ("id", 0, 0),
+               ("base", 1, 1), ("base", 1, 0), ("augment", 1, 1), ("tweet_p0", 1, 0),
+               ("tweet_p0", 0, 0), ("tweet_p0", 0, 1), ("tweet_p0", 1, 0)]
     found = [{"id": str(k), "source": source, "label": label,
               "p": [float(x == j) for j in range(2)]}
              for k, (source, label, x) in enumerate(answers)]
     values = measured(ood, found)
-    assert values["all", "acc"] == 3 / 4 and values["base", "acc"] == 1 / 2
+    assert values["all", "acc"] == 4 / 5 and values["base", "acc"] == 1 / 2
     assert values["all", "ra"] == pytest.approx((1 / 1 + 1 / 4) / 2)  # of rows: 2 / 5
     assert values["all", "ra_worst"] == 1 / 4
     assert values["all", "gap"] == pytest.approx(1 / 2 - 5 / 8)
     total = ood.headline(ood.sums(found).sum(0))
-    assert (total["acc"], total["ra"]) == (3 / 4, 5 / 8)
+    assert (total["acc"], total["ra"]) == (4 / 5, 5 / 8)
 
 
 def test_a_probability_of_exactly_one_half_is_a_yes():
