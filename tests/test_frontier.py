@@ -4,12 +4,14 @@
 """
 
 import itertools
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.test_report import FAIR, plant, results, run
-from w2s import frontier, rows, study
+from w2s import frontier, report, rows, study
 
 
 def test_a_mixture_of_two_models_reaches_what_lies_between_them():
@@ -24,10 +26,12 @@ def test_a_mixture_of_two_models_reaches_what_lies_between_them():
         [.8, .825, .85])
 
 
-def test_the_bayes_frontier_is_the_best_of_all_decisions(tmp_path):
-    """Against every one of the 2^10 decisions on ten people; mixtures of them by the hull."""
-    rng = np.random.default_rng(0)
-    p, a = np.round(rng.random(10), 3), np.arange(10) % 2
+@pytest.mark.parametrize("men", [5, 7])
+def test_the_bayes_frontier_is_the_best_of_all_decisions(men, tmp_path):
+    """Against every one of the 2^10 decisions on ten people; mixtures of them by the hull. Men are
+    the more likely to earn much, so parity has its price; and the groups may differ in size."""
+    a = (np.arange(10) < men).astype(int)
+    p = np.round(.5 * np.random.default_rng(1).random(10) + .5 * a, 3)
     rows.write(tmp_path / "test.jsonl", [{"id": str(k), "a": int(a[k]), "chance": float(p[k])}
                                          for k in range(10)])
     every = []
@@ -39,6 +43,7 @@ def test_the_bayes_frontier_is_the_best_of_all_decisions(tmp_path):
     found = frontier.reached(frontier.bayes(tmp_path / "test.jsonl", 4000), levels)
     assert found == pytest.approx(best, abs=1e-9)
     assert max(accuracy for _, accuracy in every) == pytest.approx(np.maximum(p, 1 - p).mean())
+    assert best[0] < best[-1] - .05
 
 
 GRID = {"weak-lam-0.5": (.70, .19), "weak-lam-2": (.60, .02), "ceiling-lam-0.5": (.89, .08),
@@ -83,7 +88,11 @@ def test_the_report_shows_every_lambda_what_was_picked_and_what_was_used(tree):
     assert [row[1] for row in cells] == ["0", "0.5", "1", "2"] + ["0", "1", "2"] + [
         "0", "0.5", "1", "2"]
     assert [row[0] for row in cells if row[0]] == ["weak", "student", "ceiling"]
-    assert sum(row[5] == "best" for row in cells) == 3  # one of each role
+    roles = [cells[:4], cells[4:7], cells[7:]]
+    for rows_ in roles:  # one of each: where the rule's number is largest
+        best = max(rows_, key=lambda row: float(row[4]))
+        assert [row for row in rows_ if row[5] == "best"] == [best]
+    assert any(row[5] == "best" and row[6] != "yes" for row in cells)
     assert [row[1] for row in cells if row[6] == "yes"] == ["1", "1", "1"]
     assert "the rule picks lambda" in text and "DPD within 0.05" in text
     assert "| Bayes" not in text  # no law is known of these rows
@@ -98,3 +107,39 @@ def test_frontiers_have_intervals_over_seeds(tree):
     fine = ~np.isnan(mean)
     assert fine.any() and (low[fine] <= mean[fine]).all() and (mean[fine] <= high[fine]).all()
     assert (np.diff(mean[fine]) >= -1e-12).all()  # more gap allowed, never less accurate
+
+
+def test_a_mixture_may_be_best_inside():
+    """At most .1 from parity: the model at 0 is better than both mixtures at -.1 and .1."""
+    assert frontier.reached([(-.2, .5), (0, .9), (.2, .5)], [.1]) == pytest.approx([.9])
+
+
+def two_models():
+    """A role with a model of gap .1 and one of -.1, in two seeds."""
+    accuracy = {"a": (.9, .8), "b": (.7, .6)}
+    gap = {"a": .1, "b": -.1}
+    runs = {name: {seed: SimpleNamespace(values={
+        "dpd": gap[name], "dpd_abs": .1, "acc": accuracy[name][seed]}) for seed in (0, 1)}
+        for name in "ab"}
+    return SimpleNamespace(
+        role=lambda role: [(0, "a"), (1, "b")] if role == "weak" else [], seeds=[0, 1],
+        of=lambda strategy, name: runs[name], at=lambda name, seed: Path("/nowhere"),
+        runs={(name, seed): run for name in "ab" for seed, run in runs[name].items()},
+        module=SimpleNamespace(TITLE="Fairness"))
+
+
+def test_frontiers_are_of_signed_gaps_and_means_over_seeds_with_t_intervals():
+    """At 0 half of each: .8 and .7, mean .75; t of one degree of freedom: 12.706 times .1 / 2."""
+    middle, low, high = frontier.frontiers(two_models())["weak"]
+    at = {round(level, 3): k for k, level in enumerate(frontier.LEVELS)}
+    assert middle[at[0]] == pytest.approx(.75) and middle[at[.05]] == pytest.approx(.8)
+    assert middle[at[.1]] == middle[at[.2]] == pytest.approx(.85)
+    assert high[at[0]] - low[at[0]] == pytest.approx(2 * 12.706 * .05, rel=.2)
+
+
+def test_the_table_of_matched_gaps_has_its_levels():
+    table = report.frontier_table(two_models(), None)[0]
+    assert table.head == ["role", "DPD within 0.02", "DPD within 0.05", "DPD within 0.1",
+                          "DPD within 0.15"]
+    # from half and half, .02 more is a tenth of the way from b to a: .75 + .02
+    assert [cell.split()[0] for cell in table.body[0][1:]] == ["0.770", "0.800", "0.850", "0.850"]

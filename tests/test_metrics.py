@@ -179,6 +179,8 @@ def test_calibration_does_not_depend_on_the_order_of_rows(mass):
     y, _, _, p = draw(0)
     order = np.random.default_rng(1).permutation(len(y))
     close(metrics.ece(p[order], y[order], 15, mass), metrics.ece(p, y, 15, mass), 1e-12)
+    for label in ([0, 1, 0, 1], [1, 1, 0, 0]):  # equal: two zeros and two ones, each off by .5
+        close(metrics.ece([.5] * 4, label, 2, mass), .5 if mass == "equal" else 0)
 
 
 def test_purity_of_the_fixture():
@@ -235,10 +237,21 @@ def test_negative_log_likelihood_of_the_fixture():
     close(metrics.nll(p, y), sklearn.log_loss(y, p), 1e-12)
 
 
-def test_recovery_gives_the_percentages_of_the_papers_table():
-    found = [metrics.recovery(73.7, 65.1, 73.8), metrics.recovery(75., 69.1, 74.8),
-             metrics.recovery(78.4, 73.8, 81.2)]
-    assert [f"{100 * share:.1f}" for share in found] == ["98.9", "103.5", "62.2"]
+# main table of Uzunoglu et al.: untuned student (reproduces all 20 percentages), ground truth;
+# accuracy and Recovery of naive, I-confidence, ICl+I-conf, reward model, NTF
+MAIN_TABLE = [
+    (65.1, 73.8, "69.3 (48.3) 69.2 (47.1) 72.0 (79.3) 68.8 (42.5) 73.7 (98.9)"),
+    (73.8, 81.2, "74.7 (12.2) 75.1 (17.6) 77.9 (55.4) 78.4 (62.2) 80.9 (95.9)"),
+    (69.1, 74.8, "74.0 (86.0) 74.3 (91.2) 74.4 (93.0) 71.7 (45.6) 75.0 (103.5)"),
+    (79.4, 87.0, "86.0 (86.8) 85.7 (82.9) 86.5 (93.4) 86.1 (88.2) 87.1 (101.3)")]
+
+
+@pytest.mark.parametrize("base, truth, cells", MAIN_TABLE)
+def test_recovery_gives_the_percentages_of_the_papers_table(base, truth, cells):
+    words = cells.split()
+    for method, printed in zip(words[::2], words[1::2], strict=True):
+        found = metrics.recovery(float(method), base, truth)
+        assert f"({100 * found:.1f})" == printed
     assert metrics.recovery(1, 2, 3) == -1 and np.isnan(metrics.recovery(1, 2, 2))
 
 

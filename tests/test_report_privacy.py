@@ -256,6 +256,31 @@ def test_membership_intervals_resample_the_rows_that_seeds_share(tmp_path):
     assert step["interval"][0] < .25 < step["interval"][1]
 
 
+def test_membership_compares_members_with_held_out_rows_of_their_sources():
+    """Not with rows of the other half, which the student's teacher may know, nor with the Pile's:
+    telling corpora apart is no memory."""
+    found = [{"id": name, "group": f"g{k}", "split": split, "source": source, "member": member,
+              "ref": float(k)} for k, (name, split, source, member) in enumerate([
+                  ("a", "weak", "mails", 1), ("b", "wts", "mails", 0), ("c", "test", "mails", 0),
+                  ("d", "test", "pile", 0), ("e", "weak", "mails", 1)])]
+    score, member, groups = study.area_rows(found, "ref")
+    assert score.tolist() == [0, -2, -4] and member.tolist() == [True, False, True]
+    assert groups == ["g0", "g2", "g4"]
+
+
+def test_areas_are_drawn_by_the_rows_names_and_not_their_places(tmp_path):
+    names = "weak-none", "weak-tft", "ceiling-none"
+    write(tmp_path, dict.fromkeys(names, PLANTED["weak-none"]), (0,))
+    first, second, third = (tmp_path / f"privacy/seed0/{name}/attacks/membership.jsonl"
+                            for name in names)
+    rows.write(second, rows.read(first)[::-1])
+    rows.write(third, [row | {"ref": 1.} for row in rows.read(first)])  # ties count one half
+    found = study.Study.read(tmp_path / "privacy", draws=300)
+    draws = [found.runs[name, 0].draws["mia_auc"] for name in names]
+    assert np.allclose(*draws[:2]) and draws[0].std() > .01
+    assert np.allclose(draws[2], .5)
+
+
 @pytest.mark.parametrize("extraction, best", [(.20, "ceiling-tft"), (.49, "ceiling-none")])
 def test_the_ceiling_is_chosen_by_what_can_be_extracted_from_it(tmp_path, extraction, best):
     write(tmp_path, PLANTED | {"ceiling-tft": (.38, extraction, .12, .56)}, seeds=(0,))

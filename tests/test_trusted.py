@@ -273,7 +273,7 @@ def test_the_figures_of_a_task(tree):
 
 def test_a_trust_function_elsewhere_has_its_own_lines(tmp_path):
     students(tmp_path, seeds=(0,))
-    choices(tmp_path, quality={**CHOICES, "trust-ntf-zero-shot": (.5, .6, "weak-none")}, seeds=(0,),
+    choices(tmp_path, quality={**CHOICES, "trust-ntf-zero-shot": (.3, .6, "weak-none")}, seeds=(0,),
             regimes={"trust-ntf": dict.fromkeys(("people", "beasts"), "in distribution"),
                      "trust-ntf-zero-shot": {"people": "in distribution",
                                              "beasts": "other distribution"}})

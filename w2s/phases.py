@@ -19,7 +19,8 @@ SCORES = ("confidence", "random", "ntf", "truth")  # which labels train a studen
 EVERY_SCORE = ("confidence", "icl-confidence", "reward", "random", "ntf", "truth-n", "truth")
 SURROGATE_SEED = 1000  # of the models that texts are perturbed against: no seed of the experiment
 PASSED_ON = ("epochs", "batch_size", "lr", "max_length", "device", "dtype", "compile")
-INFERENCE = ("labels", "evaluate", "attack-text", "attack-extraction", "attack-membership")
+INFERENCE = ("labels", "evaluate", "attack-text", "attack-extraction", "attack-membership",
+             "attack-surrogate", "trust-icl-confidence", "trust-reward")  # have a --device too
 MODELS = {"miniature": ("w2s/models/mini-weak", "w2s/models/mini-strong"),
           "paper": ("EleutherAI/pythia-14m", "EleutherAI/pythia-410m")}
 NOTES = {

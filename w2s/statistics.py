@@ -102,7 +102,7 @@ def common_rows(groups):
         return 1.0
     pairs = [len(a & b) / (len(a) * len(b)) ** .5
              for k, a in enumerate(sets) for b in sets[:k]]
-    return min(1.0, (n * sum(pairs) / len(pairs)) ** .5)  # drawn apart, they have r / n
+    return (n * sum(pairs) / len(pairs)) ** .5  # drawn apart, their mean has 1 / n and not r
 
 
 def mean_draws(values, draws, weights, groups):
