@@ -316,7 +316,7 @@ def test_an_out_that_is_a_model_a_file_or_an_input_is_refused(run, call, tmp_pat
     shutil.copytree(run.parent / "base", tmp_path / "base")
     (tmp_path / "thesis.txt").write_text("mine")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    for out, words in ((tmp_path / "base", "a model, not a run; choose another --out"),
+    for out, words in ((tmp_path / "base", "is --model itself; choose another --out"),
                        (tmp_path / "thesis.txt", "a file; choose another --out"),
                        (tmp_path, "not empty and not a run")):
         code, _, err = call("train_weak", *COMMON, "--model", tmp_path / "base", "--data",

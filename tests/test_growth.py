@@ -31,7 +31,8 @@ def test_labels_have_the_bytes_of_the_plain_way(run, tmp_path, task, temperature
     model = pythia.load(run / "model", "class", 2)
     torch.nn.init.normal_(model.score.weight, generator=torch.Generator().manual_seed(0))
     cfg = program.Config(task=task, run=[], data=[], hidden=True, temperature=temperature)
-    file = tmp_path / "labels.jsonl"
+    file = tmp_path / "run" / "labels" / "data.jsonl"
+    rows.write_json(tmp_path / "run" / "config.json", {})
     program.write(file, module, model, run / "model", module.read(data), {"max_length": 64}, cfg)
     found = [json.loads(line) for line in data.read_text().splitlines()]
     columns = module.encode(found, text.load_tokenizer(run / "model"), 64)

@@ -29,6 +29,10 @@ READ = 200 * mail.KEEP * 128  # characters of a mail that are looked at
 PATTERNS = {  # {module: {start of the pattern, as the code has it: worst inputs}}
     "chess": {"'([a-h][1-8])([a-h]": ["a1", "a1b"], "'([pnbrqkPNBRQK1-8/]+) ": [
         "8", ("8 w - - ", "1", " x"), ("", "8", " w")], "' +'": [" "], "'[1-8]'": ["8"]},
+    "card": {"'(\\\\w[\\\\w.-]*/": ["a", ("a/", "a", ""), ("a/b", "@", "\n")],
+             "'---\\\\n(?:": ["\n", ("---\n", "\n", ""), ("---\n", "license: ", "\n"),
+                             ("---\nlicense:", " ", "!"), ("---\nlicense: ", "a", "!")],
+             "'[`\\\\s": ["`", " "]},
     "config": {"'out of memory": ["out of memor", "allocate "], "LOST": ["Connection ", "NCC"]},
     "experiment": {"'[\\\\w.-]+/": ["a", ("a/", "a", "@"), ("a/b@", "a", "@")]},
     "figures": {"'<metadata>": [("<svg><metadata>", "x", "")], "'(id=": ["id=", "url("]},

@@ -327,7 +327,8 @@ def backwards(path):
 @pytest.mark.parametrize("damage, seed, message", [
     (lambda folder: None, 1, "another town \\(seed 0"),
     (lambda folder: (folder / "world/manifest.json").write_text("{"), 0, "manifest.json:1: not"),
-    (lambda folder: (folder / "world/manifest.json").write_text("[1]"), 0, "not the manifest"),
+    (lambda folder: (folder / "world/manifest.json").write_text("[1]"), 0,
+     "manifest.json: this is a list"),
     (lambda folder: (folder / "raw/adult.csv").write_text("age\n1\n"), 0, "adult.csv: was edited"),
     (lambda folder: [backwards(folder / "raw/adult.csv"),
                      (folder / "world/manifest.json").unlink()], 0, "adult.csv: is there already"),

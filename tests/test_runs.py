@@ -232,7 +232,8 @@ def test_a_pipe_is_never_opened(tmp_path):
                        ("/dev/null", "a device")):
         with pytest.raises(ValueError, match=f"{path}: {name}, not a regular file"):
             whatis.special(path)
-    whatis.special(tmp_path)
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        whatis.special(tmp_path)
 
 
 @pytest.mark.parametrize("head, name", [

@@ -260,8 +260,6 @@ ERRORS = [
      "test_trust.py::test_a_weighted_row_is_as_good_as_repeated_rows"),
     (TRUST, "np.diff(trust) != 0, True", "np.diff(trust) > 1, True",
      "test_trust.py::test_a_weighted_row_is_as_good_as_repeated_rows"),
-    (TRUST, "np.minimum(1, purity[-1] * N / n)", "np.minimum(1, purity[-1] * n / N)",
-     "test_trust.py::test_curves_are_thinned_and_end_at_the_mean"),
     (TRUST, "if trust.min() >= 0 and trust.max() <= 1:", "if True:",
      "test_trust.py::test_scores_outside_0_and_1_have_no_calibration"),
 
