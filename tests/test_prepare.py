@@ -767,7 +767,8 @@ def test_prepared_data_is_skipped_without_torch_and_a_change_is_refused(tmp_path
     with pytest.raises(ValueError, match="--format 1 -> 2"):
         run(raw, out, "fairness")
     rows.write_json(out / "manifest.json", about)
-    for change, match in (({"seed": 1}, "--seed 0 -> 1"), ({"limit": 9}, "--limit null -> 9"),
+    for change, match in (({"seed": 1}, "--seed 0 -> 1"),
+                          ({"limit": 9}, "--limit the default -> 9"),
                           ({"hide_protected": True}, "--hide-protected false -> true")):
         with pytest.raises(ValueError, match=match):
             run(raw, out, "fairness", **change)

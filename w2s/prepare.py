@@ -219,7 +219,7 @@ def is_prepared(out, arguments, raw=None):
         "arguments": {}, "files": {...: str}, "sources": {...: {"sha256": str}}, "looked_for": {}},
         "choose another --out"))
     old = before.get("arguments", {}) | {"format": before.get("format")}
-    changed = [f"--{key.replace('_', '-')} {rows.shown(old.get(key))} -> {rows.shown(value)}"
+    changed = [f"--{key.replace('_', '-')} {runs.shown(old.get(key))} -> {runs.shown(value)}"
                for key, value in (arguments | {"format": FORMAT}).items() if old.get(key) != value]
     changed += raw.changes(before) if raw else []
     files = before.get("files", {})

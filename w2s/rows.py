@@ -84,22 +84,22 @@ def write(path, rows):
                 raise ValueError(f"{path}: row {n} cannot be written ({error})") from None
 
 
-def join(left, right):
-    """left's rows, in left's order, each with the keys of the right row of the same id.
+def join(left, right, path=None):
+    """left's rows, in left's order, each with the keys of the right row of the same id. path: of
+    the right rows' file, for messages.
 
     Raises ValueError when an id is missing on the right, occurs twice on either side, or when both
     rows have a key with different values. Rows that only the right has are left out.
     """
-    table = _by_id(right, "right")
+    table, joined, place = _by_id(right, "right"), [], f"{path}: " if path else ""
     _by_id(left, "left")
-    joined = []
     for row in left:
         if row["id"] not in table:
-            raise ValueError(f"id '{row['id']}' has no row on the right side of the join")
+            raise ValueError(f"{place}id '{row['id']}' has no row on the right side of the join")
         other = table[row["id"]]
         for key in row.keys() & other.keys():
             if row[key] != other[key]:
-                raise ValueError(f"id '{row['id']}': the two sides disagree about '{key}'")
+                raise ValueError(f"{place}id '{row['id']}': the two sides disagree about '{key}'")
         joined.append({**row, **other})
     return joined
 

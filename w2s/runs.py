@@ -343,7 +343,7 @@ def require_done(run, task, relatives=False):
 def _refuse_changes(out, before, now, free):
     """ValueError that lists the arguments and inputs that differ from the run in the folder. Inputs
     are compared by content, so a moved file is no change; `free` arguments change no result."""
-    changed = [f"--{key.replace('_', '-')} {_shown(before['args'].get(key))} -> {_shown(value)}"
+    changed = [f"--{key.replace('_', '-')} {shown(before['args'].get(key))} -> {shown(value)}"
                for key, value in now["args"].items()
                if key not in free and before["args"].get(key) != value]
     if sorted(before["inputs"].values()) != sorted(now["inputs"].values()):
@@ -364,7 +364,8 @@ def _content(facts, key):
     return facts["inputs"].get(str(facts["args"].get(key)))
 
 
-def _shown(value):
+def shown(value):
+    """A setting for a message."""
     return "the default" if value is None else \
         value if isinstance(value, str) else rows.shown(value)
 
