@@ -346,7 +346,8 @@ def test_who_was_trained_on_is_known_by_the_text_and_not_by_the_id(fresh):
     rows.write(fresh / "new.jsonl", [
         data[0] | {"id": "twin", "text": data[0]["text"].upper()}, data[1] | {"text": "another"},
         *data[2:]])
-    (it,) = target.targets(settings_of(fresh, ["knows"], ["new"]), "extraction", {})
+    (it,) = target.targets(settings_of(fresh, ["knows"], ["new"]), "extraction",
+                           {"data": [], "args": {}})
     assert it.member.tolist() == [True, False, *[True] * 6]
 
 
@@ -379,7 +380,8 @@ def test_runs_with_different_tokenizers_read_their_own_tokens(fresh):
     vocabulary = found["model"]["vocab"]
     vocabulary["g"], vocabulary["h"] = vocabulary["h"], vocabulary["g"]
     rows.write_json(path, found)
-    each = list(target.targets(settings_of(fresh, ["knows", "base"], ["weak"]), "extraction", {}))
+    each = list(target.targets(settings_of(fresh, ["knows", "base"], ["weak"]),
+                               "extraction", {"data": [], "args": {}}))
     for it in each:
         own = text.load_tokenizer(it.run / "model")
         for row, ids in zip(it.data, it.ids):

@@ -22,7 +22,7 @@ from w2s.tasks import adversarial
 
 ROOT = Path(__file__).parent.parent
 SIZE = int(os.environ.get("W2S_BYTES", 100_000))
-SECONDS, TIMES = 4, 20
+SECONDS, TIMES = 4, 60
 PLAIN = "some words of a plain text, and 12 more. "
 READ = 200 * mail.KEEP * 128  # characters of a mail that are looked at
 # Worst inputs: a unit that is repeated, or (beginning, unit, end).

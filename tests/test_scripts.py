@@ -209,6 +209,7 @@ def test_labels_and_measures_of_other_content_or_settings_are_never_taken_for_do
             label.is_labelled(file, "d1" if key else "d2", other)
     assert not label.is_labelled(file, "d1", dataclasses.replace(cfg, hidden=True))  # no states yet
     (tmp_path / "predictions").mkdir()
+    rows.write_json(tmp_path / "config.json", {})
     cfg = evaluate.Config(task="fairness", run=[str(tmp_path)], data=["test.jsonl"])
     evaluate.save(tmp_path, "test", [{"id": "a"}], [], "d1", cfg)
     assert evaluate.is_evaluated(tmp_path, "test", "d1", cfg)

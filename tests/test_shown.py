@@ -346,6 +346,7 @@ def test_words_of_numbers():
 def test_evaluate_keeps_what_is_not_defined_apart_from_zero(tmp_path):
     """null in eval.json; the numbers of other rows stay; numbers of other data are refused."""
     cfg = evaluate.Config(task="ood", run=["r"], data=["d"])
+    rows.write_json(tmp_path / "config.json", {})
     for name, value in (("val", math.nan), ("test", .5)):
         measured = [{"slice": "all", "metric": "acc", "value": .25},
                     {"slice": "all", "metric": "ra", "value": value}]

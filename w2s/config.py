@@ -365,12 +365,10 @@ def _check(field, value):
     flag, rule = "--" + field.name.replace("_", "-"), field.metadata
     for one in value if isinstance(value, list) else ():
         _check(field, one)
-    if value == "" and field.default != "":
-        raise ValueError(f"{flag} '': is empty; give a value, or leave it out if you may")
     if rule["choices"] and value is not None and value not in rule["choices"]:
         raise ValueError(f"{flag} {value}: choose from {', '.join(map(str, rule['choices']))}")
     if isinstance(value, str) and not value.strip() and field.default != "":
-        raise ValueError(f"{flag}: expected something, got an empty text; leave the flag out")
+        raise ValueError(f"{flag} {value!r}: is empty; give a value, or leave it out if you may")
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return
     low, above, high = rule["low"], rule["above"], rule["high"]

@@ -27,7 +27,8 @@ def score(cfg, labelled, pool):
     if cfg.reward and Path(cfg.reward).is_file():
         given = rows.read(cfg.reward, {"id": str, "reward": rows.NUMBER})
         return np.array([row["reward"] for row in rows.join(
-            [{"id": row["id"]} for row in found], given, cfg.reward)], np.float64)
+            [{"id": row["id"]} for row in found], given,
+            f"{cfg.reward}, joined with {cfg.pool}")], np.float64)
     if task.KIND not in WORDS:
         raise ValueError(f"--select {cfg.select}: the answers in {cfg.pool} are class numbers, "
                          "which a language model cannot read; choose another")

@@ -219,7 +219,8 @@ ERRORS = [
     (RIVALS, 'return draw.permutation(len(found)).astype(np.float64)', 'return np.arange(len(found))[::-1].astype(np.float64)',
      f"{RUN}::test_the_same_seed_gives_the_same_bytes_and_another_one_other_rows"),
     (RIVALS, '''row["reward"] for row in rows.join(
-            [{"id": row["id"]} for row in found], given, cfg.reward)]''', '''row["reward"] for row in given[:len(found)]]''',
+            [{"id": row["id"]} for row in found], given,
+            f"{cfg.reward}, joined with {cfg.pool}")]''', '''row["reward"] for row in given[:len(found)]]''',
      f"{RUN}::test_a_reward_may_be_a_file_or_a_classifier"),
     (RIVALS, 'return np.array([row["reward"] for', 'return np.array([-row["reward"] for',
      f"{RUN}::test_a_reward_may_be_a_file_or_a_classifier"),
