@@ -218,6 +218,8 @@ class Fit:
         self._require_finite()
         if names := getattr(self.task, "CLASS_NAMES", ()):
             self.model.config["id2label"] = {str(k): name for k, name in enumerate(names)}
+        if self.cfg.canaries and not self.follows:
+            self.canaries.save(self.run.out / "canaries.safetensors")
         if not self.follows:
             pythia.save(self.model, self.run.out / "model", f"{self.folder}/tokenizer.json",
                         whole=parallel.whole)
@@ -226,8 +228,6 @@ class Fit:
         else:
             for p in self.model.state_dict().values():  # in the order in which the first one saves
                 parallel.whole(p)
-        if self.cfg.canaries and not self.follows:
-            self.canaries.save(self.run.out / "canaries.safetensors")
         self.run.finish()
         if self.private:
             print(f"{self.run.out}: {self.private.told()}")
