@@ -31,7 +31,7 @@ from w2s import parallel
 
 BLOCK = 2 ** 20       # numbers that one generator draws, at most
 SLICE = 2 ** 24       # the same on CUDA: 134 MB in float64
-CHUNK = 2 ** 14       # numbers that are worked on at a time: they stay in the cache
+CHUNK = 2 ** 15       # numbers that are worked on at a time: they stay in the cache
 WIDTH, REACH, SLOTS = 1 / 64, 4, 2 ** 16  # of a rectangle; where the tails begin; of the table
 PIECES, BITS = 4, 32  # in which a secret travels to other processes, as int64
 
@@ -189,10 +189,11 @@ def _add(pieces, draw, begin, scale, divisor):
     """`add` for the tensors of one block; begin: where the rectangle of slot s begins, less s times
     WIDTH; scale: the standard deviation after the division. Where both do the same, the faster of
     numpy and torch."""
-    size, holes = sum(map(len, pieces)), np.zeros(0)  # numbers for slots without a rectangle
+    size = sum(map(len, pieces))
+    holes = rest(size // 80 + 64, draw)  # for 1 % of the numbers; at 1.25 % never too few
     buffers = views = [torch.empty(CHUNK, dtype=dtype) for dtype in
-               (torch.float64, torch.int64, torch.float64, torch.bool, pieces[0].dtype)]
-    for part in (part for piece in pieces for part in piece.split(CHUNK)):
+                       (torch.float64, torch.int64, torch.float64, torch.bool, pieces[0].dtype)]
+    for part in (part for piece in pieces for part in piece.mul_(1 / divisor).split(CHUNK)):
         if len(part) != len(views[0]):
             views = [buffer[:len(part)] for buffer in buffers]
         u, slot, x, none, z = views
@@ -201,9 +202,9 @@ def _add(pieces, draw, begin, scale, divisor):
         torch.index_select(begin, 0, slot, out=x).add_(u, alpha=SLOTS * WIDTH)  # exact: 53 bits
         hole = np.isnan(x.numpy(), out=none.numpy()).nonzero()[0]
         if len(hole) > len(holes):
-            holes = np.concatenate([holes, rest(len(hole) + size // 90, draw)])
+            holes = rest(len(hole), draw)
         x.numpy()[hole], holes = holes[:len(hole)], holes[len(hole):]
-        part.mul_(1 / divisor).add_(z.copy_(x), alpha=scale)
+        part.add_(z.copy_(x), alpha=scale)
 
 
 def _on_device(values, std, key, divisor):
