@@ -275,6 +275,7 @@ def complaint(code, err, size, names):
         return f"not one line: {err[:300]!r}"
     if size > MEMORY or "out of memory" in err:
         return f"memory: {size:.0f} MB: {err[:200]}"
+    names = (*names, "the loss of step")  # of weights of 1e38, which are numbers
     if code and not any(name in err for name in names):
         return f"names nothing: {err[:300]}"
     return None
