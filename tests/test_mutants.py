@@ -11,7 +11,7 @@ from tests.mutants.__main__ import Error, table, wrong
 
 def test_the_tables_fit_the_code():
     errors = table()
-    assert not [line for error in errors if (line := wrong(error))]
+    assert not [line for error in errors if (line := wrong(error, parse=False))]
     assert len({(error.file, error.old, error.new) for error in errors}) == len(errors)
 
 
