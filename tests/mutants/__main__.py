@@ -30,7 +30,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("*.py", "*.sh", "*.md", "*.txt", "*.toml", "*.cff", "w2s", "tests", "recipes", "docs",
          ".ci")
-SECONDS = 300  # a test that takes longer has noticed
+SECONDS = 120  # a test that takes longer has noticed
 
 
 class Error(NamedTuple):
