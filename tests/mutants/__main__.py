@@ -14,6 +14,7 @@ import argparse
 import ast
 import contextlib
 import importlib
+import multiprocessing
 import os
 import pkgutil
 import shutil
@@ -22,9 +23,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,13 +113,23 @@ def run(folder, tests, seconds=SECONDS):
     return -1, out.read_text(errors="replace")
 
 
-def verdict(error, folder):
+def begin(place):
+    """Make this worker's copy of the project."""
+    globals()["COPY"] = copied(Path(tempfile.mkdtemp(dir=place)))
+
+
+def clean(tests):
+    """(exit code, output) of the tests without an error."""
+    return run(COPY, tests, 60 * SECONDS)
+
+
+def verdict(error):
     """"caught", "not caught" or what went wrong when the error's test ran with the error."""
-    path = folder / error.file
+    path = COPY / error.file
     good = path.read_text()
     path.write_text(error.spoilt(good))
     try:
-        code, out = run(folder, [error.test])
+        code, out = run(COPY, [error.test])
     finally:
         path.write_text(good)
     last = (out.strip().splitlines() or [""])[-1]
@@ -155,46 +166,31 @@ def main():
         sys.exit("\n".join(["error: the table is wrong:", *bad]))
     if not errors:
         sys.exit("no error of the table is of these files")
-    counts = examined(errors, args.jobs)
-    missed = counts.pop("missed")
-    print("\n".join([*missed, f"{counts['caught']} of {len(errors)} errors caught, "
-                              f"{counts['explained']} explained"]))
-    sys.exit(bool(missed))
+    found = Counter(examined(errors, args.jobs))
+    print(f"{found['caught']} of {len(errors)} errors caught, {found['explained']} explained")
+    sys.exit(found["caught"] + found["explained"] < len(errors))
 
 
 def examined(errors, jobs):
-    """{"caught", "explained": counts, "missed": lines} of the errors, each run in a copy."""
-    from tqdm import tqdm
+    """Yield "caught", "explained" or "missed" for each of the errors, and print what is missed.
+
+    The workers are forked before tqdm is imported: its lock would be one for all processes, and a
+    test that is killed while it holds it would stop all the others."""
     import numpy, pytest, safetensors, tokenizers, torch  # noqa: E401, F401
     torch.set_num_threads(1)
-    found = {"caught": 0, "explained": 0, "missed": []}
-    with tempfile.TemporaryDirectory(prefix="mutants-") as place:
-        copies = SimpleQueue()
-        for _ in range(jobs):
-            copies.put(copied(Path(tempfile.mkdtemp(dir=place))))
-
-        def one(error):
-            folder = copies.get()
-            try:
-                return verdict(error, folder)
-            finally:
-                copies.put(folder)
-
-        folder = copies.get()
-        code, out = run(folder, sorted({error.test for error in errors}), 60 * SECONDS)
-        copies.put(folder)
+    fork = multiprocessing.get_context("fork")
+    with tempfile.TemporaryDirectory(prefix="mutants-") as place, ProcessPoolExecutor(
+            jobs, fork, begin, (place,)) as pool:
+        code, out = pool.submit(clean, sorted({error.test for error in errors})).result()
         if code:
             sys.exit(f"error: a test fails without an error of the table\n{out}")
-        with ThreadPoolExecutor(jobs) as pool:
-            for error, said in zip(errors, tqdm(pool.map(one, errors), total=len(errors))):
-                if said == "caught":
-                    found["caught"] += 1
-                elif said == "not caught" and error.reason:
-                    found["explained"] += 1
-                else:
-                    found["missed"].append(f"{said}: {error.file}: {error.old!r} -> {error.new!r} "
-                                           f"({error.test})")
-    return found
+        verdicts = pool.map(verdict, errors)
+        from tqdm import tqdm
+        for error, said in zip(errors, tqdm(verdicts, total=len(errors))):
+            explained = said == "not caught" and error.reason
+            if said != "caught" and not explained:
+                tqdm.write(f"{said}: {error.file}: {error.old!r} -> {error.new!r} ({error.test})")
+            yield "explained" if explained else "caught" if said == "caught" else "missed"
 
 
 if __name__ == "__main__":
