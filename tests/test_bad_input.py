@@ -6,7 +6,7 @@ signal or hang, no more memory than MEMORY, what was given unchanged, nothing ha
     python -m pytest -q tests/test_bad_input.py
     W2S_CASES=5000 W2S_SEED=1 python -m pytest -q tests/test_bad_input.py      more and other ones
 
-Commands, and of each its files and flags, take turns. W2S_FROM=K begins with case K.
+Commands, and of each its files and flags, take turns. W2S_FIRST=K begins with case K.
 """
 
 import json
@@ -22,7 +22,7 @@ from tests import spoil, worlds
 from tests.conftest import read_json
 
 CASES, SEED = int(os.environ.get("W2S_CASES", 120)), int(os.environ.get("W2S_SEED", 0))
-FIRST = int(os.environ.get("W2S_FROM", 0))
+FIRST = int(os.environ.get("W2S_FIRST", 0))
 PARTS = 8
 FORKS = multiprocessing.get_context("forkserver")  # its processes have torch, and no threads yet
 FORKS.set_forkserver_preload([
