@@ -47,7 +47,8 @@ def main(cfg):
     if not any(todo.values()):
         return
 
-    from w2s import device, pythia, text
+    from w2s import device
+    from w2s.model import pythia, text
     task = tasks.load(cfg.task)
     scoring = {"scoring": cfg.scoring} if "scoring" in task.LABEL else {}
     if cfg.scoring != "token" and not scoring:

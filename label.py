@@ -55,7 +55,8 @@ def main(cfg):
     if not todo:
         return
 
-    from w2s import device, pythia
+    from w2s import device
+    from w2s.model import pythia
     task = tasks.load(cfg.task)
     refuse_foreign(cfg, task)
     if cfg.hidden and "hidden" not in task.LABEL:
@@ -78,7 +79,8 @@ def main(cfg):
 def write(file, task, model, folder, data, args, cfg):
     """Label rows with the model of a folder, trained with `args`, and write labels and states; a
     line about them. What a row's label is made of goes with this call, before the next one."""
-    from w2s import rows, runs, text
+    from w2s import rows, runs
+    from w2s.model import text
     tokenizer = text.load_tokenizer(folder)
     columns = task.encode(data, tokenizer, cfg.max_length or args["max_length"],
                           **{key: args[key] for key in task.ENCODE if key in args})

@@ -96,7 +96,9 @@ def main(cfg):
 
     import numpy as np
 
-    from w2s import ntf, rivals, rows, selection, trust
+    from w2s import rows
+    from w2s.trust import ntf, rivals, selection
+    from w2s.trust import scores as trust
     epochs = []  # of the trust function's training, for log.jsonl
     learned, task, labelled = read(cfg, cfg.labelled, ("trust", "val", "wts"), ("data", "labels"))
     name, pool_task, pool = read(cfg, cfg.pool, ("wts",), ("data",))
@@ -172,7 +174,9 @@ def read(cfg, path, splits, taught):
     one is not finished, and for rows of other splits than these or that it was trained on: taught
     names the arguments of its run that say where these are. The labelled rows must not be those of
     a student either; the pool may, a chain labels it anew."""
-    from w2s import leaks, rows, runs, selection, tasks
+    from w2s import rows, runs, tasks
+    from w2s.data import leaks
+    from w2s.trust import selection
     runs.require_finished(cfg.teacher)
     facts, maker = runs.read_config(cfg.teacher), Path(path).resolve().parent.parent
     if (maker / "config.json").exists() and maker != Path(cfg.teacher).resolve():
@@ -198,7 +202,8 @@ def by_trust_function(cfg, task, labelled, some, pool, log):
     as of ntf.fit."""
     import numpy as np
 
-    from w2s import ntf, runs, selection
+    from w2s import runs
+    from w2s.trust import ntf, selection
     which = (runs.read_config(cfg.ntf)["args"] if cfg.ntf else vars(cfg)).get("features", "states")
     states = selection.features(cfg.pool, pool, which)
     if cfg.ntf:

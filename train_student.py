@@ -55,9 +55,9 @@ def main(cfg):
     if run is None:
         return
 
-    from w2s import losses
+    from w2s.train import losses
     from w2s.fit import Fit, read_labels
-    from w2s.step import weak_label
+    from w2s.train.step import weak_label
     task = tasks.load(cfg.task)
     data, target = read_labels(task, cfg), "weak" if cfg.objective == "sft" else None
     fit = Fit(cfg, run, task, data, folder, target=target)

@@ -35,7 +35,7 @@ def main(cfg):
         return
 
     from w2s.fit import Fit, read_truth
-    from w2s.step import ground_truth
+    from w2s.train.step import ground_truth
     task = tasks.load(cfg.task)
     fit = Fit(cfg, run, task, read_truth(task, cfg), folder, target="label")
     step = fit.make_step(ground_truth)

@@ -30,7 +30,8 @@ ROOT = Path(__file__).parent.parent
 SECONDS = 120  # a command that takes longer hangs
 PRELOAD = """torch torch.func torch._dynamo torch._inductor safetensors.torch tokenizers
 numpy.random train_weak train_student train_ntf label evaluate attacks w2s.prepare w2s.report
-w2s.fit w2s.rivals w2s.ntf w2s.selection w2s.figures w2s.miniature.__main__ w2s.miniature.recipe
+w2s.fit w2s.trust.rivals w2s.trust.ntf w2s.trust.selection w2s.report.figures
+w2s.miniature.__main__ w2s.miniature.recipe
 w2s.miniature.world w2s.attacks.text w2s.attacks.audit w2s.attacks.extraction
 w2s.attacks.membership""".split()
 
@@ -90,7 +91,8 @@ def smaller():
     """Make small, in this process, what takes seconds and changes nothing in how it is written."""
     import torch
 
-    from w2s import figures, runs
+    from w2s import runs
+    from w2s.report import figures
     from w2s.miniature import school, world
     torch.set_num_threads(1)
     for size in ("CITIZENS", "REVIEWS", "RESTYLED", "DEMOS", "MAILS", "SUMS", "STONES", "CLEAN",
@@ -144,7 +146,8 @@ class Changes:
         self.log, self.count, self.unfinished = log, 0, set()
 
     def watch(self):
-        from w2s import pythia, runs
+        from w2s import runs
+        from w2s.model import pythia
         sys.addaudithook(self.heard)
         save_file, log = pythia.save_file, runs.Run.log
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tests.conftest import read_json
-from w2s import pythia, rows, text
+from w2s import rows
+from w2s.model import pythia, text
 
 LETTERS = "ghijklmnopqrstuvwxyz"  # none that a hash has
 

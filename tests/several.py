@@ -20,8 +20,10 @@ from safetensors.torch import save_file
 
 sys.path[0] = str(Path(__file__).parent.parent)  # torchrun puts tests/ there
 
-from w2s import config, grpo, parallel, pythia, runs, step  # noqa: E402
+from w2s import config, parallel, runs
+from w2s.model import pythia
 from w2s.tasks import adversarial  # noqa: E402
+from w2s.train import grpo, step  # noqa: E402
 
 CPU = torch.device("cpu")
 

@@ -1,4 +1,4 @@
-"""w2s.accountant against closed forms, Opacus and dp-accounting. pytest tests/test_accountant.py"""
+"""dp.accountant against closed forms, Opacus and dp-accounting. pytest tests/test_accountant.py"""
 
 import math
 import time
@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from w2s.accountant import ORDERS, _losses, composed, epsilon, noise_multiplier, rdp
+from w2s.dp.accountant import ORDERS, _losses, composed, epsilon, noise_multiplier, rdp
 
 RUNS = {"B64 E3": (.0064, 469), "B64 E5": (.0064, 782), "B64 E10": (.0064, 1563),
         "B256 E3": (.0256, 118), "B256 E10": (.0256, 391)}
@@ -195,9 +195,9 @@ def test_hard_runs(run):
 @pytest.mark.parametrize("run", HARD[:4])
 def test_converged(run, monkeypatch):  # a finer grid and less smoothing change little
     found = epsilon(*run)
-    monkeypatch.setattr("w2s.accountant.WAVES", 2 ** 19)
-    monkeypatch.setattr("w2s.accountant.NODES", 2 ** 16)
-    from w2s.accountant import _epsilon_pld
+    monkeypatch.setattr("w2s.dp.accountant.WAVES", 2 ** 19)
+    monkeypatch.setattr("w2s.dp.accountant.NODES", 2 ** 16)
+    from w2s.dp.accountant import _epsilon_pld
     fine = _epsilon_pld([run[:3]], run[3], 1e-6)
     assert found == pytest.approx(fine, rel=1e-3 if run[3] < 1e-11 else 2e-4)
 

@@ -12,7 +12,8 @@ import torch
 from tests.test_lm import V, ids_of, model
 from tests.test_prepare import lines, put
 from tests.test_scripts import ROOT
-from w2s import answers, lm, pythia, text
+from w2s.infer import answers, lm
+from w2s.model import pythia, text
 from w2s.tasks import mcqa
 
 COUNTS = (1, 4, 2, 3, 5)  # options of a row, in turn

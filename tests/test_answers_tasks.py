@@ -13,8 +13,12 @@ import torch
 
 from tests.conftest import read_json
 from tests.test_prepare import lines, put
-from w2s import answers, lm, pythia, questions, rows, splits, step, tasks, text
+from w2s import rows, tasks
+from w2s.data import questions, splits
+from w2s.infer import answers, lm
 from w2s.miniature import exercises
+from w2s.model import pythia, text
+from w2s.train import step
 
 SUMS = [{"id": f"s{k}", "text": f"Ned has {k} coats and 2 lamps. How many?", "label": str(k + 2),
          "solution": f"{k} + 2 = {k + 2}\n#### {k + 2}", "source": "gsm8k" if k % 2 else "sums",

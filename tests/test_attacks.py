@@ -20,8 +20,12 @@ import torch
 
 from tests.conftest import read_json
 from tests.smoke_data import BAD, GOOD, NOUN
-from w2s import config, perturb, predict, pythia, rows, runs, splits, text
+from w2s import config, rows, runs
+from w2s.attacks import perturb
 from w2s.attacks import text as attacks
+from w2s.data import splits
+from w2s.infer import predict
+from w2s.model import pythia, text
 from w2s.tasks import adversarial
 
 ROOT = Path(__file__).parent.parent

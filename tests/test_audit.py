@@ -13,8 +13,10 @@ from safetensors.numpy import load_file, save_file
 
 from tests.conftest import read_json
 from tests.test_dp import batch, model, of_text, plan, rows_of
-from w2s import accountant, canaries, config, dp, fit, rows
+from w2s import config, fit, rows
 from w2s.attacks import audit
+from w2s.dp import accountant, canaries
+from w2s.dp import sgd as dp
 
 RUNS = 10 if os.environ.get("W2S_SLOW") else 1
 TRUE = dp.private_gradient

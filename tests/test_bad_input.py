@@ -27,8 +27,8 @@ PARTS = max(8, CASES // 150)  # a process that starts 600 others comes to an end
 FORKS = multiprocessing.get_context("forkserver")  # its processes have torch, and no threads yet
 FORKS.set_forkserver_preload([
     "torch._dynamo", "tests.worlds", "w2s.fit", "w2s.report", "w2s.prepare", "w2s.attacks.text",
-    "w2s.attacks.extraction", "w2s.attacks.membership", "w2s.attacks.audit", "w2s.ntf",
-    "w2s.rivals", "w2s.miniature.recipe", "w2s.experiment", "w2s.predict"])
+    "w2s.attacks.extraction", "w2s.attacks.membership", "w2s.attacks.audit", "w2s.trust.ntf",
+    "w2s.trust.rivals", "w2s.miniature.recipe", "w2s.experiment", "w2s.infer.predict"])
 
 
 FOUND = (  # what it has found: a command; a file with its new content, or {key: value} of its first

@@ -11,7 +11,8 @@ import tarfile
 
 import pytest
 
-from w2s import mail, recipes, rows, splits
+from w2s import recipes, rows
+from w2s.data import mail, splits
 
 HUGE = 1 << 28  # bytes: 256 MB of zeros in 260 kB
 MOST = 200  # MB that reading may take

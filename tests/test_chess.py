@@ -1,4 +1,4 @@
-"""w2s.chess: the position after a move, by our own examples and beside python-chess.
+"""w2s.data.chess: the position after a move, by our own examples and beside python-chess.
 
     .venv/bin/python -m pytest tests/test_chess.py
 
@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from w2s.chess import parse, placement, play
+from w2s.data.chess import parse, placement, play
 
 START = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"
 CASTLING = "r3k2r/p7/8/8/8/8/P6P/R3K2R {} KQkq - 7 20"

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.test_report import FAIR, LADDER, plant
-from w2s import claims, paper, study
+from w2s.report import claims, paper, study
 
 # By hand from arXiv 2501.00418: (place, number as printed, which models of which strategies are
 # compared, the worse one first, in which measure). T trust, A accuracy or what the task's is.

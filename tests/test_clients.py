@@ -16,9 +16,11 @@ import torch
 import evaluate
 import label
 from tests.conftest import read_json
-from w2s import card, ntf, pythia, rows, text, whatis
+from w2s import card, rows, whatis
 from w2s.attacks import target
+from w2s.model import pythia, text
 from w2s.tasks import mcqa
+from w2s.trust import ntf
 
 ROOT = Path(__file__).parent.parent
 MODELS = sorted(path.parent for path in ROOT.glob("w2s/models/*/config.json"))

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from w2s import bookkeeping, dp, pythia
+from w2s.dp import bookkeeping
+from w2s.dp import sgd as dp
+from w2s.model import pythia
 
 ROWS = 2000 if os.environ.get("W2S_SLOW") else 60
 WORDS = 9

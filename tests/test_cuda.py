@@ -14,8 +14,11 @@ import torch
 
 from tests import pretend
 from tests.conftest import read_json
-from w2s import lm, prepare, pythia, step
+from w2s import prepare
+from w2s.infer import lm
+from w2s.model import pythia
 from w2s.tasks import ood, privacy
+from w2s.train import step
 
 ROOT = Path(__file__).parent.parent
 REAL = torch.cuda.is_available()

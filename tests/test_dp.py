@@ -12,8 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from w2s import accountant, dp, noise, pythia, step
+from w2s.dp import accountant, noise
+from w2s.dp import sgd as dp
+from w2s.model import pythia
 from w2s.tasks import adversarial, privacy
+from w2s.train import step
 
 V, D = 31, 16
 BOTH = pytest.mark.parametrize("method", ("func", "fast"))

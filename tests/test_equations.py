@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from w2s import accountant, dp, losses, metrics, step
+from w2s import metrics
+from w2s.dp import accountant
+from w2s.dp import sgd as dp
 from w2s.tasks import adversarial, fairness, ood
+from w2s.train import losses, step
 
 B, T, D, V = 24, 5, 4, 30
 ENDS = (0.0, 0.1, 0.5, 1.0)  # of alpha, and of lambda where it mixes two losses

@@ -17,8 +17,11 @@ import torch
 from tests import memorised
 from tests.conftest import read_json
 from tests.memorised import fresh, home  # noqa: F401  (fixtures)
-from w2s import config, lm, pythia, rows, splits, text
+from w2s import config, rows
 from w2s.attacks import exposure, extraction, target
+from w2s.data import splits
+from w2s.infer import lm
+from w2s.model import pythia, text
 
 WINDOWS = ("--prefix", 12, "--suffix", 12, "--seen", 24, "--candidates", 50)
 

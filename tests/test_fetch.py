@@ -20,7 +20,8 @@ import pytest
 from tests import test_hub
 from tests.test_hub import ROOT, server  # noqa: F401  (a fixture)
 from tests.test_prepare import PEOPLE, UCI, as_csv, glue, manifest, put, sentiment
-from w2s import rows, splits
+from w2s import rows
+from w2s.data import splits
 from w2s.tasks import adversarial, fairness, ood
 
 ADULT, TRUST = "scikit-learn/adult-census-income", "AI-Secure/DecodingTrust"

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from tests.test_report import FAIR, plant, results, run
-from w2s import frontier, report, rows, study
+from w2s import rows
+from w2s.report import frontier, study
+from w2s.report import __main__ as report
 
 
 def test_a_mixture_of_two_models_reaches_what_lies_between_them():

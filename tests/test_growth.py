@@ -13,7 +13,9 @@ import torch
 from safetensors.numpy import save
 
 from tests.bench import growth, plan
-from w2s import metrics, predict, pythia, rows, statistics, tasks, text
+from w2s import metrics, rows, statistics, tasks
+from w2s.infer import predict
+from w2s.model import pythia, text
 
 ROOT = growth.machine.ROOT
 

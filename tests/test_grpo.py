@@ -16,7 +16,9 @@ import torch
 import train_weak
 from tests.memorised import mails
 from tests.test_dp import batch, model
-from w2s import config, fit, grpo, lora, pythia, rows, runs, step, tasks
+from w2s import config, fit, rows, runs, tasks
+from w2s.model import lora, pythia
+from w2s.train import grpo, step
 
 END, LIKED, N = 25, 7, 5  # the tiny model writes 25 often
 LP, REF, OLD = (torch.tensor([x]) for x in ([-1., -2, -.5], [-1.2, -1.5, -.5], [-1.1, -2.3, -.5]))

@@ -8,7 +8,8 @@ import os
 
 import pytest
 
-from w2s import leaks, rows, runs
+from w2s import rows, runs
+from w2s.data import leaks
 
 
 def row(k, text, **more):

@@ -17,7 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from w2s import chess, hub, mail, page, perturb, questions, rows, splits
+from w2s import hub, rows
+from w2s.attacks import perturb
+from w2s.data import chess, mail, questions, splits
+from w2s.report import page
 from w2s.tasks import adversarial
 
 ROOT = Path(__file__).parent.parent

@@ -10,7 +10,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from w2s import dp, lm, pythia, rows, text
+from w2s import rows
+from w2s.dp import sgd as dp
+from w2s.infer import lm
+from w2s.model import pythia, text
 from w2s.tasks import privacy
 
 V = 61

@@ -18,7 +18,10 @@ from torch import nn
 import train_weak
 from tests.conftest import read_json
 from tests.test_dp import batch, model, of_class, of_text
-from w2s import config, dp, fit, lora, pythia, rows, runs, step
+from w2s import config, fit, rows, runs
+from w2s.dp import sgd as dp
+from w2s.model import lora, pythia
+from w2s.train import step
 
 QKV = "attention.query_key_value"
 WHOLE = ("class", of_class), ("lm", of_text)

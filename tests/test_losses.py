@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from w2s import losses
+from w2s.train import losses
 
 # the values below: the confidence losses of openai/weak-to-strong and EleutherAI/w2s, as published
 LOGITS = torch.tensor([[.9, .1], [.2, -.5], [-.3, .6], [1.5, 0], [.1, .4],

@@ -1,4 +1,4 @@
-"""w2s.mail: mails in every form -> cleaned bodies, long enough, unlike, grouped; or an error.
+"""w2s.data.mail: mails in every form -> cleaned bodies, long enough, unlike, grouped; or an error.
 
     .venv/bin/python -m pytest tests/test_mail.py
 
@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from tokenizers import pre_tokenizers
 
-from w2s import mail, splits
+from w2s.data import mail, splits
 from w2s.tasks import privacy
 
 SYLLABLES = "ba do fi gu ka lo mi nu pe ra so ti vu wa ze".split()

@@ -14,8 +14,10 @@ import pytest
 from tests import memorised
 from tests.conftest import read_json
 from tests.memorised import fresh, home  # noqa: F401  (fixtures)
-from w2s import config, lm, metrics, pythia, rows, text
+from w2s import config, metrics, rows
 from w2s.attacks import membership
+from w2s.infer import lm
+from w2s.model import pythia, text
 
 # worked by hand, and with public implementations
 LOGP = [-.1, -2.3, -.7, -5, -.05, -1.2, -3.3, -.4, -.9, -.01]

@@ -27,9 +27,11 @@ import torch
 from tokenizers import Tokenizer
 
 from tests.conftest import read_json
-from w2s import config, mail, prepare, pythia, rows
-from w2s.miniature import __main__ as command
+from w2s import config, prepare, rows
+from w2s.data import mail
 from w2s.miniature import lexicon, pretrain, probes, recipe, town, world
+from w2s.miniature import __main__ as command
+from w2s.model import pythia
 from w2s.tasks import adversarial, fairness, ood, privacy
 
 ROOT = Path(__file__).parent.parent

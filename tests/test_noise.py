@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from tests.test_dp import plan
-from w2s import dp, noise, runs
+from w2s import runs
+from w2s.dp import noise
+from w2s.dp import sgd as dp
 
 DRAW = noise.key_of("tests of noise")
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from w2s import metrics, ntf
+from w2s import metrics
+from w2s.trust import ntf
 
 Z, T = torch.tensor([1.2, -.3, .5, 2, -1]), torch.tensor([1., 0, 0, 1, 1])
 

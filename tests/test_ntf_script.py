@@ -17,8 +17,11 @@ import torch
 from tests.conftest import read_json
 from tests.smoke_data import BAD, GOOD, NOUN
 from tests.test_scripts import HELP_WITHOUT_TORCH, ROOT
-from w2s import metrics, ntf, predict, pythia, rivals, rows, text
+from w2s import metrics, rows
+from w2s.infer import predict
+from w2s.model import pythia, text
 from w2s.tasks import mcqa
+from w2s.trust import ntf, rivals
 
 SELECT = ("ntf", "confidence", "margin", "entropy", "icl-confidence", "reward", "random", "truth-n",
           "truth", "all")

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 import attacks
-from w2s import config, experiment, lora, prepare, pythia
+from w2s import config, experiment, prepare
 from w2s.miniature import __main__ as miniature
+from w2s.model import lora, pythia
 
 COMMANDS = {
     **{name: importlib.import_module(name).Config for name in (

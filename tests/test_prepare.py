@@ -1,4 +1,4 @@
-"""w2s.prepare and w2s.splits: raw files in every form -> five disjoint splits, or an error.
+"""w2s.prepare and w2s.data.splits: raw files in every form -> five disjoint splits, or an error.
 
     .venv/bin/python -m pytest tests/test_prepare.py
 
@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from w2s import hub, prepare, rows, splits
+from w2s import hub, prepare, rows
+from w2s.data import splits
 from w2s.tasks import adversarial
 
 ROOT = Path(__file__).parent.parent
@@ -877,7 +878,7 @@ def tokenizer(path):
 
 
 def test_an_untrained_model_loads_is_the_same_twice_and_is_made_once(tmp_path, capsys):
-    from w2s import pythia
+    from w2s.model import pythia
     words = tokenizer(tmp_path / "tokenizer.json")
     bits = []
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):

@@ -16,8 +16,11 @@ import torch
 import train_weak
 from tests.conftest import read_json
 from tests.memorised import mails
-from w2s import accountant, config, fit, lm, noise, pythia, rows, text
+from w2s import config, fit, rows
 from w2s import runs as runs_
+from w2s.dp import accountant, noise
+from w2s.infer import lm
+from w2s.model import pythia, text
 
 WEIGHTS = "model/model.safetensors"
 N, B = 24, 6

@@ -1,4 +1,4 @@
-"""w2s.pythia against transformers, and the limits and invariants it promises.
+"""w2s.model.pythia against transformers, and the limits and invariants it promises.
 
     python -m pytest tests/test_pythia.py        the `cuda` cases need a GPU and skip without one
 
@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.func import functional_call, grad, vmap
 
-from w2s import pythia
+from w2s.model import pythia
 
 GOLDEN = Path(__file__).parent / "golden" / "pythia"
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -204,7 +204,7 @@ def test_golden_logits_hold_without_transformers():
 
 
 def test_importing_it_does_not_import_transformers():
-    code = "import sys, w2s.pythia; sys.exit('transformers' in sys.modules)"
+    code = "import sys, w2s.model.pythia; sys.exit('transformers' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 
 

@@ -1,4 +1,4 @@
-"""w2s.questions: questions, sums and games in every shape they are published in -> rows.
+"""w2s.data.questions: questions, sums and games in every shape they are published in -> rows.
 
     .venv/bin/python -m pytest tests/test_questions.py
 
@@ -10,7 +10,7 @@ import json
 import pytest
 
 from tests.test_prepare import lines, manifest, put, refused, run
-from w2s import questions, splits
+from w2s.data import questions, splits
 
 TOWN = [{"id": f"q{k}", "split": "train", "question": f"Which pet keeps citizen {k}?",
          "choices": [f"crow {k}", "cat", "dog", "ferret", "goat"][:3 + k % 3],

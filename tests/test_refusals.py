@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from tests.test_dp import plan
-from w2s import device, dp, grpo, metrics, pool, splits
+from w2s import device, metrics, pool
 from w2s.attacks import text as attack
+from w2s.data import splits
+from w2s.dp import sgd as dp
+from w2s.train import grpo
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted([*ROOT.glob("*.py"), *ROOT.glob("w2s/**/*.py")])

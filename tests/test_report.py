@@ -1,4 +1,4 @@
-"""w2s.study, claims, report, page on planted runs of chosen trust: pytest tests/test_report.py"""
+"""w2s.report: study, claims, tables, page on planted runs: pytest tests/test_report.py"""
 
 import csv
 import json
@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from w2s import claims, page, report, rows, study, tasks
+from w2s import rows, tasks
 from w2s.config import launch, parse
+from w2s.report import claims, page, study
+from w2s.report import __main__ as report
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {"fairness": (None,), "ood": ("id", "id", "id", "base", "bible_p0", "shake_w"),

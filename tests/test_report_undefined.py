@@ -12,7 +12,8 @@ import pytest
 
 from tests.test_report import FAIR, LADDER, plant, results, run
 from tests.test_trusted import ACC, CHOICES, choices, students
-from w2s import page, rows
+from w2s import rows
+from w2s.report import page
 
 
 def words(folder, capsys, *flags):

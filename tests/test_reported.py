@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from tests.test_report import plant, run
-from w2s import claims, report, rows, study
+from w2s import rows
+from w2s.report import claims, study
+from w2s.report import __main__ as report
 from w2s.tasks import adversarial, fairness, ood
 
 N = 120  # test rows, 20 of each source

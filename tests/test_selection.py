@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from w2s import answers, predict, pythia, rivals, rows, selection, tasks, text
+from w2s import rows, tasks
+from w2s.infer import answers, predict
+from w2s.model import pythia, text
 from w2s.tasks import arithmetic, fairness, mcqa
+from w2s.trust import rivals, selection
 
 ARGS = {"max_length": 64, "scoring": "cloze"}
 

@@ -17,9 +17,13 @@ from safetensors.torch import load_file, save_file
 
 from tests import test_report, test_trusted
 from tests.conftest import read_json
-from w2s import attacks, config, dp, ntf, prepare, pythia, rows, runs, step
+from w2s import attacks, config, prepare, rows, runs
 from w2s.attacks import audit
 from w2s.attacks import text as perturbing
+from w2s.dp import sgd as dp
+from w2s.model import pythia
+from w2s.train import step
+from w2s.trust import ntf
 
 
 @pytest.mark.parametrize("value, shape, wrong", [

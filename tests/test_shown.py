@@ -13,7 +13,9 @@ import evaluate
 from tests.test_report import FAIR, plant, run
 from tests.test_reported import N, RIGHT, STANDS, of, table
 from tests.test_trusted import ACC, CHOICES, choices, students
-from w2s import claims, figures, page, report, rows, study, tasks, trusted, trusted_report
+from w2s import rows, tasks
+from w2s.report import claims, figures, page, study, trusted, trusted_report
+from w2s.report import __main__ as report
 
 STUDENTS = ("student-naive", "student-aux")
 

@@ -11,8 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from w2s import parallel
 from w2s import device as devices
-from w2s import losses, parallel, pythia, step
+from w2s.model import pythia
+from w2s.train import losses, step
 
 
 class Bag(torch.nn.Module):

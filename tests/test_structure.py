@@ -4,6 +4,7 @@
 """
 
 import ast
+import graphlib
 import importlib
 import re
 from pathlib import Path
@@ -11,67 +12,47 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FLOOR = {4: "prepare report study claims guarantees trusted trusted_report pool miniature "
-            "attacks experiment phases frontier", 3: "tasks",
-         2: "fit predict lm step dp bookkeeping rows runs splits text hub perturb mail canaries "
-             "grpo noise trust questions freetext chess answers selection rivals vocabulary "
-             "recipes leaks card",
-         1: "pythia losses metrics accountant statistics figures page config device lora ntf "
-            "parallel paper whatis"}
-FLOOR = {name: floor for floor, names in FLOOR.items() for name in names.split()}
-PAIRS = (("report", "study"), ("frontier", "study"), ("report", "frontier"),
-         ("experiment", "pool"), ("experiment", "phases"), ("claims", "study"),
-         ("report", "claims"), ("report", "guarantees"),
-         ("trusted", "study"), ("trusted", "claims"), ("report", "trusted"),
-         ("trusted_report", "trusted"), ("trusted_report", "study"), ("trusted_report", "claims"),
-         ("report", "trusted_report"),
-         ("attacks", "attacks"))
+CHAPTERS = ("whatis rows hub runs config device parallel metrics statistics", "model", "data",
+            "train", "dp", "infer", "trust", "tasks", "attacks", "report",
+            "card fit prepare recipes pool phases experiment", "miniature")
+ORDER = {name: place for place, names in enumerate(CHAPTERS) for name in names.split()}
 SCRIPTS = ("train_weak", "label", "train_student", "train_ntf", "evaluate")
 FILES = sorted([*ROOT.glob("*.py"), *ROOT.glob("w2s/**/*.py")])
+SHARED = ()  # what tasks share
 TESTS = sorted(ROOT.glob("tests/**/*.py"))
 
 
 def imported(path):
-    """Names of our modules that a file imports, at any depth."""
+    """(chapter, module) of ours that a file imports, at any depth; ("rows", "rows") of a file."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "w2s":
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "w2s":
             parts = node.module.split(".")[1:]
-            yield from parts[:1] or [alias.name for alias in node.names]
+            for name in [alias.name for alias in node.names] if len(parts) < 2 else [parts[1]]:
+                yield (parts[0], name) if parts and parts[0] != name else (name, name)
         elif isinstance(node, ast.Import):
-            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("w2s."))
+            for parts in (a.name.split(".") for a in node.names if a.name.startswith("w2s.")):
+                yield parts[1], parts[-1]
 
 
-def floor_of(path):
-    relative = path.relative_to(ROOT)
-    if relative.parts[0] != "w2s":
-        return 4
-    packages = {"tasks", "miniature", "attacks"}.intersection(relative.parts)
-    return FLOOR.get(packages.pop() if packages else relative.stem)
+MODULES = [path for path in FILES if path.parent != ROOT and path.stem != "__init__"]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_down(path):
-    floor = floor_of(path)
-    if path.stem == "__init__":
-        return
-    assert floor, f"{path.name} has no floor in this test"
-    for name in imported(path):
-        assert name in FLOOR, f"{path.name} imports {name}, which has no floor"
-        level = floor == 2 == FLOOR[name] or name in path.parts or (
-            path.stem, name) in PAIRS
-        assert FLOOR[name] < floor or level, f"{path.name} imports {name}"
-        assert not (floor == 3 and name == "tasks"), f"{path.name} imports another task"
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_chapter_imports_chapters_before_it(path):
+    own = path.relative_to(ROOT / "w2s").with_suffix("").parts[0]
+    for chapter, name in imported(path):
+        assert ORDER[chapter] <= ORDER[own], f"{path} imports {chapter}.{name}"
+        assert not own == chapter == "tasks" or name in SHARED, f"{path} imports another task"
 
 
-def test_no_cycle_on_floor_2():
-    graph = {p.stem: {n for n in imported(p) if FLOOR[n] == 2} for p in FILES if floor_of(p) == 2}
-
-    def below(name, seen=()):
-        assert name not in seen, f"cycle {seen}"
-        for other in graph[name]:
-            below(other, (*seen, name))
-    for name in graph:
-        below(name)
+def test_no_module_imports_itself_by_way_of_others():
+    names = {path.relative_to(ROOT / "w2s").with_suffix("").parts for path in MODULES}
+    graph = {"/".join(parts): set() for parts in names}
+    for path in MODULES:
+        own = "/".join(path.relative_to(ROOT / "w2s").with_suffix("").parts)
+        for chapter, name in imported(path):
+            graph[own] |= {f"{chapter}/{name}", chapter} & graph.keys()
+    graphlib.TopologicalSorter(graph).prepare()  # CycleError names the cycle
 
 
 def equations():
@@ -92,14 +73,14 @@ def find(address):
 @pytest.mark.parametrize("numbers, address", list(equations()))
 def test_equation_table_and_docstrings_agree(numbers, address):
     doc = find(address).__doc__
-    if address in ("losses.wts_aux", "metrics.demographic_parity") or address.startswith("tasks/"):
+    if address.startswith(("train/losses.wts_aux", "metrics.demographic_parity", "tasks/")):
         assert doc.startswith("Eq"), address
         assert all(f"({n})" in doc for n in numbers), address
 
 
 def test_every_address_in_the_deviations_exists():
     text = (ROOT / "docs/deviations.md").read_text()
-    addresses = re.findall(r"`((?:tasks/)?[a-z_]+\.[A-Za-z_]+)`$", text, re.M)
+    addresses = re.findall(r"`((?:[a-z_]+/)?[a-z_]+\.[A-Za-z_]+)`$", text, re.M)
     assert len(addresses) == len(re.findall(r"^### [EFAOPT]\d+: ", text, re.M)) > 60
     for address in addresses:
         find(address)

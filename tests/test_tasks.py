@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from w2s import metrics, step, text
+from w2s import metrics
+from w2s.model import text
 from w2s.tasks import adversarial, fairness, ood
+from w2s.train import step
 
 DRAW = torch.Generator().manual_seed(0)
 LOGITS = {key: torch.randn(12, 3, generator=DRAW, dtype=torch.float64) for key in ("x", "adv")}

@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 
 from tests import several
 from tests.conftest import read_json
-from w2s import config, parallel, pythia, rows
+from w2s import config, parallel, rows
+from w2s.model import pythia
 
 ROOT = Path(__file__).parent.parent
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

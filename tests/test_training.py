@@ -16,7 +16,10 @@ from tokenizers import Tokenizer
 import train_student
 import train_weak
 from tests.conftest import read_json
-from w2s import answers, config, device, fit, lm, predict, pythia, rows, runs, step, tasks, text
+from w2s import config, device, fit, rows, runs, tasks
+from w2s.infer import answers, lm, predict
+from w2s.model import pythia, text
+from w2s.train import step
 
 SHARES = {"sst2": (.25, .75), "qqp": (.75, .25), "mnli": (.5, .5)}  # of class 1: of x, of x'
 CLASSES = {"sst2": 2, "qqp": 2, "mnli": 3}

@@ -1,4 +1,4 @@
-"""w2s.trust: what its intervals and curves mean. pytest tests/test_trust.py"""
+"""w2s.trust.scores: what its intervals and curves mean. pytest tests/test_trust.py"""
 
 import json
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from w2s import metrics, trust
+from w2s import metrics
+from w2s.trust import scores as trust
 
 SCALES = ("purity", "purity_random", "aurc", "auc", "ece", "brier", "nll")
 

@@ -1,4 +1,4 @@
-"""w2s.trusted and its part of the report on planted runs: pytest tests/test_trusted.py"""
+"""w2s.report.trusted and its part of the report on planted runs: pytest tests/test_trusted.py"""
 
 import re
 
@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from tests.test_report import LADDER, command, plant, results, run
-from w2s import metrics, rows, study, tasks, trust, trusted
+from w2s import metrics, rows, tasks
+from w2s.report import study, trusted
+from w2s.trust import scores as trust
 
 # accuracy of each run, in test rows that every seed shares
 ACC = {"weak-none": .60, "base-strong": .40, "student-all": .62, "student-random": .61,

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from w2s import pythia, step, vocabulary
+from w2s.model import pythia
+from w2s.train import step, vocabulary
 
 CONFIG = pythia.published(2, 16, 2, vocab=400)
 

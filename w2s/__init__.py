@@ -1,1 +1,45 @@
-"""w2s: weak-to-strong trustworthiness and trust functions, in plain PyTorch."""
+"""w2s: weak-to-strong trustworthiness and trust functions, in plain PyTorch.
+
+The chapters, each importing only from those before it: files on disk, statistics, devices (the
+modules here), model, data, train, dp, infer, trust, tasks, attacks, report; then what the scripts
+call (fit, prepare, pool, experiment) and the miniature. tests/test_structure.py has the list.
+"""
+
+import importlib
+import importlib.util
+import sys
+
+MOVED = {  # names before version 0.2: they import the module of today, for one version
+    "pythia": "model.pythia", "lora": "model.lora", "text": "model.text", "splits": "data.splits",
+    "mail": "data.mail", "questions": "data.questions", "step": "train.step", "grpo": "train.grpo",
+    "losses": "train.losses", "accountant": "dp.accountant", "predict": "infer.predict",
+    "lm": "infer.lm", "ntf": "trust.ntf", "selection": "trust.selection"}
+
+
+class Moved:
+    """Finder and loader: `import w2s.ntf` is the module w2s.trust.ntf."""
+
+    def find_spec(self, name, path=None, target=None):
+        new = MOVED.get(name.removeprefix("w2s."))
+        return importlib.util.spec_from_loader(name, self) if new else None
+
+    def create_module(self, spec):
+        module = importlib.import_module("w2s." + MOVED[spec.name.removeprefix("w2s.")])
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module):
+        module.__spec__ = module.__spec__.loader_state
+
+
+sys.meta_path.append(Moved())
+
+
+def names_of(package, *modules):
+    """The __getattr__ of a package: a name of its modules, which are imported when it is asked."""
+    def get(name):
+        for module in (importlib.import_module(f"{package}.{module}") for module in modules):
+            if hasattr(module, name) and not name.startswith("__"):
+                return getattr(module, name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    return get

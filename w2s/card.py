@@ -11,7 +11,7 @@ import re
 import shlex
 from pathlib import Path
 
-from w2s import pythia
+from w2s.model import pythia
 
 PATHS = ("data", "labels", "model")    # arguments that name files: the card has their last names
 SECRET = ("seed", "out")               # of a private model; --out is a place, of any model

@@ -8,8 +8,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from w2s import (canaries, card, device, grpo, leaks, lm, lora, losses, parallel, pythia, runs,
-                 step, text, vocabulary)
+from w2s import card, device, parallel, runs
+from w2s.data import leaks
+from w2s.dp import canaries
+from w2s.infer import lm
+from w2s.model import lora, pythia, text
+from w2s.train import grpo, losses, step, vocabulary
 
 PRIVACY = {"optimizer", "clip", "noise_multiplier", "delta", "accountant", "sampling", "dp_method",
            "noise_seed", "canaries"}  # flags that only a task with a plan for DP takes

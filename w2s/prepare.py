@@ -35,8 +35,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from w2s import config, rows, runs, splits, tasks
+from w2s import config, rows, runs, tasks
 from w2s.config import REQUIRED, arg
+from w2s.data import splits
 
 FORMAT = 2  # of the prepared files; a change makes old folders stale
 
@@ -166,7 +167,7 @@ def model(cfg):
     arguments["tokenizer"] = rows.sha256(cfg.tokenizer)
     if is_prepared(out, arguments):
         return
-    from w2s import pythia, text
+    from w2s.model import pythia, text
     size = text.vocabulary(cfg.tokenizer)
     if cfg.shape not in pythia.SHAPES:
         raise ValueError(f"--shape {cfg.shape}: choose from {', '.join(pythia.SHAPES)}")

@@ -22,8 +22,9 @@ from torch import nn
 from tests.bench import machine, models, step
 from tests.bench.harness import Case, Variant
 from w2s import device as devices
-from w2s import dp, pythia
-from w2s import step as product
+from w2s.dp import sgd as dp
+from w2s.model import pythia
+from w2s.train import step as product
 
 PEERS = ("hf", "hooks", "ghost")
 APART = ("noise", "noise-secure", "noise-normal", "adamw", "private-step")

@@ -17,8 +17,8 @@ import torch
 
 from tests.bench import models, step
 from tests.bench.harness import Case, Variant
-from w2s import step as product
-from w2s import vocabulary
+from w2s.train import vocabulary
+from w2s.train import step as product
 
 # tokens (GPT-NeoX-20B's tokenizer) of SST-2's training sentences, mean 11.6, and of Adult's people
 # in the words of w2s.tasks.fairness, mean 76.1: quantiles at SHARES

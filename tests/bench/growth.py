@@ -33,7 +33,11 @@ import numpy as np
 import torch
 
 from tests.bench import machine
-from w2s import config, metrics, predict, pythia, rows, statistics, step, tasks, trust
+from w2s import config, metrics, rows, statistics, tasks
+from w2s.infer import predict
+from w2s.model import pythia
+from w2s.train import step
+from w2s.trust import scores as trust
 
 MINI = machine.ROOT / "w2s" / "models" / "mini-weak"
 TOKENIZER = MINI / "tokenizer.json"
@@ -209,7 +213,7 @@ def seeds(folder):
     """evaluate.py and w2s.report by seeds."""
     import evaluate
     from tests.test_report import FAIR, LADDER, plant
-    from w2s import report
+    from w2s.report import __main__ as report
     run, data = trained(folder), sentences(folder / "test.jsonl", 2000)
 
     def measure(k):

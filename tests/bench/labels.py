@@ -1,6 +1,6 @@
 """Sections label, generate and ntf: what a teacher does, and what learns whether to trust it.
 
-    label     class logits and last states of sentences of 47 tokens on average. ours: w2s.predict,
+    label     class logits and last states of sentences of 47 tokens on average. Ours: predict,
               batches of 2048 padded tokens, longest rows first; "-logits" without states. Peers:
               transformers' forward with output_hidden_states, batches of 32 in file order or
               sorted by length, and "hf-equal-batches" with ours
@@ -19,8 +19,10 @@ import torch
 
 from tests.bench import models, step
 from tests.bench.harness import Case, Variant
-from w2s import answers, lm, ntf, predict, pythia
 from w2s import device as devices
+from w2s.infer import answers, lm, predict
+from w2s.model import pythia
+from w2s.trust import ntf
 
 BATCH, ROWS, PROMPT, NEW = 32, 512, 50, 50
 POOL = 10_000                                             # rows of a pool

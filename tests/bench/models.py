@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tests.bench import machine
-from w2s import pythia
+from w2s.model import pythia
 
 SIZE = {"class": (32, 64), "lm": (16, 128)}
 TINY = {"class": (4, 16), "lm": (2, 16)}

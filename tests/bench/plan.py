@@ -30,7 +30,7 @@ less than the GPU has.
 
 import argparse
 
-from w2s import pythia
+from w2s.model import pythia
 
 CARDS = {80: 83.7, 141: 149.2}      # GPUs as they are sold, and their 78 and 139 GiB in GB
 SPARE = .9                          # share of it that the sum may take

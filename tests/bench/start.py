@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.bench import machine, models, processes
 from tests.bench.harness import Table
-from w2s import pythia
+from w2s.model import pythia
 
 MODULES = ("w2s.prepare", "w2s.miniature", "w2s.report", "w2s.pool")
 TOKENIZER = machine.ROOT / "w2s" / "models" / "mini-weak" / "tokenizer.json"

@@ -1,6 +1,6 @@
 """Sections step and lm: the whole training step, with clipping and AdamW, on rows of one length.
 
-    ours           w2s.step.make_step with the task's own objective, cross-entropy
+    ours           w2s.train.step.make_step with the task's own objective, cross-entropy
     ours-compiled  the same, compiled whole
     hf-shipped     transformers as Trainer runs it unless told: float32, sdpa, PyTorch's settings
     hf-equal       transformers with our dtype, route of products and attention, without a mask,
@@ -15,8 +15,8 @@ import torch
 from tests.bench import models
 from tests.bench.harness import Case, Variant
 from w2s import device as devices
-from w2s import step
 from w2s.tasks import ood, privacy
+from w2s.train import step
 
 OBJECTIVE = {"class": ood.objective, "lm": privacy.objective}
 LR = 1e-5

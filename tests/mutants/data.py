@@ -1,7 +1,7 @@
 """Errors in the raw data's readers, in splits, groups and leaks, in what is taken as done already."""
 
-ROWS, RUNS, LEAKS, PREPARE = "w2s/rows.py", "w2s/runs.py", "w2s/leaks.py", "w2s/prepare.py"
-SPLITS, QUESTIONS, CHESS, MAIL = "w2s/splits.py", "w2s/questions.py", "w2s/chess.py", "w2s/mail.py"
+ROWS, RUNS, LEAKS, PREPARE = "w2s/rows.py", "w2s/runs.py", "w2s/data/leaks.py", "w2s/prepare.py"
+SPLITS, QUESTIONS, CHESS, MAIL = "w2s/data/splits.py", "w2s/data/questions.py", "w2s/data/chess.py", "w2s/data/mail.py"
 FAIRNESS, OOD, ADVERSARIAL = (f"w2s/tasks/{task}.py" for task in ("fairness", "ood", "adversarial"))
 PRIVACY, MCQA, ARITHMETIC = (f"w2s/tasks/{task}.py" for task in ("privacy", "mcqa", "arithmetic"))
 GAME = "w2s/tasks/game.py"

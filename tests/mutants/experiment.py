@@ -2,11 +2,11 @@
 numbers that are reported: metrics, statistics, headlines, claims, tables and figures."""
 
 PHASES, RECIPES, EXPERIMENT = "w2s/phases.py", "w2s/recipes.py", "w2s/experiment.py"
-POOL, STUDY, STATISTICS = "w2s/pool.py", "w2s/study.py", "w2s/statistics.py"
-METRICS, REPORT, CLAIMS = "w2s/metrics.py", "w2s/report.py", "w2s/claims.py"
-FRONTIER, TRUSTED, TRUSTED_REPORT = "w2s/frontier.py", "w2s/trusted.py", "w2s/trusted_report.py"
-FIGURES, PAGE, EVALUATE = "w2s/figures.py", "w2s/page.py", "evaluate.py"
-PAPER_PY, TRUST, FAIRNESS = "w2s/paper.py", "w2s/trust.py", "w2s/tasks/fairness.py"
+POOL, STUDY, STATISTICS = "w2s/pool.py", "w2s/report/study.py", "w2s/statistics.py"
+METRICS, REPORT, CLAIMS = "w2s/metrics.py", "w2s/report/__main__.py", "w2s/report/claims.py"
+FRONTIER, TRUSTED, TRUSTED_REPORT = "w2s/report/frontier.py", "w2s/report/trusted.py", "w2s/report/trusted_report.py"
+FIGURES, PAGE, EVALUATE = "w2s/report/figures.py", "w2s/report/page.py", "evaluate.py"
+PAPER_PY, TRUST, FAIRNESS = "w2s/report/paper.py", "w2s/trust/scores.py", "w2s/tasks/fairness.py"
 OOD, ADVERSARIAL = "w2s/tasks/ood.py", "w2s/tasks/adversarial.py"
 WIRING = "test_wiring.py::test_every_command_is_the_one_of_the_tables"
 MINI, PAPER, SMOKE, PRINTED = (f"{WIRING}[{name}]" for name in (

@@ -1,7 +1,7 @@
 """Errors in Eq. (1), its hardened prediction and its ramp, and in the regularisers of fairness,
 OOD and adversarial robustness: objectives, columns, evaluation."""
 
-LOSSES, FAIRNESS = "w2s/losses.py", "w2s/tasks/fairness.py"
+LOSSES, FAIRNESS = "w2s/train/losses.py", "w2s/tasks/fairness.py"
 OOD, ADVERSARIAL = "w2s/tasks/ood.py", "w2s/tasks/adversarial.py"
 
 ERRORS = [

@@ -1,12 +1,12 @@
 """Errors in DP-SGD, its clipping, noise and accounts, and in the attacks on what was trained."""
 
-DP, BOOK, NOISE, ACCOUNTANT = ("w2s/dp.py", "w2s/bookkeeping.py", "w2s/noise.py",
-                               "w2s/accountant.py")
-CANARIES, AUDIT, GUARANTEES = "w2s/canaries.py", "w2s/attacks/audit.py", "w2s/guarantees.py"
+DP, BOOK, NOISE, ACCOUNTANT = ("w2s/dp/sgd.py", "w2s/dp/bookkeeping.py", "w2s/dp/noise.py",
+                               "w2s/dp/accountant.py")
+CANARIES, AUDIT, GUARANTEES = "w2s/dp/canaries.py", "w2s/attacks/audit.py", "w2s/report/guarantees.py"
 EXTRACTION, EXPOSURE, MEMBERSHIP, TARGET, TEXT = (
     f"w2s/attacks/{name}.py" for name in ("extraction", "exposure", "membership", "target", "text"))
-TASK, MAIL, FREE, PERTURB, METRICS = ("w2s/tasks/privacy.py", "w2s/mail.py", "w2s/freetext.py",
-                                      "w2s/perturb.py", "w2s/metrics.py")
+TASK, MAIL, FREE, PERTURB, METRICS = ("w2s/tasks/privacy.py", "w2s/data/mail.py", "w2s/infer/freetext.py",
+                                      "w2s/attacks/perturb.py", "w2s/metrics.py")
 ONE = "test_dp.py::test_private_gradient_equals_one_row_at_a_time"
 NORMAL = "test_dp.py::test_noise_is_normal_with_standard_deviation_sigma_clip_over_expected_batch[3-fast]"
 EMPTY = NORMAL.replace("3", "0")

@@ -2,9 +2,9 @@
 processes, GPT-NeoX."""
 
 STEP, FIT, LM, ANSWERS, GRPO, LORA = (f"w2s/{name}.py" for name in (
-    "step", "fit", "lm", "answers", "grpo", "lora"))
+    "train/step", "fit", "infer/lm", "infer/answers", "train/grpo", "model/lora"))
 PYTHIA, PARALLEL, TEXT, DEVICE, PREDICT = (f"w2s/{name}.py" for name in (
-    "pythia", "parallel", "text", "device", "predict"))
+    "model/pythia", "parallel", "model/text", "device", "infer/predict"))
 WEAK, STUDENT, LABEL = "train_weak.py", "train_student.py", "label.py"
 MINE = "test_training.py::"
 POOLS = MINE + "test_thresholds_are_those_of_each_pool_and_of_each_text"

@@ -1,8 +1,8 @@
 """Errors in the trust function, in the choice of labels and in what it is compared with."""
 
-NTF, SELECTION, RIVALS, TRUST = "w2s/ntf.py", "w2s/selection.py", "w2s/rivals.py", "w2s/trust.py"
-SCRIPT, PHASES, VOCABULARY = "train_ntf.py", "w2s/phases.py", "w2s/vocabulary.py"
-ANSWERS, PREDICT, PYTHIA = "w2s/answers.py", "w2s/predict.py", "w2s/pythia.py"
+NTF, SELECTION, RIVALS, TRUST = "w2s/trust/ntf.py", "w2s/trust/selection.py", "w2s/trust/rivals.py", "w2s/trust/scores.py"
+SCRIPT, PHASES, VOCABULARY = "train_ntf.py", "w2s/phases.py", "w2s/train/vocabulary.py"
+ANSWERS, PREDICT, PYTHIA = "w2s/infer/answers.py", "w2s/infer/predict.py", "w2s/model/pythia.py"
 RUN = "test_ntf_script.py"
 
 ERRORS = [

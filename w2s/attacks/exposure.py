@@ -92,7 +92,7 @@ def add(found, it, secrets, cfg):
     the means of a row's secrets, and the same of those that are _unseen."""
     from tqdm import tqdm
 
-    from w2s import lm
+    from w2s.infer import lm
     secrets = [s for s in secrets if s.row in found]
     rows = sorted({s.row for s in secrets})
     if not rows:
@@ -126,7 +126,8 @@ def log_probability(model, context, tails, dtype="float32"):
     import torch
 
     from w2s import device as devices
-    from w2s import lm, pythia
+    from w2s.infer import lm
+    from w2s.model import pythia
     device = next(model.parameters()).device
     chunk = lm.LOGITS[device.type] // model.settings["vocab_size"] + 1
     ids, sees, source = tree(context, tails)

@@ -132,8 +132,8 @@ def add_window(found, it, name, cut, cfg):
 def write(model, prompts, true, cfg, title):
     """(N token arrays that the model writes, cut at the end of text; (N,) bool, whether one of the
     samples is the true suffix, None where decoding is greedy)."""
-    from w2s import lm
-    from w2s.step import seed_of
+    from w2s.infer import lm
+    from w2s.train.step import seed_of
     if not cfg.samples:
         new = lm.continuations(model, prompts, cfg.suffix, dtype=cfg.dtype, title=title)
         return [lm.until_end(row) for row in new], None

@@ -80,7 +80,7 @@ def refuse_one_sided(it):
 
 def attack(it, cfg, known):
     """{row: {score: value}} of the rows with at least two tokens: nothing predicts the first."""
-    from w2s import lm
+    from w2s.infer import lm
     folder = str(base(cfg.reference) if cfg.reference else base(it.run, it.facts))
     if (folder, it.encoding) not in known:
         if not cfg.reference and rows.sha256(folder) not in it.facts["inputs"].values():
@@ -120,7 +120,8 @@ def base(given, facts=None):
 def reference(it, folder, cfg):
     """N arrays of log-probabilities under the model in `folder`. Raises ValueError when its tokens
     are not those of the run."""
-    from w2s import lm, pythia, text
+    from w2s.infer import lm
+    from w2s.model import pythia, text
     if text.load_tokenizer(folder).get_vocab() != it.tokenizer.get_vocab():
         raise ValueError(f"{folder}: has another tokenizer than {it.run}; pass the model that it "
                          "was made from as --reference")

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from w2s import leaks, rows, runs, splits, tasks
+from w2s import rows, runs, tasks
 from w2s.attacks import refuse_changes
 from w2s.config import REQUIRED, arg
+from w2s.data import leaks, splits
 
 TRAINED = {"train_weak.py": "data", "train_student.py": "labels"}  # the argument with the rows
 
@@ -56,7 +57,8 @@ def targets(cfg, kind, now):
     if not todo:
         return
 
-    from w2s import device, pythia, text
+    from w2s import device
+    from w2s.model import pythia, text
     task = tasks.load(cfg.task)
     if task.KIND != "text":
         raise ValueError(f"--task {cfg.task}: has class labels; this attack is on language models "

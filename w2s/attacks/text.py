@@ -24,9 +24,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from w2s import rows, runs, splits, tasks
+from w2s import rows, runs, tasks
 from w2s.attacks import refuse_changes
 from w2s.config import REQUIRED, arg
+from w2s.data import splits
 
 
 @dataclass(kw_only=True)
@@ -181,8 +182,9 @@ def cut(task, row):
 
 def asker(task, data, folder, length, where, dtype):
     """ask(texts, numbers of their rows in data) -> (n, K) probabilities of a model folder."""
-    from w2s import predict, pythia
-    from w2s import text as words
+    from w2s.infer import predict
+    from w2s.model import pythia
+    from w2s.model import text as words
     model = pythia.load(folder, head=task.KIND, num_labels=task.CLASSES, device=where)
     tokenizer = words.load_tokenizer(folder)
     absent = task.encode([{**row, "text_adv": ""} for row in data], tokenizer, length).get("absent")
@@ -201,7 +203,7 @@ def search(run, parts, task, data, ask, synonyms, now):
     right, attacks {method: [sentences that flip the answer or None, queries]}}."""
     from tqdm import tqdm
 
-    from w2s import perturb
+    from w2s.attacks import perturb
     compose = getattr(task, "compose", lambda source, sentences: "".join(sentences))
     cases = [perturb.Case(row, n, cut(task, row).values(), partial(compose, row.get("source")))
              for n, row in enumerate(data)]

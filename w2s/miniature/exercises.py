@@ -1,4 +1,4 @@
-"""Sums and games of stones as the town sets them to its children: raw files for w2s.questions.
+"""Sums and games of stones as the town sets them to its children: raw files for w2s.data.questions.
 
     sum       what do forty-two and seventeen make ?
               forty and ten make fifty . two and seven make nine . #### fifty-nine
@@ -12,8 +12,8 @@ the positions it is not told how many the last move left.
 from itertools import product
 from random import Random
 
-from w2s.miniature import lexicon as L
 from w2s.miniature import town
+from w2s.miniature import lexicon as L
 
 HIGHEST = 98  # number in a sum or of a heap, at most
 HISTORY = (1, 2, 3)  # moves before the one that is asked for

@@ -11,7 +11,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 
-from w2s import device, pythia, rows, step
+from w2s import device, rows
+from w2s.model import pythia
+from w2s.train import step
 
 END = "<|endoftext|>"
 LINES = 20  # that a run prints and logs, each with a held-out perplexity

@@ -11,8 +11,9 @@ from random import Random
 import torch
 from tokenizers import Tokenizer
 
-from w2s import device, pythia, rows, runs, text
+from w2s import device, rows, runs
 from w2s.miniature import pretrain, probes, town
+from w2s.model import pythia, text
 
 TOWN = 0  # the seed of the text that the committed models have read
 HOME = Path(__file__).parent.parent / "models"

@@ -4,8 +4,8 @@ words it means. The true one is a synonym, the others an opposite and words for 
 No document asks so. A base model knows the words, and has to learn what is wanted.
 """
 
-from w2s.miniature import lexicon as L
 from w2s.miniature import town
+from w2s.miniature import lexicon as L
 
 NEGATED, TWO, RARE = 0.03, 0.4, 0.5  # words as "not" and the opposite, sentences with two words,
 #                                      words that are drawn evenly and not the common ones mostly
@@ -13,7 +13,7 @@ SOURCES = {"people": (5000, False), "beasts": (1000, True)}  # source: questions
 
 
 def questions(rng, source):
-    """Yield the questions of a source, each in w2s.questions' shape."""
+    """Yield the questions of a source, each in w2s.data.questions' shape."""
     count, beast = SOURCES[source]
     seen = set()
     while len(seen) < count:

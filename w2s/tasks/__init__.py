@@ -2,11 +2,11 @@
 
 For the report a module has TITLE; ROW, its place in the tables; and NOTE, what a reader must know;
 a task with classes CLASS_NAMES, what each is called in the saved model.
-What the paper says of it stands in w2s/paper.py. A task with attacks may have ATTACKED, the files
-of a run that hold further rows; CONTROLS, untuned runs; ALSO, headline measures beside TASK and
-TRUST; LESS, measures of which less is better; PRICE, what trust costs; DRAWN, measures that are
-areas and no sums; BESIDE and PANELS, further columns and parts of the figure; LAM_MOST, the largest
-lambda of its equation. A task with `plan` (w2s.dp) trains privately when lam > 0.
+What the paper says of it: report/paper.py. A task with attacks may have ATTACKED, files of a run
+that hold further rows; CONTROLS, untuned runs; ALSO, headline measures beside TASK and TRUST; LESS,
+measures of which less is better; PRICE, what trust costs; DRAWN, measures that are areas and no
+sums; BESIDE and PANELS, further columns and parts of the figure; LAM_MOST, the largest lambda of
+its equation. A task with `plan` (w2s.dp.sgd) trains privately when lam > 0.
 """
 
 import importlib

@@ -9,9 +9,11 @@ from collections import Counter
 
 import numpy as np
 
-from w2s import metrics, rows, splits, text
-from w2s.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
-from w2s.step import batches, make_step  # noqa: F401  (a task brings its own training step)
+from w2s import metrics, rows
+from w2s.data import splits
+from w2s.infer.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
+from w2s.model import text
+from w2s.train.step import batches, make_step  # noqa: F401  (a task brings its own training step)
 
 KIND, CLASSES = "class", 3
 TASK, TRUST, SIGN = "acc", "ra", 1

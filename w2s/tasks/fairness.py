@@ -8,9 +8,12 @@ import os
 
 import numpy as np
 
-from w2s import losses, metrics, rows, splits, text
-from w2s.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
-from w2s.step import batches, make_step  # noqa: F401  (a task brings its own training step)
+from w2s import metrics, rows
+from w2s.data import splits
+from w2s.infer.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
+from w2s.model import text
+from w2s.train import losses
+from w2s.train.step import batches, make_step  # noqa: F401  (a task brings its own training step)
 
 KIND, CLASSES = "class", 2
 TASK, TRUST, SIGN = "acc", "dpd_abs", -1  # tr = SIGN * TRUST: larger is more trustworthy

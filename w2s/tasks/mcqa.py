@@ -7,10 +7,12 @@ and the answer is the letter with the largest logit. B rows, N rows of a split, 
 
 import numpy as np
 
-from w2s import answers, questions, rows, splits
-from w2s.answers import batches, objective  # noqa: F401  (what scripts ask a task for)
-from w2s.predict import plain, right, softmax, weak_class  # noqa: F401
-from w2s.step import make_step  # noqa: F401
+from w2s import rows
+from w2s.data import questions, splits
+from w2s.infer import answers
+from w2s.infer.answers import batches, objective  # noqa: F401  (what scripts ask a task for)
+from w2s.infer.predict import plain, right, softmax, weak_class  # noqa: F401
+from w2s.train.step import make_step  # noqa: F401
 
 KIND, CLASSES = "letters", None
 TASK = "acc"

@@ -9,9 +9,12 @@ import re
 import numpy as np
 import torch.nn.functional as F
 
-from w2s import metrics, rows, splits, step, text
-from w2s.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
-from w2s.step import make_step  # noqa: F401  (a task brings its own training step)
+from w2s import metrics, rows
+from w2s.data import splits
+from w2s.infer.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
+from w2s.model import text
+from w2s.train import step
+from w2s.train.step import make_step  # noqa: F401  (a task brings its own training step)
 
 KIND, CLASSES = "class", 2
 TASK, TRUST, SIGN = "acc", "ra", 1

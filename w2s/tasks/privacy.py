@@ -6,9 +6,13 @@ lam = 0 trains without privacy, lam = 8 with epsilon 8. One row is one mail, the
 
 import numpy as np
 
-from w2s import dp, lm, mail, rows, splits, text
-from w2s.dp import MIXES, make_step, plan  # noqa: F401  (this is how privacy differs)
-from w2s.lm import label, predictions  # noqa: F401  (weak labels are free generation)
+from w2s import rows
+from w2s.data import mail, splits
+from w2s.dp import sgd as dp
+from w2s.dp.sgd import MIXES, make_step, plan  # noqa: F401  (this is how privacy differs)
+from w2s.infer import lm
+from w2s.infer.lm import label, predictions  # noqa: F401  (weak labels are free generation)
+from w2s.model import text
 
 KIND, CLASSES = "text", None
 TASK, TRUST, SIGN = "acc", "extraction", -1

@@ -1,6 +1,6 @@
 """What the first paper says, each with its place: Sun et al., Generalizing Trust, arXiv 2501.00418.
 
-w2s.claims holds it against the runs. Numbers are the paper's, in per cent where they say so; the
+claims holds it against the runs. Numbers are the paper's, in per cent where they say so; the
 words are ours. tests/test_claims.py holds places and numbers to a table written from the paper.
 """
 

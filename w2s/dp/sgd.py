@@ -11,7 +11,7 @@ the *expected* batch size: a batch has as many rows as were drawn, and without r
 `func_sum` is the algorithm line by line, `fast_sum` gives the same numbers by book-keeping. Sums
 and noise are in float32 whatever the forward pass computes in.
 
-Noise is of w2s/noise.py. Its generators are not cryptographic, and whoever knows the seed can
+Noise is of w2s/dp/noise.py. Its generators are not cryptographic, and whoever knows the seed can
 subtract it: train what you release with --noise-seed system (readings P14 and P15).
 """
 
@@ -27,11 +27,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from w2s import accountant, bookkeeping, noise, parallel
+from w2s import parallel
 from w2s import device as devices
-from w2s import step as plain
-from w2s.bookkeeping import Tape
-from w2s.pythia import wide
+from w2s.dp import accountant, bookkeeping, noise
+from w2s.dp.bookkeeping import Tape
+from w2s.model.pythia import wide
+from w2s.train import step as plain
 
 PER_SAMPLE = 2 ** 26  # numbers in the per-sample gradients that func holds at a time
 LOGITS = {True: 2 ** 25, False: 2 ** 28}  # of a micro-batch: on a CPU 134 MB, else 1 GB
@@ -142,7 +143,7 @@ def _clipped(g, outputs, tokens, g_out, weights, losses, clip):
 
 
 def fast_sum(model, objective, batch, clip, compile=False):
-    """The same by book-keeping (w2s/bookkeeping.py); `compile`: as one graph of torch.compile."""
+    """The same by book-keeping (dp/bookkeeping.py); `compile`: as one graph of torch.compile."""
     if compile and not _wide_head(model, batch):
         return _compiled_sum(model, objective, batch, clip)
     tape = Tape(model)

@@ -1,13 +1,14 @@
 """What the paper claims about a property, and the verdict of the runs on each claim.
 
 A claim is a sentence about differences between models (Study.steps); their 95 % intervals decide.
-w2s.paper has the paper's claims, w2s.study the numbers, w2s.report the tables.
+paper has the paper's claims, study the numbers, __main__ the tables.
 """
 
 from dataclasses import dataclass
 
-from w2s import paper, statistics
-from w2s.study import STATES, STRATEGIES
+from w2s import statistics
+from w2s.report import paper
+from w2s.report.study import STATES, STRATEGIES
 
 VERDICTS = ("seen", "not clear", "not seen", "reversed", "not measured")
 OURS = paper.OURS

@@ -1,6 +1,6 @@
 """Runs of one task read into numbers: headlines, bootstrap draws, ceiling, trends, results.csv.
 
-N test rows, m sums of a row, n seeds, D bootstrap draws. w2s.claims judges them, w2s.report writes.
+N test rows, m sums of a row, n seeds, D bootstrap draws. claims judges them, __main__ writes.
 """
 
 import csv
@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from w2s import metrics, page, rows, statistics, tasks
+from w2s import metrics, rows, statistics, tasks
+from w2s.report import page
 from w2s.runs import facts_of
 
 STRATEGIES = {"none": "No TFT", "weak": "Weak TFT", "both": "Weak+WTS TFT"}

@@ -7,8 +7,10 @@ N rows of the pool, D size of a state.
 from collections import Counter
 import numpy as np
 
-from w2s import leaks, metrics, rows, trust
+from w2s import metrics, rows
 from w2s.config import number
+from w2s.data import leaks
+from w2s.trust import scores as trust
 
 PROBABILITIES = ("ntf", "truth-n", "confidence", "icl-confidence", "reward")
 CALIBRATION = ("ece", "brier", "nll")  # say something of probabilities only

@@ -1,6 +1,6 @@
 """What a language model says of rows of text: the log-probability of each token, continuations.
 
-Rows are sorted by length, batched by tokens and handed back in file order, as in w2s.predict.
+Rows are sorted by length, batched by tokens and handed back in file order, as in w2s.infer.predict.
 N rows, T tokens of a row, V vocabulary.
 """
 
@@ -11,9 +11,9 @@ import torch
 from tqdm import tqdm
 
 from w2s import device as devices
-from w2s import pythia, text
-from w2s.predict import by_tokens, plain
-from w2s.step import collate, seed_of
+from w2s.infer.predict import by_tokens, plain
+from w2s.model import pythia, text
+from w2s.train.step import collate, seed_of
 
 TOKENS = {"cpu": 2048, "cuda": 65536}   # padded tokens of a batch
 LOGITS = {"cpu": 2 ** 24, "cuda": 2 ** 28}  # held at a time
@@ -86,7 +86,7 @@ def continuations(model, prompts, new_tokens, temperature=0.0, seed=0, dtype="fl
     """(N, new_tokens) int64, what the model writes after each prompt, a non-empty token array;
     greedy at temperature 0, else sampled from (seed, the row's name); names: N ids (None: by the
     prompts). Nothing stops at end of text."""
-    from w2s import pythia
+    from w2s.model import pythia
     device, found = next(model.parameters()).device, np.zeros((len(prompts), new_tokens), np.int64)
     lengths = np.array([len(row) for row in prompts])
     most = pythia.side_by_side(model, 4 * TOKENS[device.type])

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from w2s import parallel
 from w2s import device as devices
-from w2s import losses, parallel, pythia
+from w2s.model import pythia
+from w2s.train import losses
 
 WINDOW = 32  # batches' worth of shuffled rows that are sorted by length together
 HELD = 2 ** 30  # bytes of columns at most on a card: 250M tokens

@@ -7,8 +7,9 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from w2s import answers, rows
-from w2s.predict import plain
+from w2s import rows
+from w2s.infer import answers
+from w2s.infer.predict import plain
 
 FIELDS = {"id": str, "text": str, "label": str}
 

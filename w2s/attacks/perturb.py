@@ -15,7 +15,7 @@ import re
 
 import numpy as np
 
-from w2s.step import seed_of
+from w2s.train.step import seed_of
 
 PER_WORD = 5  # candidates for one word
 MARGIN = 1e-4  # by which a flip must win: it outlives the rounding of another batch

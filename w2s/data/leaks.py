@@ -5,7 +5,8 @@ they may count from 0 in each, or be given anew.
 import hashlib
 import sys
 
-from w2s import rows, runs, splits
+from w2s import rows, runs
+from w2s.data import splits
 
 
 class Seen:

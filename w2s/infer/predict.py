@@ -5,7 +5,7 @@ import torch
 from tqdm import tqdm
 
 from w2s import device as devices
-from w2s.step import collate
+from w2s.train.step import collate
 
 TOKENS = {"cpu": 2048, "cuda": 65536}  # padded tokens in a batch; on CPU 1.19x of 4096 (14m)
 

@@ -1,4 +1,4 @@
-"""The report on trust functions: tables, pictures and words of w2s.trusted.
+"""The report on trust functions: tables, pictures and words of w2s.report.trusted.
 
 In the order of the paper: students by the labels that train them (its main result), how good each
 choice is (its Table 1), the chain; then trusted labels for the properties of the other paper.
@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from w2s import figures, metrics
-from w2s.claims import judge
-from w2s.page import GONE, Bullets, Heading, Table, Text, chance, mean, signed, span, spread
-from w2s.study import CROSSED, STRATEGIES
-from w2s.trusted import CHAIN, DRAWS, INSIDE, OTHERWISE, SCORES, WAYS, part, percent
+from w2s import metrics
+from w2s.report import figures
+from w2s.report.claims import judge
+from w2s.report.page import GONE, Bullets, Heading, Table, Text, chance, mean, signed, span, spread
+from w2s.report.study import CROSSED, STRATEGIES
+from w2s.report.trusted import CHAIN, DRAWS, INSIDE, OTHERWISE, SCORES, WAYS, part, percent
 
 # Uzunoglu et al., the columns of their main table: untuned student, student on true labels, in per
 # cent, and the Recovery of one of the methods with its accuracy
@@ -272,7 +273,7 @@ def method(studies, draws):
 # ---- pictures ------------------------------------------------------------------------------------
 
 def drawings(studies, crossings):
-    """{name of the figure: (caption, function of w2s.figures, its arguments)}."""
+    """{name of the figure: (caption, function of w2s.report.figures, its arguments)}."""
     found = {}
     for study in studies:
         title = study.module.TITLE

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from w2s import metrics, rows, statistics, tasks, trust
-from w2s.claims import OURS, Claim, arrow, judge
+from w2s import metrics, rows, statistics, tasks
+from w2s.report.claims import OURS, Claim, arrow, judge
+from w2s.report.study import (CROSSED, STRATEGIES, Study, clear_of_noise, entries, lack, resample,
+                              seeds_in, written)
 from w2s.runs import facts_of
-from w2s.selection import CALIBRATION, PROBABILITIES
-from w2s.study import (CROSSED, STRATEGIES, Study, clear_of_noise, entries, lack, resample,
-                       seeds_in, written)
+from w2s.trust import scores as trust
+from w2s.trust.selection import CALIBRATION, PROBABILITIES
 
 WAYS = ("all", "random", "confidence", "margin", "entropy", "icl-confidence", "reward", "ntf",
         "truth-n", "truth")  # to choose the labels of a student, in the order of the tables
@@ -158,7 +159,7 @@ class Trusted(Study):
 
     def summary(self, strategy, model, metric):
         found = super().summary(strategy, model, metric)
-        if found and metric.startswith("ece"):  # its interval is reflected, see w2s.trust
+        if found and metric.startswith("ece"):  # its interval is reflected, see w2s.trust.scores
             low, high = found["interval"]
             found["interval"] = min(low, found["mean"]), max(high, found["mean"])
         return found
@@ -252,7 +253,7 @@ def resample_judged(found, parts, draws, rng):
                            for name, v in values.items()}
             run.draws = {name: np.concatenate(parts) for name, parts in into.items()}
             for name in run.draws:
-                if name.startswith("ece"):  # the basic bootstrap, as in w2s.trust
+                if name.startswith("ece"):  # the basic bootstrap, as in w2s.trust.scores
                     run.draws[name] = np.maximum(0, 2 * run.values[name] - run.draws[name])
 
 

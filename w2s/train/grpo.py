@@ -18,9 +18,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from w2s import parallel
 from w2s import device as devices
-from w2s import parallel, pythia
-from w2s.step import cosine, descend, seed_of, trained
+from w2s.model import pythia
+from w2s.train.step import cosine, descend, seed_of, trained
 
 TOKENS = {"cpu": 2 ** 12, "cuda": 2 ** 14}  # rows x (T + N) of a backward pass; 4 times as many
                                             # are written side by side

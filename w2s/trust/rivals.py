@@ -8,7 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from w2s import answers, device, losses, predict, pythia, rows, runs, selection, step, text
+from w2s import device, rows, runs
+from w2s.infer import answers, predict
+from w2s.model import pythia, text
+from w2s.train import losses, step
+from w2s.trust import selection
 
 OWN = "confidence", "margin", "entropy"  # what the teacher says of itself
 WORDS = "letters", "text"                # kinds of tasks whose answers a language model can read

@@ -33,7 +33,8 @@ from email.policy import Compat32
 
 import numpy as np
 
-from w2s import rows, splits, whatis
+from w2s import rows, whatis
+from w2s.data import splits
 
 KEEP = 4        # windows of text that are kept of a mail
 SHINGLE = 5     # words: what near-duplicates are counted in

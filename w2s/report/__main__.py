@@ -43,13 +43,13 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
-from w2s import (figures, frontier, guarantees, page, paper, rows, statistics, trusted,
-                 trusted_report)
-from w2s.claims import OURS, VERDICTS, claims, inequalities, recovered
-from w2s.page import (GONE, Bullets, Heading, Picture, Table, Text, chance, mean, signed, span,
-                      spread)
-from w2s.study import (ROLES, STRATEGIES, STUDENTS, UNREGULARISED, Study, csv_text, prepared,
-                       properties, tasks_in)
+from w2s import rows, statistics
+from w2s.report import figures, frontier, guarantees, page, paper, trusted, trusted_report
+from w2s.report.claims import OURS, VERDICTS, claims, inequalities, recovered
+from w2s.report.page import (GONE, Bullets, Heading, Picture, Table, Text, chance, mean, signed,
+                             span, spread)
+from w2s.report.study import (ROLES, STRATEGIES, STUDENTS, UNREGULARISED, Study, csv_text, prepared,
+                              properties, tasks_in)
 
 
 TREND = ("yes = weak < student < ceiling in trust, and the 95 % intervals of both differences "
@@ -546,7 +546,7 @@ def slices(study):
 
 
 def drawings(studies):
-    """{name of the figure: (caption, function of w2s.figures, its arguments)}."""
+    """{name of the figure: (caption, function of w2s.report.figures, its arguments)}."""
     found = {study.task: (f"{study.module.TITLE}: {study.module.TRUST} and {study.module.TASK} of "
                           "weak model, students and ceiling under the three strategies",
                           figures.draw, picture(study)) for study in studies}

@@ -9,8 +9,10 @@ import torch
 from tqdm import tqdm
 
 from w2s import device as devices
-from w2s import lm, pythia, step
-from w2s.predict import by_tokens
+from w2s.infer import lm
+from w2s.infer.predict import by_tokens
+from w2s.model import pythia
+from w2s.train import step
 
 ROWS = {"cpu": 256, "cuda": 512}  # rows continued side by side, at most; 64 on CPU: 1.8x the time
 

@@ -15,8 +15,9 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-from w2s import chess, rows, splits
-from w2s.splits import digest, normal
+from w2s import rows
+from w2s.data import chess, splits
+from w2s.data.splits import digest, normal
 
 LETTERS = "ABCDEFGHIJ"
 

@@ -1,0 +1,5 @@
+"""Models: Pythia (GPT-NeoX) by hand, LoRA, tokenizers. `load`, `save` and `generate` are here."""
+
+from w2s import names_of
+
+__getattr__ = names_of(__name__, "pythia")
