@@ -61,7 +61,7 @@ class Bench:
         if self.limit is None:
             m = self.model
             norms = [dp.func_sum(m, self.objective, part, 1)[1]
-                     for part in dp.micro_batches(m, self.batch, dp.func_sum)]
+                     for part in dp.micro_batches(m, self.batch, True)]
             self.limit = float(torch.cat(norms).quantile(.5))
         return self.limit
 

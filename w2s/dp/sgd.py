@@ -69,7 +69,7 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
     sum_of = _method(model, method, clip, sigma, expected_batch)
     found, total, losses = Gradient(), {}, []
     with whole_logits(model):
-        for part in micro_batches(model, batch, sum_of):
+        for part in micro_batches(model, batch, sum_of is func_sum):
             sums, norms, part_losses = sum_of(model, objective, part, clip, compile)
             finite = torch.isfinite(norms)
             if not finite.all():  # the others anew: 0 times infinity is no zero
@@ -189,7 +189,7 @@ def _wide_head(model, batch):
 def _compiled_sum(model, objective, batch, clip):
     """fast_sum in few shapes: rows are padded to a multiple of `unit`, tokens to one of 32."""
     B, device = len(_any(batch)), _any(batch).device
-    rows = B + -B % unit(rows_at_once(model, batch, fast_sum))
+    rows = B + -B % unit(rows_at_once(model, batch))
     batch, counts = pad(batch, rows - B), torch.arange(rows, device=device) < B
     tape, run, shapes = _compiled(model, objective)
     key = tuple((name, value.shape) for name, value in batch.items())
@@ -254,16 +254,17 @@ def one_row(tape, model, objective, batch):
     return tape.run(objective, model, {key: value[:1] for key, value in batch.items()})[1]
 
 
-def micro_batches(model, batch, sum_of):
+def micro_batches(model, batch, per_sample=False):
     """The batch in parts that fit into memory, rows of about one length together and padding cut:
-    the clipped sum does not depend on it."""
+    the clipped sum does not depend on it. per_sample: whole per-sample gradients are held."""
     B, ids = len(_any(batch)), batch.get("ids")
     canary = batch["canary"] >= 0 if "canary" in batch else torch.zeros(0)
     if 0 < int(canary.sum()) < B:  # two tokens each, not to be padded to the length of a mail
         for own in (canary, ~canary):
-            yield from micro_batches(model, unpadded({k: v[own] for k, v in batch.items()}), sum_of)
+            rows = unpadded({key: value[own] for key, value in batch.items()})
+            yield from micro_batches(model, rows, per_sample)
         return
-    most = rows_at_once(model, batch, sum_of)
+    most = rows_at_once(model, batch, per_sample)
     size = math.ceil(B / math.ceil(B / most)) if B else 1  # parts of about one size,
     size = min(most, size + -size % unit(most))            # multiples of what is compiled
     if B > size and "len" in batch:
@@ -274,10 +275,10 @@ def micro_batches(model, batch, sum_of):
         yield unpadded(part) if B > size and "len" in batch and ids is not None else part
 
 
-def rows_at_once(model, batch, sum_of):
+def rows_at_once(model, batch, per_sample=False):
     """Rows of a micro-batch, as many as memory permits."""
     ids = batch.get("ids")
-    if sum_of is func_sum:
+    if per_sample:
         tables = lookups(model)
         numbers = sum(p.numel() for name, p in model.named_parameters()
                       if p.requires_grad and name.rpartition(".")[0] not in tables)
