@@ -48,7 +48,7 @@ def main(cfg):
         return
 
     from w2s import device
-    from w2s.model import pythia, text
+    from w2s.model import checkpoint, configuration, text
     task = tasks.load(cfg.task)
     scoring = {"scoring": cfg.scoring} if "scoring" in task.LABEL else {}
     if cfg.scoring != "token" and not scoring:
@@ -58,7 +58,7 @@ def main(cfg):
     encoded = {}  # runs that share a tokenizer share the encoded rows
     for run in filter(todo.get, todo):
         folder = Path(run) / "model"
-        model = pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, where)
+        model = checkpoint.load(folder, configuration.HEAD[task.KIND], task.CLASSES, where)
         length = cfg.max_length or facts[run]["args"]["max_length"]
         for name in todo[run]:
             args = facts[run]["args"]

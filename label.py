@@ -56,7 +56,7 @@ def main(cfg):
         return
 
     from w2s import device
-    from w2s.model import pythia
+    from w2s.model import checkpoint, configuration
     task = tasks.load(cfg.task)
     refuse_foreign(cfg, task)
     if cfg.hidden and "hidden" not in task.LABEL:
@@ -68,7 +68,8 @@ def main(cfg):
     for run, path, file in todo:
         folder = Path(run) / "model"
         if loaded[0] != run:
-            loaded = run, pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, where)
+            loaded = run, checkpoint.load(folder, configuration.HEAD[task.KIND], task.CLASSES,
+                                          where)
         Path(f"{file}.meta.json").unlink(missing_ok=True)  # says of the labels how they were made
         about = write(file, task, loaded[1], folder, data[path], facts[run]["args"], cfg)
         runs.require_there(run)
@@ -79,7 +80,7 @@ def main(cfg):
 def write(file, task, model, folder, data, args, cfg):
     """Label rows with the model of a folder, trained with `args`, and write labels and states; a
     line about them. What a row's label is made of goes with this call, before the next one."""
-    from w2s import rows, runs
+    from w2s import hidden_states, rows, runs
     from w2s.model import text
     tokenizer = text.load_tokenizer(folder)
     columns = task.encode(data, tokenizer, cfg.max_length or args["max_length"],
@@ -90,10 +91,10 @@ def write(file, task, model, folder, data, args, cfg):
     except ValueError as error:  # its output is not finite
         raise ValueError(f"{folder}: {error}") from None
     runs.require_there(Path(file).parent.parent)
-    rows.remove(rows.states_of(file))  # of labels made otherwise
+    rows.remove(hidden_states.states_of(file))  # of labels made otherwise
     rows.write(file, labelled)
     if cfg.hidden:
-        rows.write_states(rows.states_of(file), hidden, data)
+        hidden_states.write_states(hidden_states.states_of(file), hidden, data)
     return about
 
 
@@ -122,14 +123,14 @@ def refuse_foreign(cfg, task):
 
 def is_labelled(file, digest, cfg):
     """True when the labels are there already. ValueError when they were made otherwise."""
-    from w2s import rows
+    from w2s import hidden_states, rows
     meta = Path(f"{file}.meta.json")
     if not (file.exists() and meta.exists()):
         return False
     if rows.present(rows.read_json(meta, {})) != rows.present(settings(digest, cfg)):
         raise ValueError(f"{file}: made from other data or with other settings; delete it to make "
                          "it anew")
-    if cfg.hidden and not rows.states_of(file).exists():
+    if cfg.hidden and not hidden_states.states_of(file).exists():
         return False
     print(f"{file}: done already")
     return True

@@ -15,7 +15,6 @@ OUT/ntf.safetensors the trust function, OUT/log.jsonl the loss and the held-out 
 rows) of each epoch. The truth of the pool is read for that and for truth-n only.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,11 +153,11 @@ def main(cfg):
 
 def inputs(cfg):
     """{name: path} of the files that the choice depends on."""
-    from w2s import rows, runs
+    from w2s import hidden_states, runs
     found = {"labelled": cfg.labelled, "pool": cfg.pool}
     if cfg.select in ("ntf", "truth-n"):
         for path in (cfg.pool,) if cfg.ntf else (cfg.pool, cfg.labelled):
-            found[f"states of {path}"] = states = rows.states_of(path)
+            found[f"states of {path}"] = states = hidden_states.states_of(path)
             if Path(path).exists() and not states.exists():  # else runs.begin names the labels
                 raise ValueError(f"{states}: no such file; label the rows with label.py --hidden")
     elif cfg.select == "icl-confidence":

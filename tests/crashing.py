@@ -147,9 +147,9 @@ class Changes:
 
     def watch(self):
         from w2s import runs
-        from w2s.model import pythia
+        from w2s.model import checkpoint
         sys.addaudithook(self.heard)
-        save_file, log = pythia.save_file, runs.Run.log
+        save_file, log = checkpoint.save_file, runs.Run.log
 
         def saving(tensors, path, *more):
             self.changed("save", path)
@@ -158,7 +158,7 @@ class Changes:
         def logging(run, **entry):
             self.changed("log", run.out / "log.jsonl", run)
             log(run, **entry)
-        pythia.save_file, runs.Run.log = saving, logging
+        checkpoint.save_file, runs.Run.log = saving, logging
 
     def heard(self, event, args):
         """An audit event; what changes nothing is left out."""

@@ -9,7 +9,7 @@ import torch
 
 from tests.conftest import read_json
 from w2s import rows
-from w2s.model import pythia, text
+from w2s.model import checkpoint, text
 
 LETTERS = "ghijklmnopqrstuvwxyz"  # none that a hash has
 
@@ -30,7 +30,7 @@ def mails(split, n, seed, words=10):
 def run(folder, base, script, file, member=(), steps=0, seen=48):
     """A finished run folder: the model of `base` after `steps` of Adam on the first `seen` tokens
     of the rows `member`, and on them from the 13th on; it reads 48."""
-    model, tokenizer = pythia.load(base, "lm"), text.load_tokenizer(base)
+    model, tokenizer = checkpoint.load(base, "lm"), text.load_tokenizer(base)
     if steps:
         ids = text.tokenize(tokenizer, [row["text"] for row in member], seen)
         ids += [row[12:] for row in ids]
@@ -43,7 +43,7 @@ def run(folder, base, script, file, member=(), steps=0, seen=48):
             optimizer.zero_grad()
             (model.nll(padded, mask.sum(1).long(), mask).sum() / mask[:, 1:].sum()).backward()
             optimizer.step()
-    pythia.save(model, folder / "model", base / "tokenizer.json")
+    checkpoint.save(model, folder / "model", base / "tokenizer.json")
     key = {"train_weak.py": "data", "train_student.py": "labels"}[script]
     rows.write_json(folder / "config.json", {
         "script": script, "args": {"task": "privacy", "max_length": 48, "model": str(base),

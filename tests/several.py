@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 sys.path[0] = str(Path(__file__).parent.parent)  # torchrun puts tests/ there
 
 from w2s import config, parallel, runs
-from w2s.model import pythia
+from w2s.model import checkpoint
 from w2s.tasks import adversarial  # noqa: E402
 from w2s.train import grpo, step  # noqa: E402
 
@@ -71,7 +71,7 @@ def descend(folder, out, rows, clip_norm=0.0, shard=False, recompute=False, dtyp
         if shard:
             parallel.shard(model, CPU, dtype)
 
-    model = pythia.load(folder, "class", 3, ready=ready, read=parallel.read)
+    model = checkpoint.load(folder, "class", 3, ready=ready, read=parallel.read)
     with mock.patch.object(torch, "compile", functools.partial(torch.compile, backend=compile)):
         take = step.make_step(model, step.sgd(model, .3), adversarial.objective, step.ground_truth,
                               .5, 9, clip_norm=clip_norm, dtype=dtype, compile=bool(compile))
@@ -87,7 +87,7 @@ def sampled(folder, out, rows, **options):
     def reward(row, tokens):
         return sum(token % 2 == 0 for token in tokens) / 6
 
-    model = pythia.load(folder, "lm")
+    model = checkpoint.load(folder, "lm")
     take = grpo.make_step(model, step.sgd(model, 3), reward, 9, group=4, new_tokens=6, **options)
     found = [[float(take(k, batch(rows, k))), take.facts] for k in range(3)]
     if not parallel.rank():
@@ -126,12 +126,12 @@ def numbers_read(folder):
             read.append(self.file.get_tensor(key).numel())
             return self.file.get_tensor(key)
 
-    pythia.safe_open = File
+    checkpoint.safe_open = File
     try:
-        model = pythia.load(folder, "lm", ready=lambda m: parallel.shard(m, CPU),
+        model = checkpoint.load(folder, "lm", ready=lambda m: parallel.shard(m, CPU),
                             read=parallel.read)
     finally:
-        pythia.safe_open = safe_open
+        checkpoint.safe_open = safe_open
     held = sum(parallel.local(p).untyped_storage().nbytes() // 4 for p in model.parameters())
     return sum(read), held, sum(p.numel() for p in model.parameters())
 

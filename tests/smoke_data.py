@@ -162,10 +162,11 @@ def tokenizer(raw, path):
 
 def untrained(folder, tokenizer_file, layers, hidden, heads, seed=0):
     """An untrained model folder of a small shape, with the vocabulary of the tokenizer."""
-    from w2s.model import pythia
-    shape = {**pythia.SHAPES["pythia-14m"], "num_hidden_layers": layers, "hidden_size": hidden,
+    from w2s.model import checkpoint, configuration
+    shape = {**configuration.SHAPES["pythia-14m"], "num_hidden_layers": layers,
+             "hidden_size": hidden,
              "num_attention_heads": heads, "intermediate_size": 4 * hidden, "vocab_size": 512}
-    pythia.save(pythia.untrained(shape, seed), folder, tokenizer_file)
+    checkpoint.save(checkpoint.untrained(shape, seed), folder, tokenizer_file)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tests.test_lm import V, ids_of, model
 from tests.test_prepare import lines, put
 from tests.test_scripts import ROOT
 from w2s.infer import answers, lm
-from w2s.model import pythia, text
+from w2s.model import checkpoint, text
 from w2s.tasks import mcqa
 
 COUNTS = (1, 4, 2, 3, 5)  # options of a row, in turn
@@ -41,7 +41,7 @@ def end_of(m, *parts):
 def theirs(tmp_path_factory, world):
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("theirs")
-    pythia.save(model(), folder, world / "tokenizer.json")
+    checkpoint.save(model(), folder, world / "tokenizer.json")
     return transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
 
 
@@ -277,7 +277,7 @@ def test_what_mcqa_trains_on_is_what_it_scores(world, scoring):
 def test_letters_are_weighed_by_the_logits_at_their_last_tokens():
     """The miniature's tokenizer makes two tokens of " A": the blank must not count."""
     folder = ROOT / "w2s/models/mini-weak"
-    m, tokenizer = pythia.load(folder, "lm").eval(), text.load_tokenizer(folder)
+    m, tokenizer = checkpoint.load(folder, "lm").eval(), text.load_tokenizer(folder)
     data = [{"id": str(k), "text": "which is warm ?", "label": 1,
              "choices": ["the garden", "a violin", "dull", "a kettle"][:2 + k]} for k in range(3)]
     columns = mcqa.encode(data, tokenizer, 128, scoring="letters")

@@ -14,10 +14,10 @@ import torch
 from tests.conftest import read_json
 from tests.test_prepare import lines, put
 from w2s import rows, tasks
-from w2s.data import questions, splits
+from w2s.data import questions, raw_folder
 from w2s.infer import answers, lm
 from w2s.miniature import exercises
-from w2s.model import pythia, text
+from w2s.model import checkpoint, configuration, text
 from w2s.train import step
 
 SUMS = [{"id": f"s{k}", "text": f"Ned has {k} coats and 2 lamps. How many?", "label": str(k + 2),
@@ -40,7 +40,7 @@ def tokenizer(world):
 
 @pytest.fixture
 def model(world):
-    return pythia.load(world / "tiny-2x32", "lm")
+    return checkpoint.load(world / "tiny-2x32", "lm")
 
 
 @both
@@ -140,10 +140,10 @@ def test_sampled_labels_follow_the_seed(model, tokenizer):
 
 def test_a_short_model_writes_at_most_half_of_its_positions(tokenizer):
     task = tasks.load("arithmetic")
-    shape = pythia.SHAPES["pythia-14m"] | {
+    shape = configuration.SHAPES["pythia-14m"] | {
         "num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2,
         "intermediate_size": 32, "vocab_size": 512, "max_position_embeddings": 40}
-    small = pythia.untrained(shape, 0)
+    small = checkpoint.untrained(shape, 0)
     long = [row | {"text": row["text"] * 9} for row in SUMS]
     columns = task.encode(long, tokenizer, 2048)
     found, _, _ = task.label(small, tokenizer, long, columns, SimpleNamespace(**CFG))
@@ -246,7 +246,7 @@ def test_the_towns_sums_are_right_and_no_two_are_of_the_same_numbers(tmp_path):
     made = exercises.sums(3, 300)
     assert made == exercises.sums(3, 300) != exercises.sums(4, 300)
     put(tmp_path / "town_sums.jsonl", lines(made))
-    found = questions.arithmetic(splits.Raw(tmp_path))
+    found = questions.arithmetic(raw_folder.Raw(tmp_path))
     assert len({row["group"] for row in found}) == 300
     for row in found:
         asked = [questions.WORDS[w] for w in row["text"].split() if w in questions.WORDS]
@@ -262,7 +262,7 @@ def test_the_towns_winning_moves_leave_a_multiple_of_four(tmp_path):
     made = exercises.stones(3, 300)
     assert made == exercises.stones(3, 300) != exercises.stones(4, 300)
     put(tmp_path / "town_stones.jsonl", lines(made))
-    found = questions.games(splits.Raw(tmp_path))
+    found = questions.games(raw_folder.Raw(tmp_path))
     assert len({row["group"] for row in found}) == 300 and {r["source"] for r in found} == {
         "stones"}
     told = 0

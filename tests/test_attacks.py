@@ -23,9 +23,9 @@ from tests.smoke_data import BAD, GOOD, NOUN
 from w2s import config, rows, runs
 from w2s.attacks import perturb
 from w2s.attacks import text as attacks
-from w2s.data import splits
+from w2s.data import raw_folder
 from w2s.infer import predict
-from w2s.model import pythia, text
+from w2s.model import checkpoint, text
 from w2s.tasks import adversarial
 
 ROOT = Path(__file__).parent.parent
@@ -112,7 +112,7 @@ def composed(record, prefix=""):
 
 def answers(run, data):
     """(N,) what evaluate.py's path answers to the texts and to the perturbed texts of rows."""
-    model = pythia.load(run / "model", head="class")
+    model = checkpoint.load(run / "model", head="class")
     columns = adversarial.encode(data, text.load_tokenizer(run / "model"), 128)
     p = predict.probabilities(model, columns)
     return p["p"].argmax(-1), p["p_adv"].argmax(-1)
@@ -123,7 +123,7 @@ def test_prepare_gives_back_both_texts_and_the_model_is_really_fooled(done, tmp_
     assert {r["method"] for r in records} == {"typos", "synonyms", "distraction"}
     for source in ("sst2", "mnli"):
         rows.write(tmp_path / f"{source}.jsonl", [r for r in records if r["task"] == source])
-    raw = splits.Raw(tmp_path)
+    raw = raw_folder.Raw(tmp_path)
     prepared = [row for part in adversarial.prepare(raw).values() for row in part]
     clean = {row["id"]: row for row in rows.read(done / "test.jsonl")}
     expected = {(clean[r["id"].rsplit("/", 1)[0]]["text"], composed(r), r["label"], r["method"])
@@ -365,9 +365,9 @@ def test_a_cut_text_is_put_together_again(source):
 
 def test_a_constant_classifier_cannot_be_flipped(home, tmp_path, attack):
     here = copy(home, tmp_path, "one")
-    model = pythia.load(here / "one" / "model", head="class")
+    model = checkpoint.load(here / "one" / "model", head="class")
     torch.nn.init.zeros_(model.score.weight)
-    pythia.save(model, here / "one" / "model", here / "one" / "model" / "tokenizer.json")
+    checkpoint.save(model, here / "one" / "model", here / "one" / "model" / "tokenizer.json")
     code, out, err = attack(*argv(here, "--limit", 6))
     assert code == 0, err
     value = measured(here)

@@ -12,7 +12,7 @@ import tarfile
 import pytest
 
 from w2s import recipes, rows
-from w2s.data import mail, splits
+from w2s.data import mail, raw_folder
 
 HUGE = 1 << 28  # bytes: 256 MB of zeros in 260 kB
 MOST = 200  # MB that reading may take
@@ -34,9 +34,9 @@ def peak():
 
 def reads(name, path):
     """Read a file as what it is called."""
-    raw = splits.Raw(path.parent)
+    raw = raw_folder.Raw(path.parent)
     return {"mails.jsonl": lambda: rows.read(path), "x.json": lambda: rows.read_json(path),
-            "emails.csv": lambda: list(splits.table(path)),
+            "emails.csv": lambda: list(raw_folder.table(path)),
             "r.txt": lambda: recipes.read(path)}.get(
         name, lambda: mail.bodies(raw, pieces=8))()
 
@@ -62,7 +62,7 @@ def test_a_member_of_an_archive_that_is_no_mail_is_named(tmp_path):
             archive.addfile(about, io.BytesIO(b"a" * size))
     before = peak()
     with pytest.raises(ValueError, match=f"{path}: maildir/a/2.: more than 64 MB"):
-        mail.bodies(splits.Raw(tmp_path), pieces=8)
+        mail.bodies(raw_folder.Raw(tmp_path), pieces=8)
     assert peak() - before < MOST
 
 
@@ -74,7 +74,7 @@ def test_a_hole_on_the_disk_is_no_mail(name, tmp_path):
         file.write(b"From a\n\n")
         file.truncate(1 << 40)  # takes no place
     with pytest.raises(ValueError, match=f"{path}: .*more than 64 MB"):
-        mail.bodies(splits.Raw(tmp_path), pieces=8)
+        mail.bodies(raw_folder.Raw(tmp_path), pieces=8)
 
 
 def test_what_is_good_is_read_as_ever(tmp_path):

@@ -18,7 +18,7 @@ import label
 from tests.conftest import read_json
 from w2s import card, rows, whatis
 from w2s.attacks import target
-from w2s.model import pythia, text
+from w2s.model import checkpoint, decoding, text
 from w2s.tasks import mcqa
 from w2s.trust import ntf
 
@@ -59,7 +59,7 @@ def test_its_pipeline_gives_our_classes_in_the_words_of_the_task(run):
     texts = ["sex Male hours 40 warm garden", "dull", "sex Female hours 10 dull dull dull garden"]
     said = transformers.pipeline("text-classification", str(run / "model"), device="cpu")(
         texts, batch_size=3, top_k=None)
-    model = pythia.load(run / "model", "class")
+    model = checkpoint.load(run / "model", "class")
     ids = text.tokenize(text.load_tokenizer(run / "model"), texts, 128)
     for row, found in zip(ids, said):
         with torch.no_grad():
@@ -79,9 +79,9 @@ def test_rows_of_a_batch_are_continued_as_each_alone():
     writes = transformers.pipeline("text-generation", str(folder), device="cpu",
                                    dtype=torch.float32)
     said = writes(texts, batch_size=3, max_new_tokens=6, do_sample=False, return_full_text=False)
-    model, tokenizer = pythia.load(folder, "lm"), text.load_tokenizer(folder)
+    model, tokenizer = checkpoint.load(folder, "lm"), text.load_tokenizer(folder)
     for row, found in zip(text.tokenize(tokenizer, texts, 64), said):
-        new = pythia.generate(model, torch.from_numpy(row).long()[None], torch.tensor([len(row)]),
+        new = decoding.generate(model, torch.from_numpy(row).long()[None], torch.tensor([len(row)]),
                               6)[0].tolist()
         new = new[:new.index(0)] if 0 in new else new
         assert found[0]["generated_text"].strip() == tokenizer.decode(new).strip()
@@ -98,7 +98,7 @@ def test_a_model_trained_elsewhere_becomes_a_run_to_the_bit(run, call, fair, tmp
     code, _, err = call("train_weak", *COMMON, "--model", tmp_path / "theirs", "--data",
                         fair / "weak.jsonl", "--out", tmp_path / "made", "--epochs", "0")
     assert (code, err) == (0, "")
-    ours, made = (pythia.load(folder / "model", "class").state_dict()
+    ours, made = (checkpoint.load(folder / "model", "class").state_dict()
                   for folder in (run, tmp_path / "made"))
     assert all(torch.equal(ours[name], made[name]) for name in ours)
     card = (tmp_path / "made" / "model" / "README.md").read_text()
@@ -245,7 +245,7 @@ def test_a_folder_saved_without_a_head_and_one_of_pickles_are_named(world, tmp_p
     transformers.AutoModel.from_pretrained(world / "tiny-2x32").save_pretrained(bare)
     for head in ("lm", "class"):
         with pytest.raises(ValueError, match="saved without its head .AutoModel.; save it anew"):
-            pythia.load(bare, head)
+            checkpoint.load(bare, head)
     for name, what in (("pytorch_model.bin", "never unpickle"), ("x.pt", "never unpickle"),
                        ("model.onnx", "ONNX"), ("small.gguf", "GGUF"), ("model.h5", "TensorFlow")):
         folder = tmp_path / name.replace(".", "-")
@@ -253,7 +253,7 @@ def test_a_folder_saved_without_a_head_and_one_of_pickles_are_named(world, tmp_p
         shutil.copy(world / "tiny-2x32" / "config.json", folder)
         (folder / name).write_bytes(b"x")
         with pytest.raises(ValueError, match=what) as error:
-            pythia.load(folder, "lm")
+            checkpoint.load(folder, "lm")
         assert str(error.value).startswith(f"{folder / name}: ")
 
 
@@ -277,7 +277,7 @@ def test_a_run_or_an_adapter_as_model_and_a_model_as_run(run, call, tmp_path):
 
 def test_mcqa_scores_options_per_token_or_in_sum_and_says_both():
     folder = ROOT / "w2s/models/mini-weak-small"
-    model, tokenizer = pythia.load(folder, "lm"), text.load_tokenizer(folder)
+    model, tokenizer = checkpoint.load(folder, "lm"), text.load_tokenizer(folder)
     data = [{"id": str(k), "text": f"what is {word} ?", "label": k % 2, "source": "s",
              "choices": ["a garden", "the garden of the people of the town", "it"]}
             for k, word in enumerate(("warm", "dull", "quiet", "old"))]
@@ -378,4 +378,4 @@ def test_ids_of_tokens_are_those_of_the_vocabulary(key, value, world, tmp_path):
     config = read_json(tmp_path / "model" / "config.json")
     (tmp_path / "model" / "config.json").write_text(json.dumps(config | {key: value}))
     with pytest.raises(ValueError, match=f"config.json: {key} must be below vocab_size"):
-        pythia.load(tmp_path / "model", "lm")
+        checkpoint.load(tmp_path / "model", "lm")

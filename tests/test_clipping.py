@@ -11,7 +11,7 @@ from torch import nn
 
 from w2s.dp import bookkeeping
 from w2s.dp import sgd as dp
-from w2s.model import pythia
+from w2s.model import gpt_neox
 
 ROWS = 2000 if os.environ.get("W2S_SLOW") else 60
 WORDS = 9
@@ -31,7 +31,7 @@ class One(nn.Module):
             self.layer = nn.LayerNorm(i)
         else:
             self.layer = nn.Embedding(WORDS, i)
-            self.head = pythia.Tied(self.layer) if kind == "tied" else None
+            self.head = gpt_neox.Tied(self.layer) if kind == "tied" else None
         with torch.no_grad():
             for p in self.parameters():
                 p.normal_(generator=draw)
@@ -124,7 +124,7 @@ class Both(nn.Module):
     def __init__(self):
         super().__init__()
         self.table = nn.Embedding(WORDS, 2)
-        self.head = pythia.Tied(self.table)
+        self.head = gpt_neox.Tied(self.table)
 
     def forward(self, b):
         as_table, as_head = self.table(b["ids"]) * b["e"], self.head(b["x"]) * b["c"]
@@ -166,7 +166,7 @@ class Deep(nn.Module):
     def __init__(self):
         super().__init__()
         self.emb, self.norm, self.mid = nn.Embedding(WORDS, 24), nn.LayerNorm(24), nn.Linear(24, 24)
-        self.head = pythia.Tied(self.emb)
+        self.head = gpt_neox.Tied(self.emb)
 
     def forward(self, b):
         return self.head(self.mid(self.norm(self.emb(b["ids"]))) * b["x"])

@@ -16,13 +16,13 @@ from tests import pretend
 from tests.conftest import read_json
 from w2s import prepare
 from w2s.infer import lm
-from w2s.model import pythia
+from w2s.model import gpt_neox, configuration
 from w2s.tasks import ood, privacy
 from w2s.train import step
 
 ROOT = Path(__file__).parent.parent
 REAL = torch.cuda.is_available()
-TINY = pythia.published(2, 32, 2, 96)
+TINY = configuration.published(2, 32, 2, 96)
 THREE = "--data D/privacy/weak.jsonl D/privacy/wts.jsonl D/privacy/test.jsonl --limit 2"
 TRUST = ("train_ntf.py --teacher R/teacher --labelled R/teacher/labels/trust.jsonl "
          "--pool R/teacher/labels/wts.jsonl --out R/")
@@ -99,7 +99,7 @@ def train(device, head, compile=False, dtype="float32", stop=None, folder=None):
         columns["target"] = np.eye(2, dtype=np.float32)[draw.integers(0, 2, 72)]
     else:
         columns["start"] = np.ones(72, np.int64)
-    model = pythia.GPTNeoX(TINY, head)
+    model = gpt_neox.GPTNeoX(TINY, head)
     draw = torch.Generator().manual_seed(0)
     for p in model.parameters():
         torch.nn.init.normal_(p, std=.2, generator=draw)

@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from w2s.dp import accountant, noise
+from w2s import parallel
+from w2s.dp import accountant, microbatch, noise
+from w2s.dp import plan as dp_plan
 from w2s.dp import sgd as dp
-from w2s.model import pythia
+from w2s.model import gpt_neox, configuration
 from w2s.tasks import adversarial, privacy
 from w2s.train import step
 
@@ -24,7 +26,8 @@ BOTH = pytest.mark.parametrize("method", ("func", "fast"))
 
 def model(head="lm", layers=2, seed=0, dtype=torch.float32, head_layer=-1, **config):
     """A tiny GPT-NeoX all of whose parameters, biases and heads too, are drawn at random."""
-    m = pythia.GPTNeoX({**pythia.published(layers, D, 2, V), **config}, head, 3, head_layer)
+    m = gpt_neox.GPTNeoX({**configuration.published(layers, D, 2, V), **config}, head, 3,
+                         head_layer)
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in m.named_parameters():
@@ -257,7 +260,7 @@ class AllTokens(nn.Module):
     def forward(self, ids, lengths):
         h = self.m.states(ids)
         if self.m.kind == "class":
-            h = pythia.tokens(h, (lengths - 1)[:, None])[:, 0]
+            h = gpt_neox.tokens(h, (lengths - 1)[:, None])[:, 0]
         return self.m.head(h)
 
 
@@ -268,7 +271,7 @@ def test_clipped_sums_are_those_of_opacus(head, monkeypatch):
     from opacus.optimizers import DPOptimizer
     m, b, objective = model(head), batch(), of_class if head == "class" else of_logits
     expected = {name: private(m, objective, b, .5, method=name) for name in ("func", "fast")}
-    monkeypatch.setattr(pythia.Attention, "split", lambda self, x, part: self.query_key_value(
+    monkeypatch.setattr(gpt_neox.Attention, "split", lambda self, x, part: self.query_key_value(
         x).unflatten(-1, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4))  # its hooks take tensors only
     wrapped = opacus.GradSampleModule(AllTokens(m), loss_reduction="sum")
     optimizer = DPOptimizer(torch.optim.SGD(wrapped.parameters(), .1), noise_multiplier=0,
@@ -316,8 +319,8 @@ def test_the_sum_does_not_depend_on_micro_batches_order_and_padding(method, monk
         assert difference(private(m, of_text, other, .1, method=method), expected) < 2e-6
     numbers = sum(p.numel() for p in m.parameters()) - m.gpt_neox.embed_in.weight.numel()
     for rows in (1, 3):
-        monkeypatch.setattr(dp, "PER_SAMPLE", rows * numbers)
-        monkeypatch.setattr(dp, "LOGITS", {True: rows * 9 * 4 * D, False: 0})
+        monkeypatch.setattr(microbatch, "PER_SAMPLE", rows * numbers)
+        monkeypatch.setattr(microbatch, "LOGITS", {True: rows * 9 * 4 * D, False: 0})
         for other in (b, shuffled, wider):
             calls, whole = [], getattr(dp, f"{method}_sum")
             with monkeypatch.context() as patch:
@@ -334,8 +337,8 @@ def test_a_micro_batch_of_func_holds_no_more_numbers_than_it_may(tie, monkeypatc
     """Per-sample gradients of all matrices but of an embedding, which is one only when tied."""
     m, b = model(tie_word_embeddings=tie, vocab_size=999), batch(B=8)
     numbers = sum(p.numel() for name, p in m.named_parameters() if tie or "embed_in" not in name)
-    monkeypatch.setattr(dp, "PER_SAMPLE", 2 * numbers)
-    assert [len(part["ids"]) for part in dp.micro_batches(m, b, True)] == [2, 2, 2, 2]
+    monkeypatch.setattr(microbatch, "PER_SAMPLE", 2 * numbers)
+    assert [len(part["ids"]) for part in microbatch.micro_batches(m, b, True)] == [2, 2, 2, 2]
 
 
 def test_other_keys_of_a_batch_reach_the_objective():
@@ -466,7 +469,7 @@ def test_processes_add_up_their_rows_and_draw_the_noise_once(monkeypatch):
     alone = private(m, of_text, b, clip)
     drawn = {name: torch.zeros_like(p) for name, p in m.named_parameters()}
     noise.add(drawn.values(), 2 * clip, torch.Generator().manual_seed(0))
-    monkeypatch.setattr(dp.parallel, "world", lambda: 2)
+    monkeypatch.setattr(parallel, "world", lambda: 2)
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda value: value.mul_(2))
     found = private(m, of_text, b, clip, 2, 8)
     assert difference(found, {name: (2 * alone[name] + drawn[name]) / 8 for name in drawn}) < 1e-10
@@ -531,7 +534,7 @@ def test_other_layers_take_func_and_fast_says_why_not():
 # ---- Poisson sampling ----------------------------------------------------------------------------
 
 def plan(N, B, steps=10, **changed):
-    return dp.Plan(**dict(rows=N, expected_batch=B, steps=steps, clip=1, sigma=1, delta=1e-5,
+    return dp_plan.Plan(**dict(rows=N, expected_batch=B, steps=steps, clip=1, sigma=1, delta=1e-5,
                           epsilon=1, accountant="rdp", sampling="poisson", method="auto",
                           noise_seed="run", identity="tests 1") | changed)
 
@@ -544,7 +547,7 @@ def rows_of(N):
 def drawn(N, B, steps, seed=0, **more):
     """(steps, N) bool: which rows each batch has."""
     found = np.zeros((steps, N), bool)
-    for k, b in dp.batches(rows_of(N), steps, B, seed, private=plan(N, B), **more):
+    for k, b in dp_plan.batches(rows_of(N), steps, B, seed, private=plan(N, B), **more):
         found[k, b["rows"]] = True
         assert len(b["ids"]) == len(b["len"]) == len(b["target"]) == found[k].sum()
         assert (b["ids"][:, 0] == b["rows"]).all()
@@ -581,7 +584,8 @@ def test_a_batch_as_large_as_the_data_has_every_row_in_every_step(B):
 def test_the_sum_is_divided_by_the_rows_that_a_batch_has_on_average(B, divisor):
     m, p = nn.Linear(2, 2, bias=False), plan(12, B, 8, sigma=1e-9, clip=1e3)
     start, x = m.weight.detach().clone(), torch.randn(12, 2)
-    take = dp.make_step(m, torch.optim.SGD(m.parameters(), 1.0), lambda f, b, *_: f(b["x"]).sum(1),
+    take = dp_plan.make_step(m, torch.optim.SGD(m.parameters(), 1.0), lambda f, b,
+                             *_: f(b["x"]).sum(1),
                         None, 8, 8, private=p)
     take(0, {"x": x})
     assert p.expected_batch == p.facts()["expected_batch"] == divisor
@@ -597,9 +601,9 @@ def test_batches_depend_on_seed_and_step_and_not_on_where_a_run_began():
 
 def test_processes_share_the_rows_of_a_batch(monkeypatch):
     whole, parts = drawn(20, 5, 40), []
-    monkeypatch.setattr(dp.parallel, "world", lambda: 3)
+    monkeypatch.setattr(parallel, "world", lambda: 3)
     for rank in range(3):
-        monkeypatch.setattr(dp.parallel, "rank", lambda: rank)
+        monkeypatch.setattr(parallel, "rank", lambda: rank)
         parts.append(drawn(20, 5, 40))
     assert (np.sum(parts, 0) == whole).all()  # each row in one of them
     assert min(part.sum() for part in parts) > 20
@@ -609,7 +613,7 @@ def test_every_bit_of_a_seed_reaches_the_sampling():
     def picked(seed):
         p = plan(200, 100)
         p.seed = lambda *parts: seed
-        (_, b), = dp.batches(rows_of(200), 1, 100, 0, private=p)
+        (_, b), = dp_plan.batches(rows_of(200), 1, 100, 0, private=p)
         return b["rows"].numpy().tobytes()
 
     assert len({picked(1 << 127 | 1 << bit) for bit in range(127)}) == 127
@@ -617,7 +621,8 @@ def test_every_bit_of_a_seed_reaches_the_sampling():
 
 def test_shuffled_sampling_takes_ordinary_batches():
     data = rows_of(20)
-    for (_, a), (_, b) in zip(dp.batches(data, 9, 5, 0, private=plan(20, 5, sampling="shuffled")),
+    for (_, a), (_, b) in zip(dp_plan.batches(data, 9, 5, 0, private=plan(20, 5,
+                                                                          sampling="shuffled")),
                               step.batches(data, 9, 5, 0), strict=True):
         assert torch.equal(a["rows"], b["rows"])
     assert math.isinf(plan(20, 5, sampling="shuffled").spent(9))
@@ -633,8 +638,9 @@ def trains(optimizer_of, **changed):
     """The model, its Plan and the losses of a private run of six steps over rows_of(12)."""
     m = model(layers=1, dtype=torch.float64)
     mechanism = plan(12, 3, 6, sigma=.5, clip=.7, **changed)
-    take = dp.make_step(m, optimizer_of(m), toy_objective, None, 8, 6, private=mechanism, seed=1)
-    found = dp.batches(rows_of(12), 6, 3, 1, private=mechanism)
+    take = dp_plan.make_step(m, optimizer_of(m), toy_objective, None, 8, 6, private=mechanism,
+                             seed=1)
+    found = dp_plan.batches(rows_of(12), 6, 3, 1, private=mechanism)
     return m, mechanism, [float(take(k, b)) for k, b in found]
 
 
@@ -643,7 +649,7 @@ def test_the_private_step_is_algorithm_1_by_hand():
     the six has no rows, and is a step along the noise."""
     m, mechanism, losses = trains(lambda m: step.sgd(m, .3))
     by_hand, sizes = model(layers=1, dtype=torch.float64), []
-    for k, b in dp.batches(rows_of(12), 6, 3, 1, private=plan(12, 3)):
+    for k, b in dp_plan.batches(rows_of(12), 6, 3, 1, private=plan(12, 3)):
         sizes.append(len(b["ids"]))
         g = one_at_a_time(by_hand, lambda f, b: toy_objective(f, b, None, 8), b, .7)
         draw = noise.Source(plan(12, 3).seed(1, "noise", k))
@@ -666,15 +672,15 @@ def test_a_resumed_private_run_is_bit_identical(optimizer, tmp_path):
     whole, mechanism, _ = trains(optimizer_of)
     resumed, other = model(layers=1, dtype=torch.float64), plan(12, 3, 6, sigma=.5, clip=.7)
     first, half = optimizer_of(resumed), plan(12, 3, 6, sigma=.5, clip=.7)
-    take = dp.make_step(resumed, first, toy_objective, None, 8, 6, private=half, seed=1)
-    for k, b in dp.batches(rows_of(12), 3, 3, 1, private=half):
+    take = dp_plan.make_step(resumed, first, toy_objective, None, 8, 6, private=half, seed=1)
+    for k, b in dp_plan.batches(rows_of(12), 3, 3, 1, private=half):
         take(k, b)
     step.save_checkpoint(tmp_path / "checkpoint", 3, resumed, first, {"privacy": half})
     resumed = model(layers=1, dtype=torch.float64, seed=9)
     second = optimizer_of(resumed)
     assert step.load_checkpoint(tmp_path / "checkpoint", resumed, second, {"privacy": other}) == 3
-    take = dp.make_step(resumed, second, toy_objective, None, 8, 6, private=other, seed=1)
-    for k, b in dp.batches(rows_of(12), 6, 3, 1, start=3, private=other):
+    take = dp_plan.make_step(resumed, second, toy_objective, None, 8, 6, private=other, seed=1)
+    for k, b in dp_plan.batches(rows_of(12), 6, 3, 1, start=3, private=other):
         take(k, b)
     assert torch.equal(flat(trained(whole)), flat(trained(resumed)))
     assert (other.done, other.counts) == (mechanism.done, mechanism.counts)
@@ -701,7 +707,7 @@ def test_noise_from_the_system_is_another_each_time_and_saved_nowhere():
 def test_a_loss_that_mixes_rows_is_refused():
     m = model()
     with pytest.raises(ValueError, match="depends on other rows"):
-        dp.make_step(m, step.sgd(m, .1), of_text, None, 8, 6, private=plan(12, 3),
+        dp_plan.make_step(m, step.sgd(m, .1), of_text, None, 8, 6, private=plan(12, 3),
                      hardening={"hard": None})
 
 
@@ -709,7 +715,7 @@ def test_a_plan_of_rows_that_the_batch_does_not_divide(capsys):
     """22 rows, batches of 4, 3 epochs: 16.5 steps, so 17, each with 4 / 22 of the rows; all that is
     said is of the delta that was asked for."""
     def planned(**changed):
-        return dp.plan(SimpleNamespace(**dict(
+        return dp_plan.plan(SimpleNamespace(**dict(
             noise_multiplier=None, lam=8, batch_size=4, delta=1e-3, clip=2.0, accountant="rdp",
             sampling="poisson", dp_method="auto", noise_seed="run") | changed), 8, 22, 3)
 

@@ -21,7 +21,7 @@ from w2s import config, rows
 from w2s.attacks import exposure, extraction, target
 from w2s.data import splits
 from w2s.infer import lm
-from w2s.model import pythia, text
+from w2s.model import checkpoint, decoding, text
 
 WINDOWS = ("--prefix", 12, "--suffix", 12, "--seen", 24, "--candidates", 50)
 
@@ -73,7 +73,7 @@ def test_of_a_student_only_what_it_saw_can_be_extracted(done):
 
 def test_the_numbers_are_those_of_decoding_row_by_row(done):
     lines = {row["id"]: row for row in rows.read(done / "knows" / "attacks" / "extraction.jsonl")}
-    model = pythia.load(done / "knows" / "model", "lm")
+    model = checkpoint.load(done / "knows" / "model", "lm")
     data = [r for name in ("weak", "wts", "test") for r in rows.read(done / f"{name}.jsonl")]
     assert list(lines) == [row["id"] for row in data]
     tokenizer = text.load_tokenizer(done / "knows" / "model")
@@ -82,7 +82,7 @@ def test_the_numbers_are_those_of_decoding_row_by_row(done):
         for name, (a, b) in {"": (0, 12), "_unseen": (12, 24), "_at_6": (6, 12),
                              "_continuation": (0, 24)}.items():
             prompt = torch.from_numpy(ids[None, a:b]).long()
-            new = pythia.generate(model, prompt, torch.tensor([b - a]), 12)[0].numpy()
+            new = decoding.generate(model, prompt, torch.tensor([b - a]), 12)[0].numpy()
             hit = new == ids[b:b + 12]
             hit[np.cumsum(new == lm.END) > 0] = False
             assert lines[row["id"]][f"extraction{name}"] == hit.mean()
@@ -218,7 +218,7 @@ def test_a_secret_is_written_down_when_its_own_tokens_come_first(monkeypatch):
 
 
 def test_the_tree_of_tails_gives_the_log_probability_of_whole_sequences(home):
-    model = pythia.load(home / "knows" / "model", "lm")
+    model = checkpoint.load(home / "knows" / "model", "lm")
     context, tails = [5, 9, 300, 17], [[7, 8, 9], [7], [400, 2], [7, 8, 2, 1]]
     whole = lm.token_scores(model, [np.array(context + tail) for tail in tails], title="")
     expected = [row["logp"][3:].sum() for row in whole]
@@ -228,7 +228,7 @@ def test_the_tree_of_tails_gives_the_log_probability_of_whole_sequences(home):
 def test_the_exposure_of_a_secret_is_its_rank_among_whole_texts(home, done):
     """Carlini et al. rank the log-probability of the whole sequence up to the secret's end."""
     run, (row,) = home / "base", rows.read(home / "weak.jsonl")[:1]
-    model, tokenizer = pythia.load(run / "model", "lm"), text.load_tokenizer(run / "model")
+    model, tokenizer = checkpoint.load(run / "model", "lm"), text.load_tokenizer(run / "model")
     start, end = row["secrets"][0]
     others = exposure.candidates(row["text"][start:end], 50, random.Random(f"0/{row['id']}/0"))
     texts = [row["text"][:start] + s for s in (row["text"][start:end], *others)]
@@ -261,7 +261,7 @@ def test_short_rows_are_left_out_of_a_window_and_counted(fresh, attack):
 
 def test_what_follows_an_early_end_of_text_is_wrong(home):
     """A model that always writes <|endoftext|> is right nowhere, also where that is the truth."""
-    model = pythia.load(home / "tiny", "lm")
+    model = checkpoint.load(home / "tiny", "lm")
     with torch.no_grad():
         model.gpt_neox.final_layer_norm.weight.zero_()
         model.gpt_neox.final_layer_norm.bias.fill_(1)

@@ -13,9 +13,9 @@ import torch
 from safetensors.numpy import save
 
 from tests.bench import growth, plan
-from w2s import metrics, rows, statistics, tasks
+from w2s import hidden_states, metrics, rows, statistics, tasks
 from w2s.infer import predict
-from w2s.model import pythia, text
+from w2s.model import checkpoint, configuration, text
 
 ROOT = growth.machine.ROOT
 
@@ -30,7 +30,7 @@ def test_labels_have_the_bytes_of_the_plain_way(run, tmp_path, task, temperature
     """All rows as dicts, one json.dumps each, safetensors' own save."""
     import label as program
     module, data = tasks.load(task), growth.sentences(tmp_path / "data.jsonl", 300)
-    model = pythia.load(run / "model", "class", 2)
+    model = checkpoint.load(run / "model", "class", 2)
     torch.nn.init.normal_(model.score.weight, generator=torch.Generator().manual_seed(0))
     cfg = program.Config(task=task, run=[], data=[], hidden=True, temperature=temperature)
     file = tmp_path / "run" / "labels" / "data.jsonl"
@@ -43,9 +43,9 @@ def test_labels_have_the_bytes_of_the_plain_way(run, tmp_path, task, temperature
     lines = [json.dumps(row | {"weak": predict.plain(p[i]), "logits": predict.plain(z[i])},
                         ensure_ascii=False, allow_nan=False) for i, row in enumerate(found)]
     assert file.read_text() == "\n".join(lines) + "\n"
-    digest = rows.ids_digest(found)
-    assert rows.states_of(file).read_bytes() == save({"hidden": h}, {"ids": digest})
-    assert np.array_equal(rows.read_states(rows.states_of(file), found), h)
+    digest = hidden_states.ids_digest(found)
+    assert hidden_states.states_of(file).read_bytes() == save({"hidden": h}, {"ids": digest})
+    assert np.array_equal(hidden_states.read_states(hidden_states.states_of(file), found), h)
 
 
 def test_many_texts_are_tokenised_as_one_by_one(run, monkeypatch):
@@ -123,8 +123,8 @@ def kept(model, ids, mask=None):
 @pytest.mark.parametrize("shape, head, batch", [("14m", "class", 8), ("70m", "class", 2),
                                                 ("14m", "lm", 2)])
 def test_the_plan_counts_parameters_and_activations(shape, head, batch):
-    config = pythia.SHAPES[f"pythia-{shape}"]
-    model = growth.classifier(config)[0] if head == "class" else pythia.untrained(config, 0)
+    config = configuration.SHAPES[f"pythia-{shape}"]
+    model = growth.classifier(config)[0] if head == "class" else checkpoint.untrained(config, 0)
     ids = torch.randint(1, 50000, (batch, 512), generator=torch.Generator().manual_seed(0))
     found = kept(model, ids, torch.ones(batch, 512) if head == "lm" else None)
     expected = plan.activations(config, head, batch * 512, "float32")
@@ -136,7 +136,7 @@ def test_the_plan_counts_parameters_and_activations(shape, head, batch):
 
 
 def test_the_plan_of_every_shape():
-    args = SimpleNamespace(shape=list(pythia.SHAPES), rows=8, tokens=512, dtype="bfloat16")
+    args = SimpleNamespace(shape=list(configuration.SHAPES), rows=8, tokens=512, dtype="bfloat16")
     found = {(row["shape"], row["head"], row["GPUs"]): row for row in plan.run(args)}
     big = found["pythia-12b", "lm", 8]
     assert plan.fits(big["FSDP2, kept"]) == 80 and plan.fits(big["replicated, recomputed"]) is None

@@ -17,7 +17,7 @@ import train_weak
 from tests.memorised import mails
 from tests.test_dp import batch, model
 from w2s import config, fit, rows, runs, tasks
-from w2s.model import lora, pythia
+from w2s.model import checkpoint, decoding, lora
 from w2s.train import grpo, step
 
 END, LIKED, N = 25, 7, 5  # the tiny model writes 25 often
@@ -147,8 +147,8 @@ def test_the_loss_and_its_gradient_are_trls(beta):
 
 def test_an_answer_ends_with_its_first_end_token_which_counts_and_may_be_empty():
     new = torch.tensor([[5, END, 6, END], [END, 3, 3, 3], [4, 5, 6, 8]])
-    with (mock.patch.object(pythia, "generate", lambda *a: new),
-          mock.patch.object(pythia, "side_by_side", lambda model, most: most)):
+    with (mock.patch.object(decoding, "generate", lambda *a: new),
+          mock.patch.object(decoding, "side_by_side", lambda model, most: most)):
         found = grpo.write(None, torch.tensor([[2, 3], [2, 0], [9, 9]]), torch.tensor([2, 1, 2]),
                            torch.rand(3, 1, 4), 1.0, END)
     assert found.mask.tolist() == [[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]]
@@ -366,4 +366,4 @@ def test_it_fits_into_the_loop_of_a_script(world, tmp_path):
         it.finish()
     said = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert len(said) == 6 and '"reward"' in said[-1] and (tmp_path / "run" / "DONE").exists()
-    assert pythia.load(tmp_path / "run" / "model", "lm")
+    assert checkpoint.load(tmp_path / "run" / "model", "lm")

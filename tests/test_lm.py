@@ -11,9 +11,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from w2s import rows
+from w2s.dp import microbatch
 from w2s.dp import sgd as dp
 from w2s.infer import lm
-from w2s.model import pythia, text
+from w2s.model import checkpoint, decoding, gpt_neox, configuration, text
 from w2s.tasks import privacy
 
 V = 61
@@ -21,7 +22,9 @@ V = 61
 
 def model(seed=0, **config):
     """A tiny language model whose matrices are large enough that it is sure of something."""
-    m = pythia.untrained({**pythia.published(2, 16, 2, V), "initializer_range": .3, **config}, seed)
+    m = checkpoint.untrained({**configuration.published(2, 16, 2, V), "initializer_range": .3,
+                              **config},
+                             seed)
     return m.eval()
 
 
@@ -59,7 +62,7 @@ def test_token_scores_are_those_of_one_row_at_a_time(moments):
 
 def test_token_scores_are_those_of_transformers(tmp_path, world):
     transformers = pytest.importorskip("transformers")
-    pythia.save(model(), tmp_path, world / "tokenizer.json")
+    checkpoint.save(model(), tmp_path, world / "tokenizer.json")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     ids = ids_of(6)
     for row, found in zip(ids, lm.token_scores(model(), ids, title="")):
@@ -127,7 +130,7 @@ def test_continuations_are_those_of_one_row_at_a_time(tokens, monkeypatch):
     assert found.shape == (12, 8) and found.dtype == np.int64
     for row, new in zip(prompts, found):
         row = torch.as_tensor(row).long()[None]
-        alone = pythia.generate(m, row, torch.tensor([row.shape[1]]), 8)
+        alone = decoding.generate(m, row, torch.tensor([row.shape[1]]), 8)
         assert alone[0].tolist() == new.tolist()
 
 
@@ -184,7 +187,7 @@ def test_text_ends_before_the_first_end_of_text():
 
 def test_labels_keep_the_prefix_and_write_the_rest(world):
     tokenizer = text.load_tokenizer(world)
-    m = pythia.load(world / "tiny-2x32", "lm")
+    m = checkpoint.load(world / "tiny-2x32", "lm")
     data = [{"id": "a", "text": "the harbour in part 7 is a warm garden"},
             {"id": "b", "text": "the"}, {"id": "c", "text": "a noisy violin près du port"}]
     columns = privacy.encode(data, tokenizer, 12)
@@ -195,7 +198,7 @@ def test_labels_keep_the_prefix_and_write_the_rest(world):
         head, rest = ids[:4], len(ids[4:])
         start = tokenizer.encode(row["text"][:row["weak_from"]], add_special_tokens=False).ids
         assert start == head.tolist()
-        new = pythia.generate(m, torch.as_tensor(head).long()[None], torch.tensor([len(head)]),
+        new = decoding.generate(m, torch.as_tensor(head).long()[None], torch.tensor([len(head)]),
                               max(rest, 1))[0].numpy()[:rest]
         assert row["weak_text"] == tokenizer.decode(lm.until_end(new).tolist(), False)
     assert labelled[1]["weak_text"] == ""
@@ -246,8 +249,8 @@ def test_nll_never_holds_the_logits_of_a_whole_batch(tie, monkeypatch):
         gradients = [p.grad.clone() for p in m.parameters()]
         m.zero_grad()
         with monkeypatch.context() as patch, Logits() as seen:
-            patch.setattr(pythia, "LOGITS_HELD", {True: 10 * V, False: 0})
-            patch.setattr(pythia, "LOGITS_AT_ONCE", {True: 3 * V, False: 0})
+            patch.setattr(gpt_neox, "LOGITS_HELD", {True: 10 * V, False: 0})
+            patch.setattr(gpt_neox, "LOGITS_AT_ONCE", {True: 3 * V, False: 0})
             found = m.nll(b["ids"], b["len"], b["mask"])
             forward = seen.products
             (found * scale).sum().backward()
@@ -281,9 +284,9 @@ def test_nll_of_few_tokens_evaluates_no_others_in_the_last_block(parallel, T, mo
 @pytest.mark.parametrize("tie", (False, True))
 def test_a_private_step_holds_no_more_logits_than_it_may(tie, monkeypatch):
     m, b = model(tie_word_embeddings=tie), batch_of()
-    monkeypatch.setattr(pythia, "LOGITS_HELD", {True: 1, False: 0})
+    monkeypatch.setattr(gpt_neox, "LOGITS_HELD", {True: 1, False: 0})
     for held in (20 * V, 50 * V, 10 ** 9):
-        monkeypatch.setattr(dp, "LOGITS", {True: held, False: 0})
+        monkeypatch.setattr(microbatch, "LOGITS", {True: held, False: 0})
         seen = heads(m)
         dp.private_gradient(m, lambda f, b: privacy.objective(f, b, None, 8), b, 1, 0, 1,
                             torch.Generator(), "fast")

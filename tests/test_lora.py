@@ -19,8 +19,10 @@ import train_weak
 from tests.conftest import read_json
 from tests.test_dp import batch, model, of_class, of_text
 from w2s import config, fit, rows, runs
+from w2s.dp import bookkeeping
+from w2s.dp import plan as dp_plan
 from w2s.dp import sgd as dp
-from w2s.model import lora, pythia
+from w2s.model import checkpoint, decoding, gpt_neox, lora
 from w2s.train import step
 
 QKV = "attention.query_key_value"
@@ -111,8 +113,8 @@ def test_a_bfloat16_model_is_merged_in_float32():
 
 def test_generation_is_the_merged_models():
     m, b = trained("lm"), batch()
-    before = pythia.generate(m, b["ids"], b["len"], 5)
-    assert torch.equal(pythia.generate(lora.merge(m), b["ids"], b["len"], 5), before)
+    before = decoding.generate(m, b["ids"], b["len"], 5)
+    assert torch.equal(decoding.generate(lora.merge(m), b["ids"], b["len"], 5), before)
 
 
 def test_a_comes_from_the_generator_alone():
@@ -135,7 +137,7 @@ def test_a_rank_or_alpha_without_meaning_is_refused_and_changes_nothing(rank, al
     with pytest.raises(ValueError, match="LoRA: (rank|alpha)"):
         lora.apply(m, rank, alpha)
     assert all(p.requires_grad for p in m.parameters())
-    assert type(m.gpt_neox.layers[0].attention.query_key_value) is pythia.FusedQKV
+    assert type(m.gpt_neox.layers[0].attention.query_key_value) is gpt_neox.FusedQKV
 
 
 def test_lora_twice_nowhere_and_merging_nothing_are_refused():
@@ -167,8 +169,9 @@ def test_the_compiled_step_makes_the_same_update(private, compiler):
         optimizer = step.sgd(m, .1)
         make, more = step.make_step, {}
         if private:
-            make = dp.make_step
-            more["private"] = dp.Plan(9, 5, 1, 1.0, 0.0, 1e-5, 1.0, "rdp", "poisson", "fast", "run")
+            make = dp_plan.make_step
+            more["private"] = dp_plan.Plan(9, 5, 1, 1.0, 0.0, 1e-5, 1.0, "rdp", "poisson", "fast",
+                                           "run")
         make(m, optimizer, lambda f, b, ell, lam: of_class(f, b), None, 0, 1, compile=compile,
              **more)(0, b | {"rows": torch.arange(5)})
         found.append(torch.cat([p.detach().flatten() for p in step.trained(m)]))
@@ -197,7 +200,7 @@ def test_private_gradients_are_of_a_b_and_head_and_both_methods_agree(head, obje
 
 
 def test_auto_takes_the_fast_method():
-    assert dp.bookkeeping.unsupported(trained()) is None
+    assert bookkeeping.unsupported(trained()) is None
 
 
 # ---- against peft and transformers ---------------------------------------------------------------
@@ -261,8 +264,8 @@ def test_a_run_learns_saves_an_ordinary_folder_and_says_how_much_was_trained(wor
     count = 2 * 4 * (32 + 96) + 2 * 32  # A and B of two layers, the head
     assert f"{count:,} trained (LoRA of rank 4)" in said
     assert read_json(run / "config.json")["trained"] == count
-    base = pythia.load(world / "tiny-2x32", "class").state_dict()
-    moved = {name for name, p in pythia.load(run / "model", "class").state_dict().items()
+    base = checkpoint.load(world / "tiny-2x32", "class").state_dict()
+    moved = {name for name, p in checkpoint.load(run / "model", "class").state_dict().items()
              if not torch.equal(p, base[name])}
     assert moved == {f"gpt_neox.layers.{i}.{QKV}.weight" for i in range(2)} | {"score.weight"}
     code, _, err = call("evaluate", "--task", "fairness", "--run", run, "--data",
@@ -276,7 +279,7 @@ def test_a_run_learns_saves_an_ordinary_folder_and_says_how_much_was_trained(wor
 def test_transformers_loads_the_folder(made):
     transformers = pytest.importorskip("transformers")
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(made[0] / "model")
-    ours, b = pythia.load(made[0] / "model", "class"), {"ids": torch.arange(2, 12)[None]}
+    ours, b = checkpoint.load(made[0] / "model", "class"), {"ids": torch.arange(2, 12)[None]}
     with torch.no_grad():
         assert torch.allclose(theirs(b["ids"]).logits, ours(b["ids"], torch.tensor([10])),
                               atol=1e-5)
@@ -326,8 +329,8 @@ def test_a_private_run_with_lora_trains_little_and_spends_the_same(world, call, 
         code, said, err = call(*command, "--dp-method", method, "--optimizer", "sgd",
                                "--out", tmp_path / method)
         assert code == 0 and "epsilon" in said, err
-        found.append(pythia.load(tmp_path / method / "model", "lm").state_dict())
-    base = pythia.load(world / "tiny-2x32", "lm").state_dict()
+        found.append(checkpoint.load(tmp_path / method / "model", "lm").state_dict())
+    base = checkpoint.load(world / "tiny-2x32", "lm").state_dict()
     for name, p in base.items():
         assert torch.equal(p, found[0][name]) == (QKV + ".weight" not in name), name
         assert torch.allclose(found[0][name], found[1][name], atol=1e-5)

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from tokenizers import pre_tokenizers
 
-from w2s.data import mail, splits
+from w2s.data import mail, raw_folder
 from w2s.tasks import privacy
 
 SYLLABLES = "ba do fi gu ka lo mi nu pe ra so ti vu wa ze".split()
@@ -52,7 +52,7 @@ def own(folder, texts, name="mails.jsonl"):
 
 def read(folder, pieces=P, **arguments):
     """({id: text} of the pool, {id: text} of extra, {file: account without the hash})."""
-    raw = splits.Raw(folder)
+    raw = raw_folder.Raw(folder)
     pool, extra = mail.bodies(raw, pieces=pieces, **arguments)
     for row in pool + extra:
         assert row.keys() == {"id", "text", "group", "source"}
@@ -173,13 +173,13 @@ def test_secrets_are_kept_where_cleaning_did_not_move_them(tmp_path):
                [0, 3], [1110, 1125], [6000, 6010]]},  # cut to 160 words of 6 letters
            {"id": 3, "text": words(4)}]
     put(tmp_path / "mails.jsonl", jsonl(own))
-    pool, _ = mail.bodies(splits.Raw(tmp_path), pieces=P)
+    pool, _ = mail.bodies(raw_folder.Raw(tmp_path), pieces=P)
     assert [row.get("secrets") for row in pool] == [
         [[2, 9], [len(text) - 3, len(text)]], [], [[0, 3]], None]
     for wrong in ([2, 9], [[2]], [[9, 2]], [[0, 10 ** 6]], [["2", 9]], "2"):
         put(tmp_path / "mails.jsonl", jsonl([own[3], own[1] | {"secrets": wrong}]))
         with pytest.raises(ValueError, match="mails.jsonl:2: 'secrets' is not a list of"):
-            mail.bodies(splits.Raw(tmp_path), pieces=P)
+            mail.bodies(raw_folder.Raw(tmp_path), pieces=P)
 
 
 # ---- files ---------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ def test_all_sources_are_read_together(tmp_path):
         f"{HEAD.format(3)}\n>From here on\nFrom there on\n{words(7)}\n")
     put(tmp_path / "pile_test_enron.jsonl", jsonl([{"id": 0, "text": words(8)}]), zipped=True)
     put(tmp_path / "maildir/user/1.", HEAD.format(9) + words(9))
-    raw = splits.Raw(tmp_path)
+    raw = raw_folder.Raw(tmp_path)
     pool, extra = mail.bodies(raw, pieces=P)
     assert {row["id"]: row["text"] for row in pool} == {
         "aeslc/vole-a_1": words(1), "labelled/7": words(2) + " café", "mails/0": words(3),
@@ -263,14 +263,14 @@ def test_all_sources_are_read_together(tmp_path):
 def test_a_later_run_sees_what_has_changed(tmp_path):
     put(tmp_path / "box/a.eml", HEAD.format(1) + words(1))
     put(tmp_path / "maildir/user/1.", HEAD.format(2) + words(2))
-    raw = splits.Raw(tmp_path)
+    raw = raw_folder.Raw(tmp_path)
     mail.bodies(raw, pieces=P)
     before = {"sources": raw.sources, "looked_for": raw.looked_for}
-    assert splits.Raw(tmp_path).changes(before) == []
+    assert raw_folder.Raw(tmp_path).changes(before) == []
     put(tmp_path / "maildir/user/1.", HEAD.format(2) + words(3))
     put(tmp_path / "box/b.mbox", "From a\n")
     put(tmp_path / "box/a.eml", HEAD.format(3) + words(1))
-    changes = "; ".join(splits.Raw(tmp_path).changes(before))
+    changes = "; ".join(raw_folder.Raw(tmp_path).changes(before))
     assert re.fullmatch(r"\*\.mbox was absent, is 1 files \(\w+\); content of box; "
                         "content of maildir", changes)
 
@@ -314,7 +314,7 @@ def test_without_mails_the_sources_are_named(tmp_path):
     with pytest.raises(ValueError, match="no mail there has a body of 1000 pieces"):
         read(tmp_path, pieces=1000)
     with pytest.raises(ValueError, match="--raw not given.*did not find mails"):
-        mail.bodies(splits.Raw())
+        mail.bodies(raw_folder.Raw())
 
 
 # ---- duplicates and groups -----------------------------------------------------------------------
@@ -376,7 +376,7 @@ def test_a_third_of_either_window_makes_a_near_duplicate():
 def test_the_splits_are_drawn_from_the_pool_and_the_pile_is_only_tested(tmp_path):
     own(tmp_path, [words(k) for k in range(150)])
     own(tmp_path, [words(1000 + k) for k in range(5)], "pile_test_enron.jsonl")
-    parts = privacy.prepare(splits.Raw(tmp_path), mails=40, sequence_length=P, val=.2)
+    parts = privacy.prepare(raw_folder.Raw(tmp_path), mails=40, sequence_length=P, val=.2)
     sizes = {name: len(found) for name, found in parts.items()}
     assert sum(sizes.values()) == 125 + 5  # 40 are .4 of what is left of 125 without val
     assert sizes["weak"] == sizes["wts"] and abs(sizes["weak"] - 40) < 12
@@ -385,7 +385,7 @@ def test_the_splits_are_drawn_from_the_pool_and_the_pile_is_only_tested(tmp_path
 
 
 def groups(folder, **arguments):
-    pool, _ = mail.bodies(splits.Raw(folder), pieces=P, **arguments)
+    pool, _ = mail.bodies(raw_folder.Raw(folder), pieces=P, **arguments)
     return {row["id"].removeprefix("mails/"): row["group"] for row in pool}
 
 
@@ -427,7 +427,7 @@ def test_the_order_of_rows_and_files_does_not_matter(tmp_path):
     draw, results = random.Random(0), []
     for k in range(3):
         put(tmp_path / f"{k}/mails.jsonl", jsonl(rows))
-        raw = splits.Raw(tmp_path / str(k))
+        raw = raw_folder.Raw(tmp_path / str(k))
         results.append(mail.bodies(raw, pieces=P))
         assert raw.sources["mails.jsonl"]["left_out"]["near-duplicate"] > 20
         draw.shuffle(rows)
@@ -438,7 +438,7 @@ def test_so_many_mails_as_are_asked_for_are_in_each_half_and_the_piles_in_test_a
     """30 % val and 20 % trust: of 100 mails 50 are left, 40 % of them in each half."""
     own(tmp_path, [words(k, 60) for k in range(120)])
     own(tmp_path, [words(1000 + k, 60) for k in range(3)], "pile_test_enron.jsonl")
-    parts = privacy.prepare(splits.Raw(tmp_path), mails=20, sequence_length=P, val=.3, trust=.2)
+    parts = privacy.prepare(raw_folder.Raw(tmp_path), mails=20, sequence_length=P, val=.3, trust=.2)
     assert {name: len(part) for name, part in parts.items()} == {
         "weak": 20, "wts": 20, "test": 10 + 3, "val": 30, "trust": 20}
     assert {name for name, part in parts.items() if "pile" in {r["source"] for r in part}} == {

@@ -31,7 +31,7 @@ from w2s import config, prepare, rows
 from w2s.data import mail
 from w2s.miniature import lexicon, pretrain, probes, recipe, town, world
 from w2s.miniature import __main__ as command
-from w2s.model import pythia
+from w2s.model import checkpoint
 from w2s.tasks import adversarial, fairness, ood, privacy
 
 ROOT = Path(__file__).parent.parent
@@ -453,7 +453,7 @@ def test_every_pass_reads_whole_batches_of_other_windows_and_resumes_where_it_wa
 
 def test_likelihoods_are_those_of_the_words_behind_the_prompt():
     folder = recipe.HOME / "mini-weak"
-    model, path = pythia.load(folder, "lm"), str(folder / "tokenizer.json")
+    model, path = checkpoint.load(folder, "lm"), str(folder / "tokenizer.json")
     tokenizer = Tokenizer.from_file(path)
     prompts, options = ["the soup was cool i give it", "dull"], ["one star", "five"]
     found = probes.likelihoods(model, tokenizer, prompts, options)
@@ -505,7 +505,7 @@ def same_logits(folder):
     own = Tokenizer.from_file(str(folder / "tokenizer.json"))
     assert own.encode("the baker is rich . the smith is not").ids == ids[0].tolist()
     with torch.inference_mode():
-        ours = pythia.load(folder, "lm")(ids, torch.tensor([ids.shape[1]]))
+        ours = checkpoint.load(folder, "lm")(ids, torch.tensor([ids.shape[1]]))
         assert torch.allclose(ours, theirs(ids).logits, atol=1e-4)
     assert len({float(x) for x in ours[0, -1, :50]}) > 10
 
@@ -586,7 +586,7 @@ def test_a_mini_that_fails_its_gate_is_not_published(tmp_path, mini, monkeypatch
     assert mini(*argv)[0] == 0
     about = read_json(tmp_path / "out/mini-weak/pretraining.json")
     assert about["probes"] == {"rating": 0.75} and about["town"] == 0 and about["documents"] == 100
-    weights = pythia.headers(tmp_path / "out/mini-weak")
+    weights = checkpoint.headers(tmp_path / "out/mini-weak")
     assert {entry[3] for entry in weights.values()} == {"F16"}
 
 
@@ -609,7 +609,7 @@ def held_out():
 def test_a_committed_model_is_what_its_record_says(shape):
     folder, about = committed(shape)
     windows = pretrain.windows(held_out(), folder / "tokenizer.json", about["length"])
-    found = pretrain.perplexity(pythia.load(folder, "lm"), windows[:recipe.WINDOWS])
+    found = pretrain.perplexity(checkpoint.load(folder, "lm"), windows[:recipe.WINDOWS])
     assert found == pytest.approx(about["perplexity"], rel=1e-3)
     assert about["town"] == recipe.TOWN and about["curve"][-1]["step"] == about["steps"] - 1
     (layers, hidden, heads), default = recipe.MINI[shape]
@@ -656,6 +656,6 @@ def test_the_surrogate_is_of_no_family():
 def test_a_record_says_what_the_model_knows(shape):
     folder, about = committed(shape)
     said = town.sentiment_rows(Random("test"), 150)
-    found = probes.rating(pythia.load(folder, "lm"), Tokenizer.from_file(
+    found = probes.rating(checkpoint.load(folder, "lm"), Tokenizer.from_file(
         str(folder / "tokenizer.json")), [text for _, text, _ in said], [y for *_, y in said])
     assert abs(found - about["probes"]["rating"]) < 0.12

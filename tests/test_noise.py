@@ -13,7 +13,7 @@ import torch
 from tests.test_dp import plan
 from w2s import runs
 from w2s.dp import noise
-from w2s.dp import sgd as dp
+from w2s.dp import plan as dp_plan
 
 DRAW = noise.key_of("tests of noise")
 
@@ -139,7 +139,8 @@ def test_every_bit_of_a_seed_reaches_the_private_step():
         p.seed = types.MethodType(lambda self, *parts: seed, p)
         with torch.no_grad():
             m.weight.zero_()
-        take = dp.make_step(m, torch.optim.SGD(m.parameters(), 1.0), lambda f, b, *_: f(b["x"]),
+        take = dp_plan.make_step(m, torch.optim.SGD(m.parameters(), 1.0), lambda f, b,
+                                 *_: f(b["x"]),
                             None, 8, 5, private=p)
         take(0, {"x": torch.zeros(0, 3)})
         return m.weight.detach().numpy().tobytes()

@@ -17,9 +17,9 @@ import torch
 from tests.conftest import read_json
 from tests.smoke_data import BAD, GOOD, NOUN
 from tests.test_scripts import HELP_WITHOUT_TORCH, ROOT
-from w2s import metrics, rows
+from w2s import hidden_states, metrics, rows
 from w2s.infer import predict
-from w2s.model import pythia, text
+from w2s.model import checkpoint, gpt_neox, configuration, text
 from w2s.tasks import mcqa
 from w2s.trust import ntf, rivals
 
@@ -128,11 +128,11 @@ def contents(folder):
 def test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i(labelled, task):
     folder, source = labelled / task / "model", labelled / "data" / task / "wts.jsonl"
     found = rows.read(labelled / task / WTS)
-    states = rows.read_states(rows.states_of(labelled / task / WTS), found)
+    states = hidden_states.read_states(hidden_states.states_of(labelled / task / WTS), found)
     assert [{k: row[k] for k in before} for row, before in zip(found, rows.read(source))] == \
         rows.read(source)
     assert states.dtype == np.float32 and states.shape == (90, 32)
-    model = pythia.load(folder, pythia.HEAD[{"mcqa": "letters"}.get(task, "class")])
+    model = checkpoint.load(folder, configuration.HEAD[{"mcqa": "letters"}.get(task, "class")])
     tokenizer = text.load_tokenizer(folder)
     for row, h in list(zip(found, states))[:20]:
         said = row["text"] if task == "fairness" else (
@@ -149,8 +149,8 @@ def test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i(labelled, tas
 
 def test_label_and_state_come_of_one_forward_pass(home, call, tmp_path, monkeypatch):
     shutil.copytree(home / "fairness", tmp_path / "run", ignore=shutil.ignore_patterns("labels"))
-    seen, own = [], pythia.GPTNeoX.last_state
-    monkeypatch.setattr(pythia.GPTNeoX, "last_state",
+    seen, own = [], gpt_neox.GPTNeoX.last_state
+    monkeypatch.setattr(gpt_neox.GPTNeoX, "last_state",
                         lambda self, ids, *a: seen.append(len(ids)) or own(self, ids, *a))
     code, _, err = call(*label(home, "fairness", "wts", run=tmp_path / "run"))
     assert code == 0 and sum(seen) == 90, (seen, err)
@@ -160,7 +160,8 @@ def test_labels_are_the_same_with_states_and_without(labelled, call, tmp_path):
     for task in MADE:
         shutil.copytree(labelled / task, tmp_path / task, ignore=shutil.ignore_patterns("labels"))
         command = [a for a in label(labelled, task, "wts", run=tmp_path / task) if a != "--hidden"]
-        assert call(*command)[0] == 0 and not rows.states_of(tmp_path / task / WTS).exists()
+        assert call(*command)[0] == 0
+        assert not hidden_states.states_of(tmp_path / task / WTS).exists()
         assert (tmp_path / task / WTS).read_bytes() == (labelled / task / WTS).read_bytes()
         code, out, _ = call(*command, "--hidden")
         assert code == 0 and "already" not in out
@@ -174,7 +175,7 @@ def test_states_do_not_outlive_the_labels_they_belong_to(fresh, call):
     (fresh / "mcqa" / WTS).unlink()
     command = [a for a in label(fresh, "mcqa", "wts") if a != "--hidden"]
     assert call(*command, "--max-length", 5)[0] == 0
-    assert not rows.states_of(fresh / "mcqa" / WTS).exists()
+    assert not hidden_states.states_of(fresh / "mcqa" / WTS).exists()
 
 
 def test_a_language_model_labels_another_task(labelled, call, tmp_path):
@@ -185,7 +186,7 @@ def test_a_language_model_labels_another_task(labelled, call, tmp_path):
         "game-wts.jsonl", "game-wts.hidden.safetensors", "game-wts.jsonl.meta.json"}
     file = tmp_path / "run" / "labels" / "game-wts.jsonl"
     found = rows.read(file, {"weak_text": str})
-    assert len(rows.read_states(rows.states_of(file), found)) == 10
+    assert len(hidden_states.read_states(hidden_states.states_of(file), found)) == 10
     code, _, err = call(*label(labelled, "game", "wts", run=labelled / "fairness"))
     assert code == 1 and "a run of task 'fairness', not of --task game" in err
 
@@ -258,7 +259,7 @@ def test_every_selection_keeps_as_many_rows_the_most_trusted_in_their_order(labe
 
 def test_the_trust_is_that_of_the_saved_function_and_truth_n_has_its_rows(labelled, chosen):
     pool = rows.read(labelled / "mcqa" / WTS)
-    states = rows.read_states(rows.states_of(labelled / "mcqa" / WTS), pool)
+    states = hidden_states.read_states(hidden_states.states_of(labelled / "mcqa" / WTS), pool)
     expected = ntf.load(chosen["ntf"]).trust(states).numpy()
     found = [row["trust"] for row in rows.read(chosen["ntf"] / "trust.jsonl")]
     assert np.abs(expected - found).max() < 1e-7
@@ -352,7 +353,7 @@ def test_sources_choose_what_it_learns_from_and_the_rest_is_zero_shot(labelled, 
 def test_what_it_learns_from_are_rows_of_the_sources_with_their_states_and_groups(
         labelled, call, tmp_path, monkeypatch):
     found, seen = rows.read(labelled / "mcqa" / TRUST), {}
-    states = rows.read_states(rows.states_of(labelled / "mcqa" / TRUST), found)
+    states = hidden_states.read_states(hidden_states.states_of(labelled / "mcqa" / TRUST), found)
     hard = [i for i, row in enumerate(found) if row["source"] == "hard"]
 
     def fit(states, right, **more):
@@ -415,8 +416,8 @@ def test_a_trust_function_is_used_again_with_the_features_it_was_trained_on(labe
                 for name in ("ece_raw", "ece"))
     pool = rows.read(labelled / "mcqa" / WTS)
     model, right = ntf.load(chosen["ntf"]), [mcqa.right(row) for row in pool]
-    p = model.logits(torch.from_numpy(rows.read_states(rows.states_of(labelled / "mcqa" / WTS),
-                                                       pool))).double()
+    states = hidden_states.read_states(hidden_states.states_of(labelled / "mcqa" / WTS), pool)
+    p = model.logits(torch.from_numpy(states)).double()
     assert raw == pytest.approx(metrics.ece(p.sigmoid(), right), abs=1e-9)
     assert abs(raw - own) > 1e-3 and f"before calibration: ece {raw:.3f}" in out
     code, _, err = call(*choose(labelled, tmp_path / "both", "--features", "both", *FAST["ntf"]))
@@ -527,8 +528,10 @@ BROKEN = {
     "permuted": (lambda h: spoil_pool(h, lambda found: found[::-1]), "in another order"),
     "shortened": (lambda h: spoil_pool(h, lambda found: found[:-1]), "states of other rows"),
     "renamed": (lambda h: rename(h / "mcqa" / WTS, "id", "x"), "states of other rows"),
-    "no states": (lambda h: rows.states_of(h / "mcqa" / TRUST).unlink(), "label.py --hidden"),
-    "torn states": (lambda h: os.truncate(rows.states_of(h / "mcqa" / WTS), 500), "damaged"),
+    "no states": (lambda h: hidden_states.states_of(h / "mcqa" / TRUST).unlink(),
+                  "label.py --hidden"),
+    "torn states": (lambda h: os.truncate(hidden_states.states_of(h / "mcqa" / WTS), 500),
+                    "damaged"),
     "no labels": (lambda h: (h / "mcqa" / WTS).unlink(), "no such file"),
     "not json": (lambda h: (h / "mcqa" / WTS).write_text("{"), "wts.jsonl:1: not JSON"),
     "no weak": (lambda h: spoil_pool(h, lambda f: [{k: v for k, v in r.items() if k != "weak"}
@@ -628,7 +631,7 @@ def test_labels_that_were_killed_before_their_states_are_made_again(labelled, ca
     shutil.copytree(labelled / "mcqa", tmp_path / "mcqa", ignore=shutil.ignore_patterns("labels"))
     command = label(labelled, "mcqa", "trust", "wts", run=tmp_path / "mcqa")
     with monkeypatch.context() as patch:
-        patch.setattr(rows, "write_states", stop)
+        patch.setattr(hidden_states, "write_states", stop)
         assert call(*command)[0] == 130
     code, _, err = call(*choose(tmp_path, tmp_path / "run"))
     assert code == 1 and err.count("\n") == 1 and "no such file" in err, err

@@ -17,7 +17,7 @@ import torch
 import attacks
 from w2s import config, experiment, prepare
 from w2s.miniature import __main__ as miniature
-from w2s.model import lora, pythia
+from w2s.model import checkpoint, lora, configuration
 
 COMMANDS = {
     **{name: importlib.import_module(name).Config for name in (
@@ -82,7 +82,7 @@ def test_passes_have_an_end(Config, flag):
         config.parse(Config, "", [*required(Config), flag, "1e18"])
 
 
-SIZES = (*pythia.SIZES, "max_position_embeddings")
+SIZES = (*configuration.SIZES, "max_position_embeddings")
 
 
 @pytest.mark.parametrize("key", SIZES)
@@ -91,23 +91,23 @@ def test_sizes_in_a_config_are_bounded_or_those_of_the_weights(key, number, worl
     folder = tmp_path / "model"
     shutil.copytree(world / "tiny-2x32", folder)
     content = json.loads((folder / "config.json").read_text())
-    most = pythia.MOST.get(key, 2 ** 20)
+    most = configuration.MOST.get(key, 2 ** 20)
     content[key] = most if number == "most" else number
     (folder / "config.json").write_text(json.dumps(content))
     began = time.monotonic()
     if (key, number) == ("max_position_embeddings", "most"):
-        assert len(pythia.load(folder, "lm").cos) == most  # no weight says otherwise
+        assert len(checkpoint.load(folder, "lm").cos) == most  # no weight says otherwise
     else:
         with pytest.raises(ValueError, match="config.json|safetensors"):
-            pythia.load(folder, "lm")
+            checkpoint.load(folder, "lm")
     assert time.monotonic() - began < 2
 
 
 def test_a_model_that_no_machine_holds_is_refused_at_once():
     began = time.monotonic()
     with pytest.raises(ValueError, match="needs .* GB"):
-        pythia.untrained(pythia.published(8, 2 ** 18, 8, 2 ** 20), 0)
-    small = pythia.untrained(pythia.published(1, 16, 2, 64), 0)
+        checkpoint.untrained(configuration.published(8, 2 ** 18, 8, 2 ** 20), 0)
+    small = checkpoint.untrained(configuration.published(1, 16, 2, 64), 0)
     with pytest.raises(ValueError, match="rank"):
         lora.apply(small, 10 ** 6)
     assert time.monotonic() - began < 2 and torch.is_tensor(small.embed_out.weight)
@@ -130,4 +130,4 @@ def test_a_model_that_does_not_fit_is_not_the_fault_of_the_batch(error, world):
     def read(*_):
         raise error
     with pytest.raises(ValueError, match="tiny-2x32: the model alone does not fit the memory"):
-        pythia.load(world / "tiny-2x32", "lm", read=read)
+        checkpoint.load(world / "tiny-2x32", "lm", read=read)

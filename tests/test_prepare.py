@@ -878,14 +878,14 @@ def tokenizer(path):
 
 
 def test_an_untrained_model_loads_is_the_same_twice_and_is_made_once(tmp_path, capsys):
-    from w2s.model import pythia
+    from w2s.model import checkpoint
     words = tokenizer(tmp_path / "tokenizer.json")
     bits = []
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
         prepare.model(prepare.Model(words, str(tmp_path / name), seed=seed, **TINY))
         bits.append((tmp_path / name / "model.safetensors").read_bytes())
     assert bits[0] == bits[1] != bits[2]
-    model = pythia.load(tmp_path / "one", "lm")
+    model = checkpoint.load(tmp_path / "one", "lm")
     assert model.gpt_neox.embed_in.weight.shape == (24, 16) and len(model.gpt_neox.layers) == 2
     config = rows.read_json(tmp_path / "one/config.json")
     assert config["intermediate_size"] == 64 and config["max_position_embeddings"] == 32

@@ -20,7 +20,7 @@ from w2s import config, fit, rows
 from w2s import runs as runs_
 from w2s.dp import accountant, noise
 from w2s.infer import lm
-from w2s.model import pythia, text
+from w2s.model import checkpoint, decoding, text
 
 WEIGHTS = "model/model.safetensors"
 N, B = 24, 6
@@ -217,7 +217,7 @@ def test_both_methods_make_the_same_model(world, mail, call, tmp_path, monkeypat
         code, _, err = call(*weak(world, mail, tmp_path / method, "--lam", 8, "--dp-method",
                                   method, "--epochs", 1, "--optimizer", "sgd"))
         assert code == 0, err
-        m = pythia.load(tmp_path / method / "model", "lm")
+        m = checkpoint.load(tmp_path / method / "model", "lm")
         found.append(torch.cat([p.flatten() for p in m.parameters()]))
     assert not torch.equal(*found) and torch.allclose(*found, atol=1e-5)
 
@@ -231,7 +231,7 @@ def test_bfloat16_trains_privately_too(world, mail, call, tmp_path):
 def test_no_epochs_keep_the_untuned_model(world, mail, call, tmp_path):
     code, out, err = call(*weak(world, mail, tmp_path / "run", "--epochs", 0))
     assert code == 0 and "epsilon" not in out, err
-    base, kept = (pythia.load(folder, "lm").state_dict()
+    base, kept = (checkpoint.load(folder, "lm").state_dict()
                   for folder in (world / "tiny-2x32", tmp_path / "run" / "model"))
     assert base.keys() == kept.keys()
     assert all(torch.equal(base[name], kept[name]) for name in base)
@@ -305,7 +305,7 @@ def test_labels_are_the_greedy_continuation_of_a_true_beginning(
              mail / "weak.jsonl", "--out", runs / name, "--lam", 0, "--epochs", 0, "--max-length",
              32)
     assert call(*label(runs / name, mail))[0] == 0
-    m = pythia.load(runs / name / "model", "lm")
+    m = checkpoint.load(runs / name / "model", "lm")
     tokenizer = text.load_tokenizer(runs / name / "model")
     data = rows.read(runs / name / "labels" / "wts.jsonl")
     columns = text.tokenize(tokenizer, [row["text"] for row in data], 32)
@@ -314,7 +314,7 @@ def test_labels_are_the_greedy_continuation_of_a_true_beginning(
         assert {key: row[key] for key in true} == true
         assert set(row) == {*true, "weak_text", "weak_from"}
         assert row["weak_from"] == tokenizer.encode(row["text"]).offsets[7][1]
-        new = pythia.generate(m, torch.from_numpy(ids[:8]).long()[None], torch.tensor([8]),
+        new = decoding.generate(m, torch.from_numpy(ids[:8]).long()[None], torch.tensor([8]),
                               len(ids) - 8)[0].numpy()
         assert row["weak_text"] == tokenizer.decode(lm.until_end(new).tolist(), False)
     assert name == "private" or len({row["weak_text"] for row in data}) > 5
@@ -395,7 +395,7 @@ def test_accuracy_and_perplexity_are_those_by_hand(made, mail, runs, call):
     code, out, err = call("evaluate", "--task", "privacy", "--run", runs / "private", "--data",
                           mail / "test.jsonl")
     assert code == 0 and "acc 0." in out and "ppl " in out, err
-    m = pythia.load(runs / "private" / "model", "lm")
+    m = checkpoint.load(runs / "private" / "model", "lm")
     tokenizer, data = text.load_tokenizer(runs / "private" / "model"), rows.read(
         mail / "test.jsonl")
     nll, right, count = 0, 0, 0  # of held-out mail: another corpus has a slice of its own

@@ -1,4 +1,4 @@
-"""w2s.model.pythia against transformers, and the limits and invariants it promises.
+"""w2s.model against transformers, and the limits and invariants it promises.
 
     python -m pytest tests/test_pythia.py        the `cuda` cases need a GPU and skip without one
 
@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.func import functional_call, grad, vmap
 
-from w2s.model import pythia
+from w2s.model import checkpoint, decoding, gpt_neox, kernels, configuration
 
 GOLDEN = Path(__file__).parent / "golden" / "pythia"
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -79,7 +79,7 @@ def shaken(model, seed=0):
 
 
 def ours(case, head="lm", num_labels=3, head_layer=-1):
-    model = pythia.GPTNeoX(config_of(case), head, num_labels, head_layer)
+    model = gpt_neox.GPTNeoX(config_of(case), head, num_labels, head_layer)
     for name, p in model.named_parameters():
         torch.nn.init.normal_(p, float(name.endswith("norm.weight")), 0.2)
     return shaken(model)
@@ -174,8 +174,8 @@ def test_head_layer_reads_that_hidden_state_of_transformers(hf, layer, tmp_path,
     expected = states[layer][torch.arange(4), lengths - 1] @ model.score.weight.T
     assert worst(model(ids, lengths), expected) < 1e-5
     assert worst(model.hidden(ids, lengths), states[-1][torch.arange(4), lengths - 1]) < 1e-5
-    pythia.save(model, tmp_path, tokenizer_file)
-    assert torch.equal(pythia.load(tmp_path, "class")(ids, lengths), model(ids, lengths))
+    checkpoint.save(model, tmp_path, tokenizer_file)
+    assert torch.equal(checkpoint.load(tmp_path, "class")(ids, lengths), model(ids, lengths))
 
 
 @pytest.mark.parametrize("device,tolerance", DEVICES)
@@ -184,7 +184,7 @@ def test_generation_equals_transformers_greedy_for_ragged_prompts(hf, case, devi
     model, (ids, lengths) = ours(case), batch(13)
     reference = theirs(hf, case, model).to(device)
     ids, lengths = ids.to(device), lengths.to(device)
-    out = pythia.generate(model.to(device), ids, lengths, 12)
+    out = decoding.generate(model.to(device), ids, lengths, 12)
     assert out.shape == (4, 12) and out.dtype == torch.int64
     for row, n, generated in zip(ids, lengths, out):
         expected = reference.generate(row[None, :n], max_new_tokens=12, do_sample=False)
@@ -194,17 +194,17 @@ def test_generation_equals_transformers_greedy_for_ragged_prompts(hf, case, devi
 def test_golden_logits_hold_without_transformers():
     expected = load_file(GOLDEN / "expected.safetensors")
     ids, lengths = expected["ids"], expected["lengths"]
-    lm, classifier = pythia.load(GOLDEN, "lm"), pythia.load(GOLDEN, "class", num_labels=3)
+    lm, classifier = checkpoint.load(GOLDEN, "lm"), checkpoint.load(GOLDEN, "class", num_labels=3)
     assert worst(lm(ids, lengths), expected["lm"]) < 1e-5
     assert worst(lm.hidden(ids, lengths), expected["hidden"]) < 1e-5
     assert torch.equal(classifier(ids, lengths), torch.zeros(3, 3))
     classifier.score.weight.data.copy_(expected["score"])
     assert worst(classifier(ids, lengths), expected["class"]) < 1e-5
-    assert torch.equal(pythia.generate(lm, ids, lengths, 8), expected["greedy"])
+    assert torch.equal(decoding.generate(lm, ids, lengths, 8), expected["greedy"])
 
 
 def test_importing_it_does_not_import_transformers():
-    code = "import sys, w2s.model.pythia; sys.exit('transformers' in sys.modules)"
+    code = "import sys, w2s.model.checkpoint; sys.exit('transformers' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 
 
@@ -216,14 +216,14 @@ def test_transformers_loads_what_we_save(hf, case, shard_bytes, tmp_path, tokeni
     ids, lengths = batch(10)
     for head, auto in (("class", "SequenceClassification"), ("lm", "CausalLM")):
         folder, model = tmp_path / head, ours(case, head)
-        pythia.save(model, folder, tokenizer_file, shard_bytes)
+        checkpoint.save(model, folder, tokenizer_file, shard_bytes)
         reference, info = getattr(hf, f"AutoModelFor{auto}").from_pretrained(
             folder, output_loading_info=True)
         assert not any(info.values()), info
         seen = real(lengths, 10) if head == "lm" else slice(None)
         logits = reference.eval()(ids).logits[seen]
         assert worst(model(ids, lengths)[seen], logits) < 1e-5
-        assert torch.equal(pythia.load(folder, head)(ids, lengths), model(ids, lengths))
+        assert torch.equal(checkpoint.load(folder, head)(ids, lengths), model(ids, lengths))
     tokenizer = hf.AutoTokenizer.from_pretrained(tmp_path / "lm")
     assert tokenizer("w5 w7 unheard")["input_ids"] == [5, 7, 0]
     assert (tokenizer.pad_token_id, tokenizer.eos_token_id) == (1, 0)
@@ -237,8 +237,8 @@ def test_we_load_what_transformers_saves(hf, shard, dtype, tmp_path):
     reference.save_pretrained(tmp_path, max_shard_size=shard)
     assert (tmp_path / "model.safetensors").exists() == (shard == "1GB")
     expected = reference.float()(ids).logits
-    assert worst(pythia.load(tmp_path, "lm")(ids, lengths), expected) < 1e-5
-    half = pythia.load(tmp_path, "class", dtype=torch.bfloat16)
+    assert worst(checkpoint.load(tmp_path, "lm")(ids, lengths), expected) < 1e-5
+    half = checkpoint.load(tmp_path, "class", dtype=torch.bfloat16)
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
     assert torch.equal(half(ids, lengths), torch.zeros(4, 2, dtype=torch.bfloat16))
 
@@ -246,7 +246,7 @@ def test_we_load_what_transformers_saves(hf, shard, dtype, tmp_path):
 @pytest.fixture
 def folder(tmp_path, tokenizer_file):
     """An LM folder to break."""
-    pythia.save(ours("pythia"), tmp_path / "model", tokenizer_file)
+    checkpoint.save(ours("pythia"), tmp_path / "model", tokenizer_file)
     return tmp_path / "model"
 
 
@@ -263,7 +263,7 @@ def configure(folder, **values):
 
 
 def test_published_buffers_and_both_names_of_the_head_are_read(folder):
-    expected = pythia.load(folder, "lm").state_dict()
+    expected = checkpoint.load(folder, "lm").state_dict()
 
     def publish(weights):
         for i in range(3):
@@ -274,30 +274,30 @@ def test_published_buffers_and_both_names_of_the_head_are_read(folder):
         weights["lm_head.weight"] = weights.pop("embed_out.weight")
 
     rewrite(folder, publish)
-    state = pythia.load(folder, "lm").state_dict()
+    state = checkpoint.load(folder, "lm").state_dict()
     assert all(torch.equal(state[name], p) for name, p in expected.items())
     assert state.keys() == expected.keys() and "embed_out.weight" in state
 
 
 def test_a_classifier_keeps_its_labels_and_head_and_a_base_model_starts_at_zero(
         folder, tmp_path, tokenizer_file):
-    assert not pythia.load(folder, "class").score.weight.any()
-    assert pythia.load(folder, "class", 5).score.weight.shape == (5, 32)
-    pythia.save(ours("pythia", "class", 3), tmp_path / "three", tokenizer_file)
-    assert pythia.load(tmp_path / "three", "class").score.weight.shape == (3, 32)
-    assert pythia.load(tmp_path / "three", "class", 3).score.weight.any()
+    assert not checkpoint.load(folder, "class").score.weight.any()
+    assert checkpoint.load(folder, "class", 5).score.weight.shape == (5, 32)
+    checkpoint.save(ours("pythia", "class", 3), tmp_path / "three", tokenizer_file)
+    assert checkpoint.load(tmp_path / "three", "class").score.weight.shape == (3, 32)
+    assert checkpoint.load(tmp_path / "three", "class", 3).score.weight.any()
     with pytest.raises(ValueError, match="three: its classifier has num_labels 3, not 2"):
-        pythia.load(tmp_path / "three", "class", 2)
+        checkpoint.load(tmp_path / "three", "class", 2)
     with pytest.raises(ValueError, match="three: its classifier has head_layer -1, not -2"):
-        pythia.load(tmp_path / "three", "class", head_layer=-2)
+        checkpoint.load(tmp_path / "three", "class", head_layer=-2)
     with pytest.raises(ValueError, match="three: a classifier .* without an LM head"):
-        pythia.load(tmp_path / "three", "lm")
+        checkpoint.load(tmp_path / "three", "lm")
 
 
 def test_unknown_config_keys_and_from_scratch_survive_a_fine_tune(tmp_path, tokenizer_file):
-    model = pythia.untrained({**TINY, "note": "kept"}, seed=1)
-    pythia.save(model, tmp_path / "base", tokenizer_file)
-    pythia.save(pythia.load(tmp_path / "base", "class"), tmp_path / "tuned", tokenizer_file)
+    model = checkpoint.untrained({**TINY, "note": "kept"}, seed=1)
+    checkpoint.save(model, tmp_path / "base", tokenizer_file)
+    checkpoint.save(checkpoint.load(tmp_path / "base", "class"), tmp_path / "tuned", tokenizer_file)
     config = json.loads((tmp_path / "tuned" / "config.json").read_text())
     assert config["w2s_from_scratch"] is True and config["note"] == "kept"
     assert config["pad_token_id"] == 1 and config["rotary_pct"] == 0.25
@@ -381,22 +381,22 @@ def test_a_broken_folder_is_one_line_that_names_the_file(folder, case):
     damage, message = BROKEN[case]
     damage(folder)
     with pytest.raises(ValueError, match=message) as error:
-        pythia.load(folder, "lm")
+        checkpoint.load(folder, "lm")
     assert str(folder) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_null_in_config_is_as_if_the_key_were_absent(folder):
-    before = pythia.load(folder, "lm")
+    before = checkpoint.load(folder, "lm")
     configure(folder, **dict.fromkeys(("layer_norm_eps", "attention_bias", "rope_scaling",
                                        "hidden_act", "hidden_dropout", "id2label", "num_labels")))
-    after = pythia.load(folder, "lm")
+    after = checkpoint.load(folder, "lm")
     assert {**before.settings, "layer_norm_eps": 1e-5} == {**after.settings}
-    assert pythia.load(folder, "class").score.out_features == 2
+    assert checkpoint.load(folder, "class").score.out_features == 2
 
 
 def test_a_large_weight_is_finite_though_its_sum_is_not():
-    assert pythia.finite(torch.full((9,), 3e38))
-    assert not pythia.finite(torch.tensor([1, float("inf")]))
+    assert checkpoint.finite(torch.full((9,), 3e38))
+    assert not checkpoint.finite(torch.tensor([1, float("inf")]))
 
 
 @pytest.mark.parametrize("names, pad", [
@@ -408,7 +408,7 @@ def test_a_saved_folder_has_a_padding_token_or_says_that_there_is_none(
     content["added_tokens"] = [{"id": k, "content": name} for k, name in enumerate(names)]
     content["added_tokens"].append({"id": 10 ** 6, "content": "<pad>"})  # not among the model's
     (tmp_path / "t.json").write_text(json.dumps(content))
-    pythia.save(ours("pythia", "class"), tmp_path / "out", tmp_path / "t.json")
+    checkpoint.save(ours("pythia", "class"), tmp_path / "out", tmp_path / "t.json")
     written, config = (json.loads((tmp_path / "out" / name).read_text())
                        for name in ("tokenizer_config.json", "config.json"))
     assert written.get("pad_token") == pad and written["padding_side"] == "right"
@@ -418,7 +418,7 @@ def test_a_saved_folder_has_a_padding_token_or_says_that_there_is_none(
 
 
 def test_a_language_model_is_padded_at_its_left_end(tokenizer_file, tmp_path):
-    pythia.save(ours("pythia", "lm"), tmp_path / "out", tokenizer_file)
+    checkpoint.save(ours("pythia", "lm"), tmp_path / "out", tokenizer_file)
     written = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
     assert written["padding_side"] == "left" and written["pad_token"] == "<|padding|>"
 
@@ -432,13 +432,13 @@ def test_wrong_arguments_are_refused(folder, tmp_path, tokenizer_file):
             ((folder, "class", 2, "cpu", torch.float32, 0), "head_layer 0"),
             ((folder, "lm", None, "cpu", torch.float32, -2), "head_layer -2")):
         with pytest.raises(ValueError, match=message):
-            pythia.load(*arguments)
-    model = pythia.load(folder, "lm")
+            checkpoint.load(*arguments)
+    model = checkpoint.load(folder, "lm")
     with pytest.raises(ValueError, match="lost.json: no such file"):
-        pythia.save(model, tmp_path / "out", tmp_path / "lost.json")
+        checkpoint.save(model, tmp_path / "out", tmp_path / "lost.json")
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="250 prompt . 7 new tokens exceed the model's 256"):
-        pythia.generate(model, torch.ones(1, 250, dtype=torch.long), torch.tensor([250]), 7)
+        decoding.generate(model, torch.ones(1, 250, dtype=torch.long), torch.tensor([250]), 7)
 
 
 def test_an_interrupted_save_leaves_the_old_files_and_nothing_half_written(
@@ -447,11 +447,11 @@ def test_an_interrupted_save_leaves_the_old_files_and_nothing_half_written(
 
     def full_disk(tensors, name, metadata):
         Path(name).write_bytes(b"half")
-        raise pythia.SafetensorError("I/O error: No space left on device")
+        raise checkpoint.SafetensorError("I/O error: No space left on device")
 
-    monkeypatch.setattr(pythia, "save_file", full_disk)
+    monkeypatch.setattr(checkpoint, "save_file", full_disk)
     with pytest.raises(OSError, match="model.safetensors: cannot write: .*No space left"):
-        pythia.save(ours("sequential"), folder, tokenizer_file)
+        checkpoint.save(ours("sequential"), folder, tokenizer_file)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -460,8 +460,8 @@ def test_saving_over_shards_or_a_single_file_leaves_only_the_new_weights(folder,
     shaken(model, seed=9)
     for shard_bytes in (20_000, 10 ** 9, 20_000):
         shaken(model)
-        pythia.save(model, folder, tokenizer_file, shard_bytes)
-        assert torch.equal(pythia.load(folder, "lm")(ids, lengths), model(ids, lengths))
+        checkpoint.save(model, folder, tokenizer_file, shard_bytes)
+        assert torch.equal(checkpoint.load(folder, "lm")(ids, lengths), model(ids, lengths))
     mode = (folder / "config.json").stat().st_mode
     assert all(path.stat().st_mode == mode for path in folder.iterdir())   # not safetensors' 0600
 
@@ -487,8 +487,8 @@ def test_padding_changes_nothing():
 
 
 def test_rows_beyond_the_rotary_tables_are_exact_too():
-    short = pythia.GPTNeoX({**TINY, "max_position_embeddings": 8}, "lm")
-    model = pythia.GPTNeoX(TINY, "lm")
+    short = gpt_neox.GPTNeoX({**TINY, "max_position_embeddings": 8}, "lm")
+    model = gpt_neox.GPTNeoX(TINY, "lm")
     short.load_state_dict(model.state_dict())
     ids, lengths = batch(30)
     assert torch.equal(short(ids, lengths), model(ids, lengths))
@@ -498,8 +498,8 @@ def test_rows_beyond_the_rotary_tables_are_exact_too():
 @pytest.mark.parametrize("held, few", [(2 ** 27, 2 ** 22), (2 ** 27, 3 * V), (7 * V, 3 * V)])
 @pytest.mark.parametrize("case", ["pythia", "tied"])
 def test_nll_equals_the_full_logits_with_its_gradient(case, held, few, monkeypatch):
-    monkeypatch.setitem(pythia.LOGITS_HELD, True, held)        # the small one: parts of 8 tokens
-    monkeypatch.setitem(pythia.LOGITS_AT_ONCE, True, few)
+    monkeypatch.setitem(gpt_neox.LOGITS_HELD, True, held)        # the small one: parts of 8 tokens
+    monkeypatch.setitem(gpt_neox.LOGITS_AT_ONCE, True, few)
     model, (ids, lengths) = ours(case).double(), batch(19)
     mask, weight = real(lengths, 19) & (torch.rand(4, 19) < 0.7), torch.randn(4).double()
     logp = model(ids, lengths)[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
@@ -516,7 +516,7 @@ def test_nll_of_a_token_that_is_all_but_impossible(device, _):
     h = torch.tensor([[300.0, 0.0], [300.0, 0.0], [0.5, 0.0]], device=device)  # exp(-300) is 0
     W, y = torch.eye(2, device=device), torch.tensor([0, 1, 1], device=device)
     sizes, ones = (2, 1), torch.ones(3, device=device)
-    nll, g_h, g_W = pythia.by_chunks(h, W, y, ones, torch.float32, sizes, (True, True))
+    nll, g_h, g_W = kernels.by_chunks(h, W, y, ones, torch.float32, sizes, (True, True))
     logits = h.clone().requires_grad_()
     expected = torch.nn.functional.cross_entropy(logits, y, reduction="none")
     expected.sum().backward()
@@ -549,7 +549,7 @@ def test_vmap_of_grad_equals_one_row_at_a_time(head, T):
 def test_it_compiles_without_graph_breaks_for_changing_shapes():
     """Traced as a whole for inductor, but run in eager mode: no C++ compiler, few seconds."""
     config = {**TINY, "num_hidden_layers": 2}
-    classifier, lm = (shaken(pythia.GPTNeoX(config, head)) for head in ("class", "lm"))
+    classifier, lm = (shaken(gpt_neox.GPTNeoX(config, head)) for head in ("class", "lm"))
     compiled, compiled_nll = (torch.compile(f, fullgraph=True, dynamic=True, backend="eager")
                               for f in (classifier, lm.nll))
     for T, rows in ((12, 4), (20, 3), (140, 5)):
@@ -576,45 +576,46 @@ def test_bfloat16_stays_near_float32(T):
 
 def test_sampling_follows_its_generator_and_cools_to_greedy():
     model, (ids, lengths) = ours("pythia"), batch(9)
-    greedy = pythia.generate(model, ids, lengths, 10)
-    draw = [pythia.generate(model, ids, lengths, 10, 1.0, torch.Generator().manual_seed(seed))
+    greedy = decoding.generate(model, ids, lengths, 10)
+    draw = [decoding.generate(model, ids, lengths, 10, 1.0, torch.Generator().manual_seed(seed))
             for seed in (1, 1, 2)]
     assert torch.equal(draw[0], draw[1]) and not torch.equal(draw[0], draw[2])
-    cold = pythia.generate(model, ids, lengths, 10, 1e-6, torch.Generator().manual_seed(1))
+    cold = decoding.generate(model, ids, lengths, 10, 1e-6, torch.Generator().manual_seed(1))
     assert torch.equal(cold, greedy)
-    assert pythia.generate(model, ids, lengths, 0).shape == (4, 0)
+    assert decoding.generate(model, ids, lengths, 0).shape == (4, 0)
 
 
 def test_a_row_that_has_ended_goes_on_with_the_end():
     """Against the texts without an end: the same up to the first one, then nothing else."""
     model, (ids, lengths) = ours("pythia"), batch(9, 8)
-    free = pythia.generate(model, ids, lengths, 12)
+    free = decoding.generate(model, ids, lengths, 12)
     end = int(free.flatten().mode().values)
     places = [row.index(end) if end in row else 12 for row in free.tolist()]
     assert len(set(places)) > 2 and min(places) < 10
-    found = pythia.generate(model, ids, lengths, 12, end=end)
+    found = decoding.generate(model, ids, lengths, 12, end=end)
     assert found.tolist() == [row[:n] + [end] * (12 - n) for row, n in zip(free.tolist(), places)]
 
 
 def test_equally_spaced_numbers_sample_in_the_shares_of_the_tempered_softmax():
     logits, u = torch.tensor([.5, .25, 0, .25]).log().expand(1000, -1), (torch.arange(1000) + .5)
     for temperature, shares in ((1.0, [500, 250, 0, 250]), (.5, [667, 166, 0, 167])):
-        found = pythia.sample(logits, temperature, u / 1000)
+        found = decoding.sample(logits, temperature, u / 1000)
         assert torch.bincount(found, minlength=4).tolist() == shares
-    assert pythia.sample(logits[:1], 1.0, torch.tensor([1 - 2 ** -24])) == 3
-    assert pythia.sample(torch.tensor([[-200., 0, 0]]), 1.0, torch.zeros(1)) == 1  # p_0 = 0, u = 0
+    assert decoding.sample(logits[:1], 1.0, torch.tensor([1 - 2 ** -24])) == 3
+    assert decoding.sample(torch.tensor([[-200., 0, 0]]), 1.0,
+                           torch.zeros(1)) == 1  # p_0 = 0, u = 0
 
 
 def test_the_most_probable_token_of_a_vocabulary_in_runs_is_the_first_largest():
     draw = torch.Generator().manual_seed(0)
-    model = pythia.GPTNeoX({**TINY, "vocab_size": 384}, "lm")
+    model = gpt_neox.GPTNeoX({**TINY, "vocab_size": 384}, "lm")
     torch.nn.init.normal_(model.embed_out.weight, generator=draw)
     h = torch.randn(50, 32, generator=draw)
     expected = [max(range(384), key=lambda v: (row[v], -v))
                 for row in (h.double() @ model.embed_out.weight.double().T).tolist()]
-    assert pythia.greedy(model, h).tolist() == expected and len({v // 128 for v in expected}) == 3
-    assert pythia.largest(model.head(h)).tolist() == expected
-    assert pythia.largest(torch.zeros(2, 384)).tolist() == [0, 0]
+    assert decoding.greedy(model, h).tolist() == expected and len({v // 128 for v in expected}) == 3
+    assert kernels.largest(model.head(h)).tolist() == expected
+    assert kernels.largest(torch.zeros(2, 384)).tolist() == [0, 0]
 
 
 COUNTS = {"14m": 1_189_888, "31m": 4_739_072, "70m": 18_915_328, "160m": 85_056_000,
@@ -625,14 +626,14 @@ COUNTS = {"14m": 1_189_888, "31m": 4_739_072, "70m": 18_915_328, "160m": 85_056_
 @pytest.mark.parametrize("size", COUNTS)
 def test_shapes_have_the_published_parameter_counts(size):
     with torch.device("meta"):
-        model = pythia.GPTNeoX(pythia.SHAPES[f"pythia-{size}"], "lm")
+        model = gpt_neox.GPTNeoX(configuration.SHAPES[f"pythia-{size}"], "lm")
     blocks = sum(p.numel() for name, p in model.named_parameters() if "embed" not in name)
     assert blocks == COUNTS[size]
     assert model.embed_out.weight.shape == model.gpt_neox.embed_in.weight.shape
 
 
 def test_untrained_is_drawn_from_its_seed_as_transformers_would(hf):
-    model, again, other = (pythia.untrained(TINY, seed) for seed in (0, 0, 1))
+    model, again, other = (checkpoint.untrained(TINY, seed) for seed in (0, 0, 1))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters()))
     assert not torch.equal(model.embed_out.weight, other.embed_out.weight)
     config = {key: v for key, v in TINY.items() if key != "model_type"}
@@ -645,17 +646,17 @@ def test_untrained_is_drawn_from_its_seed_as_transformers_would(hf):
 
 def test_fewer_tokens_stand_side_by_side_where_their_keys_and_values_would_fill_a_gpu(monkeypatch):
     model = ours("pythia")
-    assert pythia.side_by_side(model, 1000) == 1000  # on a CPU as many as asked for
+    assert decoding.side_by_side(model, 1000) == 1000  # on a CPU as many as asked for
     size = 8 * model.settings["num_hidden_layers"] * model.settings["hidden_size"]
     monkeypatch.setattr(torch.cuda, "get_device_properties",
                         lambda device: types.SimpleNamespace(total_memory=4 * 100 * size))
     fake = types.SimpleNamespace(settings=model.settings, parameters=lambda: iter(
         [types.SimpleNamespace(device=torch.device("cuda"))]))
-    assert pythia.side_by_side(fake, 1000) == 100 and pythia.side_by_side(fake, 50) == 50
+    assert decoding.side_by_side(fake, 1000) == 100 and decoding.side_by_side(fake, 50) == 50
 
 
 def test_what_is_sampled_from_must_be_finite():
     model, (ids, lengths) = ours("pythia"), batch(9)
     model.embed_out.weight.data[3] = float("nan")
     with pytest.raises(ValueError, match="not finite"):
-        pythia.generate(model, ids, lengths, 3, 1.0)
+        decoding.generate(model, ids, lengths, 3, 1.0)

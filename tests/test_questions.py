@@ -10,7 +10,7 @@ import json
 import pytest
 
 from tests.test_prepare import lines, manifest, put, refused, run
-from w2s.data import questions, splits
+from w2s.data import questions, raw_folder
 
 TOWN = [{"id": f"q{k}", "split": "train", "question": f"Which pet keeps citizen {k}?",
          "choices": [f"crow {k}", "cat", "dog", "ferret", "goat"][:3 + k % 3],
@@ -19,7 +19,7 @@ TOWN = [{"id": f"q{k}", "split": "train", "question": f"Which pet keeps citizen 
 
 def read(folder, kind=questions.multiple_choice):
     """(rows by id, {file: (rows, left out)})."""
-    raw = splits.Raw(folder)
+    raw = raw_folder.Raw(folder)
     pool = kind(raw)
     assert len({row["id"] for row in pool}) == len(pool)
     return ({row["id"]: row for row in pool},

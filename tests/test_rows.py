@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from w2s import rows
+from w2s import hidden_states, rows
 
 GOOD = [{"id": "a", "text": "one\u2028line", "label": 0}, {"id": "b", "text": "zwei ü", "label": 1}]
 FIELDS = {"id": str, "text": str, "label": (0, 1)}
@@ -84,16 +84,17 @@ def test_a_mark_of_byte_order_is_no_part_of_the_first_row(tmp_path):
 
 
 def test_states_are_of_these_rows_in_this_order(tmp_path):
-    path = rows.states_of(tmp_path / "wts.jsonl.gz")
-    assert path == rows.states_of(tmp_path / "wts.jsonl") == tmp_path / "wts.hidden.safetensors"
+    path = hidden_states.states_of(tmp_path / "wts.jsonl.gz")
+    assert path == tmp_path / "wts.hidden.safetensors"
+    assert path == hidden_states.states_of(tmp_path / "wts.jsonl")
     made = [{"id": "a"}, {"id": "bc"}]
-    assert rows.ids_digest(made) == hashlib.sha256(b"a\nbc\n").hexdigest()
-    rows.write_states(path, [[1, 2, 3], [4, 5, 6]], made)
-    assert rows.read_states(path, [row | {"x": 1} for row in made]).tolist() == [
+    assert hidden_states.ids_digest(made) == hashlib.sha256(b"a\nbc\n").hexdigest()
+    hidden_states.write_states(path, [[1, 2, 3], [4, 5, 6]], made)
+    assert hidden_states.read_states(path, [row | {"x": 1} for row in made]).tolist() == [
         [1, 2, 3], [4, 5, 6]]
     for other in (made[::-1], made[:1], [{"id": "ab"}, {"id": "c"}]):
         with pytest.raises(ValueError, match="states of other rows, or in another order"):
-            rows.read_states(path, other)
+            hidden_states.read_states(path, other)
 
 
 def test_a_model_is_known_by_the_names_and_content_of_its_files(tmp_path):

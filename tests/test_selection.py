@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from w2s import rows, tasks
+from w2s import hidden_states, rows, tasks
 from w2s.infer import answers, predict
-from w2s.model import pythia, text
+from w2s.model import checkpoint, text
 from w2s.tasks import arithmetic, fairness, mcqa
 from w2s.trust import rivals, selection
 
@@ -83,7 +83,7 @@ def test_features_put_the_teachers_certainty_beside_its_states(tmp_path):
     states, path = np.arange(6, dtype=np.float32).reshape(2, 3), tmp_path / "wts.jsonl"
     labelled = [{"id": "a", "weak": [.75, .25], "logits": [3., 1.]},
                 {"id": "b", "certain": [.7, .6, .2]}]
-    rows.write_states(rows.states_of(path), states, labelled)
+    hidden_states.write_states(hidden_states.states_of(path), states, labelled)
     assert (selection.features(path, labelled, "states") == states).all()
     both = selection.features(path, labelled, "both")
     assert both.dtype == np.float32 and (both[:, :3] == states).all()
@@ -143,7 +143,7 @@ def questions(n):
 
 @pytest.mark.parametrize("scoring", ["cloze", "letters"])
 def test_in_context_is_the_likelihood_behind_the_examples(folder, scoring):
-    model, tokenizer = pythia.load(folder, "lm"), text.load_tokenizer(folder)
+    model, tokenizer = checkpoint.load(folder, "lm"), text.load_tokenizer(folder)
     pool, args = questions(6), ARGS | {"scoring": scoring}
     shown = rivals.solved(mcqa, pool[5], args) + "\n\n" + rivals.solved(mcqa, pool[4], args)
     assert ("\nB. not at all" in shown) == (scoring == "letters")
@@ -162,7 +162,7 @@ def test_in_context_is_the_likelihood_behind_the_examples(folder, scoring):
 
 
 def test_in_context_of_a_text_is_the_mean_over_its_tokens(folder):
-    model, tokenizer = pythia.load(folder, "lm"), text.load_tokenizer(folder)
+    model, tokenizer = checkpoint.load(folder, "lm"), text.load_tokenizer(folder)
     pool = [{"id": "a", "text": "one and two ?", "label": "3", "weak_text": " so #### 3"},
             {"id": "b", "text": "nothing ?", "label": "0", "weak_text": ""}]
     found = rivals.in_context(model, tokenizer, "", arithmetic, pool, ARGS)
@@ -233,7 +233,7 @@ def test_a_verifier_learns_which_answers_are_right(folder):
 def test_a_reward_is_the_probability_of_the_last_class_or_the_sigmoid_of_the_only_one(world):
     ids = [np.arange(1, 9, dtype=np.int32), np.arange(3, 7, dtype=np.int32)]
     for classes in (1, 2, 3):
-        model = pythia.load(world / "tiny-2x32", "class", classes)
+        model = checkpoint.load(world / "tiny-2x32", "class", classes)
         model.score.weight.data.normal_(generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             z = torch.cat([model(torch.from_numpy(i).long()[None], torch.tensor([len(i)]))
@@ -244,7 +244,7 @@ def test_a_reward_is_the_probability_of_the_last_class_or_the_sigmoid_of_the_onl
 
 @pytest.mark.parametrize("layer", [-1, -2])
 def test_predictions_and_states_are_of_the_layer_that_the_head_reads(folder, layer):
-    model = pythia.load(folder, "class", 2)
+    model = checkpoint.load(folder, "class", 2)
     model.head_layer = layer
     model.score.weight.data.normal_(generator=torch.Generator().manual_seed(0))
     ids, seen = [np.arange(1, 9, dtype=np.int32), np.arange(3, 7, dtype=np.int32)], {}

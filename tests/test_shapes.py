@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 
 from tests import test_report, test_trusted
 from tests.conftest import read_json
-from w2s import attacks, config, prepare, rows, runs
+from w2s import attacks, config, hidden_states, prepare, rows, runs
 from w2s.attacks import audit
 from w2s.attacks import text as perturbing
-from w2s.dp import sgd as dp
-from w2s.model import pythia
+from w2s.dp import plan as dp_plan
+from w2s.model import checkpoint as folders
 from w2s.train import step
 from w2s.trust import ntf
 
@@ -226,14 +226,14 @@ WEIGHT, NAN = "embed_out.weight", float("nan")
 
 
 def a_plan():
-    return dp.Plan(100, 10, 5, 1., 1., 1e-5, 1., "pld", "poisson", "auto", "run")
+    return dp_plan.Plan(100, 10, 5, 1., 1., 1e-5, 1., "pld", "poisson", "auto", "run")
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """(path, its tensors) of a private run after one step."""
     path = tmp_path_factory.mktemp("checkpoint") / "c.safetensors"
-    model = pythia.untrained(SMALL, 0)
+    model = folders.untrained(SMALL, 0)
     optimizer, plan = step.adamw(model, 1e-3), a_plan()
     model(torch.ones(1, 4, dtype=torch.long), torch.tensor([4])).sum().backward()
     optimizer.step()
@@ -244,7 +244,7 @@ def checkpoint(tmp_path_factory):
 
 def put_back(path, tensors, at="1"):
     save_file(tensors, path, {"step": at})
-    model, plan = pythia.untrained(SMALL, 1), a_plan()
+    model, plan = folders.untrained(SMALL, 1), a_plan()
     return step.load_checkpoint(path, model, step.adamw(model, 1e-3), {"privacy": plan})
 
 
@@ -297,11 +297,11 @@ def test_states_of_another_type(kind, tmp_path):
     labelled = [{"id": "a"}, {"id": "b"}]
     for dtype in (torch.float32, kind):
         save_file({"hidden": torch.zeros(2, 3).to(dtype)}, tmp_path / "s.safetensors",
-                  {"ids": rows.ids_digest(labelled)})
+                  {"ids": hidden_states.ids_digest(labelled)})
         if dtype is torch.float32:
-            assert rows.read_states(tmp_path / "s.safetensors", labelled).shape == (2, 3)
+            assert hidden_states.read_states(tmp_path / "s.safetensors", labelled).shape == (2, 3)
     with pytest.raises(ValueError, match="s.safetensors: damaged"):
-        rows.read_states(tmp_path / "s.safetensors", labelled)
+        hidden_states.read_states(tmp_path / "s.safetensors", labelled)
 
 
 @pytest.mark.parametrize("name, value", [("std", torch.zeros(4)), ("std", -torch.ones(4)),
@@ -357,6 +357,6 @@ def test_bad_names_of_classes_are_found_no_later_than_others(labels, world, tmp_
     shutil.copytree(world / "tiny-2x32", folder)
     config = read_json(folder / "config.json")
     (folder / "config.json").write_text(json.dumps(config | {"id2label": labels}))
-    pythia.save(pythia.load(folder, "class"), tmp_path / "out", folder / "tokenizer.json")
+    folders.save(folders.load(folder, "class"), tmp_path / "out", folder / "tokenizer.json")
     assert read_json(tmp_path / "out" / "config.json")["id2label"] == {
         "0": "LABEL_0", "1": "LABEL_1"}

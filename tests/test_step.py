@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from w2s import parallel
 from w2s import device as devices
-from w2s.model import pythia
+from w2s.model import gpt_neox, configuration
 from w2s.train import losses, step
 
 
@@ -136,7 +136,7 @@ def test_the_default_learning_rate_is_smaller_from_1b_on():
     for size, lr in (("410m", 5e-5), ("1b", 1e-5), ("2.8b", 1e-5)):
         for head in ("class", "lm"):  # 1b without its LM head: 908,759,040
             with torch.device("meta"):
-                model = pythia.GPTNeoX(pythia.SHAPES[f"pythia-{size}"], head)
+                model = gpt_neox.GPTNeoX(configuration.SHAPES[f"pythia-{size}"], head)
             assert step.peak_lr(sum(p.numel() for p in model.parameters())) == lr, (size, head)
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tests import several
 from tests.conftest import read_json
 from w2s import config, parallel, rows
-from w2s.model import pythia
+from w2s.model import checkpoint
 
 ROOT = Path(__file__).parent.parent
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -63,7 +63,8 @@ def commands(world, folder):
         common | {"id": f"r{i}", "text": said(), "choices": [said() for _ in range(3)],
                   "label": i % 3, "weak": shares(3)} for i in range(13)])
     parts = folder / "parts"  # a model in several files
-    pythia.save(pythia.load(world / "tiny-2x32", "lm"), parts, world / "tokenizer.json", 60_000)
+    checkpoint.save(checkpoint.load(world / "tiny-2x32", "lm"), parts, world / "tokenizer.json",
+                    60_000)
     assert len(list(parts.glob("*.safetensors"))) > 2
     usual = ["--lr", str(LR), "--batch-size", "4", "--epochs", "2", "--device", "cpu",
              "--save-every", ".3"]
@@ -195,7 +196,7 @@ def one_gradient(world, tmp_path, out, found, name, how):
     how = how | {"shard": False, "recompute": False, "compile": ""}
     losses = several.descend(world / "tiny-2x32", tmp_path / "one.safetensors", **how)
     assert found[0][name] == found[1][name] == pytest.approx(losses, rel=1e-6)
-    start = pythia.load(world / "tiny-2x32", "class", 3)
+    start = checkpoint.load(world / "tiny-2x32", "class", 3)
     moved, apart = moves(start, tmp_path / "one.safetensors", out / f"{name}.safetensors")
     assert moved > .05 and apart < 1e-6 * moved, (moved, apart)
 
@@ -248,7 +249,7 @@ def test_grpo_writes_the_answers_of_one_process_and_learns_the_same(runs, world,
     for first, second, (loss, facts) in zip(found[0][name], found[1][name], here, strict=True):
         assert first == second and first[0] == pytest.approx(loss, rel=1e-4, abs=1e-6)
         assert first[1] == pytest.approx(facts) and facts["reward"]
-    start = pythia.load(world / "tiny-2x32", "lm")
+    start = checkpoint.load(world / "tiny-2x32", "lm")
     moved, apart = moves(start, tmp_path / "one.safetensors", out / f"{name}.safetensors")
     assert moved > .05 and apart < 1e-5 * moved, (moved, apart)
 
@@ -268,7 +269,7 @@ def test_a_process_reads_and_holds_its_own_rows_only(runs):
 
 @pytest.mark.parametrize("memory, large", [(10 ** 6, True), (10 ** 9, False)])
 def test_a_model_is_shared_out_where_copies_would_not_fit(world, monkeypatch, memory, large):
-    model = pythia.load(world / "tiny-2x32", "lm")  # 16 bytes of each of its parameters: > 1 MB
+    model = checkpoint.load(world / "tiny-2x32", "lm")  # 16 bytes of each of its parameters: > 1 MB
     monkeypatch.setattr(torch.cuda, "get_device_properties",
                         lambda device: SimpleNamespace(total_memory=memory))
     assert parallel.too_large(model, torch.device("cuda:0")) == large
@@ -285,7 +286,8 @@ def test_recomputing_gives_the_same_bits(world, tmp_path):
 def test_recomputing_keeps_no_activations_of_blocks(world):
     kept = {}
     for how in (False, True):
-        model = pythia.load(world / "tiny-2x32", "class", ready=parallel.recompute if how else None)
+        model = checkpoint.load(world / "tiny-2x32", "class",
+                                ready=parallel.recompute if how else None)
         with torch.autograd.graph.saved_tensors_hooks(
                 lambda x: kept.setdefault(how, []).append(x.numel()), lambda x: x):
             model(torch.ones(8, 64, dtype=torch.long), torch.full((8,), 64))

@@ -16,9 +16,9 @@ from tokenizers import Tokenizer
 import train_student
 import train_weak
 from tests.conftest import read_json
-from w2s import config, device, fit, rows, runs, tasks
+from w2s import config, device, fit, hidden_states, rows, runs, tasks
 from w2s.infer import answers, lm, predict
-from w2s.model import pythia, text
+from w2s.model import checkpoint, text
 from w2s.train import step
 
 SHARES = {"sst2": (.25, .75), "qqp": (.75, .25), "mnli": (.5, .5)}  # of class 1: of x, of x'
@@ -45,9 +45,9 @@ def home(world, tmp_path_factory):
                       "label": 0, "source": source, "weak": weak + [0.] * (3 - len(weak)),
                       "weak_adv": weak_adv + [0.] * (3 - len(weak_adv))})
     rows.write(out / "pairs.jsonl", pairs)
-    model = pythia.load(world / "tiny-2x32", "class", 3)
+    model = checkpoint.load(world / "tiny-2x32", "class", 3)
     torch.nn.init.normal_(model.score.weight, generator=torch.Generator().manual_seed(0))
-    pythia.save(model, out / "model", world / "tokenizer.json")
+    checkpoint.save(model, out / "model", world / "tokenizer.json")
     return out
 
 
@@ -63,7 +63,7 @@ def student(home, out, *more):
 
 def scores(folder, texts):
     """(N, K) logits, of each text alone."""
-    model = pythia.load(folder, "class")
+    model = checkpoint.load(folder, "class")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     ids = [tokenizer.encode(said).ids for said in texts]
     with torch.no_grad():
@@ -266,7 +266,7 @@ def test_each_run_labels_with_its_own_model_as_it_was_trained(world, fair, tmp_p
     assert code == 0, err
     tokenizer, found = Tokenizer.from_file(str(world / "tokenizer.json")), []
     for out in teachers:
-        labelled, model = rows.read(out / "labels" / "wts.jsonl"), pythia.load(out / "model",
+        labelled, model = rows.read(out / "labels" / "wts.jsonl"), checkpoint.load(out / "model",
                                                                                "class")
         for row in labelled:
             ids = torch.tensor([tokenizer.encode(row["text"]).ids[:4]])
@@ -291,14 +291,14 @@ def test_each_run_labels_with_its_own_model_as_it_was_trained(world, fair, tmp_p
         file.unlink()
         code, _, err = call("label", "--task", "fairness", "--data", data, "--run", teachers[0],
                             *more)
-        assert code == 0 and rows.states_of(file).exists() == there, err
+        assert code == 0 and hidden_states.states_of(file).exists() == there, err
 
 
 def test_probabilities_are_those_of_each_text_alone_and_of_its_sources_classes(home):
     """In file order, however rows are sorted and batched; temperature leaves a class that a source
     lacks at 0, also a large one."""
     data = rows.read(home / "pairs.jsonl")
-    task, model = tasks.load("adversarial"), pythia.load(home / "model", "class")
+    task, model = tasks.load("adversarial"), checkpoint.load(home / "model", "class")
     columns = task.encode(data, text.load_tokenizer(home / "model"), 64)
     for temperature in (1, 1e4):
         cfg = SimpleNamespace(dtype="float32", hidden=False, temperature=temperature)
@@ -321,7 +321,7 @@ def test_probabilities_are_those_of_each_text_alone_and_of_its_sources_classes(h
 
 def test_states_and_scores_are_those_of_the_heads_layer(home, world):
     """A head on hidden_states[-2]: logits are W h of the states kept, in file order."""
-    model = pythia.load(home / "model", "class")
+    model = checkpoint.load(home / "model", "class")
     model.head_layer = -2
     texts = [row["text"] for row in rows.read(home / "pairs.jsonl")]
     ids = text.tokenize(text.load_tokenizer(world), texts, 64)
@@ -335,7 +335,7 @@ def test_states_and_scores_are_those_of_the_heads_layer(home, world):
 
 def test_the_loss_of_an_answer_is_the_mean_over_its_tokens(world):
     """Of each row over its own, whatever stands beside it: by log_softmax, in nats."""
-    model, draw = pythia.load(world / "tiny-2x32", "lm"), np.random.default_rng(0)
+    model, draw = checkpoint.load(world / "tiny-2x32", "lm"), np.random.default_rng(0)
     data = {"ids": [draw.integers(1, 90, n).astype(np.int32) for n in (9, 4, 6)],
             "start": np.array([3, 2, 5])}
     _, batch = next(answers.batches(data, 1, 3, seed=0))
@@ -358,7 +358,7 @@ def test_a_token_that_the_model_lacks_is_refused():
 
 def test_free_labels_are_sampled_by_the_rows_ids(world):
     """Two rows of one text are written apart, and each as it would be alone."""
-    tokenizer, m = text.load_tokenizer(world), pythia.load(world / "tiny-2x32", "lm")
+    tokenizer, m = text.load_tokenizer(world), checkpoint.load(world / "tiny-2x32", "lm")
     data = [{"id": name, "text": "the harbour in part 7 is a warm garden"} for name in "ab"]
     cfg = SimpleNamespace(prefix=2, decode="sample", temperature=1.5, seed=3, dtype="float32")
 

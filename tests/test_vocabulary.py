@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from w2s.model import pythia
+from w2s.model import checkpoint, gpt_neox, configuration
 from w2s.train import step, vocabulary
 
-CONFIG = pythia.published(2, 16, 2, vocab=400)
+CONFIG = configuration.published(2, 16, 2, vocab=400)
 
 
 def columns(n=40, seed=0):
@@ -23,8 +23,8 @@ def columns(n=40, seed=0):
 
 
 def model(seed=0):
-    m = pythia.GPTNeoX(CONFIG, "class", 2)
-    weights = pythia.untrained(CONFIG, seed).state_dict()
+    m = gpt_neox.GPTNeoX(CONFIG, "class", 2)
+    weights = checkpoint.untrained(CONFIG, seed).state_dict()
     del weights["embed_out.weight"]
     m.load_state_dict(weights | {"score.weight": torch.ones(2, 16) * torch.tensor([[.1], [-.1]])})
     return m.double()

@@ -10,7 +10,7 @@ import importlib.util
 import sys
 
 MOVED = {  # names before version 0.2: they import the module of today, for one version
-    "pythia": "model.pythia", "lora": "model.lora", "text": "model.text", "splits": "data.splits",
+    "pythia": "model", "lora": "model.lora", "text": "model.text", "splits": "data.splits",
     "mail": "data.mail", "questions": "data.questions", "step": "train.step", "grpo": "train.grpo",
     "losses": "train.losses", "accountant": "dp.accountant", "predict": "infer.predict",
     "lm": "infer.lm", "ntf": "trust.ntf", "selection": "trust.selection"}
@@ -38,8 +38,9 @@ sys.meta_path.append(Moved())
 def names_of(package, *modules):
     """The __getattr__ of a package: a name of its modules, which are imported when it is asked."""
     def get(name):
-        for module in (importlib.import_module(f"{package}.{module}") for module in modules):
-            if hasattr(module, name) and not name.startswith("__"):
-                return getattr(module, name)
+        if name[:1] != "_" and importlib.util.find_spec(f"{package}.{name}") is None:
+            for module in (importlib.import_module(f"{package}.{module}") for module in modules):
+                if hasattr(module, name):
+                    return getattr(module, name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
     return get

@@ -11,7 +11,7 @@ import re
 import shlex
 from pathlib import Path
 
-from w2s.model import pythia
+from w2s.model import checkpoint
 
 PATHS = ("data", "labels", "model")    # arguments that name files: the card has their last names
 SECRET = ("seed", "out")               # of a private model; --out is a place, of any model
@@ -31,7 +31,7 @@ def write(folder, task, cfg, facts, private, base):
              command(cfg, facts["script"], private), "```", "", *recipe(facts, private), "",
              *(guarantee(private, cfg) if private else ()), "## Limits", "", *limits(cfg, task)]
     text = "\n".join(parts).rstrip() + "\n"
-    pythia.put(Path(folder) / "README.md", lambda name: name.write_text(text, encoding="utf-8"))
+    checkpoint.put(Path(folder) / "README.md", lambda name: name.write_text(text, encoding="utf-8"))
 
 
 def named(model):

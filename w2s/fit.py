@@ -12,7 +12,7 @@ from w2s import card, device, parallel, runs
 from w2s.data import leaks
 from w2s.dp import canaries
 from w2s.infer import lm
-from w2s.model import lora, pythia, text
+from w2s.model import checkpoint, lora, configuration, text
 from w2s.train import grpo, losses, step, vocabulary
 
 PRIVACY = {"optimizer", "clip", "noise_multiplier", "delta", "accountant", "sampling", "dp_method",
@@ -44,7 +44,8 @@ class Fit:
                                    **{key: getattr(cfg, key) for key in task.ENCODE
                                       if hasattr(cfg, key)})
         self.columns.pop("tokenizer", None)  # of free text without a target
-        self.model = pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, self.device,
+        self.model = checkpoint.load(folder, configuration.HEAD[task.KIND], task.CLASSES,
+                                     self.device,
                                  head_layer=cfg.head_layer, read=parallel.read,
                                  ready=lambda model: self._prepare(model, processes, private))
         parameters = sum(p.numel() for p in self.model.parameters())
@@ -153,7 +154,7 @@ class Fit:
 
         def reward(row, tokens):
             return self.task.exact(data[row], tokenizer.decode(tokens, False))
-        reference = pythia.load(self.folder, "lm", None, self.device) if cfg.kl else None
+        reference = checkpoint.load(self.folder, "lm", None, self.device) if cfg.kl else None
         return grpo.make_step(
             self.model, self.optimizer, reward, self.steps, group=cfg.group,
             new_tokens=cfg.new_tokens or self.task.NEW, temperature=cfg.sampling_temperature,
@@ -225,7 +226,7 @@ class Fit:
         if self.cfg.canaries and not self.follows:
             self.canaries.save(self.run.out / "canaries.safetensors")
         if not self.follows:
-            pythia.save(self.model, self.run.out / "model", f"{self.folder}/tokenizer.json",
+            checkpoint.save(self.model, self.run.out / "model", f"{self.folder}/tokenizer.json",
                         whole=parallel.whole)
             card.write(self.run.out / "model", self.task, self.cfg, self.facts, self.private,
                        self.folder)

@@ -37,7 +37,7 @@ from pathlib import Path
 
 from w2s import config, rows, runs, tasks
 from w2s.config import REQUIRED, arg
-from w2s.data import splits
+from w2s.data import raw_folder, splits
 
 FORMAT = 2  # of the prepared files; a change makes old folders stale
 
@@ -93,11 +93,11 @@ def data(cfg):
     """Raw files -> five splits and a manifest."""
     if cfg.task not in tasks.NAMES:
         tasks.load(cfg.task)  # raises, naming the tasks
-    raw = splits.Raw(cfg.raw)
+    raw = raw_folder.Raw(cfg.raw)
     arguments = settings(cfg, "raw", "out")
     if is_prepared(Path(cfg.out), arguments, raw):
         return
-    raw, task = splits.Raw(cfg.raw), tasks.load(cfg.task)  # imports torch
+    raw, task = raw_folder.Raw(cfg.raw), tasks.load(cfg.task)  # imports torch
     parts = task.prepare(raw, **options(task, cfg))
     if surprise := raw.surprise():
         print(f"warning: {surprise}", file=sys.stderr)
@@ -167,19 +167,20 @@ def model(cfg):
     arguments["tokenizer"] = rows.sha256(cfg.tokenizer)
     if is_prepared(out, arguments):
         return
-    from w2s.model import pythia, text
+    from w2s.model import checkpoint, configuration, text
     size = text.vocabulary(cfg.tokenizer)
-    if cfg.shape not in pythia.SHAPES:
-        raise ValueError(f"--shape {cfg.shape}: choose from {', '.join(pythia.SHAPES)}")
+    if cfg.shape not in configuration.SHAPES:
+        raise ValueError(f"--shape {cfg.shape}: choose from {', '.join(configuration.SHAPES)}")
     changed = {"num_hidden_layers": cfg.layers, "hidden_size": cfg.hidden, "vocab_size": cfg.vocab,
                "num_attention_heads": cfg.heads, "max_position_embeddings": cfg.max_positions,
                "intermediate_size": cfg.intermediate or (4 * cfg.hidden if cfg.hidden else None)}
-    config = pythia.SHAPES[cfg.shape] | {key: v for key, v in changed.items() if v is not None}
+    config = configuration.SHAPES[cfg.shape] | {key: v for key,
+                                                v in changed.items() if v is not None}
     if config["vocab_size"] < size:
         raise ValueError(f"--vocab {config['vocab_size']}: {cfg.tokenizer} has {size} tokens; give "
                          f"--vocab {size} or more")
-    network = pythia.untrained(config, cfg.seed)
-    publish(out, lambda folder: pythia.save(network, folder, cfg.tokenizer),
+    network = checkpoint.untrained(config, cfg.seed)
+    publish(out, lambda folder: checkpoint.save(network, folder, cfg.tokenizer),
             {"format": FORMAT, "arguments": arguments,
              "parameters": sum(p.numel() for p in network.parameters())})
     print(f"{out}: {cfg.shape}, seed {cfg.seed}, {config['num_hidden_layers']} layers, hidden "

@@ -22,8 +22,10 @@ from torch import nn
 from tests.bench import machine, models, step
 from tests.bench.harness import Case, Variant
 from w2s import device as devices
+from w2s.dp import microbatch
+from w2s.dp import plan as dp_plan
 from w2s.dp import sgd as dp
-from w2s.model import pythia
+from w2s.model import checkpoint
 from w2s.train import step as product
 
 PEERS = ("hf", "hooks", "ghost")
@@ -61,7 +63,7 @@ class Bench:
         if self.limit is None:
             m = self.model
             norms = [dp.func_sum(m, self.objective, part, 1)[1]
-                     for part in dp.micro_batches(m, self.batch, True)]
+                     for part in microbatch.micro_batches(m, self.batch, True)]
             self.limit = float(torch.cat(norms).quantile(.5))
         return self.limit
 
@@ -121,10 +123,11 @@ class Bench:
 
     def private_step(self):
         m, rows = self.copy(), len(self.batch["y"])
-        plan = dp.Plan(rows=100 * rows, expected_batch=rows, steps=10 ** 6, clip=1.0, sigma=1.0,
+        plan = dp_plan.Plan(rows=100 * rows, expected_batch=rows, steps=10 ** 6, clip=1.0,
+                            sigma=1.0,
                        delta=1e-5, epsilon=math.inf, accountant="rdp", sampling="poisson",
                        method="fast", noise_seed="run")
-        go = dp.make_step(m, product.adamw(m, step.LR), lambda f, b, *_: self.objective(f, b),
+        go = dp_plan.make_step(m, product.adamw(m, step.LR), lambda f, b, *_: self.objective(f, b),
                           None, None, plan.steps, private=plan, dtype=self.dtype)
         count = iter(range(plan.steps))
 
@@ -190,7 +193,7 @@ def opacus_of(kind, m, criterion, clip, rows):
 
 def taken(m, attribute="grad"):
     """{our name: gradient}, no longer the parameters'."""
-    found = {pythia.RENAMED.get(name, name): getattr(p, attribute)
+    found = {checkpoint.RENAMED.get(name, name): getattr(p, attribute)
              for name, p in m.named_parameters()}
     for p in m.parameters():
         p.grad = None

@@ -35,7 +35,7 @@ import torch
 from tests.bench import machine
 from w2s import config, metrics, rows, statistics, tasks
 from w2s.infer import predict
-from w2s.model import pythia
+from w2s.model import checkpoint, gpt_neox, configuration
 from w2s.train import step
 from w2s.trust import scores as trust
 
@@ -99,25 +99,26 @@ def tokens(n, length):
 
 def classifier(shape):
     """(untrained model of a shape with a class head, its weights that compute)."""
-    base = pythia.untrained(shape, 0)
+    base = checkpoint.untrained(shape, 0)
     weights = base.state_dict()
     del weights["embed_out.weight"]
     weights["score.weight"] = torch.zeros(2, shape["hidden_size"])
     with torch.device("meta"):
-        model = pythia.GPTNeoX(shape, "class")
+        model = gpt_neox.GPTNeoX(shape, "class")
     model.load_state_dict(weights, assign=True)
     return model.to("cpu"), sum(p.numel() for p in model.gpt_neox.layers.parameters())
 
 
 def shape_of(width):
-    return {**pythia.SHAPES["pythia-14m"], "hidden_size": width, "intermediate_size": 4 * width,
+    return {**configuration.SHAPES["pythia-14m"], "hidden_size": width,
+            "intermediate_size": 4 * width,
             "num_attention_heads": width // 32}
 
 
 def tiny(folder):
     """A folder of an untrained model so small that the rows cost more than it does."""
     shape = {**shape_of(32), "num_hidden_layers": 1, "vocab_size": 4096}
-    pythia.save(pythia.untrained(shape, 0), folder, TOKENIZER)
+    checkpoint.save(checkpoint.untrained(shape, 0), folder, TOKENIZER)
     return folder
 
 
@@ -141,7 +142,7 @@ def peak(command):
 def label(folder):
     """Labelling by rows, length and model size."""
     import label as program
-    task, model = tasks.load("ood"), pythia.load(MINI, "class", 2)
+    task, model = tasks.load("ood"), checkpoint.load(MINI, "class", 2)
     cfg = program.Config(task="ood", run=[], data=[])
 
     def of(n):

@@ -21,7 +21,7 @@ from tests.bench import models, step
 from tests.bench.harness import Case, Variant
 from w2s import device as devices
 from w2s.infer import answers, lm, predict
-from w2s.model import pythia
+from w2s.model import decoding
 from w2s.trust import ntf
 
 BATCH, ROWS, PROMPT, NEW = 32, 512, 50, 50
@@ -112,7 +112,7 @@ def generate(setting):
 
     def own():
         with devices.autocast(device, dtype):
-            return pythia.generate(m, on, size, new)
+            return decoding.generate(m, on, size, new)
 
     def peer(equal):
         def build():

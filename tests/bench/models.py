@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tests.bench import machine
-from w2s.model import pythia
+from w2s.model import checkpoint, gpt_neox, configuration
 
 SIZE = {"class": (32, 64), "lm": (16, 128)}
 TINY = {"class": (4, 16), "lm": (2, 16)}
@@ -18,7 +18,9 @@ TINY = {"class": (4, 16), "lm": (2, 16)}
 
 def config_of(shape):
     """config.json of 14m, 70m, ...; tiny is for tests."""
-    return pythia.published(2, 32, 2, 512) if shape == "tiny" else pythia.SHAPES[f"pythia-{shape}"]
+    if shape == "tiny":
+        return configuration.published(2, 32, 2, 512)
+    return configuration.SHAPES[f"pythia-{shape}"]
 
 
 def vocabulary(shape):
@@ -28,7 +30,7 @@ def vocabulary(shape):
 
 def model_of(shape, head, device):
     """An untrained model; a class head of small random weights."""
-    base = pythia.untrained(config_of(shape), 0)
+    base = checkpoint.untrained(config_of(shape), 0)
     weights = base.state_dict()
     if head == "class":
         del weights["embed_out.weight"]
@@ -40,7 +42,7 @@ def model_of(shape, head, device):
 def model_with(config, head, weights, device):
     """A model that shares the weights it is given."""
     with torch.device("meta"):
-        m = pythia.GPTNeoX(config, head, 2)
+        m = gpt_neox.GPTNeoX(config, head, 2)
     m.load_state_dict(weights, assign=True)
     return m.to(device)
 
@@ -48,11 +50,11 @@ def model_with(config, head, weights, device):
 def transformer(model, eager, device):
     """transformers' model that shares the weights of ours."""
     import transformers
-    config = transformers.GPTNeoXConfig(**pythia.saved_config(
+    config = transformers.GPTNeoXConfig(**configuration.saved_config(
         model, model.settings["vocab_size"] - 1))
-    m = getattr(transformers, pythia.CLASS_NAME[model.kind])._from_config(
+    m = getattr(transformers, configuration.CLASS_NAME[model.kind])._from_config(
         config, attn_implementation="eager" if eager else "sdpa").to(device).train()
-    back = {ours: theirs for theirs, ours in pythia.RENAMED.items()}
+    back = {ours: theirs for theirs, ours in checkpoint.RENAMED.items()}
     m.load_state_dict({back.get(name, name): value for name, value in model.state_dict().items()},
                       assign=True)
     return m

@@ -30,7 +30,7 @@ less than the GPU has.
 
 import argparse
 
-from w2s.model import pythia
+from w2s.model import gpt_neox, configuration
 
 CARDS = {80: 83.7, 141: 149.2}      # GPUs as they are sold, and their 78 and 139 GiB in GB
 SPARE = .9                          # share of it that the sum may take
@@ -62,7 +62,7 @@ def logits(c, head, tokens, dtype):
         return 0
     V, D = c["vocab_size"], c["hidden_size"]
     held, at_work = (min(tokens * V, limit[False])
-                     for limit in (pythia.LOGITS_HELD, pythia.LOGITS_AT_ONCE))
+                     for limit in (gpt_neox.LOGITS_HELD, gpt_neox.LOGITS_AT_ONCE))
     return WIDTH[dtype] * held + 12 * at_work + 4 * V * D
 
 
@@ -79,7 +79,7 @@ def states(c, head, gpus, dtype, sharded):
 
 def plan(shape, head, gpus, rows, tokens, dtype):
     """One row of the table: GB on each GPU."""
-    c, n = pythia.SHAPES[shape], -(-rows // gpus) * tokens
+    c, n = configuration.SHAPES[shape], -(-rows // gpus) * tokens
     count, found = parameters(c), {"shape": shape, "head": head, "GPUs": gpus}
     found["parameters"] = c["num_hidden_layers"] * count["block"] + count[head]
     found |= {"kept": activations(c, head, n, dtype) / 1e9,
@@ -124,8 +124,8 @@ def show(found, args):
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.bench.plan", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", nargs="+", choices=list(pythia.SHAPES),
-                        default=list(pythia.SHAPES))
+    parser.add_argument("--shape", nargs="+", choices=list(configuration.SHAPES),
+                        default=list(configuration.SHAPES))
     parser.add_argument("--rows", type=int, default=8, help="of a batch, over all GPUs")
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--dtype", choices=list(WIDTH), default="bfloat16")

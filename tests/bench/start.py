@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.bench import machine, models, processes
 from tests.bench.harness import Table
-from w2s.model import pythia
+from w2s.model import checkpoint
 
 MODULES = ("w2s.prepare", "w2s.miniature", "w2s.report", "w2s.pool")
 TOKENIZER = machine.ROOT / "w2s" / "models" / "mini-weak" / "tokenizer.json"
@@ -42,7 +42,7 @@ def starts(rounds):
 def loads(shape, rounds):
     """The load alone, timed inside of each process."""
     with tempfile.TemporaryDirectory() as name:
-        pythia.save(pythia.untrained(models.config_of(shape), 0), Path(name), TOKENIZER)
+        checkpoint.save(checkpoint.untrained(models.config_of(shape), 0), Path(name), TOKENIZER)
         commands = {title: processes.python("-c", TIMING.format(code), name)
                     for title, code in LOAD.items()
                     if title == "ours" or not models.missing("transformers")}

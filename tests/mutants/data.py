@@ -1,5 +1,7 @@
 """Errors in the raw data's readers, in splits, groups and leaks, in what is taken as done already."""
 
+HIDDEN_STATES = "w2s/hidden_states.py"
+RAW_FOLDER = "w2s/data/raw_folder.py"
 ROWS, RUNS, LEAKS, PREPARE = "w2s/rows.py", "w2s/runs.py", "w2s/data/leaks.py", "w2s/prepare.py"
 SPLITS, QUESTIONS, CHESS, MAIL = "w2s/data/splits.py", "w2s/data/questions.py", "w2s/data/chess.py", "w2s/data/mail.py"
 FAIRNESS, OOD, ADVERSARIAL = (f"w2s/tasks/{task}.py" for task in ("fairness", "ood", "adversarial"))
@@ -25,13 +27,13 @@ ERRORS = [
      "test_rows.py::test_weak_labels_must_be_a_distribution"),
     (ROWS, "present(row) if None in row.values() else row", "present(row) if None in row else row",
      "test_rows.py::test_a_null_key_is_an_absent_one"),
-    (ROWS, "    for row in labelled:\n        digest.update", "    for row in sorted(labelled, key=lambda row: str(row['id'])):\n        digest.update",
+    (HIDDEN_STATES, "    for row in labelled:\n        digest.update", "    for row in sorted(labelled, key=lambda row: str(row['id'])):\n        digest.update",
      "test_ntf_script.py::test_a_broken_input_is_one_line_and_leaves_nothing[permuted]"),
-    (ROWS, """f"{row['id']}\\n".encode()""", """f"{row['id']}".encode()""",
+    (HIDDEN_STATES, """f"{row['id']}\\n".encode()""", """f"{row['id']}".encode()""",
      "test_rows.py::test_states_are_of_these_rows_in_this_order"),
-    (ROWS, "if digest != ids_digest(labelled) or ", "if ",
+    (HIDDEN_STATES, "if digest != ids_digest(labelled) or ", "if ",
      "test_ntf_script.py::test_a_broken_input_is_one_line_and_leaves_nothing[renamed]"),
-    (ROWS, 'path.name.removesuffix(".gz").removesuffix(".jsonl")', 'path.name.removesuffix(".jsonl")',
+    (HIDDEN_STATES, 'path.name.removesuffix(".gz").removesuffix(".jsonl")', 'path.name.removesuffix(".jsonl")',
      "test_rows.py::test_states_are_of_these_rows_in_this_order"),
     (ROWS, '"{p.name} {sha256(p)}\\n" for p', '"{p.name} {p.stat().st_size}\\n" for p',
      "test_rows.py::test_a_model_is_known_by_the_names_and_content_of_its_files"),
@@ -91,7 +93,7 @@ ERRORS = [
      "test_leaks.py::test_a_run_of_no_epochs_has_seen_no_row_and_one_that_does_not_say_has"),
     (LEAKS, 'if "teacher" in facts["args"]:', 'if "teacher" in facts:',
      "test_leaks.py::test_the_teacher_of_chosen_labels_is_found_from_anywhere"),
-    (LEAKS, "run = rows.Path(path).resolve().parent.parent", "run = rows.Path(path).resolve().parent",
+    (LEAKS, "run = Path(path).resolve().parent.parent", "run = rows.Path(path).resolve().parent",
      "test_leaks.py::test_a_relative_path_is_read_from_where_the_run_was_made"),
     (LEAKS, "path = runs.located(run, facts, given)\n", "path = None\n",
      "test_leaks.py::test_what_cannot_be_checked_is_said"),
@@ -111,11 +113,11 @@ ERRORS = [
      "test_scripts.py::test_labels_and_measures_of_other_content_or_settings_are_never_taken_for_done"),
     (LABEL, 'return {"data": digest, "max_length"', 'return {"max_length"',
      "test_scripts.py::test_labels_and_measures_of_other_content_or_settings_are_never_taken_for_done"),
-    (LABEL, "    rows.remove(rows.states_of(file))  # of labels made otherwise\n", "",
+    (LABEL, "    rows.remove(hidden_states.states_of(file))  # of labels made otherwise\n", "",
      "test_ntf_script.py::test_states_do_not_outlive_the_labels_they_belong_to"),
-    (LABEL, "    if cfg.hidden and not rows.states_of(file).exists():\n        return False\n", "",
+    (LABEL, "    if cfg.hidden and not hidden_states.states_of(file).exists():\n        return False\n", "",
      "test_ntf_script.py::test_labels_are_the_same_with_states_and_without"),
-    (LABEL, "rows.write_states(rows.states_of(file), hidden, data)", "rows.write_states(rows.states_of(file), hidden[::-1], data)",
+    (LABEL, "hidden_states.write_states(hidden_states.states_of(file), hidden, data)", "hidden_states.write_states(hidden_states.states_of(file), hidden[::-1], data)",
      "test_ntf_script.py::test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i"),
     (EVALUATE, 'if found.get("data") != digest or made', 'if made',
      "test_scripts.py::test_labels_and_measures_of_other_content_or_settings_are_never_taken_for_done"),
@@ -211,11 +213,11 @@ ERRORS = [
      "test_prepare.py::test_groups_join_through_common_rows_whatever_their_order"),
     (SPLITS, 'return sorted(units, key=lambda unit: digest(seed, "limit", unit))', 'return list(units)',
      "test_prepare.py::test_limit_is_nested_exact_and_keeps_shares"),
-    (SPLITS, "depth = min((p.count", "depth = max((p.count",
+    (RAW_FOLDER, "depth = min((p.count", "depth = max((p.count",
      "test_prepare.py::test_a_file_that_is_nearer_is_taken"),
-    (SPLITS, "if file and file.exists() and _sha256(file) != source.get(\"sha256\"):", "if file and not file.exists():",
+    (RAW_FOLDER, "if file and file.exists() and _sha256(file) != source.get(\"sha256\"):", "if file and not file.exists():",
      "test_prepare.py::test_prepared_data_is_skipped_without_torch_and_a_change_is_refused"),
-    (SPLITS, "            if now != before:\n", "            if before and now != before:\n",
+    (RAW_FOLDER, "            if now != before:\n", "            if before and now != before:\n",
      "test_prepare.py::test_prepared_data_is_skipped_without_torch_and_a_change_is_refused"),
 
     # Adult

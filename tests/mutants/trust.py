@@ -1,8 +1,9 @@
 """Errors in the trust function, in the choice of labels and in what it is compared with."""
 
+GPT_NEOX = "w2s/model/gpt_neox.py"
 NTF, SELECTION, RIVALS, TRUST = "w2s/trust/ntf.py", "w2s/trust/selection.py", "w2s/trust/rivals.py", "w2s/trust/scores.py"
 SCRIPT, PHASES, VOCABULARY = "train_ntf.py", "w2s/phases.py", "w2s/train/vocabulary.py"
-ANSWERS, PREDICT, PYTHIA = "w2s/infer/answers.py", "w2s/infer/predict.py", "w2s/model/pythia.py"
+ANSWERS, PREDICT = "w2s/infer/answers.py", "w2s/infer/predict.py"
 RUN = "test_ntf_script.py"
 
 ERRORS = [
@@ -174,9 +175,9 @@ ERRORS = [
      f"{RUN}::test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i"),
     (PREDICT, 'batch["len"], None, model.head_layer)', 'batch["len"])',
      "test_selection.py::test_predictions_and_states_are_of_the_layer_that_the_head_reads"),
-    (PYTHIA, "last = self.place_at((lengths - 1)[:, None], place.cos", "last = self.place_at((lengths * 0 - 1 + ids.shape[1])[:, None], place.cos",
+    (GPT_NEOX, "last = self.place_at((lengths - 1)[:, None], place.cos", "last = self.place_at((lengths * 0 - 1 + ids.shape[1])[:, None], place.cos",
      f"{RUN}::test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i"),
-    (PYTHIA, "return self.gpt_neox.final_layer_norm(x) if layer == -1 else x", "return self.gpt_neox.final_layer_norm(x)",
+    (GPT_NEOX, "return self.gpt_neox.final_layer_norm(x) if layer == -1 else x", "return self.gpt_neox.final_layer_norm(x)",
      "test_selection.py::test_predictions_and_states_are_of_the_layer_that_the_head_reads"),
     # what it says of the pool
     (SCRIPT, "return model, facts, model.calibrated(logits).numpy()", "return model, facts, logits.sigmoid().numpy()",
@@ -265,7 +266,7 @@ ERRORS = [
      "test_trust.py::test_scores_outside_0_and_1_have_no_calibration"),
 
     # staleness: what the choice depends on
-    (SCRIPT, '            found[f"states of {path}"] = states = rows.states_of(path)\n', '            states = rows.states_of(path)\n',
+    (SCRIPT, '            found[f"states of {path}"] = states = hidden_states.states_of(path)\n', '            states = rows.states_of(path)\n',
      f"{RUN}::test_a_choice_is_made_of_the_content_of_all_that_it_reads"),
     (SCRIPT, 'found |= {"ntf": f"{cfg.ntf}/ntf.safetensors"} if cfg.ntf else {}', 'found |= {}',
      f"{RUN}::test_a_choice_is_made_of_the_content_of_all_that_it_reads"),

@@ -127,7 +127,7 @@ def log_probability(model, context, tails, dtype="float32"):
 
     from w2s import device as devices
     from w2s.infer import lm
-    from w2s.model import pythia
+    from w2s.model import gpt_neox
     device = next(model.parameters()).device
     chunk = lm.LOGITS[device.type] // model.settings["vocab_size"] + 1
     ids, sees, source = tree(context, tails)
@@ -136,10 +136,10 @@ def log_probability(model, context, tails, dtype="float32"):
                                  for x in (ids, sees, source, target))
     with torch.inference_mode(), devices.autocast(device, dtype):
         x, at = model.embed(ids[None]), sees.sum(1) - 1                           # (1, P, D), (P,)
-        cos, sin = pythia.rotary_tables(int(at.max()) + 1, *model.rotary, device)
+        cos, sin = gpt_neox.rotary_tables(int(at.max()) + 1, *model.rotary, device)
         bias = torch.where(sees, 0.0, float("-inf")).to(x.dtype)
         for block in model.gpt_neox.layers:
-            x = block(x, pythia.Place(cos[at], sin[at], bias, None))
+            x = block(x, gpt_neox.Place(cos[at], sin[at], bias, None))
         h = model.gpt_neox.final_layer_norm(x)[0, source]
         logp = torch.cat([-model.token_nll(*part)
                           for part in zip(h.split(chunk), target.split(chunk))])

@@ -58,7 +58,7 @@ def targets(cfg, kind, now):
         return
 
     from w2s import device
-    from w2s.model import pythia, text
+    from w2s.model import checkpoint, configuration, text
     task = tasks.load(cfg.task)
     if task.KIND != "text":
         raise ValueError(f"--task {cfg.task}: has class labels; this attack is on language models "
@@ -79,7 +79,7 @@ def targets(cfg, kind, now):
         encoding = rows.sha256(folder / "tokenizer.json"), length
         if encoding not in encoded:
             encoded[encoding] = task.encode(data, tokenizer, length)["ids"]
-        model = pythia.load(folder, pythia.HEAD[task.KIND], task.CLASSES, where)
+        model = checkpoint.load(folder, configuration.HEAD[task.KIND], task.CLASSES, where)
         text.require_fit({"ids": encoded[encoding]}, model.config["vocab_size"], folder)
         yield Target(Path(run), facts[run], model, tokenizer, encoding, data, encoded[encoding],
                      member[run])

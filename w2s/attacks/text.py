@@ -183,9 +183,9 @@ def cut(task, row):
 def asker(task, data, folder, length, where, dtype):
     """ask(texts, numbers of their rows in data) -> (n, K) probabilities of a model folder."""
     from w2s.infer import predict
-    from w2s.model import pythia
+    from w2s.model import checkpoint
     from w2s.model import text as words
-    model = pythia.load(folder, head=task.KIND, num_labels=task.CLASSES, device=where)
+    model = checkpoint.load(folder, head=task.KIND, num_labels=task.CLASSES, device=where)
     tokenizer = words.load_tokenizer(folder)
     absent = task.encode([{**row, "text_adv": ""} for row in data], tokenizer, length).get("absent")
 

@@ -4,6 +4,7 @@ they may count from 0 in each, or be given anew.
 
 import hashlib
 import sys
+from pathlib import Path
 
 from w2s import rows, runs
 from w2s.data import splits
@@ -61,7 +62,7 @@ def taught(run, facts, names=("data",)):
 def refuse_taught(path, data, task):
     """ValueError where the labels file `path` with these rows is of another task, or of rows that
     its teacher was trained on."""
-    run = rows.Path(path).resolve().parent.parent
+    run = Path(path).resolve().parent.parent
     if not (run / "config.json").exists():
         return
     facts = runs.read_config(run)

@@ -34,7 +34,7 @@ from email.policy import Compat32
 import numpy as np
 
 from w2s import rows, whatis
-from w2s.data import splits
+from w2s.data import raw_folder, splits
 
 KEEP = 4        # windows of text that are kept of a mail
 SHINGLE = 5     # words: what near-duplicates are counted in
@@ -310,7 +310,7 @@ def _found(raw):
         yield one, "aeslc", _jsonl(one, "body")
         raw.notes += ["read aeslc.jsonl, not the *.subject files"] if published else []
     for folder, paths in _by_folder([] if one else published):
-        yield folder, "aeslc", ((splits.stem(p), _subject(p)) for p in paths)
+        yield folder, "aeslc", ((raw_folder.stem(p), _subject(p)) for p in paths)
     for name, (source, key) in JSONL.items():
         if path := raw.find(name):
             mails = _jsonl(path, key)

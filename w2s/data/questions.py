@@ -16,7 +16,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from w2s import rows
-from w2s.data import chess, splits
+from w2s.data import chess, raw_folder, splits
 from w2s.data.splits import digest, normal
 
 LETTERS = "ABCDEFGHIJ"
@@ -66,7 +66,7 @@ def multiple_choice(raw):
             if path := raw.find(file):
                 _take(raw, path, name, _choice_rows(path, name), pool, seen)
     for path in raw.every(".csv"):
-        if SUBJECT.fullmatch(splits.stem(path)):
+        if SUBJECT.fullmatch(raw_folder.stem(path)):
             _take(raw, path, "mmlu", _mmlu(path), pool, seen)
     if not pool:
         raise raw.missing(
@@ -119,7 +119,7 @@ def _choice_rows(path, name):
         extra = {k: row[k] for k in ("subject", "prompt", "source") if k in row}
         for k in extra:
             rows.require(row, k, str, path, n)
-        own = row.get("id", f"{splits.stem(path)}/{n}")
+        own = row.get("id", f"{raw_folder.stem(path)}/{n}")
         yield own, stem, offered, _place(key, labels, path, n), extra
 
 
@@ -170,7 +170,7 @@ def _place(key, labels, path, n):
 def _mmlu(path):
     """Yield (id, question, choices, label, extra) of an MMLU table: question, A, B, C, D, answer,
     and no header; a question may have several lines."""
-    subject, part = SUBJECT.fullmatch(splits.stem(path)).groups()
+    subject, part = SUBJECT.fullmatch(raw_folder.stem(path)).groups()
     reader = csv.reader(line + "\n" for line in rows.lines(path))
     try:
         for k, fields in enumerate(filter(None, reader)):
@@ -247,7 +247,7 @@ def _answered(path):
     for n, row in enumerate(rows.read(path), 1):
         for key in ("question", "answer", *({"prompt"} & row.keys())):
             rows.require(row, key, str, path, n)
-        yield (row.get("id", f"{splits.stem(path)}/{n}"), row["question"],
+        yield (row.get("id", f"{raw_folder.stem(path)}/{n}"), row["question"],
                re.sub(r"<<[^<>]*>>", "", row["answer"]).strip(),
                {"prompt": row["prompt"]} if "prompt" in row else {})
 
@@ -302,7 +302,7 @@ def games(raw):
 def _puzzles(raw, path, pool):
     """Add Lichess's puzzles to the pool. A FEN is the position before the opponent's move Moves[0];
     what is asked is the answer to it, Moves[1]."""
-    table, left, seen = splits.table(path), Counter(), set()
+    table, left, seen = raw_folder.table(path), Counter(), set()
     n, header = next(table)
     names = [name.lower() for name in header]
     lacking = [name for name in ("PuzzleId", "FEN", "Moves") if name.lower() not in names]

@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from w2s.model.pythia import ALL, FusedQKV, Tied, wide
+from w2s.model.gpt_neox import ALL, FusedQKV, Tied
+from w2s.model.kernels import wide
 
 # A row's norm costs T T (i + o) products by Gram matrices; by its own gradient, which the sum needs
 # anyway, only the memory traffic of i o numbers, worth so many products each on a CPU, else:

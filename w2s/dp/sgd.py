@@ -17,29 +17,16 @@ subtract it: train what you release with --noise-seed system (readings P14 and P
 
 import contextlib
 import math
-import sys
-from collections import Counter
-from dataclasses import dataclass, field
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from w2s import parallel
-from w2s import device as devices
-from w2s.dp import accountant, bookkeeping, noise
+from w2s.dp import bookkeeping, noise
 from w2s.dp.bookkeeping import Tape
-from w2s.model.pythia import wide
-from w2s.train import step as plain
-
-PER_SAMPLE = 2 ** 26  # numbers in the per-sample gradients that func holds at a time
-LOGITS = {True: 2 ** 25, False: 2 ** 28}  # of a micro-batch: on a CPU 134 MB, else 1 GB
-TOKENS = {True: 2048, False: 2 ** 16}  # of a micro-batch of fast
-COUNTS = ("rows", "clipped", "nonfinite", "empty")
-MIXES = ("the confidence loss hardens by a quantile over the batch, so a row's loss depends on "
-         "other rows, and clipping bounds nothing; take --alpha 0 (docs/deviations.md, P5)")
+from w2s.dp.microbatch import _any, lookups, micro_batches, pad, rows_at_once, unit
+from w2s.model.kernels import wide
 
 
 class Gradient(dict):
@@ -222,19 +209,6 @@ def _compiled(model, objective):
     return known[objective]
 
 
-def pad(batch, rows):
-    """The batch with its first row repeated `rows` times at the end, and with ids, mask and noise
-    as long as a multiple of 32 tokens."""
-    found = {}
-    for key, value in batch.items():
-        value = torch.cat([value, value[:1].expand(rows, *value.shape[1:])]) if rows else value
-        if key in ("ids", "mask", "noise") and "len" in batch:
-            more = -value.shape[1] % 32
-            value = F.pad(value, (0, 0) * (value.ndim - 2) + (0, more)) if more else value
-        found[key] = value
-    return found
-
-
 class Bound:
     """A model with other parameters: f(ids, lengths, noise=None) and f.nll(ids, lengths, mask)."""
 
@@ -252,54 +226,6 @@ class Bound:
 def one_row(tape, model, objective, batch):
     """The tape's uses for the first row alone: the layers in order, and shapes of their outputs."""
     return tape.run(objective, model, {key: value[:1] for key, value in batch.items()})[1]
-
-
-def micro_batches(model, batch, per_sample=False):
-    """The batch in parts that fit into memory, rows of about one length together and padding cut:
-    the clipped sum does not depend on it. per_sample: whole per-sample gradients are held."""
-    B, ids = len(_any(batch)), batch.get("ids")
-    canary = batch["canary"] >= 0 if "canary" in batch else torch.zeros(0)
-    if 0 < int(canary.sum()) < B:  # two tokens each, not to be padded to the length of a mail
-        for own in (canary, ~canary):
-            rows = unpadded({key: value[own] for key, value in batch.items()})
-            yield from micro_batches(model, rows, per_sample)
-        return
-    most = rows_at_once(model, batch, per_sample)
-    size = math.ceil(B / math.ceil(B / most)) if B else 1  # parts of about one size,
-    size = min(most, size + -size % unit(most))            # multiples of what is compiled
-    if B > size and "len" in batch:
-        order = batch["len"].argsort(descending=True, stable=True)
-        batch = {key: value[order] for key, value in batch.items()}
-    for start in range(0, B, size):
-        part = {key: value[start:start + size] for key, value in batch.items()}
-        yield unpadded(part) if B > size and "len" in batch and ids is not None else part
-
-
-def rows_at_once(model, batch, per_sample=False):
-    """Rows of a micro-batch, as many as memory permits."""
-    ids = batch.get("ids")
-    if per_sample:
-        tables = lookups(model)
-        numbers = sum(p.numel() for name, p in model.named_parameters()
-                      if p.requires_grad and name.rpartition(".")[0] not in tables)
-        return max(1, PER_SAMPLE // max(1, numbers))
-    on_cpu = _any(batch).device.type == "cpu"
-    T = ids.shape[1] if ids is not None and ids.ndim == 2 else 1
-    widest = max((m.weight.shape[0] for m in model.modules()
-                  if isinstance(m, (bookkeeping.Tied, nn.Linear))), default=1)
-    return max(1, min(LOGITS[on_cpu] // (T * widest), TOKENS[on_cpu] // T))
-
-
-def unit(rows):
-    """Rows of a compiled micro-batch are a multiple of this: a power of two, 16 if so many fit."""
-    return min(16, 2 ** int(math.log2(rows)))
-
-
-def unpadded(batch):
-    """The batch without tokens that are padding in all its rows."""
-    longest = int(batch["len"].max())
-    return batch | {key: batch[key][:, :longest] for key in ("ids", "mask", "noise")
-                    if key in batch}
 
 
 def add_processes(found, loss, finite):
@@ -374,18 +300,6 @@ def whole_logits(model):
             module.whole = False
 
 
-def lookups(model):
-    """Names of the embeddings whose matrix no other layer uses."""
-    users = Counter(id(p) for m in model.modules() for p in m._parameters.values())
-    users.update(id(m.weight) for m in model.modules() if isinstance(m, bookkeeping.Tied))
-    return {name for name, m in model.named_modules()
-            if type(m) is nn.Embedding and users[id(m.weight)] == 1}
-
-
-def _any(batch):
-    return next(iter(batch.values()))
-
-
 def _method(model, method, clip, sigma, expected_batch):
     for name, value, good in (("clip", clip, clip > 0), ("sigma", sigma, sigma >= 0),
                               ("expected_batch", expected_batch, expected_batch > 0)):
@@ -399,188 +313,3 @@ def _method(model, method, clip, sigma, expected_batch):
         raise ValueError(f"method fast: {cannot}, and it knows Linear, Embedding and LayerNorm, "
                          "each with parameters of its own; use func")
     return func_sum if method == "func" or cannot else fast_sum
-
-
-# ---- a private run -------------------------------------------------------------------------------
-
-@dataclass
-class Plan:
-    """What a private run does, fixed before its first step, and what it has done so far. q, sigma,
-    N and the number of steps are public. sampling "shuffled" takes ordinary batches: then nothing
-    is certified. noise_seed "run": from --seed and `identity`, what the run is made of, so that no
-    other run has a number of its noise; without one (a Plan made by hand) from the system, once;
-    "system": from the system each time, kept nowhere, and no log says what is not private."""
-
-    rows: int             # N
-    expected_batch: int   # B
-    steps: int
-    clip: float           # C
-    sigma: float
-    delta: float
-    epsilon: float        # after all steps; inf when nothing is certified
-    accountant: str
-    sampling: str
-    method: str
-    noise_seed: str
-    target: float = 0.0   # --lam; the epsilon above where --noise-multiplier was given
-    done: int = 0
-    rows_now: int = 0     # in the last batch
-    counts: dict = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
-    identity: str = ""    # of the run; the same in every process
-
-    def __post_init__(self):
-        """A batch of more than all rows is one of all rows: then the sum is divided by N."""
-        self.expected_batch = min(self.expected_batch, self.rows)
-
-    @property
-    def q(self):
-        """Probability that a row is in a batch."""
-        return min(1.0, self.expected_batch / self.rows)
-
-    @property
-    def silent(self):
-        """Whether the run is to be released, so that its log must not tell what is not private."""
-        return self.noise_seed == "system"
-
-    def spent(self, steps, method=None):
-        """epsilon after `steps` steps."""
-        if self.sampling != "poisson":
-            return math.inf
-        return accountant.epsilon(self.sigma, self.q, steps, self.delta, method or self.accountant)
-
-    def facts(self):
-        """What config.json keeps; null: not certified."""
-        found = {key: getattr(self, key) for key in (
-            "epsilon", "delta", "sigma", "clip", "q", "steps", "rows", "expected_batch",
-            "accountant", "sampling", "method", "noise_seed")}
-        return found | {"epsilon": self.epsilon if math.isfinite(self.epsilon) else None}
-
-    def entry(self, loss):
-        """What a line of the log gets: counts so far, null for the loss of no rows; nothing of a
-        silent run."""
-        if self.silent:
-            return {}
-        return self.counts | ({"loss": None} if math.isnan(loss) and not self.rows_now else {})
-
-    def note(self, g):
-        """Count a step that was done with this Gradient."""
-        now = {key: getattr(g, key, 0) for key in COUNTS}
-        for key, n in (now | {"empty": int(now["rows"] == 0)}).items():
-            self.counts[key] += n
-        self.done, self.rows_now = self.done + 1, now["rows"]
-
-    def state_dict(self):
-        """For a checkpoint: the mechanisms that were run, [sigma, q, steps] each, and counts."""
-        return {"history": torch.tensor([[self.sigma, self.q, self.done]], dtype=torch.float64),
-                "counts": torch.tensor(list(self.counts.values()))}
-
-    def load_state_dict(self, state):
-        """Go on from a checkpoint. ValueError when it was made by another mechanism."""
-        history = state["history"].tolist() if "history" in state else None
-        if not history or [[self.sigma, self.q]] != [entry[:2] for entry in history]:
-            raise ValueError("the checkpoint's privacy history is not this run's; delete the run "
-                             "folder to start over")
-        if state["counts"].shape != (len(COUNTS),) or state["counts"].dtype != torch.int64:
-            raise ValueError("its counts are none")
-        self.done = int(history[0][2])
-        self.counts = dict(zip(COUNTS, state["counts"].tolist()))
-
-    def seed(self, *parts):
-        """128-bit seed of a secret draw (seed, purpose, step), the same in every process."""
-        if self.silent:
-            return noise.secret()
-        if not self.identity:
-            self.identity = f"{noise.secret():032x}"
-        return noise.key_of(self.identity, *parts)
-
-    def told(self):
-        """What was spent, when the run is over."""
-        spent = self.spent(self.done)
-        said = (f"epsilon {spent:.4g} spent in {self.done} steps (delta {self.delta:g}, "
-                f"{self.sampling} sampling{'' if math.isfinite(spent) else ', not certified'})")
-        if self.silent:
-            return said
-        share = self.counts["clipped"] / max(1, self.counts["rows"])
-        return (f"{said}; {share:.0%} of the gradients clipped, {self.counts['nonfinite']} not "
-                f"finite, {self.counts['empty']} empty batches")
-
-    def said(self):
-        """The guarantee in a line, with the sampling that it supposes."""
-        if self.sampling != "poisson":
-            return (f"sigma {self.sigma:.4g}, C {self.clip:g}; shuffled sampling: epsilon not "
-                    "certified")
-        other = "rdp" if self.accountant == "pld" else "pld"
-        return (f"epsilon {self.epsilon:.4g} ({self.accountant.upper()}; {other.upper()} "
-                f"{self.spent(self.steps, other):.4g}) at delta {self.delta:g}, Poisson sampling: "
-                f"sigma {self.sigma:.4g}, C {self.clip:g}, q {self.q:.4g}, {self.steps} steps")
-
-
-def plan(cfg, epsilon, rows, epochs):
-    """The Plan of a run with this configuration: ceil(epochs N / B) steps (reading P13), sigma for
-    the target epsilon, or epsilon for --noise-multiplier. Raises ValueError when both are given."""
-    if cfg.noise_multiplier is not None and cfg.lam is not None:
-        raise ValueError(f"--lam {cfg.lam:g} and --noise-multiplier {cfg.noise_multiplier:g}: each "
-                         "sets the noise; give one of them")
-    steps = max(1, math.ceil(epochs * rows / cfg.batch_size))
-    delta = 1e-5 if cfg.delta is None else cfg.delta
-    if delta > 1 / rows:
-        print(f"warning: delta {delta:g} is above 1/N = {1 / rows:.2g}: that permits publishing a "
-              "whole row; give a smaller --delta", file=sys.stderr, flush=True)
-    how = min(1.0, cfg.batch_size / rows), steps, delta, cfg.accountant
-    sigma = cfg.noise_multiplier
-    if sigma is None:
-        sigma = accountant.noise_multiplier(epsilon, *how)
-    spent = accountant.epsilon(sigma, *how) if cfg.sampling == "poisson" else math.inf
-    target = epsilon if cfg.noise_multiplier is None else spent if math.isfinite(spent) else 0.0
-    return Plan(rows, cfg.batch_size, steps, cfg.clip, sigma, delta, spent, cfg.accountant,
-                cfg.sampling, cfg.dp_method, cfg.noise_seed, target)
-
-
-def batches(columns, steps, batch_size, seed, start=0, device="cpu", width=0, private=None):
-    """Yield (k, batch) for steps start .. steps - 1 as step.batches; with a Plan by Poisson
-    sampling: each of N rows is in a batch with probability q, independently. A process of a group
-    gets its share of the rows."""
-    if private is None or private.sampling != "poisson":
-        yield from plain.batches(columns, steps, batch_size, seed, start, device)
-        return
-    N, batch_of = len(plain.row_lengths(columns)), plain.collator(columns, device)
-    for k in range(start, steps):
-        draw = np.random.Generator(np.random.PCG64(private.seed(seed, "poisson", k)))
-        pick = np.flatnonzero(draw.random(N) < private.q)
-        pick = pick[parallel.rank()::parallel.world()]
-        yield k, batch_of(pick)
-
-
-def make_step(model, optimizer, objective, ell, lam, steps, *, private=None, seed=0,
-              dtype="float32", compile=False, hardening=None, **options):
-    """step.make_step; with a Plan the private step: step(k, batch) -> mean loss, nan without rows.
-    Raises ValueError for a loss that mixes rows."""
-    if private is None:
-        return plain.make_step(model, optimizer, objective, ell, lam, steps, dtype=dtype,
-                               compile=compile, hardening=hardening, **options)
-    if hardening:
-        raise ValueError("--alpha with DP: " + MIXES)
-    device, peak = next(model.parameters()).device, optimizer.defaults["lr"]
-    more = {"compile": True} if compile else {}
-
-    def bound(f, batch):
-        return objective(f, batch, ell, lam)
-
-    def step(k, batch):
-        draw = noise.Source(private.seed(seed, "noise", k))
-        batch = {key: value for key, value in batch.items() if key != "rows"}
-        with devices.autocast(device, dtype):
-            g = private_gradient(model, bound, batch, private.clip, private.sigma,
-                                 private.expected_batch, draw, method=private.method, **more)
-        if hasattr(model, "observe"):  # canaries.Watched
-            model.observe(k, g, private.clip / private.expected_batch)
-        for group in optimizer.param_groups:
-            group["lr"] = peak * plain.cosine(k, steps)
-        for name, p in model.named_parameters():
-            p.grad = g[name].to(p.dtype) if name in g else None
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        private.note(g)
-        return torch.tensor(getattr(g, "loss", math.nan))
-
-    return step

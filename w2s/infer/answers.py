@@ -11,7 +11,7 @@ from tqdm import tqdm
 from w2s import device as devices
 from w2s.infer import lm
 from w2s.infer.predict import by_tokens
-from w2s.model import pythia
+from w2s.model import decoding
 from w2s.train import step
 
 ROWS = {"cpu": 256, "cuda": 512}  # rows continued side by side, at most; 64 on CPU: 1.8x the time
@@ -65,7 +65,7 @@ def objective(f, batch, ell, lam):
 def side_by_side(model, lengths):
     """Index arrays of rows that are continued together: by tokens, and at most ROWS of them."""
     on = next(model.parameters()).device.type
-    most, tokens = ROWS[on], pythia.side_by_side(model, 4 * lm.TOKENS[on])
+    most, tokens = ROWS[on], decoding.side_by_side(model, 4 * lm.TOKENS[on])
     return [part for group in by_tokens(lengths, tokens)
             for part in np.split(group, range(most, len(group), most))]
 
@@ -114,7 +114,7 @@ def _chosen(model, heads, options, device, dtype, states, per_token):
     token, real = torch.from_numpy(token).to(device), torch.from_numpy(real).to(device)
     batch = step.collate({"ids": heads}, np.arange(B), device)
     with devices.autocast(device, dtype):
-        row = pythia.Continuation(model, batch["ids"], batch["len"], M)
+        row = decoding.Continuation(model, batch["ids"], batch["len"], M)
         first = model.head(row.h).float().log_softmax(-1)                         # (B, V)
         logp, last = first.new_zeros(O, B), row.h.new_zeros(O, B, row.h.shape[1])
         for o in range(O):
@@ -156,8 +156,8 @@ def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", 
             else None
         watch = Watch(len(pick))
         with devices.autocast(device, dtype):
-            new = pythia.generate(model, batch["ids"], batch["len"], new_tokens, temperature, draw,
-                                  lm.END, watch)
+            new = decoding.generate(model, batch["ids"], batch["len"], new_tokens, temperature,
+                                    draw, lm.END, watch)
         if hidden is None:
             hidden = np.empty((len(heads), watch.last.shape[1]), np.float32)
         hidden[pick], certain[pick] = watch.last.float().cpu().numpy(), watch.certain()

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from w2s import device as devices
 from w2s.infer.predict import by_tokens, plain
-from w2s.model import pythia, text
+from w2s.model import decoding, kernels
 from w2s.train.step import collate, seed_of
 
 TOKENS = {"cpu": 2048, "cuda": 65536}   # padded tokens of a batch
@@ -49,9 +49,9 @@ def token_scores(model, ids, dtype="float32", title="predict", moments=False):
 
 def _scores(logits, token, moments):
     """{name: (P,)} of logits (P, V) float32, which are lost, and the tokens (P,) that came."""
-    own, hit = logits.gather(1, token[:, None])[:, 0], pythia.largest(logits) == token
+    own, hit = logits.gather(1, token[:, None])[:, 0], kernels.largest(logits) == token
     p = logits.clone() if moments else logits
-    norm = pythia.softmax_(p)
+    norm = kernels.softmax_(p)
     found = {"logp": own - norm, "hit": hit}
     if moments:
         logp = logits.sub_(norm[:, None])
@@ -86,16 +86,16 @@ def continuations(model, prompts, new_tokens, temperature=0.0, seed=0, dtype="fl
     """(N, new_tokens) int64, what the model writes after each prompt, a non-empty token array;
     greedy at temperature 0, else sampled from (seed, the row's name); names: N ids (None: by the
     prompts). Nothing stops at end of text."""
-    from w2s.model import pythia
     device, found = next(model.parameters()).device, np.zeros((len(prompts), new_tokens), np.int64)
     lengths = np.array([len(row) for row in prompts])
-    most = pythia.side_by_side(model, 4 * TOKENS[device.type])
+    most = decoding.side_by_side(model, 4 * TOKENS[device.type])
     groups, names = by_tokens(lengths + new_tokens, most), names_of(prompts, names)
     for pick in tqdm(groups, title, disable=not title or None, leave=False):
         batch = collate({"ids": [prompts[i] for i in pick]}, np.arange(len(pick)), device)
         draw = temperature and draws(seed, [names[i] for i in pick], new_tokens).to(device)
         with devices.autocast(device, dtype):
-            new = pythia.generate(model, batch["ids"], batch["len"], new_tokens, temperature, draw)
+            new = decoding.generate(model, batch["ids"], batch["len"], new_tokens,
+                                    temperature, draw)
         found[pick] = new.cpu().numpy()
     return found
 

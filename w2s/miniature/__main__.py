@@ -13,7 +13,6 @@ goes on. Each command explains its arguments: python -m w2s.miniature pretrain -
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from w2s import config
 from w2s.config import REQUIRED, arg

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 
 from w2s import device, rows
-from w2s.model import pythia
+from w2s.model import checkpoint
 from w2s.train import step
 
 END = "<|endoftext|>"
@@ -97,7 +97,7 @@ def pretrain(run, cfg, config, tokenizer_file, train, held):
     on from a checkpoint. held (N, T): the windows its perplexity is measured on. Raises ValueError
     when the loss or the perplexity is not finite."""
     where = device.setup(cfg.device, cfg.dtype)
-    model = pythia.untrained(config, cfg.seed).to(where)
+    model = checkpoint.untrained(config, cfg.seed).to(where)
     del model.config["w2s_from_scratch"]
     optimizer = step.adamw(model, cfg.lr, cfg.weight_decay, betas=(0.9, 0.98))
     start = step.load_checkpoint(run.checkpoint, model, optimizer)
@@ -124,4 +124,4 @@ def pretrain(run, cfg, config, tokenizer_file, train, held):
                        f"{entry['perplexity']:.3f}")
         if done % save_every == 0 and done < cfg.steps:
             step.save_checkpoint(run.checkpoint, done, model, optimizer)
-    pythia.save(model, run.out / "model", tokenizer_file)
+    checkpoint.save(model, run.out / "model", tokenizer_file)

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from w2s import device, rows, runs
 from w2s.miniature import pretrain, probes, town
-from w2s.model import pythia, text
+from w2s.model import checkpoint, configuration, text
 
 TOWN = 0  # the seed of the text that the committed models have read
 HOME = Path(__file__).parent.parent / "models"
@@ -91,8 +91,9 @@ def written(cfg, shape):
 def complete(cfg, shape):
     """cfg with the defaults of the shape filled in (but not the steps of a text). Raises
     ValueError for a shape that does not exist or that the other arguments do not fit."""
-    if shape not in MINI and shape not in pythia.SHAPES:
-        raise ValueError(f"--shape {shape}: choose from {', '.join((*MINI, *pythia.SHAPES))}")
+    if shape not in MINI and shape not in configuration.SHAPES:
+        known = ", ".join((*MINI, *configuration.SHAPES))
+        raise ValueError(f"--shape {shape}: choose from {known}")
     if shape in MINI and cfg.text:
         raise ValueError(f"--shape {shape}: the minis read the town's text; leave --text out")
     if shape not in MINI and not cfg.text:
@@ -103,20 +104,20 @@ def complete(cfg, shape):
         default = {"documents": DOCUMENTS, "steps": STEPS, "vocabulary": 2048, "out": str(HOME),
                    **MINI[shape][1]}
     else:
-        width = cfg.hidden or pythia.SHAPES[shape]["hidden_size"]
+        width = cfg.hidden or configuration.SHAPES[shape]["hidden_size"]
         default = {"lr": min(1e-3, 0.5 / width), "vocabulary": 8192, "out": "models/pretrained"}
     default = {"seed": 0, **default}
     cfg = dataclasses.replace(cfg, shape=shape, **{
         key: value for key, value in default.items() if getattr(cfg, key) is None})
-    pythia.check(shaped(cfg, 64), "lm", -1, f"--shape {shape}")
+    configuration.check(shaped(cfg, 64), "lm", -1, f"--shape {shape}")
     return cfg
 
 
 def shaped(cfg, vocabulary):
     """config.json of cfg.shape, with the sizes that are given and the vocabulary rounded up to a
     multiple of 64."""
-    config = (pythia.published(*MINI[cfg.shape][0]) | {"max_position_embeddings": 512}
-              if cfg.shape in MINI else pythia.SHAPES[cfg.shape])
+    config = (configuration.published(*MINI[cfg.shape][0]) | {"max_position_embeddings": 512}
+              if cfg.shape in MINI else configuration.SHAPES[cfg.shape])
     changed = {"num_hidden_layers": cfg.layers, "hidden_size": cfg.hidden,
                "num_attention_heads": cfg.heads, "vocab_size": -(-vocabulary // 64) * 64,
                "intermediate_size": cfg.hidden and 4 * cfg.hidden}
@@ -168,9 +169,11 @@ def publish(work, cfg, command, held, out):
 def fill(folder, work, cfg, command, held):
     """Write the model folder, a mini's in float16 as Pythia's are, and pretraining.json; its
     perplexity. Raises ValueError when a mini does not pass its gates."""
-    model, tokenizer = pythia.load(work.out / "model", "lm"), work.out / "model" / "tokenizer.json"
-    pythia.save(model.to(torch.float16 if cfg.shape in MINI else torch.float32), folder, tokenizer)
-    model, found = pythia.load(folder, "lm"), {}  # what is measured is what is published
+    model, tokenizer = checkpoint.load(work.out / "model",
+                                       "lm"), work.out / "model" / "tokenizer.json"
+    checkpoint.save(model.to(torch.float16 if cfg.shape in MINI else torch.float32), folder,
+                    tokenizer)
+    model, found = checkpoint.load(folder, "lm"), {}  # what is measured is what is published
     if cfg.shape in MINI:
         found = probes.measure(model, Tokenizer.from_file(str(tokenizer)), TOWN)
         print("\n".join(f"  {name:<14} {value:.3f}" for name, value in found.items()), flush=True)

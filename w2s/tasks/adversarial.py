@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 
 from w2s import metrics, rows
-from w2s.data import splits
+from w2s.data import raw_folder, splits
 from w2s.infer.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
 from w2s.model import text
 from w2s.train.step import batches, make_step  # noqa: F401  (a task brings its own training step)
@@ -173,7 +173,7 @@ FILES = (  # AdvGLUE++ in the first form that is there; AdvGLUE's annotated dev 
     (("advglue_plus_plus.json",), ("alpaca.json", "vicuna.json", "stable-vicuna.json"),
      tuple(f"{source}.jsonl" for source in LABELS), ("advglue_plus_plus_sample.jsonl",)),
     (("advglue_dev_ann.json",), ("dev_ann.json",)), (("attack_pairs.jsonl",),))
-PUBLIC = splits.Public(  # listed on the hub at commit 4c1116b
+PUBLIC = raw_folder.Public(  # listed on the hub at commit 4c1116b
     "AI-Secure/DecodingTrust", tuple(f"adv-glue-plus-plus/data/{name}" for name in FILES[0][1]),
     "CC BY-SA 4.0", 42017)
 
@@ -202,18 +202,18 @@ def prepare(raw, seed=0, split="grouped", per_source=10000, val=splits.VALIDATIO
                 continue
             seen.add(content)
             method = re.sub("[^a-z0-9]", "", str(record.get("method") or "unknown").lower())
-            pool.append({"id": name, **row, "method": method, "origin": splits.stem(path),
+            pool.append({"id": name, **row, "method": method, "origin": raw_folder.stem(path),
                          "surrogate": against})
             keys.append([splits.bare(part) for part in (*sentences, row["text"], row["text_adv"])])
         files[path] = len(records), reasons
-        if splits.stem(path) in ("advglue_dev_ann", "dev_ann", "attack_pairs"):
+        if raw_folder.stem(path) in ("advglue_dev_ann", "dev_ann", "attack_pairs"):
             raw.notes.append(f"{path.name} is not part of the paper's AdvGLUE++")
     splits.set_groups(pool, keys)
     kept = [row for source in LABELS for row in splits.limit(
         [row for row in pool if row["source"] == source], per_source, seed)]
     over = Counter(row["origin"] for row in pool) - Counter(row["origin"] for row in kept)
     for path, (count, reasons) in files.items():
-        raw.account(path, count, {**reasons, "beyond --per-source": over[splits.stem(path)]})
+        raw.account(path, count, {**reasons, "beyond --per-source": over[raw_folder.stem(path)]})
     return apart(splits.usual(kept, seed, split, val, trust), raw, split)
 
 
@@ -253,7 +253,7 @@ def _files(raw):
 
 def _records(path):
     """Yield (place in the file, id, source, record) of {source: [record]}, or one record a line."""
-    name = splits.stem(path)
+    name = raw_folder.stem(path)
     if path.name.lower().removesuffix(".gz").endswith(".jsonl"):
         for n, record in enumerate(rows.read(path, unique=False)):
             yield f"{path}:{n + 1}", f"{name}/{n}", record.get("task", name), record
@@ -347,7 +347,7 @@ def compose(source, sentences):
 
 def _surrogate(record, path):
     """The model that the attack was made against, where the file says so (reading A9)."""
-    name = splits.stem(path)
+    name = raw_folder.stem(path)
     named = name if name in ("alpaca", "vicuna", "stable-vicuna") else "not said"
     said = (record.get(key) for key in ("source_model", "model", "victim"))
     said = next((model for model in said if isinstance(model, str)), named)

@@ -9,7 +9,7 @@ import os
 import numpy as np
 
 from w2s import metrics, rows
-from w2s.data import splits
+from w2s.data import raw_folder, splits
 from w2s.infer.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
 from w2s.model import text
 from w2s.train import losses
@@ -123,10 +123,10 @@ NAMES = ("adult_reconstruction.csv", "adult_reconstructed.csv", "reconstructed_a
          "adult.csv", "adult.data")  # the first that is there is read; with adult.data, adult.test
 WHERE = ("https://archive.ics.uci.edu/dataset/2/adult (adult.data, adult.test) or, reconstructed, "
          "https://github.com/socialfoundations/folktables (adult_reconstruction.csv)")
-UCI = splits.Public(
+UCI = raw_folder.Public(
     "UCI Adult", ("adult.data", "adult.test"), "CC BY 4.0", 48842, os.environ.get(
         "W2S_UCI", "https://archive.ics.uci.edu/ml/machine-learning-databases/adult/"))
-PUBLIC = splits.Public(  # the first of UCI's parts, listed on the hub at commit fbeef6e
+PUBLIC = raw_folder.Public(  # the first of UCI's parts, listed on the hub at commit fbeef6e
     "scikit-learn/adult-census-income", ("adult.csv",), "CC BY 4.0; the hub says CC0 1.0", 32561)
 
 
@@ -179,7 +179,7 @@ def fetched(raw):
 def _people(path):
     """Yield (line number, {column: value}), the columns by the header or, without one, UCI's."""
     columns = None
-    for n, fields in splits.table(path):
+    for n, fields in raw_folder.table(path):
         if n == 1 and fields[0].startswith("|"):  # adult.test begins with a remark
             continue
         if columns is None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch.nn.functional as F
 
 from w2s import metrics, rows
-from w2s.data import splits
+from w2s.data import raw_folder, splits
 from w2s.infer.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
 from w2s.model import text
 from w2s.train import step
@@ -116,7 +116,7 @@ VALIDATION = 0.025  # of the rows, as many as C.3 has
 SHARED = ("val", "test")  # their `id` rows are the same: the paper's ID accuracy is on validation
 SST2 = ("sst2/train.tsv", "sst-2/train.tsv", "sst2_train.tsv", "/train.tsv")
 STYLE = ("style.json", "style.jsonl")
-PUBLIC = splits.Public(  # listed on the hub at commit 214d9a8
+PUBLIC = raw_folder.Public(  # listed on the hub at commit 214d9a8
     "AI-Secure/DecodingTrust", ("ood/style.jsonl",), "CC BY-SA 4.0", 9712)
 
 
@@ -157,7 +157,7 @@ def prepare(raw, seed=0, split="grouped", val=VALIDATION, trust=0.0, val_from="w
 def _sentences(path):
     """The rows of SST-2's train.tsv."""
     pool = []
-    for n, fields in splits.table(path, "\t", csv.QUOTE_NONE):
+    for n, fields in raw_folder.table(path, "\t", csv.QUOTE_NONE):
         if n == 1:
             if fields != ["sentence", "label"]:
                 raise ValueError(f"{path}:1: expected the header `sentence<tab>label`")

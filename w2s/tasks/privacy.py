@@ -8,8 +8,8 @@ import numpy as np
 
 from w2s import rows
 from w2s.data import mail, splits
-from w2s.dp import sgd as dp
-from w2s.dp.sgd import MIXES, make_step, plan  # noqa: F401  (this is how privacy differs)
+from w2s.dp import plan as dp_plan
+from w2s.dp.plan import MIXES, make_step, plan  # noqa: F401  (how privacy differs)
 from w2s.infer import lm
 from w2s.infer.lm import label, predictions  # noqa: F401  (weak labels are free generation)
 from w2s.model import text
@@ -90,7 +90,7 @@ def encode(rows, tokenizer, max_length, target="label", lm_loss="both"):
 
 def batches(columns, *args, width=0, **kwargs):
     """dp.batches with mask (B, T): 1 where a token is predicted."""
-    for k, batch in dp.batches(columns, *args, **kwargs):
+    for k, batch in dp_plan.batches(columns, *args, **kwargs):
         yield k, lm.masked(batch)
 
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from w2s import parallel
 from w2s import device as devices
-from w2s.model import pythia
+from w2s.model import decoding
 from w2s.train.step import cosine, descend, seed_of, trained
 
 TOKENS = {"cpu": 2 ** 12, "cuda": 2 ** 14}  # rows x (T + N) of a backward pass; 4 times as many
@@ -98,8 +98,8 @@ def write(model, ids, lengths, draws, temperature, end):
     in [0, 1) decide what is sampled, so an answer does not depend on the rows beside it."""
     _, group, N = draws.shape
     ids, lengths = (x.repeat_interleave(group, 0) for x in (ids[:, :int(lengths.max())], lengths))
-    size = max(1, pythia.side_by_side(model, 4 * TOKENS[ids.device.type]) // (ids.shape[1] + N))
-    new = torch.cat([pythia.generate(model, *part, N, temperature, some, end) for *part, some in
+    size = max(1, decoding.side_by_side(model, 4 * TOKENS[ids.device.type]) // (ids.shape[1] + N))
+    new = torch.cat([decoding.generate(model, *part, N, temperature, some, end) for *part, some in
                      zip(*(x.split(size) for x in (ids, lengths, draws.flatten(0, 1))))])
     over = (new == end).cumsum(1) - (new == end).long()                           # ends before it
     place = lengths[:, None] + torch.arange(N, device=ids.device)

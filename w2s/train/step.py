@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from w2s import parallel
 from w2s import device as devices
-from w2s.model import pythia
+from w2s.model import checkpoint
 from w2s.train import losses
 
 WINDOW = 32  # batches' worth of shuffled rows that are sorted by length together
@@ -287,7 +287,7 @@ def _are_moments(step, exp_avg, exp_avg_sq, p):
     return (step.dtype == torch.float32 and step.numel() == 1 and bool(1 <= step < 2 ** 24)
             and all(moment.shape == p.shape and moment.dtype == p.dtype
                     for moment in (exp_avg, exp_avg_sq))
-            and pythia.finite(exp_avg) and not parallel.local(exp_avg_sq).isnan().any())
+            and checkpoint.finite(exp_avg) and not parallel.local(exp_avg_sq).isnan().any())
 
 
 def load_checkpoint(path, model, optimizer, states=None, idle=False):
@@ -317,7 +317,7 @@ def load_checkpoint(path, model, optimizer, states=None, idle=False):
     except RuntimeError:
         raise ValueError(f"{path}: another model's checkpoint; delete it to start over") from None
     for name, p in model.state_dict().items():
-        if weights[name].dtype != p.dtype or not pythia.finite(p):
+        if weights[name].dtype != p.dtype or not checkpoint.finite(p):
             raise ValueError(f"{path}: damaged checkpoint ({name} is of another type or not "
                              "finite); delete it to start over")
     for name, p in model.named_parameters():

@@ -10,7 +10,7 @@ import numpy as np
 
 from w2s import device, rows, runs
 from w2s.infer import answers, predict
-from w2s.model import pythia, text
+from w2s.model import checkpoint, text
 from w2s.train import losses, step
 from w2s.trust import selection
 
@@ -41,7 +41,7 @@ def score(cfg, labelled, pool):
     if cfg.select == "icl-confidence":
         # what the teacher was before it was trained
         folder = runs.base(cfg.teacher, runs.read_config(cfg.teacher))
-        model, tokenizer = pythia.load(folder, "lm", None, where), text.load_tokenizer(folder)
+        model, tokenizer = checkpoint.load(folder, "lm", None, where), text.load_tokenizer(folder)
         examples = [labelled[1][i] for i in draw.permutation(len(labelled[1]))[:cfg.shots]]
         shown = "\n\n".join(solved(labelled[0], row, args) for row in examples)
         return in_context(model, tokenizer, shown, task, found, args, cfg.dtype)
@@ -108,17 +108,17 @@ def verify(model, ids, dtype="float32"):
 def classifier(folder, where):
     """The sequence classifier of a folder. Raises ValueError for a model without a trained head,
     whose rewards would all be equal."""
-    if "score.weight" not in pythia.headers(folder):
+    if "score.weight" not in checkpoint.headers(folder):
         raise ValueError(f"{folder}: no sequence classifier (it has no score.weight); --reward is "
                          "one that scores answers, or a jsonl file with id and reward")
-    return pythia.load(folder, "class", None, where)
+    return checkpoint.load(folder, "class", None, where)
 
 
 def verifier(cfg, folder, labelled, args, where):
     """A verifier trained to score answers: the language model of `folder` with a head of two
     classes, fine-tuned on the labelled rows, (prompt, answer), and whether the answer is right."""
     task, found = labelled
-    model, right = pythia.load(folder, "class", 2, where), [task.right(row) for row in found]
+    model, right = checkpoint.load(folder, "class", 2, where), [task.right(row) for row in found]
     columns = {"ids": encode(text.load_tokenizer(folder), task, found, args),
                "target": np.eye(2, dtype=np.float32)[np.asarray(right, int)]}
     steps = step.count_steps(len(found), cfg.reward_epochs, 32)

@@ -7,7 +7,7 @@ N rows of the pool, D size of a state.
 from collections import Counter
 import numpy as np
 
-from w2s import metrics, rows
+from w2s import hidden_states, metrics
 from w2s.config import number
 from w2s.data import leaks
 from w2s.trust import scores as trust
@@ -37,7 +37,7 @@ def features(path, labelled, which):
     with "both" also how certain the teacher was: log p, margin, entropy, and its largest logit. In
     TF it is the states alone; behind an option that is read by itself (cloze) they know nothing of
     the other options."""
-    states = rows.read_states(rows.states_of(path), labelled)
+    states = hidden_states.read_states(hidden_states.states_of(path), labelled)
     if which == "states":
         return states
     p, margin, entropy = np.array([certainty(row) for row in labelled], np.float32).T

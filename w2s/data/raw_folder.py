@@ -1,0 +1,191 @@
+"""The folder of raw files: what is there, what is fetched, what was read of it.
+"""
+
+import csv
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from w2s import hub, rows
+from w2s.data.splits import digest
+
+DEPTH = 3  # folders below --raw that are looked into
+TREE = "maildir"  # but this one is taken as a whole: half a million mails
+
+
+# ---- the raw folder ------------------------------------------------------------------------------
+
+class Public(NamedTuple):
+    """Files of one dataset repository on the hub whose licence lets us fetch them; rows: how many
+    they are known to hold together; web: their publisher's address in place of the hub."""
+    repo: str
+    files: tuple
+    licence: str
+    rows: int
+    web: str = ""
+
+
+class Raw:
+    """A folder of raw files, found by name, plain or .gz, in any case, in subfolders too; None: no
+    folder, nothing is found. What a task cannot do without it may `fetch`.
+
+    sources {path: {sha256, rows, used, left_out}} keeps account of every row; looked_for
+    {name: path or None} remembers every search, so that a later run sees what has changed; notes
+    are lines for the manifest. Paths are relative to the folder, or repository/file on the hub.
+    """
+
+    def __init__(self, folder=None):
+        self.folder = None if folder is None else Path(folder)
+        if self.folder and not self.folder.is_dir():
+            raise FileNotFoundError(2, "no such folder (--raw)", str(folder))
+        self.files = _files_below(self.folder) if self.folder else {}
+        self.sources, self.looked_for, self.notes = {}, {}, []
+        self.public, self.fetched = None, {}  # fetched {path in the cache: name in public.files}
+
+    def find(self, name):
+        """Path of the file called `name` ("adult.csv", "sst2/train.tsv"; "/train.tsv" only in the
+        folder itself), or None. Raises ValueError when two files at one depth have that name."""
+        wanted = name.lower()
+        found = [p for p in self.files if f"/{p}" == wanted or
+                 name[0] != "/" and f"/{p}".endswith(f"/{wanted}")]
+        depth = min((p.count("/") for p in found), default=0)
+        found = [self.files[p] for p in found if p.count("/") == depth]
+        if len(found) > 1:
+            raise ValueError(f"{self.folder}: which is {name}, {' or '.join(sorted(found))}? "
+                             "Leave one of them there")
+        self.looked_for[name] = found[0] if found else None
+        return self.folder / found[0] if found else None
+
+    def first(self, *names):
+        """The first of `names` that is there, or None; a note says which others were not read."""
+        found = {name: path for name in names if (path := self.find(name))}
+        best, *others = list(found.values()) or [None]
+        if others:
+            self.notes.append(f"read {self._name(best)}, not {', '.join(map(self._name, others))}")
+        return best
+
+    def every(self, suffix):
+        """Paths of all files whose name ends with `suffix` (".eml"), sorted."""
+        found = sorted(path for name, path in self.files.items() if name.endswith(suffix))
+        self.looked_for[f"*{suffix}"] = f"{len(found)} files ({digest(*found)})" if found else None
+        return [self.folder / path for path in found]
+
+    def fetch(self, public, what, where):
+        """Paths of public.files, which stand in for `what`, in the cache of huggingface_hub.
+        Raises the ValueError of `missing` when they are not to be had."""
+        self.public = public
+        for name in public.files:
+            print(f"fetching {public.repo}/{name} ({public.licence})", flush=True)
+            try:
+                path = hub.web(public.web + name) if public.web else hub.file(public.repo, name)
+                self.fetched[path] = name
+            except ValueError as error:
+                gate = (f"; accept the conditions of https://huggingface.co/datasets/{public.repo} "
+                        "and set HF_TOKEN") if re.search(r"\b40[13] ", str(error)) else ""
+                why = f" and could not fetch it: {error}{gate}"
+                raise self.missing(what, where, why) from error
+        return list(self.fetched)
+
+    def missing(self, what, where, why=""):
+        """The ValueError for a file that is not there: what was looked for, why it was not fetched
+        either, and where to get it."""
+        place, then = ((self.folder, "put it there") if self.folder else
+                       ("--raw not given", "pass its folder as --raw"))
+        return ValueError(f"{place}: did not find {what} (plain or .gz, in the folder or up to "
+                          f"{DEPTH} below){why}; get it from {where} and {then}")
+
+    def account(self, path, count, left_out=()):
+        """Enter a file that was read: `count` rows, of which left_out {reason: n} were not used."""
+        left_out = {reason: n for reason, n in sorted(dict(left_out).items()) if n}
+        self.sources[self._name(path)] = {
+            "sha256": _sha256(path), "rows": count, "used": count - sum(left_out.values()),
+            "left_out": left_out}
+        if path in self.fetched:
+            name = self.fetched[path]
+            # the hub's cache has a folder for every commit
+            where = {"address": self.public.web + name} if self.public.web else {
+                "repo": self.public.repo, "file": name,
+                "commit": path.parents[name.count("/")].name}
+            self.sources[self._name(path)] |= {**where, "licence": self.public.licence}
+
+    def surprise(self):
+        """One line when the fetched files do not hold as many rows as is known of them, or None."""
+        found = sum(self.sources[self._name(path)]["rows"] for path in self.fetched)
+        if self.fetched and found != self.public.rows:
+            return f"{self.public.repo}: read {found} rows, expected {self.public.rows}"
+
+    def changes(self, manifest):
+        """What differs from the raw files that a manifest was made from, as a list of phrases."""
+        changed = []
+        for name, before in manifest.get("looked_for", {}).items():
+            self.every(name[1:]) if name[:1] == "*" else self.find(name)
+            now = self.looked_for[name]
+            if now != before:
+                changed.append(f"{name} was {before or 'absent'}, is {now or 'absent'}")
+        for path, source in manifest.get("sources", {}).items():
+            file = self.folder and self.folder / path
+            if file and file.exists() and _sha256(file) != source.get("sha256"):
+                changed.append(f"content of {path}")
+        return changed
+
+    def _name(self, path):
+        if path in self.fetched:
+            return f"{self.public.repo}/{self.fetched[path]}"
+        return path.relative_to(self.folder).as_posix()
+
+
+def stem(path):
+    """The file's name without .gz and without its last suffix."""
+    return Path(path.name.removesuffix(".gz").removesuffix(".GZ")).stem
+
+
+def table(path, delimiter=",", quoting=csv.QUOTE_MINIMAL):
+    """Yield (line number, fields) of a csv or tsv file, blanks around a field removed. Blank lines
+    are accepted at the end of the file only."""
+    reader = csv.reader(rows.lines(path), delimiter=delimiter, quoting=quoting)
+    blank, n = None, 0
+    try:
+        for fields in reader:
+            n = reader.line_num
+            if not any(map(str.strip, fields)):
+                blank = blank or n
+                continue
+            if blank:
+                raise ValueError(f"{path}:{blank}: an empty line")
+            yield n, [field.strip() for field in fields]
+    except csv.Error as error:
+        raise ValueError(f"{path}:{n + 1}: {error}") from None
+    if not n or blank == 1:
+        raise ValueError(f"{path}:1: the file is empty")
+
+
+def _sha256(path):
+    """Hex digest of a file, or of the names and contents of all files below a folder."""
+    if not path.is_dir():
+        return rows.sha256(path)
+    total = hashlib.sha256()
+    for place, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(place, name)
+            total.update(f"{file.relative_to(path).as_posix()} {rows.sha256(file)}\n".encode(
+                errors="surrogateescape"))
+    return total.hexdigest()
+
+
+def _files_below(folder):
+    """{lower-case relative path without .gz: relative path}, plain files before gzipped ones. A
+    folder called maildir counts as a file, however much is below it."""
+    found = []
+    if folder.name.lower() == TREE:
+        return {TREE: "."}
+    for place, folders, names in os.walk(folder):
+        here = Path(place).relative_to(folder)
+        names += [f for f in folders if f.lower() == TREE]
+        folders[:] = [f for f in folders
+                      if f[0] != "." and f.lower() != TREE and len(here.parts) < DEPTH]
+        found += [(here / name).as_posix() for name in names]
+    found.sort(key=lambda p: (p.lower().endswith(".gz"), p))
+    return {p.lower().removesuffix(".gz"): p for p in reversed(found)}

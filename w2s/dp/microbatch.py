@@ -1,0 +1,92 @@
+"""Parts of a private batch that fit into memory: the clipped sum does not depend on them.
+
+B rows, T tokens of a batch.
+"""
+
+import math
+from collections import Counter
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from w2s.dp import bookkeeping
+
+PER_SAMPLE = 2 ** 26  # numbers in the per-sample gradients that func holds at a time
+LOGITS = {True: 2 ** 25, False: 2 ** 28}  # of a micro-batch: on a CPU 134 MB, else 1 GB
+TOKENS = {True: 2048, False: 2 ** 16}  # of a micro-batch of fast
+
+
+# ---- one private gradient ------------------------------------------------------------------------
+
+def pad(batch, rows):
+    """The batch with its first row repeated `rows` times at the end, and with ids, mask and noise
+    as long as a multiple of 32 tokens."""
+    found = {}
+    for key, value in batch.items():
+        value = torch.cat([value, value[:1].expand(rows, *value.shape[1:])]) if rows else value
+        if key in ("ids", "mask", "noise") and "len" in batch:
+            more = -value.shape[1] % 32
+            value = F.pad(value, (0, 0) * (value.ndim - 2) + (0, more)) if more else value
+        found[key] = value
+    return found
+
+
+def micro_batches(model, batch, per_sample=False):
+    """The batch in parts that fit into memory, rows of about one length together and padding cut:
+    the clipped sum does not depend on it. per_sample: whole per-sample gradients are held."""
+    B, ids = len(_any(batch)), batch.get("ids")
+    canary = batch["canary"] >= 0 if "canary" in batch else torch.zeros(0)
+    if 0 < int(canary.sum()) < B:  # two tokens each, not to be padded to the length of a mail
+        for own in (canary, ~canary):
+            rows = unpadded({key: value[own] for key, value in batch.items()})
+            yield from micro_batches(model, rows, per_sample)
+        return
+    most = rows_at_once(model, batch, per_sample)
+    size = math.ceil(B / math.ceil(B / most)) if B else 1  # parts of about one size,
+    size = min(most, size + -size % unit(most))            # multiples of what is compiled
+    if B > size and "len" in batch:
+        order = batch["len"].argsort(descending=True, stable=True)
+        batch = {key: value[order] for key, value in batch.items()}
+    for start in range(0, B, size):
+        part = {key: value[start:start + size] for key, value in batch.items()}
+        yield unpadded(part) if B > size and "len" in batch and ids is not None else part
+
+
+def rows_at_once(model, batch, per_sample=False):
+    """Rows of a micro-batch, as many as memory permits."""
+    ids = batch.get("ids")
+    if per_sample:
+        tables = lookups(model)
+        numbers = sum(p.numel() for name, p in model.named_parameters()
+                      if p.requires_grad and name.rpartition(".")[0] not in tables)
+        return max(1, PER_SAMPLE // max(1, numbers))
+    on_cpu = _any(batch).device.type == "cpu"
+    T = ids.shape[1] if ids is not None and ids.ndim == 2 else 1
+    widest = max((m.weight.shape[0] for m in model.modules()
+                  if isinstance(m, (bookkeeping.Tied, nn.Linear))), default=1)
+    return max(1, min(LOGITS[on_cpu] // (T * widest), TOKENS[on_cpu] // T))
+
+
+def unit(rows):
+    """Rows of a compiled micro-batch are a multiple of this: a power of two, 16 if so many fit."""
+    return min(16, 2 ** int(math.log2(rows)))
+
+
+def unpadded(batch):
+    """The batch without tokens that are padding in all its rows."""
+    longest = int(batch["len"].max())
+    return batch | {key: batch[key][:, :longest] for key in ("ids", "mask", "noise")
+                    if key in batch}
+
+
+def lookups(model):
+    """Names of the embeddings whose matrix no other layer uses."""
+    users = Counter(id(p) for m in model.modules() for p in m._parameters.values())
+    users.update(id(m.weight) for m in model.modules() if isinstance(m, bookkeeping.Tied))
+    return {name for name, m in model.named_modules()
+            if type(m) is nn.Embedding and users[id(m.weight)] == 1}
+
+
+def _any(batch):
+    return next(iter(batch.values()))

@@ -1,0 +1,275 @@
+"""Folders in Hugging Face layout: reading, writing and making them. Nothing is unpickled.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from w2s.model.gpt_neox import GPTNeoX
+from w2s.model.configuration import (check, padding, saved_config, shown, special_tokens,
+                                     tokenizer_config)
+
+OBSOLETE = (".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq")  # published buffers
+RENAMED = {"lm_head.weight": "embed_out.weight"}      # transformers 5 in memory, not on disk
+FOREIGN = {  # ends of names of weights that we do not read: what they are, what to do
+    (".bin", ".pt", ".pth", ".pkl", ".ckpt"): (
+        "a pickled checkpoint, and we never unpickle", "where you trust it, convert it with "
+        "transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"),
+    (".gguf",): ("a GGUF file, quantised", "take the original model in safetensors"),
+    (".onnx",): ("an ONNX file", "take the original model in safetensors"),
+    (".h5", ".msgpack"): ("weights for TensorFlow or Flax", "take those in safetensors")}
+
+
+# ---- reading a folder ----------------------------------------------------------------------------
+
+def read_json(path, what):
+    """A JSON object, or ValueError naming `path` and `what` it should be."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; it should be {what}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(content, ensure_ascii=False).encode()  # half a character could not be saved
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}); it should be {what}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a JSON object; it should be {what}")
+    return content
+
+
+def weight_files(folder):
+    """The safetensors files of a folder: one, or the shards of its index. Nothing is unpickled."""
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if not index.is_file():
+        for ends, (what, then) in FOREIGN.items():
+            if found := sorted(path for path in folder.iterdir() if path.name.endswith(ends)):
+                raise ValueError(f"{found[0]}: {what}; {then}")
+        raise ValueError(f"{folder}: neither {single.name} nor {index.name}")
+    shards = read_json(index, "an index of shards").get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise ValueError(f"{index}: no weight_map; fetch the file again")
+    for name in shards.values():  # nothing outside the folder, and what rows.sha256 counts
+        if not (isinstance(name, str) and Path(name).name == name and name.endswith(".safetensors")
+                and name[0] != "."):
+            raise ValueError(f"{index}: {shown(name)} is no .safetensors file of this folder; "
+                             "fetch the file again")
+    files = [folder / name for name in sorted(set(shards.values()))]
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"{file}: this shard of {index.name} is missing; fetch it again")
+    return files
+
+
+@contextlib.contextmanager
+def room(path):
+    """ValueError where there is no memory for the model alone, whatever the batch."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, SafetensorError, OSError) as error:
+        if not (isinstance(error, MemoryError) or "memory" in str(error)):
+            raise
+        raise ValueError(f"{path}: the model alone does not fit the memory that may be used "
+                         f"({str(error).splitlines()[0] if str(error) else 'out of memory'}); "
+                         "raise the limit or take a smaller one") from error
+
+
+def headers(folder):
+    """{name: (file, name in the file, shape, dtype)} of a folder's tensors, without old buffers."""
+    stored = {}
+    for path in weight_files(folder):
+        try:
+            with room(path), safe_open(path, "pt") as file:
+                for key in file.keys():
+                    entry, name = file.get_slice(key), RENAMED.get(key, key)
+                    stored[name] = path, key, tuple(entry.get_shape()), entry.get_dtype()
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path}: damaged or incomplete ({error}); fetch it again") from error
+    return {name: entry for name, entry in stored.items() if not name.endswith(OBSOLETE)}
+
+
+def copy_of(file, key, p, device, dtype):
+    """The tensor `key` of an open file, a copy: a map of the file could change under us."""
+    return file.get_tensor(key).to(device, dtype, copy=True)
+
+
+def read_weights(folder, stored, wanted, device, dtype, read=copy_of):
+    """The values of the parameters `wanted` {name: p}, each by read(file, key, p, device, dtype).
+    Raises ValueError for missing and unexpected names, other shapes, and integer weights."""
+    missing, extra = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
+    if missing or extra:
+        raise ValueError(f"{folder}: the weights do not fit config.json: {len(missing)} missing "
+                         f"{missing[:3]}, {len(extra)} unexpected {extra[:3]}")
+    for name, (path, _, shape, kind) in stored.items():
+        if shape != tuple(wanted[name].shape) or kind not in ("F32", "F16", "BF16"):
+            raise ValueError(f"{path}: {name} is {kind} {list(shape)}; config.json needs "
+                             f"{list(wanted[name].shape)} in F32, F16 or BF16")
+    weights = {}
+    for path in sorted({entry[0] for entry in stored.values()}):
+        with safe_open(path, "pt") as file:
+            for name, (at, key, _, _) in stored.items():
+                if at == path:
+                    weights[name] = p = read(file, key, wanted[name], device, dtype)
+                    if not finite(p):
+                        raise ValueError(f"{path}: {name} has numbers that are not finite (NaN or "
+                                         "infinity); fetch the file again or take another "
+                                         "checkpoint")
+    return weights
+
+
+def finite(p):
+    """Whether all numbers of p, or of this process's part of it, are finite. The sum says so at a
+    quarter of the time, unless it overflows."""
+    p = p.to_local() if hasattr(p, "to_local") else p
+    return bool(p.sum().isfinite()) or bool(p.isfinite().all())
+
+
+def trained_head(folder, config, num_labels, head_layer):
+    """(num_labels, head_layer) of a folder's own `score`; ValueError where others are asked for."""
+    labels, K, layer = (default if config.get(key) is None else config[key] for key, default in
+                        (("id2label", {}), ("num_labels", 2), ("w2s_head_layer", -1)))
+    if not isinstance(labels, dict) or type(K) is not int or type(layer) is not int:
+        raise ValueError(f"{folder / 'config.json'}: id2label, num_labels or w2s_head_layer is not "
+                         "an object, a number, a number")
+    found = len(labels) or K, layer
+    for key, own, asked in zip(("num_labels", "head_layer"), found, (num_labels, head_layer)):
+        if asked not in (None, own):
+            raise ValueError(f"{folder}: its classifier has {key} {own}, not {asked}")
+    return found
+
+
+def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_layer=None,
+         ready=None, read=copy_of):
+    """A model from a folder in Hugging Face layout.
+
+    head "class" takes the folder's own `score`, or starts a zero one over an LM checkpoint, whose
+    LM head it ignores. num_labels None: the folder's, else 2. head_layer None: the folder's, else
+    -1, the final LayerNorm; -2 reads transformers' hidden_states[-2] (docs/deviations.md, E12).
+    ready(model), given, may change the model before it has weights, on the meta device; read: what
+    reads them then, for instance shares of them (w2s.parallel).
+    Raises ValueError, one line that names the file, for whatever is wrong with the folder."""
+    if dtype == torch.float16:
+        raise ValueError("dtype float16: attention overflows in pythia-14m and the loss is NaN "
+                         "(transformers#30199); use float32 or bfloat16")
+    folder, fresh = Path(folder), {}
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    config = read_json(folder / "config.json", "the configuration of a GPT-NeoX model")
+    check(config, head, -1, folder / "config.json")
+    stored = headers(folder)
+    if "embed_in.weight" in stored:
+        raise ValueError(f"{folder}: saved without its head (AutoModel); save it anew as "
+                         "AutoModelForCausalLM or AutoModelForSequenceClassification")
+    if "score.weight" in stored and head == "lm":
+        raise ValueError(f"{folder}: a classifier (score.weight) without an LM head; load it with "
+                         'head="class", or load its base model')
+    if "score.weight" in stored:
+        num_labels, head_layer = trained_head(folder, config, num_labels, head_layer)
+    num_labels, head_layer = (default if given is None else given
+                              for given, default in ((num_labels, 2), (head_layer, -1)))
+    with torch.device("meta"):
+        model = GPTNeoX(config, head, num_labels, head_layer, folder / "config.json")
+    if ready:
+        ready(model)
+    wanted = dict(model.named_parameters())
+    if "embed_out.weight" not in wanted:              # a class head, or tied embeddings
+        stored.pop("embed_out.weight", None)
+    if head == "class" and "score.weight" not in stored:
+        p = wanted.pop("score.weight")
+        fresh["score.weight"] = (  # zeros_like imports sympy, .7 s: only where p is shared out
+            torch.zeros_like(p, dtype=dtype, device=device) if hasattr(p, "placements") else
+            torch.zeros(p.shape, dtype=dtype, device=device))
+    with room(folder):
+        weights = read_weights(folder, stored, wanted, device, dtype, read)
+        model.load_state_dict({**weights, **fresh}, assign=True)
+        return model.to(device)                       # the rotary tables
+
+
+def untrained(config, seed):
+    """An LM as transformers initialises GPT-NeoX: N(0, initializer_range) matrices, zero biases,
+    LayerNorm (1, 0); drawn on the CPU in the parameters' order. Its config: w2s_from_scratch.
+    Raises ValueError for more parameters than this machine could hold."""
+    with torch.device("meta"):
+        model = GPTNeoX({**config, "w2s_from_scratch": True}, "lm")
+    need = 4 * sum(p.numel() for p in model.parameters())
+    if need > (here := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        raise ValueError(f"a model of this shape needs {need / 1e9:.3g} GB, this machine has "
+                         f"{here / 1e9:.3g}; make it smaller")
+    generator, std = torch.Generator().manual_seed(seed), config.get("initializer_range", 0.02)
+    weights = {}
+    for name, p in model.named_parameters():
+        weights[name] = torch.full(p.shape, float(name.endswith("norm.weight")), device="cpu")
+        if p.ndim == 2:
+            weights[name].normal_(0, std, generator=generator)
+    model.load_state_dict(weights, assign=True)
+    return model
+
+
+# ---- writing a folder ----------------------------------------------------------------------------
+
+def put(path, write):
+    """write(temporary name), then rename: a file that exists is complete, whatever happens.
+    Raises OSError that names `path`, also for a full disk under safetensors."""
+    temporary = path.with_name(f".{path.name}.part")  # what is left of a kill goes with the next
+    try:
+        temporary.touch()
+        mode = temporary.stat().st_mode      # by umask; safetensors 0.8 leaves 0600
+        write(temporary)
+        temporary.chmod(mode)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"{path}: cannot write: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def put_json(path, content):
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    put(path, lambda name: name.write_text(text, encoding="utf-8"))
+
+
+def save(model, folder, tokenizer_file, shard_bytes=4_500_000_000, whole=torch.Tensor.contiguous):
+    """Write config.json, weights and tokenizer so that transformers 4 and 5 load the folder, as
+    AutoModelForSequenceClassification (if head_layer is -1) or AutoModelForCausalLM.
+
+    config.json comes last: a folder without it is unfinished. Keys of it that we do not know are
+    kept. Weights over shard_bytes are split, with an index; whole(p) gives them, in their order,
+    those of one file at a time. Raises ValueError for a tokenizer_file that is not a tokenizers
+    JSON file, OSError for what cannot be written."""
+    folder, tokenizer = Path(folder), read_json(Path(tokenizer_file), "a tokenizers JSON file")
+    special = special_tokens(tokenizer, model.settings["vocab_size"])
+    folder.mkdir(parents=True, exist_ok=True)
+    content = Path(tokenizer_file).read_bytes()
+    put(folder / "tokenizer.json", lambda name: name.write_bytes(content))
+    put_json(folder / "tokenizer_config.json", tokenizer_config(model, tokenizer, special))
+    write_weights(model.state_dict(), folder, shard_bytes, whole)
+    pad = padding(tokenizer, special)
+    put_json(folder / "config.json", saved_config(model, special.get(pad)))
+    if pad is None:
+        print(f"note: {folder}: the tokenizer has no padding token, so transformers reads one text "
+              "at a time", flush=True)
+
+
+def write_weights(weights, folder, shard_bytes, whole):
+    """model.safetensors, or model-i-of-n.safetensors and their index; the other form is removed."""
+    shards, room = [{}], shard_bytes
+    for name, p in weights.items():
+        if p.nbytes > room and shards[-1]:
+            shards, room = [*shards, {}], shard_bytes
+        shards[-1][name], room = p, room - p.nbytes
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    n = len(shards)
+    files = [folder / f"model-{i:05d}-of-{n:05d}.safetensors" for i in range(1, n + 1)]
+    for file, shard in zip(files if n > 1 else [single], shards):
+        put(file, lambda path: save_file({name: whole(p) for name, p in shard.items()}, path,
+                                         {"format": "pt"}))
+    if n > 1:
+        place = {name: file.name for file, shard in zip(files, shards) for name in shard}
+        total = sum(p.nbytes for p in weights.values())
+        put_json(index, {"metadata": {"total_size": total}, "weight_map": place})
+    (single if n > 1 else index).unlink(missing_ok=True)

@@ -1,0 +1,163 @@
+"""config.json of GPT-NeoX: published shapes, what is refused by name, what a saved folder needs.
+"""
+
+import json
+
+HEAD = {"class": "class", "letters": "lm", "text": "lm"}          # of a task's KIND
+CLASS_NAME = {"class": "GPTNeoXForSequenceClassification", "lm": "GPTNeoXForCausalLM"}
+SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
+         "intermediate_size")
+DEFAULTS = {"layer_norm_eps": 1e-5, "attention_bias": True, "use_parallel_residual": True,
+            "tie_word_embeddings": False, "max_position_embeddings": 2048,
+            "rotary_emb_base": 10000, "rotary_pct": 0.25}        # transformers' own
+ONLY = {"model_type": "gpt_neox", "hidden_act": "gelu", "hidden_dropout": 0, "attention_dropout": 0}
+MOST = {"num_hidden_layers": 256, "max_position_embeddings": 2 ** 20}  # others: 2 ** 20
+BETWEEN = {"layer_norm_eps": (0, 0.1), "rotary_emb_base": (1, 1e12), "rotary_pct": (0, 1)}
+FLAGS = ("attention_bias", "use_parallel_residual", "tie_word_embeddings")
+TURNS = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
+PADS = ("<|padding|>", "<|pad|>", "<pad>", "[PAD]", "<|endoftext|>", "</s>", "<eos>", "[SEP]")
+
+
+def published(layers, hidden, heads, vocab=50304):
+    """config.json of a published Pythia. All have 2048 positions: litgpt's 512 for 14m and 1024 for
+    31m stand neither in the hub's config.json nor in EleutherAI/pythia models/*/*.yml."""
+    return {"architectures": ["GPTNeoXForCausalLM"], "model_type": "gpt_neox", "hidden_act": "gelu",
+            "vocab_size": vocab, "hidden_size": hidden, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "intermediate_size": 4 * hidden, **DEFAULTS,
+            "initializer_range": 0.02, "bos_token_id": 0, "eos_token_id": 0}
+
+
+SHAPES = {
+    "pythia-14m": published(6, 128, 4), "pythia-31m": published(6, 256, 8),
+    "pythia-70m": published(6, 512, 8), "pythia-160m": published(12, 768, 12),
+    "pythia-410m": published(24, 1024, 16), "pythia-1b": published(16, 2048, 8),
+    "pythia-1.4b": published(24, 2048, 16), "pythia-2.8b": published(32, 2560, 32),
+    "pythia-6.9b": published(32, 4096, 32, 50432), "pythia-12b": published(36, 5120, 40, 50688)}
+
+
+# ---- reading a folder ----------------------------------------------------------------------------
+
+def check(config, head, head_layer, where):
+    """The config with transformers' defaults filled in, null being absent, and either spelling of
+    the rotary settings. Raises ValueError, naming `where`, for what this file does not compute and
+    for values of another kind or size than a model has."""
+    config = {key: value for key, value in config.items() if value is not None}
+    c = {**DEFAULTS, **config, **rotary(config, where)}
+    for key, only in ONLY.items():
+        if c.get(key, None if key == "model_type" else only) != only:
+            raise ValueError(f"{where}: {key} = {shown(c.get(key))} is not supported, only "
+                             f"{shown(only)}: this is GPT-NeoX as Pythia uses it")
+    for key in (*SIZES, "max_position_embeddings"):
+        most = MOST.get(key, 2 ** 20)
+        if type(c.get(key)) is not int or not 1 <= c[key] <= most:
+            raise ValueError(f"{where}: {key} must be a positive integer up to {most}, not "
+                             f"{shown(c.get(key))}")
+    for key, (low, high) in BETWEEN.items():
+        if type(c[key]) not in (int, float) or not low < c[key] <= high:
+            raise ValueError(f"{where}: {key} must be a number above {low:g} and at most {high:g}, "
+                             f"not {shown(c[key])}")
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):  # transformers' alone; -1: none
+        for k in c[key] if type(c.get(key)) is list else [c.get(key, -1)]:
+            if type(k) is not int or not -1 <= k < c["vocab_size"]:
+                raise ValueError(f"{where}: {key} must be below vocab_size, not {shown(k)}")
+    for key in FLAGS:
+        if type(c[key]) is not bool:
+            raise ValueError(f"{where}: {key} must be true or false, not {shown(c[key])}")
+    if c["hidden_size"] % c["num_attention_heads"]:
+        raise ValueError(f"{where}: hidden_size is not a multiple of num_attention_heads")
+    d = c["hidden_size"] // c["num_attention_heads"]
+    turned = int(d * c["rotary_pct"])
+    if not 1 <= turned <= d - turned % 2 or turned * c["max_position_embeddings"] > 2 ** 24:
+        raise ValueError(f"{where}: rotary_pct {c['rotary_pct']:g} of {d} dimensions a head leaves "
+                         "no pair to rotate, or the tables do not fit any memory")
+    if head not in CLASS_NAME:
+        raise ValueError(f'head must be "class" or "lm", not {head!r}')
+    if not (-c["num_hidden_layers"] if head == "class" else -1) <= head_layer <= -1:
+        raise ValueError(f"{where}: head_layer {head_layer} is not one of -1 (final LayerNorm) "
+                         'to minus the number of layers, or not -1 with head="lm"')
+    return c
+
+
+def rotary(config, where):
+    """{our name: value} of the rotary settings that stand in rope_scaling or else rope_parameters,
+    as transformers reads them. Raises ValueError for every type but the default one, under any
+    name, and for a setting that we do not compute: one that is dropped makes the logits wrong."""
+    found = {}
+    for place in ("rope_parameters", "rope_scaling"):
+        part = config.get(place, {})
+        if not isinstance(part, dict):
+            raise ValueError(f"{where}: {place} must be an object, not {shown(part)}")
+        for key, value in part.items():
+            usual = {"type": "default", "rope_type": "default", "factor": 1}.get(key)
+            if key in TURNS and value is not None:
+                found[TURNS[key]] = value
+            elif value not in (None, usual):
+                raise ValueError(f"{where}: {place}.{key} = {shown(value)} is not supported"
+                                 + f", only {shown(usual)}" * (usual is not None)
+                                 + ": positions are not scaled here")
+    for key in ("rope_type", *TURNS):  # not GPT-NeoX's names: transformers ignores them
+        used = found.get(TURNS.get(key), config.get(TURNS.get(key), "default"))
+        if key in config and config[key] != used:
+            raise ValueError(f"{where}: {key} = {shown(config[key])} is not supported here; it "
+                             "belongs into rope_parameters")
+    return found
+
+
+def shown(value):
+    """A value for a message, as JSON writes it (null, true), cut."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, default=repr)
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+# ---- writing a folder ----------------------------------------------------------------------------
+
+def special_tokens(tokenizer, vocabulary):
+    """{text: id} of the added tokens of a tokenizer.json's content that the model knows."""
+    added = tokenizer.get("added_tokens")
+    entries = [(entry.get("content"), entry.get("id")) for entry in
+               (added if isinstance(added, list) else []) if isinstance(entry, dict)]
+    return {text: k for text, k in entries
+            if isinstance(text, str) and type(k) is int and 0 <= k < vocabulary}
+
+
+def padding(tokenizer, special):
+    """The text of the token that pads: the tokenizer's own, a usual name, an end of text; None
+    where no added token is one of them."""
+    own = tokenizer.get("padding")
+    own = own.get("pad_token") if isinstance(own, dict) else None
+    return next((text for text in (own, *PADS) if text in special), None)
+
+
+def tokenizer_config(model, tokenizer, special):
+    """For AutoTokenizer. Not GPTNeoXTokenizer: in transformers 5 that class builds itself, with
+    its own normaliser, instead of reading tokenizer.json. Of transformers 4: GPT-NeoX takes no
+    token_type_ids, and a text is continued at its right end."""
+    pad, end = padding(tokenizer, special), "<|endoftext|>"
+    roles = dict.fromkeys(("bos_token", "eos_token", "unk_token"), end if end in special else None)
+    return {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False,
+            "model_max_length": model.settings["max_position_embeddings"],
+            "model_input_names": ["input_ids", "attention_mask"],
+            "padding_side": "left" if model.kind == "lm" else "right",
+            **{role: text for role, text in (roles | {"pad_token": pad}).items() if text}}
+
+
+def saved_config(model, pad):
+    """The model's config.json with what transformers and `load` need to read it back. pad: the id
+    by which transformers' class head finds the last real token."""
+    config, base, part = dict(model.config), model.rotary[1], model.settings["rotary_pct"]
+    dtype = str(model.gpt_neox.embed_in.weight.dtype).removeprefix("torch.")
+    config.update(architectures=[CLASS_NAME[model.kind]], torch_dtype=dtype, dtype=dtype,
+                  rotary_pct=part, rotary_emb_base=base,
+                  rope_parameters={**(config.get("rope_parameters") or {}), "rope_type": "default",
+                                   "rope_theta": base, "partial_rotary_factor": part})
+    if pad is not None:
+        config["pad_token_id"] = pad
+    if model.kind == "class":
+        K, labels = model.score.out_features, config.get("id2label")
+        if not (isinstance(labels, dict) and {*labels} == {str(k) for k in range(K)}
+                and all(isinstance(label, str) for label in labels.values())
+                and len({*labels.values()}) == K):
+            labels = {str(k): f"LABEL_{k}" for k in range(K)}
+        config.update(id2label=labels, label2id={label: int(k) for k, label in labels.items()},
+                      w2s_head_layer=model.head_layer)
+    return config

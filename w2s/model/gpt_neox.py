@@ -1,0 +1,309 @@
+"""GPT-NeoX as Pythia uses it, under Hugging Face's parameter names: state_dict() is the checkpoint.
+
+Sources: GPT-NeoX-20B (arXiv 2204.06745), Pythia (arXiv 2304.01373); tests/test_pythia.py holds it
+to transformers' modeling_gpt_neox within 1e-5 in float32. Dropout is refused: Pythia has none.
+Right padding under a causal mask needs no attention mask: padding stands after every real token.
+
+Shapes: B rows, T tokens, D hidden, H heads, d = D/H, R rotated pairs, V vocabulary, K classes,
+L layers, S positions of the key-value cache, P predicted tokens.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from w2s.model.kernels import TokenNLL, Turn, wide
+from w2s.model.configuration import check
+
+QUERY, KEY_VALUE, ALL = slice(0, 1), slice(1, 3), slice(0, 3)    # parts of the fused matrix
+LOGITS_HELD = {True: 2 ** 25, False: 2 ** 28}         # at a time by nll: 134 MB on CPU, else 1 GB
+LOGITS_AT_ONCE = {True: 2 ** 22, False: 2 ** 26}      # worked on at a time: 17 MB, 268 MB
+
+
+# ---- the model -----------------------------------------------------------------------------------
+
+class Place(NamedTuple):
+    """Where a block's queries stand and what they may see."""
+    cos: torch.Tensor             # (T, R), or (B, 1, M, R) for M queries a row; float32
+    sin: torch.Tensor
+    bias: torch.Tensor | None     # 0 or -inf: (T, T), or (B*H, M, S); None: causal, fused kernel
+    at: torch.Tensor | None       # (B, M) positions of a row's queries; None: all T tokens
+    wide: tuple | None = None     # the tables of Turn; None: rotate in halves
+
+
+def rotary_tables(positions, dims, base, device):
+    """cos and sin (positions, R) float32 of RoPE (arXiv 2104.09864) over the first `dims` of d."""
+    frequency = base ** -(torch.arange(0, dims, 2, dtype=torch.float32, device=device) / dims)
+    angle = torch.arange(positions, dtype=torch.float32, device=device)[:, None] * frequency
+    return angle.cos(), angle.sin()
+
+
+def rotate(x, place):
+    """x (..., T, d): pair i is dimensions (i, R + i), as GPT-NeoX has it; the rest passes through.
+    In float32 whatever x is: only 2R of d dimensions, and tables in bf16 cost two digits."""
+    pairs = place.cos.shape[-1]
+    if place.wide:
+        return Turn.apply(x, *place.wide, pairs)
+    one, two, rest = x.split((pairs, pairs, x.shape[-1] - 2 * pairs), -1)
+    turned = one * place.cos - two * place.sin, two * place.cos + one * place.sin
+    return torch.cat((turned[0].to(x.dtype), turned[1].to(x.dtype), rest), -1)
+
+
+def explicit(T, device):
+    """True: write attention out. On CPU up to T = 128 that is 1.4-1.7x faster than the fused
+    kernel; under torch.func always, where vmap would run the fused kernel row by row."""
+    return torch._C._are_functorch_transforms_active() or (device.type == "cpu" and T <= 128)
+
+
+def attend(q, k, v, bias):
+    """softmax(q k^T / sqrt(d) + bias) v: q (B, H, Tq, d), k and v (B, H, S, d) -> (B, H, Tq, d)."""
+    if bias is None:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    rows, k, v = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)                # (B*H, ., d)
+    scores = torch.baddbmm(bias, rows, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
+    return torch.bmm(scores.softmax(-1), v).view(q.shape)
+
+
+def tokens(x, at):
+    """x (B, T, D), at (B, M) -> (B, M, D), the tokens of each row that stand at `at`."""
+    return x[torch.arange(x.shape[0], device=x.device)[:, None], at]
+
+
+class Cache:
+    """Keys and values of one block, (B, H, S, d) each, for `room` = S positions."""
+
+    def __init__(self, room):
+        self.room = room
+
+    def put(self, k, v, at):
+        """The prompt's k, v (B, H, T, d) are kept (at None); then one token a row goes to `at`."""
+        if at is None:
+            self.k, self.v = (F.pad(x, (0, 0, 0, self.room - x.shape[2])) for x in (k, v))
+            return k, v
+        rows, at = torch.arange(len(at), device=at.device), at[:, 0]
+        self.k[rows, :, at], self.v[rows, :, at] = k[:, :, 0], v[:, :, 0]
+        return self.k, self.v
+
+
+class FusedQKV(nn.Linear):
+    """Query, key and value in one matrix whose rows are interleaved by head: (H, 3, d, D)."""
+
+    def __init__(self, hidden, heads, bias):
+        super().__init__(hidden, 3 * hidden, bias)
+        self.heads = heads
+
+    def forward(self, x, part=ALL):
+        """x (B, T, D) -> (B, T, H * n * d): only the n of (query, key, value) that `part` names."""
+        weight, bias = (p if p is None or part == ALL else
+                        p.unflatten(0, (self.heads, 3, -1))[:, part].flatten(0, 2)
+                        for p in (self.weight, self.bias))
+        return F.linear(x, weight, bias)
+
+
+class Tied(nn.Module):
+    """A head without a matrix of its own: the embedding's."""
+
+    def __init__(self, embedding):
+        super().__init__()
+        self.embedding = [embedding]  # in a list: not a submodule, so its weight has one name
+
+    @property
+    def weight(self):
+        return self.embedding[0].weight
+
+    def forward(self, h):
+        return F.linear(h, self.weight)
+
+
+class Attention(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.heads = c["num_attention_heads"]
+        self.query_key_value = FusedQKV(c["hidden_size"], self.heads, c["attention_bias"])
+        self.dense = nn.Linear(c["hidden_size"], c["hidden_size"], c["attention_bias"])
+
+    def split(self, x, part):
+        """x (B, T, D) -> (n, B, H, T, d)"""
+        x = self.query_key_value(x, part)
+        return x.unflatten(-1, (self.heads, part.stop - part.start, -1)).permute(3, 0, 2, 1, 4)
+
+    def forward(self, x, place, last=None, cache=None):
+        if last is None:
+            qk, v = self.split(x, ALL).split((2, 1))
+            (q, k), v, bias = rotate(qk, place).unbind(), v[0], place.bias
+        else:
+            q = rotate(self.split(tokens(x, last.at), QUERY)[0], last)
+            k, v = self.split(x, KEY_VALUE).unbind()
+            k, bias = rotate(k, place), last.bias
+        if cache is not None:
+            k, v = cache.put(k, v, place.at)
+        return self.dense(attend(q, k, v, bias).transpose(1, 2).flatten(2))
+
+
+class MLP(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.dense_h_to_4h = nn.Linear(c["hidden_size"], c["intermediate_size"])
+        self.dense_4h_to_h = nn.Linear(c["intermediate_size"], c["hidden_size"])
+
+    def forward(self, x):
+        return self.dense_4h_to_h(F.gelu(self.dense_h_to_4h(x)))
+
+
+class Block(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.parallel = c["use_parallel_residual"]
+        self.input_layernorm = nn.LayerNorm(c["hidden_size"], c["layer_norm_eps"])
+        self.post_attention_layernorm = nn.LayerNorm(c["hidden_size"], c["layer_norm_eps"])
+        self.attention = Attention(c)
+        self.mlp = MLP(c)
+
+    def forward(self, x, place, last=None, cache=None):
+        """x (B, T, D) -> (B, T, D); with `last` only those tokens of a row, exactly: (B, M, D)."""
+        attended = self.attention(self.input_layernorm(x), place, last, cache)
+        if last is not None:
+            x = tokens(x, last.at)
+        if self.parallel:
+            return x + attended + self.mlp(self.post_attention_layernorm(x))
+        x = x + attended
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class GPTNeoX(nn.Module):
+    """head "class": logits (B, K) of the last real token; "lm": (B, T, V). config: a dict."""
+
+    def __init__(self, config, head, num_labels=2, head_layer=-1, where="config.json"):
+        super().__init__()
+        self.config, self.kind, self.head_layer = dict(config), head, head_layer
+        self.whole = False                            # nll: all logits at once, in their places
+        c = self.settings = check(config, head, head_layer, where)
+        self.gpt_neox = nn.Module()
+        table = torch.zeros(c["vocab_size"], c["hidden_size"])  # nn.Embedding's own start imports
+        self.gpt_neox.embed_in = nn.Embedding.from_pretrained(table, freeze=False)  # dynamo: 1.4 s
+        self.gpt_neox.layers = nn.ModuleList(Block(c) for _ in range(c["num_hidden_layers"]))
+        self.gpt_neox.final_layer_norm = nn.LayerNorm(c["hidden_size"], c["layer_norm_eps"])
+        if head == "class":
+            self.score = nn.Linear(c["hidden_size"], num_labels, bias=False)
+            nn.init.zeros_(self.score.weight)
+        elif c["tie_word_embeddings"]:
+            self.embed_out = Tied(self.gpt_neox.embed_in)
+        else:
+            self.embed_out = nn.Linear(c["hidden_size"], c["vocab_size"], bias=False)
+        dims = int(c["hidden_size"] // c["num_attention_heads"] * c["rotary_pct"])
+        self.rotary = dims, c["rotary_emb_base"]
+        cos, sin = rotary_tables(c["max_position_embeddings"], *self.rotary, "cpu")
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def place(self, x):
+        """x (B, T, D): all T tokens, causal. Rows longer than the tables compute their own."""
+        T, bias, wide = x.shape[1], None, None
+        if explicit(T, x.device):
+            bias = torch.full((T, T), float("-inf"), dtype=x.dtype, device=x.device).triu(1)
+        cos, sin = ((self.cos[:T], self.sin[:T]) if T <= len(self.cos) else
+                    rotary_tables(T, *self.rotary, x.device))
+        if not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()):
+            wide = Turn.tables(cos, sin, x.shape[-1] // self.settings["num_attention_heads"])
+        return Place(cos, sin, bias, None, wide)
+
+    def place_at(self, at, cos, sin, S, dtype):
+        """at (B, M): M queries a row, each sees positions 0..at of S."""
+        seen = torch.arange(S, device=at.device) <= at[..., None]                 # (B, M, S)
+        bias = torch.where(seen, 0.0, float("-inf")).to(dtype)[:, None]
+        bias = bias.expand(-1, self.settings["num_attention_heads"], -1, -1).flatten(0, 1)
+        return Place(cos[at][:, None], sin[at][:, None], bias, at)
+
+    def embed(self, ids, noise=None):
+        x = self.gpt_neox.embed_in(ids)                                           # (B, T, D)
+        return x if noise is None else x + noise.to(x.dtype)
+
+    def states(self, ids, noise=None, at=None):
+        """(B, T, D) states of all tokens after the final LayerNorm; at (B, M): of the tokens there
+        alone, (B, M, D), and the last block evaluates no others."""
+        x = self.embed(ids, noise)
+        place, few = self.place(x), None
+        if at is not None:
+            few = self.place_at(at, place.cos, place.sin, x.shape[1], x.dtype)
+        for block in self.gpt_neox.layers[:-1]:
+            x = block(x, place)
+        return self.gpt_neox.final_layer_norm(self.gpt_neox.layers[-1](x, place, few))
+
+    def last_state(self, ids, lengths, noise=None, layer=-1, caches=None):
+        """(B, D) transformers' hidden_states[layer] at the last real token; -1 is after the final
+        LayerNorm. The last block evaluates only what that token needs: 14 % less work at L = 6."""
+        x = self.embed(ids, noise)
+        place = self.place(x)
+        last = self.place_at((lengths - 1)[:, None], place.cos, place.sin, x.shape[1], x.dtype)
+        blocks = list(self.gpt_neox.layers)[:len(self.gpt_neox.layers) + 1 + layer]
+        caches = caches or [None] * len(blocks)
+        for block, cache in zip(blocks[:-1], caches):
+            x = block(x, place, None, cache)
+        x = blocks[-1](x, place, last, caches[-1])[:, 0]
+        return self.gpt_neox.final_layer_norm(x) if layer == -1 else x
+
+    def head(self, h):
+        """h (..., D) -> logits (..., K) or (..., V)"""
+        return (self.score if self.kind == "class" else self.embed_out)(h)
+
+    def forward(self, ids, lengths, noise=None, mask=None):
+        """ids (B, T) int64 right-padded, lengths (B,) int64 >= 1, noise (B, T, D) added to the
+        embeddings -> (B, K) for "class", (B, T, V) for "lm", (B,) as `nll` if a mask is given."""
+        if mask is not None:
+            return self.row_nll(ids, mask, noise)
+        if self.kind == "class":
+            return self.head(self.last_state(ids, lengths, noise, self.head_layer))
+        return self.head(self.states(ids, noise))
+
+    def hidden(self, ids, lengths, noise=None):
+        """(B, D) final-LayerNorm state at the last real token, whatever the class head reads."""
+        return self.last_state(ids, lengths, noise)
+
+    def nll(self, ids, lengths, mask):
+        """Per-row sum of -log p(ids[t] | ids[:t]) over the t with mask[:, t] = 1: (B,), in nats.
+        mask (B, T), or weights; its column 0 is ignored, nothing predicts token 0. Fastest where
+        the results of all rows have one gradient: a mean over tokens belongs into the weights."""
+        return self(ids, lengths, mask=mask)    # by __call__: functional_call, DDP and FSDP see it
+
+    def row_nll(self, ids, mask, noise=None):
+        """Logits only where mask is not 0, a part of the tokens at a time (TokenNLL). Compiled
+        (inductor fuses the loss into them), under torch.func and if `whole`: all tokens at once."""
+        assert self.kind == "lm", 'rule: nll needs head="lm"'
+        target = ids[:, 1:].flatten()
+        mask = mask[:, 1:]
+        if self.whole or torch.compiler.is_compiling() or (
+                torch._C._are_functorch_transforms_active()):
+            h = self.states(ids, noise)[:, :-1].flatten(0, 1)                     # (B*(T-1), D)
+            return (self.token_nll(h, target).view(mask.shape) * mask).sum(1)
+        kept = mask.flatten().nonzero()[:, 0]                                     # (P,)
+        h, truth = self.kept_states(ids, mask, noise, kept), target[kept]
+        on_cpu = h.device.type == "cpu"
+        most, few = (limit[on_cpu] // self.settings["vocab_size"] + 1
+                     for limit in (LOGITS_HELD, LOGITS_AT_ONCE))
+        if len(h) <= few:
+            nll = self.token_nll(h, truth) * mask.flatten()[kept]
+        else:
+            W, grad = self.embed_out.weight, torch.is_grad_enabled()
+            weight = mask.flatten()[kept].to(wide(h).dtype)
+            nll = TokenNLL.apply(h, W, truth, weight, (most, few),
+                                 (grad and h.requires_grad, grad and W.requires_grad))
+        nll = nll.new_zeros(target.shape).index_put((kept,), nll)
+        return nll.view(mask.shape).sum(1)
+
+    def kept_states(self, ids, mask, noise, kept):
+        """(P, D) states of the tokens kept (P,), places in mask (B, T - 1) flattened. Where they
+        are few (an answer's) the last block evaluates no others: SFT 1.12-1.19x (4 blocks, CPU)."""
+        number = (mask != 0).cumsum(1)                                            # (B, T - 1)
+        M = int(number[:, -1].max()) if mask.numel() else 0
+        if 2 * M > mask.shape[1]:
+            return self.states(ids, noise)[:, :-1].flatten(0, 1).index_select(0, kept)
+        row, place = kept // mask.shape[1], kept % mask.shape[1]
+        slot = number.flatten()[kept] - 1
+        at = kept.new_zeros(len(ids), max(1, M)).index_put((row, slot), place)    # (B, M)
+        return self.states(ids, noise, at)[row, slot]
+
+    def token_nll(self, h, target):
+        """h (P, D), target (P,) -> (P,) float32 (float64 in a float64 model)"""
+        return F.cross_entropy(wide(self.head(h)), target, reduction="none")
