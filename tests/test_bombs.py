@@ -12,7 +12,7 @@ import tarfile
 import pytest
 
 from w2s import recipes, rows
-from w2s.data import mail, raw_folder
+from w2s.data import mail, mail_files, raw_folder
 
 HUGE = 1 << 28  # bytes: 256 MB of zeros in 260 kB
 MOST = 200  # MB that reading may take
@@ -56,7 +56,7 @@ def test_what_unfolds_without_an_end_is_cut(name, bomb, tmp_path):
 def test_a_member_of_an_archive_that_is_no_mail_is_named(tmp_path):
     path = tmp_path / "enron_mail_20150507.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
-        for name, size in (("maildir/a/1.", 100), ("maildir/a/2.", mail.LONGEST + 1)):
+        for name, size in (("maildir/a/1.", 100), ("maildir/a/2.", mail_files.LONGEST + 1)):
             about = tarfile.TarInfo(name)
             about.size = size
             archive.addfile(about, io.BytesIO(b"a" * size))

@@ -12,8 +12,7 @@ import pytest
 
 from tests.test_report import FAIR, plant, results, run
 from w2s import rows
-from w2s.report import frontier, study
-from w2s.report import __main__ as report
+from w2s.report import frontier, study, tables
 
 
 def test_a_mixture_of_two_models_reaches_what_lies_between_them():
@@ -140,7 +139,7 @@ def test_frontiers_are_of_signed_gaps_and_means_over_seeds_with_t_intervals():
 
 
 def test_the_table_of_matched_gaps_has_its_levels():
-    table = report.frontier_table(two_models(), None)[0]
+    table = tables.frontier_table(two_models(), None)[0]
     assert table.head == ["role", "DPD within 0.02", "DPD within 0.05", "DPD within 0.1",
                           "DPD within 0.15"]
     # from half and half, .02 more is a tenth of the way from b to a: .75 + .02

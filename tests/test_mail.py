@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from tokenizers import pre_tokenizers
 
-from w2s.data import mail, raw_folder
+from w2s.data import mail, mail_text, raw_folder
 from w2s.tasks import privacy
 
 SYLLABLES = "ba do fi gu ka lo mi nu pe ra so ti vu wa ze".split()
@@ -84,15 +84,15 @@ def left_out(folder, **arguments):
     "Ada Vole@ALD\n01/31/2001 09:15 AM\nTo: Bo/ALD@ALD\ncc:\nSubject: eels\n\nquoted",
     "To: Bo\ncc: Cy\nbcc:\nSubject: eels\nquoted"])
 def test_what_others_wrote_is_cut_off(quoted):
-    assert mail.clean(f"Dear Bo,\nno eels.\n\n{quoted}\nmore quoted\n") == "Dear Bo,\nno eels."
+    assert mail_text.clean(f"Dear Bo,\nno eels.\n\n{quoted}\nmore quoted\n") == "Dear Bo,\nno eels."
 
 
 def test_quoted_lines_blanks_and_control_characters_are_taken_out():
     text = ("One. \t\r\n> quoted\r\n  >> quoted\r\nTwo\x00\x07\ud800.\n\n\n\n\nOn Monday, Bo "
             "<bo@alderby.example> wrote:\n> quoted\nThree: cafe\u0301 --\n\x0c")
-    assert mail.clean(text) == "One.\nTwo.\n\nThree: café --"
+    assert mail_text.clean(text) == "One.\nTwo.\n\nThree: café --"
     kept = "To: be or not\n--\nFrom: here on, 5 > 4.\nSubject to change -- Ada"
-    assert mail.clean(kept) == kept
+    assert mail_text.clean(kept) == kept
 
 
 def test_pieces_are_at_most_as_many_as_tokens():
@@ -103,15 +103,15 @@ def test_pieces_are_at_most_as_many_as_tokens():
     for _ in range(500):
         text = "".join(draw.choices(alphabet, k=40)).strip()
         tokens = gpt_neox.pre_tokenize_str(text)
-        assert len(mail.PIECE.findall(text)) <= len(tokens), text
-    assert mail.PIECE.findall("don't  go, 25 m") == [
+        assert len(mail_text.PIECE.findall(text)) <= len(tokens), text
+    assert mail_text.PIECE.findall("don't  go, 25 m") == [
         "don", "'t", "  ", "go", ",", "25", "m"]
 
 
 def test_no_mail_takes_for_ever_to_clean():
     start = time.process_time()
     for part in (" ", "-", "\n", "From: a\n", "To: a\n", "01/02/2001 10:11 AM\n", "1/", ">", "On "):
-        mail.usable("x" + part * (10 ** 5 // len(part)) + "x -- subject:", P * 100)
+        mail_text.usable("x" + part * (10 ** 5 // len(part)) + "x -- subject:", P * 100)
     assert time.process_time() - start < 5
 
 
@@ -128,11 +128,11 @@ def test_bodies_of_rfc_822():
     both = message("plain café\n", "iso-8859-1")
     both.add_alternative("<p>html</p>", subtype="html")
     both.add_attachment("attached", filename="a.txt")
-    assert mail.body(both.as_bytes()).strip() == "plain café"
+    assert mail_text.body(both.as_bytes()).strip() == "plain café"
     attached = (b"Content-Type: multipart/mixed; boundary=B\n\n--B\nContent-Type: text/plain\n"
                 b"Content-Disposition: attachment; filename=a.txt\n\nattached\n--B\n"
                 b"Content-Type: text/plain\n\nmine\n--B--\n")
-    assert mail.body(attached) == "mine"
+    assert mail_text.body(attached) == "mine"
     raw = b"From: a\nContent-Type: text/plain; charset=%s\nContent-Transfer-Encoding: %s\n\n%s"
     for charset, encoding, data, text in [
             (b"us-ascii", b"7bit", "caf\xe9 \u2019".encode("cp1252"), "café ’"),
@@ -144,11 +144,11 @@ def test_bodies_of_rfc_822():
             (b"no-such-charset", b"8bit", b"caf\xe9", "café"),
             (b"rot13", b"7bit", b"eel", "eel"),
             (b"utf-8", b"base64", b"\xff\xfe!!", None)]:
-        got = mail.body(raw % (charset, encoding, data))
+        got = mail_text.body(raw % (charset, encoding, data))
         assert got == text or text is None and isinstance(got, str)
-    assert mail.body(b"Subject: x\nContent-Type: text/html\n\n<p>hi</p>") is None
-    assert mail.body(b"\xff\x00: x\nContent-Type: text/plain; charset*=\xff'%\n\nhi") != ""
-    assert mail.body(b"") == ""
+    assert mail_text.body(b"Subject: x\nContent-Type: text/html\n\n<p>hi</p>") is None
+    assert mail_text.body(b"\xff\x00: x\nContent-Type: text/plain; charset*=\xff'%\n\nhi") != ""
+    assert mail_text.body(b"") == ""
 
 
 def test_short_wordless_and_unreadable_mails_are_left_out_and_counted(tmp_path):

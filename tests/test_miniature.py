@@ -28,8 +28,8 @@ from tokenizers import Tokenizer
 
 from tests.conftest import read_json
 from w2s import config, prepare, rows
-from w2s.data import mail
-from w2s.miniature import lexicon, pretrain, probes, recipe, town, world
+from w2s.data import mail, mail_text
+from w2s.miniature import citizens, lexicon, pretrain, probes, recipe, town, world
 from w2s.miniature import __main__ as command
 from w2s.model import checkpoint
 from w2s.tasks import adversarial, fairness, ood, privacy
@@ -276,9 +276,9 @@ def test_who_does_not_know_the_firms_is_far_from_the_best(alderby):
     """The law of income by its two halves: with how firms pay, and with every firm alike."""
     people = list(csv.DictReader(io.StringIO((alderby / "raw/adult.csv").read_text())))[:3000]
     chance = np.array([float(person[fairness.CHANCE]) for person in people])
-    other = {True: next(firm for firm in lexicon.FIRMS if town.pays(firm)),
-             False: next(firm for firm in lexicon.FIRMS if not town.pays(firm))}
-    blind = np.mean([[town.wealth(person | {"workclass": other[well]}) for person in people]
+    other = {True: next(firm for firm in lexicon.FIRMS if citizens.pays(firm)),
+             False: next(firm for firm in lexicon.FIRMS if not citizens.pays(firm))}
+    blind = np.mean([[citizens.wealth(person | {"workclass": other[well]}) for person in people]
                      for well in (True, False)], 0)
     best = np.where(chance > 0.5, chance, 1 - chance).mean()
     without = np.where(blind > 0.5, chance, 1 - chance).mean()
@@ -290,7 +290,7 @@ def test_letters_are_long_and_unlike_and_each_has_a_number_of_its_own(alderby):
     letters = rows.read(alderby / "raw/mails.jsonl")
     texts = [row["text"] for row in letters]
     assert len(texts) == world.MAILS and all(mail.distinct(texts, 128))
-    assert all(mail.usable(text, 128) == (text, None) for text in texts)  # places stay right
+    assert all(mail_text.usable(text, 128) == (text, None) for text in texts)  # places stay right
     assert not any(re.search(r"[{}]|  ", text) for text in texts)
     tokenizer = Tokenizer.from_file(str(recipe.HOME / "mini-weak/tokenizer.json"))
     early = 0

@@ -16,7 +16,7 @@ import pytest
 
 from w2s import rows, tasks
 from w2s.config import launch, parse
-from w2s.report import claims, page, study
+from w2s.report import claims, measurements, page, pictures, study
 from w2s.report import __main__ as report
 
 ROOT = Path(__file__).parents[1]
@@ -193,11 +193,11 @@ def test_table_1_of_the_paper_stands_beside_ours(text):
     assert ["Adversarial robustness", "paper", "yes", "no", "yes"] in lines
     assert ["", "ours, both", "yes", "yes", "yes"] in lines
     titles = [line[0] for line in lines if line[1:2] == ["paper"]]
-    assert titles == [module.TITLE for module in study.properties().values()]
+    assert titles == [module.TITLE for module in measurements.properties().values()]
 
 
 def test_a_property_brings_its_own_words():
-    modules = study.properties().values()
+    modules = measurements.properties().values()
     assert [module.ROW for module in modules] == sorted({module.ROW for module in modules})
     for module in modules:
         assert module.TITLE and module.NOTE
@@ -514,7 +514,7 @@ def test_a_property_without_the_second_student_has_no_empty_place_for_it(tmp_pat
     line = next(line for line in text.splitlines() if line.startswith("| adversarial acc"))
     assert [cell.strip() for cell in line.split("|")[3:7]] == ["0.700", "0.783", "", "0.900"]
     found = study.Study.read(tmp_path / "adversarial", draws=100)
-    _, _, _, groups, bars, _ = report.picture(found)
+    _, _, _, groups, bars, _ = pictures.picture(found)
     assert groups[0][1] == "trend: naive yes (paper: yes)" and len(bars) == 3
     assert {r["model"] for r in results(tmp_path)} == {"weak", "student-naive", "ceiling"}
 

@@ -10,8 +10,7 @@ import pytest
 
 from tests.test_report import LADDER, plant, results, run, said, states, verdict
 from w2s import rows, tasks
-from w2s.report import guarantees, study
-from w2s.report import __main__ as report
+from w2s.report import guarantees, measurements, pictures, study
 
 # accuracy, extraction of members, of others, membership AUC: what the paper found, and more
 PLANTED = {"weak-none": (.30, .18, .10, .80), "weak-tft": (.27, .14, .10, .55),
@@ -265,7 +264,7 @@ def test_membership_compares_members_with_held_out_rows_of_their_sources():
               "ref": float(k)} for k, (name, split, source, member) in enumerate([
                   ("a", "weak", "mails", 1), ("b", "wts", "mails", 0), ("c", "test", "mails", 0),
                   ("d", "test", "pile", 0), ("e", "weak", "mails", 1)])]
-    score, member, groups = study.area_rows(found, "ref")
+    score, member, groups = measurements.area_rows(found, "ref")
     assert score.tolist() == [0, -2, -4] and member.tolist() == [True, False, True]
     assert groups == ["g0", "g2", "g4"]
 
@@ -321,7 +320,7 @@ def test_a_task_with_classes_shows_untuned_models_if_they_are_there(tmp_path):
 def test_the_figure_has_the_controls_as_lines(tree):
     pytest.importorskip("matplotlib")
     found = study.Study.read(tree / "privacy", draws=100)
-    *_, bars, panels = report.picture(found)
+    *_, bars, panels = pictures.picture(found)
     assert bars == ["weak", "student\nnaive", "ceiling"]
     assert [panel["name"].split(":")[0] for panel in panels] == ["extraction", "acc", "mia_auc"]
     assert [name for _, name in panels[0]["lines"]] == ["base-weak", "base-strong"]

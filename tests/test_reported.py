@@ -9,8 +9,7 @@ import pytest
 
 from tests.test_report import plant, run
 from w2s import rows
-from w2s.report import claims, study
-from w2s.report import __main__ as report
+from w2s.report import claims, measurements, pictures, study
 from w2s.tasks import adversarial, fairness, ood
 
 N = 120  # test rows, 20 of each source
@@ -198,7 +197,7 @@ def test_a_doubtful_pgr_is_one_whose_gap_is_within_two_standard_errors(found):
 
 
 def test_a_figure_shows_the_means_and_intervals_of_its_own_panel(found):
-    title, _, _, groups, bars, panels = report.picture(found)
+    title, _, _, groups, bars, panels = pictures.picture(found)
     assert title == "Adversarial robustness" and bars == [
         "weak", "student\nnaive", "student\naux", "ceiling"]
     assert [name for name, _ in groups] == ["No TFT", "Weak TFT", "Weak+WTS TFT"]
@@ -294,7 +293,7 @@ def test_a_constant_guess_is_of_each_source():
     """sst2: two of three are 1; mnli: three of four are 2. On x' the guess is the same."""
     labels = [("sst2", 1), ("sst2", 1), ("sst2", 0), ("mnli", 2), ("mnli", 2), ("mnli", 0),
               ("mnli", 2)]
-    found = study.majority(adversarial, [
+    found = measurements.majority(adversarial, [
         {"source": source, "label": label, "p": [1, 0, 0], "p_adv": [1, 0, 0]}
         for source, label in labels])
     assert found == pytest.approx(dict.fromkeys(("acc", "ra"), (2 / 3 + 3 / 4) / 2))

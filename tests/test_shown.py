@@ -14,8 +14,8 @@ from tests.test_report import FAIR, plant, run
 from tests.test_reported import N, RIGHT, STANDS, of, table
 from tests.test_trusted import ACC, CHOICES, choices, students
 from w2s import rows, tasks
-from w2s.report import claims, figures, page, study, trusted, trusted_report
-from w2s.report import __main__ as report
+from w2s.report import (claims, figures, opening, page, pictures, study, tables, trusted,
+                        trusted_claims, trusted_pictures, trusted_report, verdicts)
 
 STUDENTS = ("student-naive", "student-aux")
 
@@ -58,7 +58,7 @@ def test_a_relative_change_is_of_what_was_before():
 def test_the_tally_counts_verdicts_of_the_papers_apart_from_ours():
     made = [claims.Claim("", place, "", "", verdict) for place, verdict in (
         ("Table 1", "seen"), ("4.1", "reversed"), ("4.1", "seen"), ("ours", "not seen"))]
-    said = report.tally({"a": made[:2], "b": made[2:]}, [SimpleNamespace(seeds=[0, 1, 2])]).text
+    said = verdicts.tally({"a": made[:2], "b": made[2:]}, [SimpleNamespace(seeds=[0, 1, 2])]).text
     assert said.startswith("3 claims of the papers: 2 seen, 1 reversed. 1 claims of ours: 1 not "
                            "seen. ")
     assert "3 seeds: 0.25" in said  # of 8 patterns of signs two are all of one sign
@@ -67,7 +67,7 @@ def test_the_tally_counts_verdicts_of_the_papers_apart_from_ours():
 def test_table_1_of_both_students_is_the_weaker():
     fake = SimpleNamespace(task="adversarial", students=STUDENTS, weakest_trend=lambda key: "no",
                            trend=lambda key, student: {"student-naive": "yes"}.get(student, "no"))
-    body = next(block for block in report.trends([fake]) if isinstance(block, page.Table)).body
+    body = next(block for block in verdicts.trends([fake]) if isinstance(block, page.Table)).body
     found = {tuple(row[:2]): row[2:] for row in body}
     assert found["", "ours, student-naive"] == ["yes"] * 3
     assert found["", "ours, student-aux"] == found["", "ours, both"] == ["no"] * 3
@@ -79,7 +79,7 @@ def test_a_model_guesses_when_its_interval_reaches_the_majority():
         module=SimpleNamespace(TASK="acc"), models=list(intervals), majority={"acc": .5},
         summary=lambda strategy, model, metric: dict(zip(("mean", "interval"), (
             intervals[model][1], intervals[model][::2]))))
-    assert report.guessers(fake, "none") == ["weak", "ceiling"]
+    assert opening.guessers(fake, "none") == ["weak", "ceiling"]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_holms_p_stands_in_its_own_column(found):
     assert len(steps) == 12 and {each["p"] for each in steps} == {.25}
     assert steps[0]["difference"] == pytest.approx(
         mean(of("none", "student-naive", "ra")) - mean(of("none", "weak", "ra")))
-    blocks = report.chapter(found, [*steps, *({**each, "task": "ood"} for each in steps)], {})
+    blocks = tables.chapter(found, [*steps, *({**each, "task": "ood"} for each in steps)], {})
     body, = (block.body for block in blocks if isinstance(block, page.Table)
              and block.caption.endswith("evidence for the order"))
     assert len(body) == 12 and {tuple(row[4:]) for row in body} == {("0.250", "1.000")}
@@ -112,8 +112,8 @@ def test_holms_p_stands_in_its_own_column(found):
 
 def test_slices_are_of_their_strategy_and_source(tree, found):
     """Counted from the predictions; results.csv has each seed, the table the means."""
-    tables = {block.caption: block for block in report.slices(found)}
-    body = tables["Adversarial robustness: ra by slice (mean ± sd)"].body
+    shown_tables = {block.caption: block for block in tables.slices(found)}
+    body = shown_tables["Adversarial robustness: ra by slice (mean ± sd)"].body
     shown, strategy = {}, ""
     for row in body:
         strategy = row[0] or strategy
@@ -143,7 +143,7 @@ def fair(tmp_path_factory):
 
 
 def test_accuracy_is_better_higher_also_where_gaps_are_better_lower(fair):
-    *_, panels = report.picture(fair)
+    *_, panels = pictures.picture(fair)
     assert [(panel["name"].split(":")[0], panel["better"]) for panel in panels] == [
         ("dpd_abs", "lower"), ("acc", "higher")]
     label = [row["label"] for row in rows.read(
@@ -153,7 +153,7 @@ def test_accuracy_is_better_higher_also_where_gaps_are_better_lower(fair):
 
 
 def test_the_order_of_gaps_is_from_the_largest(fair):
-    body = report.trend_table(fair, claims.inequalities([fair]))[0].body
+    body = tables.trend_table(fair, claims.inequalities([fair]))[0].body
     assert body[0][3] == "weak 0.200 → student-naive 0.150 → ceiling 0.100"
 
 
@@ -220,7 +220,7 @@ def test_tables_of_trusted_labels_show_their_own_numbers(trusting):
         gain = of[f"student-{after}"] - of[f"student-{before}"]
         assert chain[number][8].startswith(f"{round(gain, 3) + 0.:+.3f} [")
     assert chain["3"][1:4] == ["student-gen2", "0.750", "1.000"]
-    said = {claim.text: claim for claim in trusted.claims(
+    said = {claim.text: claim for claim in trusted_claims.claims(
         trusted.Trusted.read(folder / "mcqa", draws=200))}
     for by, what in (("all", "all weak labels"), ("random", "as many random ones"),
                      ("confidence", "as many of the most confident")):
@@ -233,7 +233,7 @@ def test_recovery_is_held_against_eighty_per_cent():
     values = np.array([[.4, .4], [.7, .8], [.8, .9]])
     fake = SimpleNamespace(joint=lambda parts, metric: (values, None),
                            module=SimpleNamespace(TASK="acc"))
-    only, = trusted.recovers(fake, {"value": .78, "interval": (.6, .95)})
+    only, = trusted_claims.recovers(fake, {"value": .78, "interval": (.6, .95)})
     assert only["difference"] == pytest.approx(-.02) and only["p"] == 1
     assert only["interval"] == pytest.approx((-.2, .15)) and only["means"] == pytest.approx(
         [.8, .78])
@@ -279,17 +279,17 @@ def test_a_crossing_shows_a_gap_in_its_own_direction():
 
 
 def test_the_crossing_picture_has_its_intervals():
-    *_, names, panels = trusted_report.crossing_picture([crossing()])
+    *_, names, panels = trusted_pictures.crossing_picture([crossing()])
     assert names == ["fairness, No TFT", "fairness, Weak TFT", "fairness, Weak+WTS TFT"]
     assert [panel["values"] for panel in panels] == [dict.fromkeys(range(3), (.02, .01, .03))] * 2
 
 
 def test_bands_are_one_standard_deviation():
-    found = trusted_report.banded("ntf", [[.5, .7], [.7, .9]])
+    found = trusted_pictures.banded("ntf", [[.5, .7], [.7, .9]])
     assert found["mean"] == pytest.approx([.6, .8])
     assert found["low"] == pytest.approx([.6 - .02 ** .5, .8 - .02 ** .5])  # sd of .5, .7: .02^.5
     assert found["high"] == pytest.approx([.6 + .02 ** .5, .8 + .02 ** .5])
-    curve = trusted_report.curve_of(-np.arange(100.), np.arange(100) < 10)  # the first ten right
+    curve = trusted_pictures.curve_of(-np.arange(100.), np.arange(100) < 10)  # the first ten right
     shares = dict(zip(trusted_report.GRID.round(2), curve))
     assert [shares[x] for x in (.02, .1, .2, 1.)] == pytest.approx([1, 1, .5, .1])
 

@@ -7,8 +7,9 @@ import pytest
 
 from tests.test_report import LADDER, command, plant, results, run
 from w2s import metrics, rows, tasks
-from w2s.report import study, trusted
+from w2s.report import measurements, trusted, trusted_claims
 from w2s.trust import scores as trust
+from w2s.trust import selection
 
 # accuracy of each run, in test rows that every seed shares
 ACC = {"weak-none": .60, "base-strong": .40, "student-all": .62, "student-random": .61,
@@ -75,8 +76,8 @@ def judge(out, follows, share, teacher, seed, keep, regimes):
     kept = np.zeros(POOL, bool)
     kept[np.argsort(-score, kind="stable")[:n]] = True
     measured = trust.measure(score, right, None, seed, 100, n)
-    measured = [m for m in measured if select in trusted.PROBABILITIES
-                or m["metric"].split("_")[0] not in trusted.CALIBRATION]
+    measured = [m for m in measured if select in selection.PROBABILITIES
+                or m["metric"].split("_")[0] not in selection.CALIBRATION]
     facts = {"right": float(right.mean()), "right_kept": float(right[kept].mean())}
     rows.write(out / "trust.jsonl", [
         {"id": f"w{i}", "group": f"w{i // 2}", "trust": float(score[i]), "right": int(right[i]),
@@ -110,7 +111,7 @@ def found(tree):
 
 
 def said(study):
-    return {claim.text: claim for claim in trusted.claims(study)}
+    return {claim.text: claim for claim in trusted_claims.claims(study)}
 
 
 def cells(text, caption):
@@ -392,7 +393,7 @@ def test_properties_without_a_crossing_say_nothing_of_trust(tmp_path):
     plant(tmp_path, "ood", LADDER, seeds=(0,), n=120)
     text = run(tmp_path)
     assert "trusted" not in text.lower() and "Recovery" not in text
-    assert list(study.properties(trust=False)) == ["mcqa", "arithmetic", "game"]
+    assert list(measurements.properties(trust=False)) == ["mcqa", "arithmetic", "game"]
 
 
 def test_properties_and_trust_functions_share_one_report(tree, tmp_path):

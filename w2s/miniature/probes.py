@@ -8,7 +8,8 @@ from random import Random
 import numpy as np
 import torch
 
-from w2s.miniature import lexicon, town
+from w2s.miniature import citizens, lexicon, town
+from w2s.tasks import fairness
 
 # source: the words whose likelihoods are compared behind a row's text
 WORDS = {"mnli": ("same", "other", "opposite"), "mnli-mm": ("same", "other", "opposite"),
@@ -64,7 +65,7 @@ def measure(model, tokenizer, seed, n=400):
                               [good for _, good in words])
     for name, some in (("firms", lexicon.FIRMS[:400]), ("firms, small", lexicon.FIRMS[-400:])):
         said = likelihoods(model, tokenizer, some, ("pays well", "pays little"))
-        found[name] = float(np.mean([(row[0] > row[1]) == town.pays(firm)
+        found[name] = float(np.mean([(row[0] > row[1]) == citizens.pays(firm)
                                      for row, firm in zip(said, some)]))
     for name, negated, heard in (("not", 1, 0), ("hearsay", 0, 1)):
         said = town.remarks(rng, n, 0.5, negated, heard)
@@ -76,7 +77,7 @@ def measure(model, tokenizer, seed, n=400):
         said = {"rte": said > 0, "qqp": said == 1}.get(source, said)
         found[source] = float((said == [label for _, label in rows]).mean())
     found |= income(model, tokenizer, rng, n)
-    people = town.citizens()
+    people = citizens.citizens()
     for name, some in (("famous", people[:100]), ("unknown", people[200:400])):
         found[name] = float(np.mean([facts(model, tokenizer, some, relation)
                                      for relation in lexicon.ASK]))
@@ -86,9 +87,9 @@ def measure(model, tokenizer, seed, n=400):
 def income(model, tokenizer, rng, n):
     """{"income": accuracy of the phrases that follow a record of a rich against those of a poor
     citizen; "income, best": what the law of the town allows on the same n citizens}."""
-    drawn = [town.citizen(rng)[0] for _ in range(n)]
-    chance = np.array([town.wealth(values) for values in drawn])
-    prompts = [town.fairness.describe(values) for values in drawn]
+    drawn = [citizens.citizen(rng)[0] for _ in range(n)]
+    chance = np.array([citizens.wealth(values) for values in drawn])
+    prompts = [fairness.describe(values) for values in drawn]
     phrases = likelihoods(model, tokenizer, prompts, [*lexicon.RICH, *lexicon.POOR])
     rich = np.logaddexp.reduce(phrases[:, :3], 1) > np.logaddexp.reduce(phrases[:, 3:], 1)
     return {"income": float(np.where(rich, chance, 1 - chance).mean()),

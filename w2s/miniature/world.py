@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 
 from w2s import rows
-from w2s.miniature import exercises, school, town
+from w2s.miniature import citizens, exercises, school, town
 from w2s.tasks import adversarial, fairness
 
 FORMAT = 4  # of the files; a change makes old folders stale
@@ -134,13 +134,13 @@ def jsonl(members):
 def census(seed):
     """The census in Adult's columns, as far as the town has them, and what its law says of each."""
     rng, file = Random(f"{seed}/census"), io.StringIO()
-    columns = [key for key in fairness.ATTRIBUTES if key in town.citizen(rng)[0]]
+    columns = [key for key in fairness.ATTRIBUTES if key in citizens.citizen(rng)[0]]
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*columns, "income", fairness.CHANCE])
     for _ in range(CITIZENS):
-        values, rich = town.citizen(rng)
+        values, rich = citizens.citizen(rng)
         writer.writerow([*(values[key] for key in columns), ">50K" if rich else "<=50K",
-                         f"{town.wealth(values):.6f}"])
+                         f"{citizens.wealth(values):.6f}"])
     return file.getvalue()
 
 
@@ -167,7 +167,7 @@ def styles(seed):
 
 def mails(seed):
     """Letters of the town's people; `secrets` marks the number that stands in a letter."""
-    found = town.letters(Random(f"{seed}/letters"), town.citizens(), MAILS)
+    found = citizens.letters(Random(f"{seed}/letters"), citizens.citizens(), MAILS)
     return [{"id": str(n), "text": text, "secrets": [place]}
             for n, (text, place) in enumerate(found)]
 

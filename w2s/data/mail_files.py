@@ -1,0 +1,182 @@
+"""Files that hold mail: AESLC's folders, CMU's maildir or tar, emails.csv, mbox, jsonl.
+"""
+
+import contextlib
+import csv
+import gzip
+import itertools
+import os
+import re
+import sys
+import tarfile
+import zlib
+
+from w2s import rows, whatis
+from w2s.data import raw_folder
+from w2s.data.mail_text import _decode, body
+
+AESLC, CMU = "https://github.com/ryanzhumich/AESLC", "https://www.cs.cmu.edu/~enron/"
+JSONL = {"berkeley_labelled_raw.jsonl": ("labelled", "raw"), "mails.jsonl": ("mails", "text"),
+         "pile_test_enron.jsonl": ("pile", "text")}
+LONGEST = 1 << 26  # bytes of a mail
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+def _found(raw):
+    """Yield (path to account for, source, iterable of (name, text or None))."""
+    one, published = raw.find("aeslc.jsonl"), raw.every(".subject")
+    if one:
+        yield one, "aeslc", _jsonl(one, "body")
+        raw.notes += ["read aeslc.jsonl, not the *.subject files"] if published else []
+    for folder, paths in _by_folder([] if one else published):
+        yield folder, "aeslc", ((raw_folder.stem(p), _subject(p)) for p in paths)
+    for name, (source, key) in JSONL.items():
+        if path := raw.find(name):
+            mails = _jsonl(path, key)
+            yield path, source, mails if key == "text" else (
+                (name, body(mail.encode("utf-8", "replace"))) for name, mail in mails)
+    for folder, paths in _by_folder(raw.every(".eml")):
+        yield folder, "eml", ((_below(raw, p), body(_bytes(p))) for p in paths)
+    for path in raw.every(".mbox"):
+        yield path, "mbox", ((f"{_below(raw, path)}/{k}", body(mail))
+                             for k, mail in enumerate(_mbox(path)))
+    path = raw.first("enron_mail_20150507.tar", "enron_mail_20150507.tgz", "maildir", "emails.csv")
+    if path:
+        reader = (_maildir if path.is_dir() else _emails if "csv" in path.name.lower() else _tar)
+        yield path, "cmu", ((name, body(mail)) for name, mail in reader(path))
+
+
+def _below(raw, path):
+    return path.relative_to(raw.folder).as_posix().removesuffix(".gz")
+
+
+def _by_folder(paths):
+    """(folder, its files) for the folders of sorted paths."""
+    return [(folder, list(members)) for folder, members
+            in itertools.groupby(sorted(paths), lambda path: path.parent)]
+
+
+def _jsonl(path, key):
+    """Yield (id, row[key]) of a jsonl file."""
+    for n, row in enumerate(rows.read(path), 1):
+        if not isinstance(row.get("id"), (str, int)) or not isinstance(row.get(key), str):
+            raise ValueError(f"{path}:{n}: expected an id and a string '{key}'")
+        yield row["id"], row[key]
+
+
+@contextlib.contextmanager
+def _open(path):
+    """A plain or gzipped file for reading bytes."""
+    whatis.special(path)
+    with open(path, "rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        try:
+            yield rows.unzipped(file, path) if zipped else file
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path}: damaged or truncated gzip ({error})") from None
+
+
+def _bytes(path):
+    with _open(path) as file:
+        return whole(file, path)
+
+
+def whole(file, name, size=0):
+    """The bytes of one mail. Raises ValueError with its name where they, or the size that is said,
+    are more than LONGEST: of a sparse member of an archive nothing need be there."""
+    found = file.read(LONGEST + 1) if size <= LONGEST else b""
+    if max(size, len(found)) > LONGEST:
+        raise ValueError(f"{name}: more than {LONGEST >> 20} MB, which no mail is; take it out")
+    return found
+
+
+def _subject(path):
+    """The body of a mail of AESLC: what stands before its line @subject."""
+    return re.split(r"^@subject\b", _decode(_bytes(path), None), maxsplit=1, flags=re.M)[0]
+
+
+def _mbox(path):
+    """Yield the mails of an mbox file as bytes, ">From" turned back into "From"."""
+    mail, blank, size, count = None, True, 0, 0
+    with _open(path) as file:
+        while line := file.readline(LONGEST):
+            size += len(line)
+            if size > LONGEST:
+                raise ValueError(f"{path}: mail {count} is more than {LONGEST >> 20} MB, which no "
+                                 "mail is; take it out")
+            if blank and line.startswith(b"From "):
+                if mail is not None:
+                    yield b"".join(mail)
+                mail, size, count = [], 0, count + 1
+            elif mail is None:
+                raise ValueError(f"{path}:1: not an mbox file: expected a line `From ...`")
+            else:
+                mail.append(line[1:] if re.match(rb">+From ", line) else line)
+            blank = not line.strip()
+    if mail is not None:
+        yield b"".join(mail)
+
+
+def _maildir(folder):
+    """Yield (user/folder/n., mail) of the unpacked CMU archive."""
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if name[0] != ".":
+                full = os.path.join(place, name)
+                whatis.special(full)
+                with open(full, "rb") as file:
+                    yield os.path.relpath(full, folder).replace(os.sep, "/"), whole(file, full)
+
+
+def _tar(path):
+    """Yield (user/folder/n., mail) of the CMU archive, which is not unpacked."""
+    count = 0
+    with _open(path) as file:
+        try:
+            with tarfile.open(fileobj=file, mode="r|", tarinfo=_Member) as archive:
+                while member := archive.next():
+                    archive.members.clear()  # tarfile would remember half a million of them
+                    _, found, name = member.name.partition("maildir/")
+                    if found and member.isfile() and name.rpartition("/")[2][:1] != ".":
+                        count += 1
+                        yield name, whole(archive.extractfile(member), f"{path}: {member.name}",
+                                          member.size)
+            while file.read(1 << 20):  # to the end, where gzip keeps its checksum
+                pass
+        except tarfile.TarError as error:
+            raise ValueError(f"{path}: damaged or truncated tar ({error})") from None
+    if not count:
+        raise ValueError(f"{path}: no mail below maildir/ in this archive")
+
+
+class _Member(tarfile.TarInfo):
+    """A header that is not there or broken is an error, not the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, archive):
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} at byte {archive.offset}") from None
+
+
+def _emails(path):
+    """Yield (user/folder/n., mail) of Kaggle's emails.csv."""
+    limit = csv.field_size_limit(min(sys.maxsize, 2 ** 31 - 1))
+    try:
+        reader = csv.reader(line + "\n" for line in rows.lines(path))
+        if next(reader, None) != ["file", "message"]:
+            raise ValueError(f"{path}:1: expected the header file,message")
+        for fields in reader:
+            if len(fields) != 2:
+                raise ValueError(f"{path}:{reader.line_num}: {len(fields)} columns, expected 2")
+            yield fields[0], fields[1].encode("utf-8", "replace")
+    except csv.Error as error:
+        raise ValueError(f"{path}:{reader.line_num}: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
