@@ -48,7 +48,7 @@ def main(cfg):
         return
 
     from w2s import device
-    from w2s.model import checkpoint, configuration, text
+    from w2s.model import checkpoint, configuration, tokenization
     task = tasks.load(cfg.task)
     scoring = {"scoring": cfg.scoring} if "scoring" in task.LABEL else {}
     if cfg.scoring != "token" and not scoring:
@@ -65,8 +65,9 @@ def main(cfg):
             more = {key: args[key] for key in task.ENCODE if key in args}
             key = name, length, rows.sha256(folder / "tokenizer.json"), *more.values()
             if key not in encoded:
-                encoded[key] = task.encode(data[name], text.load_tokenizer(folder), length, **more)
-            text.require_fit(encoded[key], model.config["vocab_size"], folder)
+                encoded[key] = task.encode(data[name], tokenization.load_tokenizer(folder), length,
+                                           **more)
+            tokenization.require_fit(encoded[key], model.config["vocab_size"], folder)
             found = task.predictions(model, encoded[key], cfg.dtype, f"evaluate {run} {name}",
                                      **scoring)
             predictions = [{k: row[k] for k in KEEP if k in row} | p

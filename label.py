@@ -81,11 +81,11 @@ def write(file, task, model, folder, data, args, cfg):
     """Label rows with the model of a folder, trained with `args`, and write labels and states; a
     line about them. What a row's label is made of goes with this call, before the next one."""
     from w2s import hidden_states, rows, runs
-    from w2s.model import text
-    tokenizer = text.load_tokenizer(folder)
+    from w2s.model import tokenization
+    tokenizer = tokenization.load_tokenizer(folder)
     columns = task.encode(data, tokenizer, cfg.max_length or args["max_length"],
                           **{key: args[key] for key in task.ENCODE if key in args})
-    text.require_fit(columns, model.config["vocab_size"], folder)
+    tokenization.require_fit(columns, model.config["vocab_size"], folder)
     try:
         labelled, hidden, about = task.label(model, tokenizer, data, columns, cfg)
     except ValueError as error:  # its output is not finite

@@ -96,8 +96,7 @@ def main(cfg):
     import numpy as np
 
     from w2s import rows
-    from w2s.trust import ntf, rivals, selection
-    from w2s.trust import scores as trust
+    from w2s.trust import baselines, ntf, score_metrics, selection
     epochs = []  # of the trust function's training, for log.jsonl
     learned, task, labelled = read(cfg, cfg.labelled, ("trust", "val", "wts"), ("data", "labels"))
     name, pool_task, pool = read(cfg, cfg.pool, ("wts",), ("data",))
@@ -116,7 +115,7 @@ def main(cfg):
                 Path(cfg.ntf) / "ntf.json", {"facts": {"task": str, "sources": [str]}},
                 "train the trust function again")).get("facts", {})
     else:
-        score = rivals.score(cfg, (task, seen), (pool_task, pool))
+        score = baselines.score(cfg, (task, seen), (pool_task, pool))
         source = source if cfg.select == "reward" and not cfg.reward else {}  # trained here
     regimes = selection.regimes(source["sources"], pool, source["task"] == name) \
         if {"sources", "task"} <= source.keys() else {}
@@ -142,7 +141,7 @@ def main(cfg):
         "select": cfg.select, "task": name, "pool": len(pool), "kept": count,
         "right": float(right.mean()), "right_kept": float(right[chosen].mean()), "shares": shares,
         "regimes": regimes, "facts": facts, "metrics": measured,
-        "curves": trust.curves(score, right)})
+        "curves": score_metrics.curves(score, right)})
     runs.require_there(run.out)
     run.finish()
     print(f"{run.out}: {cfg.select} keeps {count} of {len(pool)} labels; right are "

@@ -56,11 +56,11 @@ def main(cfg):
         return
 
     from w2s.train import losses
-    from w2s.fit import Fit, read_labels
     from w2s.train.step import weak_label
+    from w2s.training import TrainingRun, read_labels
     task = tasks.load(cfg.task)
     data, target = read_labels(task, cfg), "weak" if cfg.objective == "sft" else None
-    fit = Fit(cfg, run, task, data, folder, target=target)
+    fit = TrainingRun(cfg, run, task, data, folder, target=target)
     step = fit.make_step(weak_label) if cfg.objective == "sft" else fit.make_grpo_step(data)
     for k, batch in fit.batches():
         alpha = losses.alpha_at(k, fit.steps, fit.alpha, cfg.warmup)

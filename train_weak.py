@@ -34,10 +34,10 @@ def main(cfg):
     if run is None:
         return
 
-    from w2s.fit import Fit, read_truth
     from w2s.train.step import ground_truth
+    from w2s.training import TrainingRun, read_truth
     task = tasks.load(cfg.task)
-    fit = Fit(cfg, run, task, read_truth(task, cfg), folder, target="label")
+    fit = TrainingRun(cfg, run, task, read_truth(task, cfg), folder, target="label")
     step = fit.make_step(ground_truth)
     for k, batch in fit.batches():
         loss = step(k, batch)

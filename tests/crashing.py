@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 SECONDS = 120  # a command that takes longer hangs
 PRELOAD = """torch torch.func torch._dynamo torch._inductor safetensors.torch tokenizers
 numpy.random train_weak train_student train_ntf label evaluate attacks w2s.prepare w2s.report
-w2s.fit w2s.trust.rivals w2s.trust.ntf w2s.trust.selection w2s.report.figures
+w2s.training w2s.trust.baselines w2s.trust.ntf w2s.trust.selection w2s.report.figures
 w2s.miniature.__main__ w2s.miniature.recipe
 w2s.miniature.world w2s.attacks.text w2s.attacks.audit w2s.attacks.extraction
 w2s.attacks.membership""".split()

@@ -9,7 +9,7 @@ import torch
 
 from tests.conftest import read_json
 from w2s import rows
-from w2s.model import checkpoint, text
+from w2s.model import checkpoint, tokenization
 
 LETTERS = "ghijklmnopqrstuvwxyz"  # none that a hash has
 
@@ -30,9 +30,9 @@ def mails(split, n, seed, words=10):
 def run(folder, base, script, file, member=(), steps=0, seen=48):
     """A finished run folder: the model of `base` after `steps` of Adam on the first `seen` tokens
     of the rows `member`, and on them from the 13th on; it reads 48."""
-    model, tokenizer = checkpoint.load(base, "lm"), text.load_tokenizer(base)
+    model, tokenizer = checkpoint.load(base, "lm"), tokenization.load_tokenizer(base)
     if steps:
-        ids = text.tokenize(tokenizer, [row["text"] for row in member], seen)
+        ids = tokenization.tokenize(tokenizer, [row["text"] for row in member], seen)
         ids += [row[12:] for row in ids]
         padded = torch.zeros(len(ids), max(map(len, ids)), dtype=torch.int64)
         mask = torch.zeros(padded.shape)

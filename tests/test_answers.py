@@ -12,8 +12,8 @@ import torch
 from tests.test_lm import V, ids_of, model
 from tests.test_prepare import lines, put
 from tests.test_scripts import ROOT
-from w2s.infer import answers, lm
-from w2s.model import checkpoint, text
+from w2s.infer import choice, lm
+from w2s.model import checkpoint, tokenization
 from w2s.tasks import mcqa
 
 COUNTS = (1, 4, 2, 3, 5)  # options of a row, in turn
@@ -27,7 +27,7 @@ def offers(n, longest=5, seed=1):
 
 
 def likelihoods(m, heads, options, **more):
-    return answers.likelihoods(m, heads, options, title="", **more)
+    return choice.likelihoods(m, heads, options, title="", **more)
 
 
 def end_of(m, *parts):
@@ -90,7 +90,7 @@ def test_neither_the_batch_nor_the_order_of_rows_or_options_matters(monkeypatch)
     logp, _, states = likelihoods(m, heads, options, states=True)
     order = np.random.default_rng(3).permutation(30)
     for most in (64, 7):  # rows side by side
-        monkeypatch.setitem(answers.ROWS, "cpu", most)
+        monkeypatch.setitem(choice.ROWS, "cpu", most)
         again = likelihoods(m, [heads[i] for i in order], [options[i][::-1] for i in order],
                             states=True)
         for k, i in enumerate(order):
@@ -127,9 +127,9 @@ def test_a_model_that_is_not_finite_is_named():
     m = model()
     m.gpt_neox.final_layer_norm.weight.data[:] = float("nan")
     with pytest.raises(ValueError, match="in-context: the model's output is not finite .row"):
-        answers.likelihoods(m, ids_of(2), offers(2), title="in-context")
+        choice.likelihoods(m, ids_of(2), offers(2), title="in-context")
     with pytest.raises(ValueError, match="label: the model's output is not finite"):
-        answers.written(m, ids_of(2), 3, title="label")
+        choice.written(m, ids_of(2), 3, title="label")
 
 
 # ---- answers written freely ----------------------------------------------------------------------
@@ -159,7 +159,7 @@ def test_texts_certainties_and_states_are_those_of_a_plain_loop(often, monkeypat
     free = [by_hand(m, head, 6, None)[0] for head in heads]
     end = V - 1 if often is None else free[often][often]
     monkeypatch.setattr(lm, "END", end)
-    texts, certain, states = answers.written(m, heads, 6, title="")
+    texts, certain, states = choice.written(m, heads, 6, title="")
     lengths = set()
     for head, new, numbers, h in zip(heads, texts, certain, states, strict=True):
         said, expected, state = by_hand(m, head, 6, end)
@@ -174,7 +174,7 @@ def test_the_texts_are_those_of_transformers_generate(theirs):
     m, heads = model(), ids_of(10)
     free = [by_hand(m, head, 8, None)[0] for head in heads]
     assert lm.END == 0
-    texts, _, _ = answers.written(m, heads, 8, title="")
+    texts, _, _ = choice.written(m, heads, 8, title="")
     for head, new, whole in zip(heads, texts, free):
         out = theirs.generate(torch.from_numpy(head).long()[None], do_sample=False, pad_token_id=0,
                               eos_token_id=lm.END, max_new_tokens=8)[0, len(head):].tolist()
@@ -184,9 +184,9 @@ def test_the_texts_are_those_of_transformers_generate(theirs):
 
 def test_written_does_not_depend_on_the_batch(monkeypatch):
     m, heads = model(), ids_of(20)
-    expected = answers.written(m, heads, 6, title="")
+    expected = choice.written(m, heads, 6, title="")
     monkeypatch.setitem(lm.TOKENS, "cpu", 20)
-    again = answers.written(m, heads[::-1], 6, title="")
+    again = choice.written(m, heads[::-1], 6, title="")
     assert [a.tolist() for a in again[0][::-1]] == [a.tolist() for a in expected[0]]
     for a, b in zip(again[1:], expected[1:]):
         assert np.abs(a[::-1] - b).max() < 1e-5
@@ -198,7 +198,7 @@ def test_what_is_written_behind_a_row_does_not_depend_on_other_rows(names):
 
     def written(pick):
         more = {"names": [names[i] for i in pick]} if names else {}
-        found = answers.written(m, [heads[i] for i in pick], 6, 1.5, seed=4, title="", **more)[0]
+        found = choice.written(m, [heads[i] for i in pick], 6, 1.5, seed=4, title="", **more)[0]
         return {i: text.tolist() for i, text in zip(pick, found)}
 
     whole = written(range(12))
@@ -209,11 +209,11 @@ def test_what_is_written_behind_a_row_does_not_depend_on_other_rows(names):
 
 def test_sampling_follows_the_seed_and_the_certainty_is_that_of_the_text():
     m, heads = model(), ids_of(8)
-    first = answers.written(m, heads, 5, 1.5, seed=1, title="")
-    again = answers.written(m, heads, 5, 1.5, seed=1, title="")
+    first = choice.written(m, heads, 5, 1.5, seed=1, title="")
+    again = choice.written(m, heads, 5, 1.5, seed=1, title="")
     assert [a.tolist() for a in first[0]] == [a.tolist() for a in again[0]]
     assert (first[2] == again[2]).all()
-    other = answers.written(m, heads, 5, 1.5, seed=2, title="")
+    other = choice.written(m, heads, 5, 1.5, seed=2, title="")
     assert [a.tolist() for a in first[0]] != [a.tolist() for a in other[0]]
     some = [i for i, new in enumerate(first[0]) if len(new)]
     logp, count, _ = likelihoods(m, [heads[i] for i in some], [[first[0][i]] for i in some])
@@ -224,10 +224,10 @@ def test_sampling_follows_the_seed_and_the_certainty_is_that_of_the_text():
 # ---- tokens --------------------------------------------------------------------------------------
 
 def test_an_answer_keeps_its_beginning_and_a_prompt_its_end(world):
-    tokenizer = text.load_tokenizer(world / "tiny-2x32")
+    tokenizer = tokenization.load_tokenizer(world / "tiny-2x32")
     heads, tails = ["the warm garden", "", "so " * 40], [" yes", " bright and rich", " no" * 40]
-    columns = answers.encode(tokenizer, heads, tails, 12, end=True)
-    whole = answers.tokens(tokenizer, heads), answers.tokens(tokenizer, tails)
+    columns = choice.encode(tokenizer, heads, tails, 12, end=True)
+    whole = choice.tokens(tokenizer, heads), choice.tokens(tokenizer, tails)
     for ids, start, head, tail in zip(columns["ids"], columns["start"], *whole):
         assert len(ids) <= 12 and 1 <= start < len(ids)
         assert ids[start:].tolist() == [*tail, lm.END][:len(ids) - start]
@@ -244,7 +244,7 @@ def test_a_question_is_asked_with_its_letters_in_their_order(world, tmp_path):
     assert mcqa.options(row) == [" a cat", " a dog", " none"]
     assert mcqa.options(row, "letters") == [" A", " B", " C"]
     assert (mcqa.truth(row), mcqa.truth(row, "letters")) == (" none", " C")
-    tokenizer = text.load_tokenizer(world / "tiny-2x32")
+    tokenizer = tokenization.load_tokenizer(world / "tiny-2x32")
     for target, said in (("label", "none"), ("weak", "a dog")):
         [ids] = mcqa.encode([row], tokenizer, 64, target)["ids"]
         assert tokenizer.decode(ids.tolist()).endswith(f"Answer: {said}")
@@ -259,7 +259,7 @@ def test_a_question_is_asked_with_its_letters_in_their_order(world, tmp_path):
 
 @pytest.mark.parametrize("scoring", ["cloze", "letters"])
 def test_what_mcqa_trains_on_is_what_it_scores(world, scoring):
-    tokenizer = text.load_tokenizer(world / "tiny-2x32")
+    tokenizer = tokenization.load_tokenizer(world / "tiny-2x32")
     data = [{"id": "a", "text": "which is warm ?", "choices": ["the garden", "a violin", "dull"],
              "label": 1}, {"id": "b", "text": "so ?", "choices": ["yes", "no"], "label": 0}]
     asked = mcqa.encode(data, tokenizer, 128, scoring=scoring)
@@ -277,7 +277,7 @@ def test_what_mcqa_trains_on_is_what_it_scores(world, scoring):
 def test_letters_are_weighed_by_the_logits_at_their_last_tokens():
     """The miniature's tokenizer makes two tokens of " A": the blank must not count."""
     folder = ROOT / "w2s/models/mini-weak"
-    m, tokenizer = checkpoint.load(folder, "lm").eval(), text.load_tokenizer(folder)
+    m, tokenizer = checkpoint.load(folder, "lm").eval(), tokenization.load_tokenizer(folder)
     data = [{"id": str(k), "text": "which is warm ?", "label": 1,
              "choices": ["the garden", "a violin", "dull", "a kettle"][:2 + k]} for k in range(3)]
     columns = mcqa.encode(data, tokenizer, 128, scoring="letters")

@@ -15,9 +15,9 @@ from tests.conftest import read_json
 from tests.test_prepare import lines, put
 from w2s import rows, tasks
 from w2s.data import questions, raw_folder
-from w2s.infer import answers, lm
+from w2s.infer import choice, lm
 from w2s.miniature import exercises
-from w2s.model import checkpoint, configuration, text
+from w2s.model import checkpoint, configuration, tokenization
 from w2s.train import step
 
 SUMS = [{"id": f"s{k}", "text": f"Ned has {k} coats and 2 lamps. How many?", "label": str(k + 2),
@@ -35,7 +35,7 @@ both = pytest.mark.parametrize("name", ROWS)
 
 @pytest.fixture(scope="module")
 def tokenizer(world):
-    return text.load_tokenizer(world / "tiny-2x32")
+    return tokenization.load_tokenizer(world / "tiny-2x32")
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_long_prompt_loses_its_beginning_in_training_and_labelling(name, token
     task, row = tasks.load(name), ROWS[name][0] | {"prompt": "begin " + "so " * 300 + "end :"}
     trained = task.encode([row], tokenizer, 64, "label")
     asked = task.encode([row], tokenizer, 64)["ids"][0]
-    whole = answers.tokens(tokenizer, [row["prompt"]])[0]
+    whole = choice.tokens(tokenizer, [row["prompt"]])[0]
     [ids], [start] = trained["ids"], trained["start"]
     assert len(ids) == len(asked) == 64 and (asked == whole[-64:]).all()
     assert (ids[:start] == whole[-start:]).all() and ids[-1] == lm.END
@@ -113,7 +113,7 @@ def test_labels_are_what_the_model_writes(name, hidden, model, tokenizer):
     labelled, states, line = task.label(model, tokenizer, ROWS[name], columns,
                                         SimpleNamespace(**CFG | {"hidden": hidden}))
     heads = [ids[-(len(model.cos) - task.NEW):] for ids in columns["ids"]]
-    texts, certain, h = answers.written(model, heads, task.NEW, title=None)
+    texts, certain, h = choice.written(model, heads, task.NEW, title=None)
     for k, (row, before) in enumerate(zip(labelled, ROWS[name])):
         assert {key: row[key] for key in before} == before  # `label` and the rest stay
         assert row["weak_text"] == tokenizer.decode(texts[k].tolist(), skip_special_tokens=False)

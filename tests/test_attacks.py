@@ -21,11 +21,11 @@ import torch
 from tests.conftest import read_json
 from tests.smoke_data import BAD, GOOD, NOUN
 from w2s import config, rows, runs
-from w2s.attacks import perturb
+from w2s.attacks import word_attacks
 from w2s.attacks import text as attacks
 from w2s.data import raw_folder
-from w2s.infer import predict
-from w2s.model import checkpoint, text
+from w2s.infer import classify
+from w2s.model import checkpoint, tokenization
 from w2s.tasks import adversarial
 
 ROOT = Path(__file__).parent.parent
@@ -113,8 +113,8 @@ def composed(record, prefix=""):
 def answers(run, data):
     """(N,) what evaluate.py's path answers to the texts and to the perturbed texts of rows."""
     model = checkpoint.load(run / "model", head="class")
-    columns = adversarial.encode(data, text.load_tokenizer(run / "model"), 128)
-    p = predict.probabilities(model, columns)
+    columns = adversarial.encode(data, tokenization.load_tokenizer(run / "model"), 128)
+    p = classify.probabilities(model, columns)
     return p["p"].argmax(-1), p["p_adv"].argmax(-1)
 
 
@@ -157,7 +157,7 @@ def test_the_numbers_follow_from_the_rows(done):
 
 
 def cut(record, prefix=""):
-    return [perturb.WORD.split(record[prefix + names[0]])
+    return [word_attacks.WORD.split(record[prefix + names[0]])
             for names in adversarial.PARTS[record["task"]]]
 
 
@@ -189,8 +189,8 @@ def test_a_budget_is_never_passed_whatever_the_model_answers():
         def ask(texts, numbers):
             asked.extend(texts)
             return np.array([[p, 1 - p] for p in (next(left) for _ in texts)])
-        case = perturb.Case({"id": "a", "label": 0}, 0, [sentence], "".join)
-        (entry,) = perturb.attack([case], ask, ["synonyms"], budget,
+        case = word_attacks.Case({"id": "a", "label": 0}, 0, [sentence], "".join)
+        (entry,) = word_attacks.attack([case], ask, ["synonyms"], budget,
                                   {word: ["X"] for word in sentence.split()})
         assert entry == {"id": "a", "right": True, "attacks": {
             "synonyms": [None, len(asked) - 1]}}
@@ -198,7 +198,7 @@ def test_a_budget_is_never_passed_whatever_the_model_answers():
 
 
 def case(number=0, text="one two three four", label=0, id="a"):
-    return perturb.Case({"id": id, "label": label}, number, [text], "".join)
+    return word_attacks.Case({"id": id, "label": label}, number, [text], "".join)
 
 
 def test_a_flip_must_win_by_a_margin_and_the_worst_candidate_is_taken():
@@ -235,7 +235,8 @@ def test_words_are_tried_by_importance_and_kept_when_they_help():
         return np.array([[x, 1 - x, 0] if number == 7 else [1 - x, x, 0]
                          for x, number in zip(p, numbers)])
 
-    found = perturb.attack([case(7), case(8, "five six", 1, "b")], ask, ["synonyms"], .5, table)
+    found = word_attacks.attack([case(7), case(8, "five six", 1, "b")], ask, ["synonyms"], .5,
+                                table)
     assert found[0]["attacks"] == {"synonyms": [None, 4 + 8]}
     assert found[1]["attacks"] == {"synonyms": [["A5 six"], 2 + 2]}
     assert rounds == [
@@ -254,7 +255,7 @@ def test_only_rows_that_are_right_are_attacked_with_draws_of_their_own():
             for text, number in zip(found, numbers):
                 texts[number].add(text)
             return np.array([[.9, .1]] * len(found))
-        return perturb.attack(cases, ask, ["typos"]), texts
+        return word_attacks.attack(cases, ask, ["typos"]), texts
 
     said = "somebody wandered homewards yesterday"
     found, both = asked(case(0, said, 1, "wrong"), case(1, said, 0, "b"), case(2, said, 0, "a"))
@@ -264,7 +265,7 @@ def test_only_rows_that_are_right_are_attacked_with_draws_of_their_own():
 
 
 def test_two_different_remarks_at_most_are_added():
-    search = perturb.distract(case(text="s"))
+    search = word_attacks.distract(case(text="s"))
     texts = next(search)
     assert len(texts) == 12 and texts[3] == "s and a day is a day"
     assert texts[8] == "to be clear , s"
@@ -274,7 +275,7 @@ def test_two_different_remarks_at_most_are_added():
     with pytest.raises(StopIteration) as end:
         search.send(np.where(np.arange(11)[:, None] == 3, [[.4, .6]], [[.9, .1]]))
     assert end.value.value == ["s and a day is a day so to speak"]
-    search = perturb.distract(case(text="s"))
+    search = word_attacks.distract(case(text="s"))
     next(search)
     search.send(np.array([[.9, .1]] * 12))
     with pytest.raises(StopIteration) as end:
@@ -287,7 +288,7 @@ def test_typos_are_of_five_kinds():
     the keyboard, one looks alike; the first and the last letter stay, but for the last kind."""
     word = "illness"
     for seed in range(40):
-        swapped, missing, blank, near, alike = perturb.typos(word, random.Random(seed))
+        swapped, missing, blank, near, alike = word_attacks.typos(word, random.Random(seed))
         assert sorted(swapped) == sorted(word) and swapped != word
         assert [sum(a != b for a, b in zip(new, word)) for new in (swapped, near, alike)] == [
             2, 1, 1]
@@ -418,8 +419,8 @@ def test_a_killed_attack_goes_on_and_ends_with_the_same_bytes(done, home, tmp_pa
         "settings.json", "0.jsonl", "5.jsonl", ".10.jsonl.part"}
     code, _, err = attack(*command, "--seed", 1)
     assert code == 1 and "(--seed); delete it" in err
-    batches, real = [], perturb.attack
-    monkeypatch.setattr(perturb, "attack", lambda *a: batches.append(a[0]) or real(*a))
+    batches, real = [], word_attacks.attack
+    monkeypatch.setattr(word_attacks, "attack", lambda *a: batches.append(a[0]) or real(*a))
     code, out, err = attack(*command)
     assert code == 0 and [len(cases) for cases in batches] == [5, 5, 4], err
     for name in ("attack-text.json", "attacks/test.jsonl"):
@@ -430,16 +431,16 @@ def test_a_killed_attack_goes_on_and_ends_with_the_same_bytes(done, home, tmp_pa
 def test_typos_are_close_and_synonyms_keep_the_case():
     for word in ("illness", "Garden", "is", "I", "état", "don't", "well-known"):
         for seed in range(20):
-            for new in perturb.typos(word, random.Random(seed)):
+            for new in word_attacks.typos(word, random.Random(seed)):
                 assert new != word and abs(len(new) - len(word)) <= 1
                 assert sum(a != b for a, b in zip(new, word)) <= len(word) and new.strip() == new
-    assert perturb.typos("ooo", random.Random(0)) and len(
-        perturb.typos("illness", random.Random(0))) == 5
+    assert word_attacks.typos("ooo", random.Random(0)) and len(
+        word_attacks.typos("illness", random.Random(0))) == 5
     table = {"good": ["fine", "Good", "nice"], "many": [str(i) for i in range(9)]}
-    assert perturb.swaps("good", table) == ["fine", "nice"]
-    assert perturb.swaps("Good", table) == ["Fine", "Nice"]
-    assert perturb.swaps("GOOD", table) == ["FINE", "NICE"]
-    assert perturb.swaps("bad", table) == [] and len(perturb.swaps("many", table)) == 5
+    assert word_attacks.swaps("good", table) == ["fine", "nice"]
+    assert word_attacks.swaps("Good", table) == ["Fine", "Nice"]
+    assert word_attacks.swaps("GOOD", table) == ["FINE", "NICE"]
+    assert word_attacks.swaps("bad", table) == [] and len(word_attacks.swaps("many", table)) == 5
 
 
 def bad_synonyms(home, content):

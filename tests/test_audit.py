@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.conftest import read_json
 from tests.test_dp import batch, model, of_text, plan, rows_of
-from w2s import config, fit, rows
+from w2s import config, rows, training
 from w2s.attacks import audit
 from w2s.dp import accountant, canaries
 from w2s.dp import plan as dp_plan
@@ -313,14 +313,14 @@ def test_a_run_that_goes_on_has_the_same_canaries(source, world, home, call, tmp
         return call("train_weak", *weak(world, home, tmp_path / name, "--noise-seed", source,
                                         "--save-every", .2, count=50))
     assert train("whole")[0] == 0
-    after = fit.Fit.after
+    after = training.TrainingRun.after
 
     def stopped(self, k, *more):
         after(self, k, *more)
         if k == 20:
             raise KeyboardInterrupt
     with monkeypatch.context() as patch:
-        patch.setattr(fit.Fit, "after", stopped)
+        patch.setattr(training.TrainingRun, "after", stopped)
         assert train("killed")[0] == 130
     kept = load_file(tmp_path / "killed" / "checkpoint.safetensors")
     code, out, _ = train("killed")

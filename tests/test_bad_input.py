@@ -26,9 +26,10 @@ FIRST = int(os.environ.get("W2S_FIRST", 0))
 PARTS = max(8, CASES // 150)  # a process that starts 600 others comes to an end by itself
 FORKS = multiprocessing.get_context("forkserver")  # its processes have torch, and no threads yet
 FORKS.set_forkserver_preload([
-    "torch._dynamo", "tests.worlds", "w2s.fit", "w2s.report", "w2s.prepare", "w2s.attacks.text",
+    "torch._dynamo", "tests.worlds", "w2s.training", "w2s.report", "w2s.prepare",
+    "w2s.attacks.text",
     "w2s.attacks.extraction", "w2s.attacks.membership", "w2s.attacks.audit", "w2s.trust.ntf",
-    "w2s.trust.rivals", "w2s.miniature.recipe", "w2s.experiment", "w2s.infer.predict"])
+    "w2s.trust.baselines", "w2s.miniature.recipe", "w2s.experiment", "w2s.infer.classify"])
 
 
 FOUND = (  # what it has found: a command; a file with its new content, or {key: value} of its first
@@ -78,7 +79,7 @@ def judged(command, here, words=(), names=()):
     os.chdir(here)
     before = spoil.contents(here)
     code, err, size = spoil.watched(command.script, words or command.words, f"{here}.err")
-    if "stopped, see above" in err:  # w2s.pool shows what its command said
+    if "stopped, see above" in err:  # w2s.scheduler shows what its command said
         err = err.splitlines()[-1]
     return spoil.complaint(code, err, size, names) or spoil.changes(
         before, spoil.contents(here), here, command.writes.split(), code), code

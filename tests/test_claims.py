@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.test_report import FAIR, LADDER, plant
-from w2s.report import claims, paper, study
+from w2s.report import claims, paper, results
 
 # By hand from arXiv 2501.00418: (place, number as printed, which models of which strategies are
 # compared, the worse one first, in which measure). T trust, A accuracy or what the task's is.
@@ -105,7 +105,7 @@ def test_table_1_is_the_papers():
                                            ("adversarial", LADDER)])
 def test_the_report_shows_them_all_and_marks_what_is_ours(tmp_path, task, quality):
     plant(tmp_path, task, quality, seeds=(0, 1), n=120)
-    found = claims.claims(study.Study.read(tmp_path / task, draws=200))
+    found = claims.claims(results.Study.read(tmp_path / task, draws=200))
     shown = Counter((claim.place, claim.number) for claim in found)
     expected = Counter((place, number) for place, number, *_ in TABLE[task])
     expected += Counter(("Table 1", {"×": "no", "✓": "yes"}[c]) for c in TABLE_1[task].split())

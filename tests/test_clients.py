@@ -18,7 +18,7 @@ import label
 from tests.conftest import read_json
 from w2s import card, rows, whatis
 from w2s.attacks import target
-from w2s.model import checkpoint, decoding, text
+from w2s.model import checkpoint, decoding, tokenization
 from w2s.tasks import mcqa
 from w2s.trust import ntf
 
@@ -60,7 +60,7 @@ def test_its_pipeline_gives_our_classes_in_the_words_of_the_task(run):
     said = transformers.pipeline("text-classification", str(run / "model"), device="cpu")(
         texts, batch_size=3, top_k=None)
     model = checkpoint.load(run / "model", "class")
-    ids = text.tokenize(text.load_tokenizer(run / "model"), texts, 128)
+    ids = tokenization.tokenize(tokenization.load_tokenizer(run / "model"), texts, 128)
     for row, found in zip(ids, said):
         with torch.no_grad():
             p = model(torch.from_numpy(row).long()[None], torch.tensor([len(row)]))[0].softmax(0)
@@ -79,8 +79,8 @@ def test_rows_of_a_batch_are_continued_as_each_alone():
     writes = transformers.pipeline("text-generation", str(folder), device="cpu",
                                    dtype=torch.float32)
     said = writes(texts, batch_size=3, max_new_tokens=6, do_sample=False, return_full_text=False)
-    model, tokenizer = checkpoint.load(folder, "lm"), text.load_tokenizer(folder)
-    for row, found in zip(text.tokenize(tokenizer, texts, 64), said):
+    model, tokenizer = checkpoint.load(folder, "lm"), tokenization.load_tokenizer(folder)
+    for row, found in zip(tokenization.tokenize(tokenizer, texts, 64), said):
         new = decoding.generate(model, torch.from_numpy(row).long()[None], torch.tensor([len(row)]),
                               6)[0].tolist()
         new = new[:new.index(0)] if 0 in new else new
@@ -277,7 +277,7 @@ def test_a_run_or_an_adapter_as_model_and_a_model_as_run(run, call, tmp_path):
 
 def test_mcqa_scores_options_per_token_or_in_sum_and_says_both():
     folder = ROOT / "w2s/models/mini-weak-small"
-    model, tokenizer = checkpoint.load(folder, "lm"), text.load_tokenizer(folder)
+    model, tokenizer = checkpoint.load(folder, "lm"), tokenization.load_tokenizer(folder)
     data = [{"id": str(k), "text": f"what is {word} ?", "label": k % 2, "source": "s",
              "choices": ["a garden", "the garden of the people of the town", "it"]}
             for k, word in enumerate(("warm", "dull", "quiet", "old"))]
@@ -356,9 +356,10 @@ def test_a_run_folder_removed_while_it_is_worked_in_ends_with_an_error(script, r
     if script == "train_weak":
         argv = (*COMMON, "--model", run.parent / "base", "--data", run.parent / "weak.jsonl",
                 "--out", gone, "--epochs", 1, "--batch-size", 8)
-        from w2s.fit import Fit
-        before = Fit.batches
-        monkeypatch.setattr(Fit, "batches", lambda self: (shutil.rmtree(gone), before(self))[1])
+        from w2s.training import TrainingRun
+        before = TrainingRun.batches
+        monkeypatch.setattr(TrainingRun, "batches", lambda self: (shutil.rmtree(gone),
+                                                                  before(self))[1])
     else:
         shutil.copytree(run, gone, ignore=shutil.ignore_patterns(".lock"))
         argv = ("--task", "fairness", "--run", gone, "--data", fair / "test.jsonl")

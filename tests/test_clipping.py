@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from w2s.dp import bookkeeping
+from w2s.dp import ghost_clipping
 from w2s.dp import sgd as dp
 from w2s.model import gpt_neox
 
@@ -102,7 +102,7 @@ def test_no_row_adds_more_than_the_clip(kind, method, half):
 
 def test_the_search_finds_what_gram_matrices_alone_let_through(monkeypatch):
     """The test above can fail: without an upper end of the norms it does."""
-    monkeypatch.setattr(bookkeeping, "errors", lambda n, T: 0)
+    monkeypatch.setattr(ghost_clipping, "errors", lambda n, T: 0)
     lengths = [length(clipped(*case("linear", seed), "fast")) for seed in range(100)]
     assert max(lengths) > 1.01
 
@@ -133,10 +133,10 @@ class Both(nn.Module):
 
 def of_rows(m, b, clip, objective=lambda f, b: f(b)):
     """(upper ends of the rows' norms, their norms, doubtful) as clipped_sum has them."""
-    tape, ends = bookkeeping.Tape(m), []
-    _, gradients = bookkeeping.output_gradients(tape, m, objective, b)
+    tape, ends = ghost_clipping.Tape(m), []
+    _, gradients = ghost_clipping.output_gradients(tape, m, objective, b)
     tape.remove()
-    _, norms, doubtful = bookkeeping.clipped_sum(
+    _, norms, doubtful = ghost_clipping.clipped_sum(
         gradients, tape.weights, len(b["x"]),
         lambda norms: ends.append(norms) or dp.clip_factor(norms, clip))
     return ends[0].double(), norms.double(), doubtful.tolist()
@@ -206,8 +206,9 @@ def test_sound_rows_are_not_done_alone():
     b = {"ids": torch.randint(WORDS, (6, 16)), "x": torch.randn(6, 16, 24),
          "c": torch.randn(6, 16, WORDS)}
     m = Deep()
-    losses, gradients = bookkeeping.output_gradients(tape := bookkeeping.Tape(m), m, objective, b)
-    _, norms, doubtful = bookkeeping.clipped_sum(gradients, tape.weights, 6,
+    losses, gradients = ghost_clipping.output_gradients(tape := ghost_clipping.Tape(m), m,
+                                                        objective, b)
+    _, norms, doubtful = ghost_clipping.clipped_sum(gradients, tape.weights, 6,
                                                  lambda norms: dp.clip_factor(norms, 1e-3))
     tape.remove()
     assert not doubtful.any() and (norms > 1e-3).all() and losses.shape == norms.shape

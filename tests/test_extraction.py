@@ -21,7 +21,7 @@ from w2s import config, rows
 from w2s.attacks import exposure, extraction, target
 from w2s.data import splits
 from w2s.infer import lm
-from w2s.model import checkpoint, decoding, text
+from w2s.model import checkpoint, decoding, tokenization
 
 WINDOWS = ("--prefix", 12, "--suffix", 12, "--seen", 24, "--candidates", 50)
 
@@ -76,8 +76,9 @@ def test_the_numbers_are_those_of_decoding_row_by_row(done):
     model = checkpoint.load(done / "knows" / "model", "lm")
     data = [r for name in ("weak", "wts", "test") for r in rows.read(done / f"{name}.jsonl")]
     assert list(lines) == [row["id"] for row in data]
-    tokenizer = text.load_tokenizer(done / "knows" / "model")
-    for row, ids in list(zip(data, text.tokenize(tokenizer, [r["text"] for r in data], 48)))[::4]:
+    tokenizer = tokenization.load_tokenizer(done / "knows" / "model")
+    for row, ids in list(zip(data, tokenization.tokenize(tokenizer, [r["text"] for r in data],
+                                                         48)))[::4]:
         assert lines[row["id"]]["member"] == (row["split"] == "weak")
         for name, (a, b) in {"": (0, 12), "_unseen": (12, 24), "_at_6": (6, 12),
                              "_continuation": (0, 24)}.items():
@@ -177,7 +178,7 @@ def test_candidates_are_all_others_or_different_ones_of_the_same_form():
 
 def test_a_secret_s_place_among_the_tokens(world, monkeypatch):
     """Its tokens are those that have a digit of it, of text that touches it on both sides."""
-    tokenizer = text.load_tokenizer(world)
+    tokenizer = tokenization.load_tokenizer(world)
     said = "garden no12345x warm 12345"
     ids = tokenizer.encode(said, add_special_tokens=False).ids
     row = {"id": "a", "text": said, "secrets": [[9, 14], [21, 26]]}
@@ -228,12 +229,13 @@ def test_the_tree_of_tails_gives_the_log_probability_of_whole_sequences(home):
 def test_the_exposure_of_a_secret_is_its_rank_among_whole_texts(home, done):
     """Carlini et al. rank the log-probability of the whole sequence up to the secret's end."""
     run, (row,) = home / "base", rows.read(home / "weak.jsonl")[:1]
-    model, tokenizer = checkpoint.load(run / "model", "lm"), text.load_tokenizer(run / "model")
+    model, tokenizer = checkpoint.load(run / "model",
+                                       "lm"), tokenization.load_tokenizer(run / "model")
     start, end = row["secrets"][0]
     others = exposure.candidates(row["text"][start:end], 50, random.Random(f"0/{row['id']}/0"))
     texts = [row["text"][:start] + s for s in (row["text"][start:end], *others)]
     logp = [s["logp"].sum(dtype=float) for s in lm.token_scores(
-        model, text.tokenize(tokenizer, texts, 99), title="")]
+        model, tokenization.tokenize(tokenizer, texts, 99), title="")]
     line = rows.read(run / "attacks" / "extraction.jsonl")[0]
     rank = 1 + sum(np.array(logp[1:]) > logp[0])
     assert line["exposure"] == pytest.approx(math.log2(51 / rank))
@@ -244,7 +246,8 @@ def test_short_rows_are_left_out_of_a_window_and_counted(fresh, attack):
     for row, words in zip(data[:3], (3, 5, 6)):
         row |= {"text": " ".join(row["text"].split()[:words]), "secrets": []}
     rows.write(fresh / "test.jsonl", data)
-    ids = text.tokenize(text.load_tokenizer(fresh / "tiny"), [row["text"] for row in data], 48)
+    ids = tokenization.tokenize(tokenization.load_tokenizer(fresh / "tiny"),
+                                [row["text"] for row in data], 48)
     short = [sum(len(row) < n for row in ids[:24]) for n in (24, 36)]
     assert 0 < short[0] < short[1]
     code, out, err = attack(fresh, ["knows"])
@@ -386,7 +389,7 @@ def test_runs_with_different_tokenizers_read_their_own_tokens(fresh):
     each = list(target.targets(settings_of(fresh, ["knows", "base"], ["weak"]),
                                "extraction", {"data": [], "args": {}}))
     for it in each:
-        own = text.load_tokenizer(it.run / "model")
+        own = tokenization.load_tokenizer(it.run / "model")
         for row, ids in zip(it.data, it.ids):
             assert ids.tolist() == own.encode(row["text"], add_special_tokens=False).ids[:48]
     assert any(a.tolist() != b.tolist() for a, b in zip(*(it.ids for it in each)))

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.test_report import FAIR, plant, results, run
+from tests.test_report import FAIR, plant, table_of, run
 from w2s import rows
-from w2s.report import frontier, study, tables
+from w2s.report import frontier, results, tables
 
 
 def test_a_mixture_of_two_models_reaches_what_lies_between_them():
@@ -59,7 +59,7 @@ def tree(tmp_path_factory):
 
 
 def test_the_runs_of_a_grid_are_ordered_by_lambda_and_the_rule_chooses_each_role_apart(tree):
-    found = study.Study.read(tree / "fairness", draws=200)
+    found = results.Study.read(tree / "fairness", draws=200)
     assert found.role("ceiling") == [(0, "ceiling-none"), (.5, "ceiling-lam-0.5"),
                                      (1, "ceiling-tft"), (2, "ceiling-lam-2")]
     assert [name for _, name in found.role("student")] == [
@@ -97,12 +97,12 @@ def test_the_report_shows_every_lambda_what_was_picked_and_what_was_used(tree):
     assert [row[1] for row in cells if row[6] == "yes"] == ["1", "1", "1"]
     assert "the rule picks lambda" in text and "DPD within 0.05" in text
     assert "| Bayes" not in text  # no law is known of these rows
-    grid = {r["model"]: r["strategy"] for r in results(tree) if "-lam-" in r["model"]}
+    grid = {r["model"]: r["strategy"] for r in table_of(tree) if "-lam-" in r["model"]}
     assert grid == {name: "weak" if name.startswith("weak") else "both" for name in GRID}
 
 
 def test_frontiers_have_intervals_over_seeds(tree):
-    found = frontier.frontiers(study.Study.read(tree / "fairness", draws=200))
+    found = frontier.frontiers(results.Study.read(tree / "fairness", draws=200))
     assert found.keys() == {"weak", "student", "ceiling"}
     mean, low, high = found["ceiling"]
     fine = ~np.isnan(mean)

@@ -14,8 +14,8 @@ from safetensors.numpy import save
 
 from tests.bench import growth, plan
 from w2s import hidden_states, metrics, rows, statistics, tasks
-from w2s.infer import predict
-from w2s.model import checkpoint, configuration, text
+from w2s.infer import classify
+from w2s.model import checkpoint, configuration, tokenization
 
 ROOT = growth.machine.ROOT
 
@@ -37,10 +37,10 @@ def test_labels_have_the_bytes_of_the_plain_way(run, tmp_path, task, temperature
     rows.write_json(tmp_path / "run" / "config.json", {})
     program.write(file, module, model, run / "model", module.read(data), {"max_length": 64}, cfg)
     found = [json.loads(line) for line in data.read_text().splitlines()]
-    columns = module.encode(found, text.load_tokenizer(run / "model"), 64)
-    z, h = predict.read_all(model, columns, title="", hidden=True)["p"]
-    p = predict.softmax(z / temperature)
-    lines = [json.dumps(row | {"weak": predict.plain(p[i]), "logits": predict.plain(z[i])},
+    columns = module.encode(found, tokenization.load_tokenizer(run / "model"), 64)
+    z, h = classify.read_all(model, columns, title="", hidden=True)["p"]
+    p = classify.softmax(z / temperature)
+    lines = [json.dumps(row | {"weak": classify.plain(p[i]), "logits": classify.plain(z[i])},
                         ensure_ascii=False, allow_nan=False) for i, row in enumerate(found)]
     assert file.read_text() == "\n".join(lines) + "\n"
     digest = hidden_states.ids_digest(found)
@@ -49,11 +49,11 @@ def test_labels_have_the_bytes_of_the_plain_way(run, tmp_path, task, temperature
 
 
 def test_many_texts_are_tokenised_as_one_by_one(run, monkeypatch):
-    tokenizer = text.load_tokenizer(run / "model")
+    tokenizer = tokenization.load_tokenizer(run / "model")
     said = [f"part {i} of the market" * (i % 4) for i in range(50)]
-    whole = text.tokenize(tokenizer, said, 9)
-    monkeypatch.setattr(text, "AT_ONCE", 7)
-    parts = text.tokenize(tokenizer, iter(said), 9)
+    whole = tokenization.tokenize(tokenizer, said, 9)
+    monkeypatch.setattr(tokenization, "AT_ONCE", 7)
+    parts = tokenization.tokenize(tokenizer, iter(said), 9)
     assert [row.tolist() for row in parts] == [row.tolist() for row in whole]
     assert [row.tolist() for row in whole[::4]] == [[0]] * 13
 

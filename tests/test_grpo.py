@@ -16,7 +16,7 @@ import torch
 import train_weak
 from tests.memorised import mails
 from tests.test_dp import batch, model
-from w2s import config, fit, rows, runs, tasks
+from w2s import config, rows, runs, tasks, training
 from w2s.model import checkpoint, decoding, lora
 from w2s.train import grpo, step
 
@@ -357,7 +357,8 @@ def test_it_fits_into_the_loop_of_a_script(world, tmp_path):
     task = tasks.load("privacy")
     run = runs.begin(cfg.out, "train_weak.py", cfg, {"model": cfg.model, "data": cfg.data})
     with contextlib.redirect_stdout(io.StringIO()):
-        it = fit.Fit(cfg, run, task, fit.read_truth(task, cfg), cfg.model, target="label")
+        it = training.TrainingRun(cfg, run, task, training.read_truth(task, cfg), cfg.model,
+                                  target="label")
         do = grpo.make_step(it.model, it.optimizer, lambda row, tokens: len(set(tokens)), it.steps,
                             new_tokens=4, seed=cfg.seed)
         for k, batch in it.batches():

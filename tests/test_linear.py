@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from w2s import hub, rows
-from w2s.attacks import perturb
+from w2s.attacks import word_attacks
 from w2s.data import chess, mail, mail_text, questions, splits
-from w2s.report import page
+from w2s.report import render
 from w2s.tasks import adversarial
 
 ROOT = Path(__file__).parent.parent
@@ -183,8 +183,9 @@ PARSERS = {
     "a sum": (questions.final_number, ["1", "1,111,", "-$", "#### ", "twenty-", "-"]),
     "a position": (chess.parse, ["/", ("8/8/8/8/8/8/8/8 w - - ", "1", " 1")]),
     "a text without blanks": (splits.normal, ["\u0130", "\n"]),
-    "letters": (splits.bare, ["_", "\u0130"]), "words to swap": (perturb.WORD.split, ["a'", "a"]),
-    "a cell": (page._inline, ["*", "`a b c d` ", "&"]),
+    "letters": (splits.bare, ["_", "\u0130"]), "words to swap": (word_attacks.WORD.split, ["a'",
+                                                                                           "a"]),
+    "a cell": (render._inline, ["*", "`a b c d` ", "&"]),
     "an address": (hub.public, ["//:", "hf_", "/ "])}
 
 

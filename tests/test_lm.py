@@ -14,7 +14,7 @@ from w2s import rows
 from w2s.dp import microbatch
 from w2s.dp import sgd as dp
 from w2s.infer import lm
-from w2s.model import checkpoint, decoding, gpt_neox, configuration, text
+from w2s.model import checkpoint, configuration, decoding, gpt_neox, tokenization
 from w2s.tasks import privacy
 
 V = 61
@@ -186,7 +186,7 @@ def test_text_ends_before_the_first_end_of_text():
 
 
 def test_labels_keep_the_prefix_and_write_the_rest(world):
-    tokenizer = text.load_tokenizer(world)
+    tokenizer = tokenization.load_tokenizer(world)
     m = checkpoint.load(world / "tiny-2x32", "lm")
     data = [{"id": "a", "text": "the harbour in part 7 is a warm garden"},
             {"id": "b", "text": "the"}, {"id": "c", "text": "a noisy violin près du port"}]
@@ -305,7 +305,7 @@ def test_scoring_holds_no_more_logits_than_it_may(monkeypatch):
 # ---- rows and their columns ----------------------------------------------------------------------
 
 def test_a_student_reads_the_true_beginning_and_the_weak_continuation(world):
-    tokenizer = text.load_tokenizer(world)
+    tokenizer = tokenization.load_tokenizer(world)
     row = {"id": "a", "text": "the harbour in part 7", "weak_text": " is dull", "weak_from": 11}
     pieces = [tokenizer.encode(part, add_special_tokens=False).ids for part in
               ("the harbour", " is dull")]

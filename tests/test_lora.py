@@ -18,8 +18,8 @@ from torch import nn
 import train_weak
 from tests.conftest import read_json
 from tests.test_dp import batch, model, of_class, of_text
-from w2s import config, fit, rows, runs
-from w2s.dp import bookkeeping
+from w2s import config, rows, runs, training
+from w2s.dp import ghost_clipping
 from w2s.dp import plan as dp_plan
 from w2s.dp import sgd as dp
 from w2s.model import checkpoint, decoding, gpt_neox, lora
@@ -200,7 +200,7 @@ def test_private_gradients_are_of_a_b_and_head_and_both_methods_agree(head, obje
 
 
 def test_auto_takes_the_fast_method():
-    assert bookkeeping.unsupported(trained()) is None
+    assert ghost_clipping.unsupported(trained()) is None
 
 
 # ---- against peft and transformers ---------------------------------------------------------------
@@ -286,7 +286,7 @@ def test_transformers_loads_the_folder(made):
 
 
 def test_an_interrupted_run_ends_bit_identical(world, fair, made, call, tmp_path, monkeypatch):
-    after, command = fit.Fit.after, weak(world, fair, tmp_path / "run")
+    after, command = training.TrainingRun.after, weak(world, fair, tmp_path / "run")
 
     def interrupted(self, k, loss, **extra):
         after(self, k, loss, **extra)
@@ -294,7 +294,7 @@ def test_an_interrupted_run_ends_bit_identical(world, fair, made, call, tmp_path
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit.Fit, "after", interrupted)
+        patch.setattr(training.TrainingRun, "after", interrupted)
         assert call(*command)[0] == 130
     code, out, err = call(*command)
     assert code == 0 and "goes on at step" in out, err

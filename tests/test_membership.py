@@ -17,7 +17,7 @@ from tests.memorised import fresh, home  # noqa: F401  (fixtures)
 from w2s import config, metrics, rows
 from w2s.attacks import membership
 from w2s.infer import lm
-from w2s.model import checkpoint, text
+from w2s.model import checkpoint, tokenization
 
 # worked by hand, and with public implementations
 LOGP = [-.1, -2.3, -.7, -5, -.05, -1.2, -3.3, -.4, -.9, -.01]
@@ -126,7 +126,7 @@ def test_rates_are_undefined_with_too_few_non_members(done):
 def test_the_lines_of_the_rows_are_the_scores_of_their_tokens(done):
     run, data = done / "knows", rows.read(done / "weak.jsonl")
     model, reference = (checkpoint.load(f, "lm") for f in (run / "model", done / "tiny"))
-    tokenizer = text.load_tokenizer(run / "model")
+    tokenizer = tokenization.load_tokenizer(run / "model")
     for row, line in zip(data, lines(run)[:3]):
         tokenizer.no_truncation()
         encoded = tokenizer.encode(row["text"], add_special_tokens=False)
@@ -151,7 +151,7 @@ def test_what_a_student_saw_is_scored_by_those_tokens_alone(done):
     """24 of them, of which 23 are predicted."""
     run, row = done / "student", rows.read(done / "wts.jsonl")[2]
     model, reference = (checkpoint.load(f, "lm") for f in (run / "model", done / "tiny"))
-    tokenizer = text.load_tokenizer(run / "model")
+    tokenizer = tokenization.load_tokenizer(run / "model")
     tokenizer.no_truncation()
     encoded = tokenizer.encode(row["text"], add_special_tokens=False)
     ids, said = np.array(encoded.ids[:24]), row["text"][:encoded.offsets[23][1]]

@@ -18,10 +18,10 @@ from tests.conftest import read_json
 from tests.smoke_data import BAD, GOOD, NOUN
 from tests.test_scripts import HELP_WITHOUT_TORCH, ROOT
 from w2s import hidden_states, metrics, rows
-from w2s.infer import predict
-from w2s.model import checkpoint, gpt_neox, configuration, text
+from w2s.infer import classify
+from w2s.model import checkpoint, configuration, gpt_neox, tokenization
 from w2s.tasks import mcqa
-from w2s.trust import ntf, rivals
+from w2s.trust import baselines, ntf
 
 SELECT = ("ntf", "confidence", "margin", "entropy", "icl-confidence", "reward", "random", "truth-n",
           "truth", "all")
@@ -133,7 +133,7 @@ def test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i(labelled, tas
         rows.read(source)
     assert states.dtype == np.float32 and states.shape == (90, 32)
     model = checkpoint.load(folder, configuration.HEAD[{"mcqa": "letters"}.get(task, "class")])
-    tokenizer = text.load_tokenizer(folder)
+    tokenizer = tokenization.load_tokenizer(folder)
     for row, h in list(zip(found, states))[:20]:
         said = row["text"] if task == "fairness" else (
             mcqa.prompt(row) + mcqa.options(row)[mcqa.weak_class(row)])
@@ -329,7 +329,7 @@ def test_a_class_task_is_chosen_from_and_trains_a_student(world, labelled, call,
     assert code == 0, err
     code, _, err = call(*choose(labelled, tmp_path / "b", "--keep", 20, "--balanced",
                                 task="fairness", select="confidence"))
-    picked = [predict.weak_class(row) for row in rows.read(tmp_path / "b" / WTS)]
+    picked = [classify.weak_class(row) for row in rows.read(tmp_path / "b" / WTS)]
     assert code == 0 and sorted(picked) == [0] * 10 + [1] * 10, err
     for select in ("icl-confidence", "reward"):
         code, _, err = call(*choose(labelled, tmp_path / "c", task="fairness", select=select))
@@ -364,7 +364,7 @@ def test_what_it_learns_from_are_rows_of_the_sources_with_their_states_and_group
         seen.update(verifier=[row["id"] for row in known[1]])
         raise KeyboardInterrupt
     monkeypatch.setattr(ntf, "fit", fit)
-    monkeypatch.setattr(rivals, "verifier", verifier)
+    monkeypatch.setattr(baselines, "verifier", verifier)
     for select in ("ntf", "reward"):
         assert call(*choose(labelled, tmp_path / "x", "--sources", "hard", "--seed", 5,
                             select=select))[0] == 130
@@ -471,7 +471,7 @@ def test_letters_are_asked_as_letters(fresh, call, tmp_path):
     facts = read_json(fresh / "mcqa" / "config.json")
     facts["args"]["scoring"] = "letters"
     rows.write_json(fresh / "mcqa" / "config.json", facts)
-    seen, own = [], text.load_tokenizer
+    seen, own = [], tokenization.load_tokenizer
 
     class Spy:
         def __init__(self, tokenizer):
@@ -484,7 +484,7 @@ def test_letters_are_asked_as_letters(fresh, call, tmp_path):
             seen.extend(texts)
             return self.tokenizer.encode_batch(texts, **more)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "load_tokenizer", lambda folder: Spy(own(folder)))
+        patch.setattr(tokenization, "load_tokenizer", lambda folder: Spy(own(folder)))
         for select in ("icl-confidence", "reward"):
             code, _, err = call(*choose(fresh, tmp_path / select, *FAST.get(select, ()),
                                         select=select))

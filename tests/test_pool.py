@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from w2s import runs
-from w2s.pool import Command, ahead, before
+from w2s.scheduler import Command, ahead, before
 
 ROOT = Path(__file__).parent.parent
-POOL = [sys.executable, "-m", "w2s.pool"]
+POOL = [sys.executable, "-m", "w2s.scheduler"]
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ import torch
 import train_weak
 from tests.conftest import read_json
 from tests.memorised import mails
-from w2s import config, fit, rows
+from w2s import config, rows, training
 from w2s import runs as runs_
 from w2s.dp import accountant, noise
 from w2s.infer import lm
-from w2s.model import checkpoint, decoding, text
+from w2s.model import checkpoint, decoding, tokenization
 
 WEIGHTS = "model/model.safetensors"
 N, B = 24, 6
@@ -131,7 +131,7 @@ def test_a_plain_run_has_no_guarantee_and_learns(made, runs):
 def test_an_interrupted_private_run_ends_bit_identical_at_the_same_epsilon(
         world, mail, made, runs, call, tmp_path, monkeypatch):
     command = weak(world, mail, tmp_path / "run", "--lam", 8, "--save-every", ".2")
-    after = fit.Fit.after
+    after = training.TrainingRun.after
 
     def interrupted(self, k, loss, **extra):
         after(self, k, loss, **extra)
@@ -139,7 +139,7 @@ def test_an_interrupted_private_run_ends_bit_identical_at_the_same_epsilon(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit.Fit, "after", interrupted)
+        patch.setattr(training.TrainingRun, "after", interrupted)
         assert call(*command)[0] == 130
     assert len(log(tmp_path / "run")) == 9 and not (tmp_path / "run" / "DONE").exists()
     code, out, err = call(*command)
@@ -161,9 +161,9 @@ def test_a_checkpoint_of_another_mechanism_is_refused(world, mail, call, tmp_pat
         if k == 4:
             raise KeyboardInterrupt
 
-    after = fit.Fit.after
+    after = training.TrainingRun.after
     with monkeypatch.context() as patch:
-        patch.setattr(fit.Fit, "after", interrupted)
+        patch.setattr(training.TrainingRun, "after", interrupted)
         assert call(*command)[0] == 130
     refused(call(*command), "privacy history")
 
@@ -306,9 +306,9 @@ def test_labels_are_the_greedy_continuation_of_a_true_beginning(
              32)
     assert call(*label(runs / name, mail))[0] == 0
     m = checkpoint.load(runs / name / "model", "lm")
-    tokenizer = text.load_tokenizer(runs / name / "model")
+    tokenizer = tokenization.load_tokenizer(runs / name / "model")
     data = rows.read(runs / name / "labels" / "wts.jsonl")
-    columns = text.tokenize(tokenizer, [row["text"] for row in data], 32)
+    columns = tokenization.tokenize(tokenizer, [row["text"] for row in data], 32)
     tokenizer.no_truncation()
     for row, true, ids in zip(data, rows.read(mail / "wts.jsonl"), columns, strict=True):
         assert {key: row[key] for key in true} == true
@@ -396,7 +396,7 @@ def test_accuracy_and_perplexity_are_those_by_hand(made, mail, runs, call):
                           mail / "test.jsonl")
     assert code == 0 and "acc 0." in out and "ppl " in out, err
     m = checkpoint.load(runs / "private" / "model", "lm")
-    tokenizer, data = text.load_tokenizer(runs / "private" / "model"), rows.read(
+    tokenizer, data = tokenization.load_tokenizer(runs / "private" / "model"), rows.read(
         mail / "test.jsonl")
     nll, right, count = 0, 0, 0  # of held-out mail: another corpus has a slice of its own
     for row in data[:6]:

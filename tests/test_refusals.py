@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.test_dp import plan
-from w2s import device, metrics, pool
+from w2s import device, metrics, scheduler
 from w2s.attacks import text as attack
 from w2s.data import splits
 from w2s.dp import plan as dp_plan
@@ -57,7 +57,7 @@ def test_columns_of_other_lengths_are_named():
 def test_a_list_without_commands_is_refused(tmp_path):
     (tmp_path / "list").write_text("# a phase\n\n")
     with pytest.raises(ValueError, match="list: no commands"):
-        pool.read(tmp_path / "list")
+        scheduler.read(tmp_path / "list")
 
 
 def test_an_id_twice_in_a_split_is_refused():

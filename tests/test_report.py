@@ -16,7 +16,7 @@ import pytest
 
 from w2s import rows, tasks
 from w2s.config import launch, parse
-from w2s.report import claims, measurements, page, pictures, study
+from w2s.report import claims, measurements, pictures, render, results
 from w2s.report import __main__ as report
 
 ROOT = Path(__file__).parents[1]
@@ -93,12 +93,12 @@ def run(folder, *flags):
 
 def states(folder, task):
     """{strategy: {student, None for both: state}} of a planted tree."""
-    found = study.Study.read(folder / task, draws=1000)
+    found = results.Study.read(folder / task, draws=1000)
     return {key: {**{student: found.trend(key, student) for student in found.students},
-                  None: found.weakest_trend(key)} for key in study.STRATEGIES}
+                  None: found.weakest_trend(key)} for key in results.STRATEGIES}
 
 
-def results(folder):
+def table_of(folder):
     with open(folder / "results.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -133,7 +133,7 @@ def test_the_three_states_come_out_of_predictions(tmp_path, task, quality):
     ladder = FAIR if task == "fairness" else LADDER
     plant(tmp_path, task, {**ladder, **quality}, fresh=("student-naive-weak",))
     naive, aux, both = ([found[key] for found in states(tmp_path, task).values()]
-                        for key in (*study.STUDENTS, None))
+                        for key in (*results.STUDENTS, None))
     assert naive == ["yes", "ordered", "no"]
     assert aux == ["yes", "yes", "yes"]
     assert both == naive  # the weaker of the two
@@ -151,7 +151,7 @@ def test_one_seed_gives_a_verdict_and_says_that_it_is_one(tmp_path):
 
 def test_a_ceiling_below_the_student_is_no_trend_and_the_order_is_printed(tmp_path):
     plant(tmp_path, "adversarial", {**LADDER, "ceiling-none": (.9, .65)}, n=120)
-    assert states(tmp_path, "adversarial")["none"] == dict.fromkeys((*study.STUDENTS, None), "no")
+    assert states(tmp_path, "adversarial")["none"] == dict.fromkeys((*results.STUDENTS, None), "no")
     assert "weak 0.600 → ceiling 0.650 → student-naive 0.700" in run(tmp_path)
 
 
@@ -159,7 +159,7 @@ def test_results_are_complete_sorted_and_the_same_bytes_twice(tree, text):
     first = (tree / "results.csv").read_bytes()
     assert run(tree) == text
     assert (tree / "results.csv").read_bytes() == first
-    found = results(tree)
+    found = table_of(tree)
     assert list(found[0]) == "task,strategy,model,selection,seed,slice,metric,value".split(",")
     keys = [(r["task"], r["strategy"], r["model"], r["selection"], int(r["seed"]), r["slice"],
              r["metric"]) for r in found]
@@ -171,7 +171,7 @@ def test_results_are_complete_sorted_and_the_same_bytes_twice(tree, text):
 
 def test_results_hold_every_slice_of_eval_json(tree, text):
     said = json.loads((tree / "adversarial/seed1/student-aux-both/eval.json").read_text())
-    found = {(r["slice"], r["metric"]): float(r["value"]) for r in results(tree)
+    found = {(r["slice"], r["metric"]): float(r["value"]) for r in table_of(tree)
              if [r[k] for k in ("task", "strategy", "model", "seed")] == ["adversarial", "both",
                                                                         "student-aux", "1"]}
     for m in said["test"]["metrics"]:
@@ -252,7 +252,7 @@ def test_models_from_scratch_are_named_so(tmp_path):
 def test_the_ceiling_is_the_better_trade_off_on_validation_rows(tmp_path, trust, best):
     plant(tmp_path, "adversarial", {**LADDER, "ceiling-tft": (.88, trust)}, seeds=(0,), n=120)
     assert f"**{best}**, chosen by (task + trust) / 2 on val rows" in run(tmp_path)
-    of = {r["strategy"]: r["value"] for r in results(tmp_path)
+    of = {r["strategy"]: r["value"] for r in table_of(tmp_path)
           if (r["model"], r["slice"], r["metric"]) == ("ceiling", "all", "ra")}
     assert float(of["none"]) == pytest.approx(.8, abs=.01)
     assert float(of["weak"]) == float(of["both"]) == pytest.approx(
@@ -296,7 +296,7 @@ def test_missing_and_unfinished_runs_are_listed_and_the_rest_is_shown(tmp_path):
     assert "- adversarial/weak-none: no eval.json (seed 2)" in text
     assert "(mean of 2 seeds)" in text  # the choice of the ceiling
     assert "0.5 with 2 seeds" in text
-    seeds = Counter((r["strategy"], r["model"]) for r in results(tmp_path)
+    seeds = Counter((r["strategy"], r["model"]) for r in table_of(tmp_path)
                     if (r["slice"], r["metric"]) == ("all", "ra"))
     assert seeds["both", "student-aux"] == 1 and seeds["weak", "student-naive"] == 2
     assert seeds["none", "weak"] == 2 and seeds["none", "ceiling"] == 3
@@ -325,7 +325,7 @@ def test_a_stale_eval_json_is_named(tmp_path):
     path.write_text(json.dumps(said))
     text = run(tmp_path)
     assert "weak-tft: eval.json says acc 0.8" in text and "Doubtful" in text
-    found = {r["value"] for r in results(tmp_path)
+    found = {r["value"] for r in table_of(tmp_path)
              if (r["model"], r["slice"], r["metric"]) == ("weak", "all", "acc")}
     assert found == {"0.7"}
 
@@ -452,7 +452,7 @@ def test_a_small_cost_is_judged_against_its_margin():
 
 def said(folder, task):
     """{sentence: Claim} of a planted property."""
-    found = study.Study.read(folder / task, draws=400)
+    found = results.Study.read(folder / task, draws=400)
     return {claim.text: claim for claim in claims.claims(found)}
 
 
@@ -479,8 +479,8 @@ def test_no_trend_where_the_paper_has_none_is_no_failure(tmp_path):
     plant(tmp_path, "adversarial", quality, seeds=(0, 1))
     found = said(tmp_path, "adversarial")["Weak TFT: ra shows no weak-to-strong trend"]
     assert (found.number, found.ours, found.verdict) == ("no", "naive no, aux no", "seen")
-    assert page.tone("no (no)") == "good" and page.tone("no (yes)") == "bad"
-    assert page.tone("ordered (yes)") == "between" and page.tone("no") is None
+    assert render.tone("no (no)") == "good" and render.tone("no (yes)") == "bad"
+    assert render.tone("ordered (yes)") == "between" and render.tone("no") is None
 
 
 def test_a_claim_shows_its_difference_in_the_metric_itself(tree, text):
@@ -513,10 +513,10 @@ def test_a_property_without_the_second_student_has_no_empty_place_for_it(tmp_pat
     assert "student-aux" not in text.split("## What")[1]
     line = next(line for line in text.splitlines() if line.startswith("| adversarial acc"))
     assert [cell.strip() for cell in line.split("|")[3:7]] == ["0.700", "0.783", "", "0.900"]
-    found = study.Study.read(tmp_path / "adversarial", draws=100)
+    found = results.Study.read(tmp_path / "adversarial", draws=100)
     _, _, _, groups, bars, _ = pictures.picture(found)
     assert groups[0][1] == "trend: naive yes (paper: yes)" and len(bars) == 3
-    assert {r["model"] for r in results(tmp_path)} == {"weak", "student-naive", "ceiling"}
+    assert {r["model"] for r in table_of(tmp_path)} == {"weak", "student-naive", "ceiling"}
 
 
 def test_a_model_that_only_guesses_is_named(tmp_path):
@@ -564,7 +564,7 @@ def test_robustness_to_an_attack_on_the_model_itself_stands_beside_ra(tmp_path):
     assert dict(zip(head, weak))["ra_own: mean ± sd"] == "0.320 ± 0.028"
     assert "attack-text.json), on 50 rows of each model" in text and "Doubtful" not in text
     assert "ra_own by slice" in text and "n_text" not in text
-    found = {(r["slice"], r["metric"]): r["value"] for r in results(tmp_path)
+    found = {(r["slice"], r["metric"]): r["value"] for r in table_of(tmp_path)
              if (r["strategy"], r["model"], r["seed"]) == ("none", "weak", "0")}
     assert found["all", "ra_own"] == "0.3" and found["attack:swap", "ra_own"] == "0.4"
     assert found["all", "asr_own"] == "0.0"
@@ -644,8 +644,8 @@ def test_the_page_says_what_the_markdown_says_and_loads_nothing(tree, text):
 
 def test_blocks_are_escaped_and_words_coloured():
     body = [["a < b", "yes (yes)"], ["", "1.5"]]
-    web = page.html("<t>", [page.Heading("A & b", 2), page.Text("`<x>` **y**"),
-                            page.Table("c", ["h", "k"], body)])
+    web = render.html("<t>", [render.Heading("A & b", 2), render.Text("`<x>` **y**"),
+                            render.Table("c", ["h", "k"], body)])
     assert "<title>&lt;t&gt;</title>" in web and '<h2 id="a-b">A &amp; b</h2>' in web
     assert "<code>&lt;x&gt;</code> <strong>y</strong>" in web
     assert '<th scope="row" rowspan="2">a &lt; b</th><td class="good">yes (yes)</td>' in web

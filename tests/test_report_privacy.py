@@ -8,9 +8,9 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from tests.test_report import LADDER, plant, results, run, said, states, verdict
+from tests.test_report import LADDER, plant, table_of, run, said, states, verdict
 from w2s import rows, tasks
-from w2s.report import guarantees, measurements, pictures, study
+from w2s.report import measurements, pictures, privacy_statement, results
 
 # accuracy, extraction of members, of others, membership AUC: what the paper found, and more
 PLANTED = {"weak-none": (.30, .18, .10, .80), "weak-tft": (.27, .14, .10, .55),
@@ -100,12 +100,12 @@ def text(tree):
 def found(tree, text):
     """{(strategy, model, slice, metric): value} of seed 0 in results.csv."""
     return {(r["strategy"], r["model"], r["slice"], r["metric"]): float(r["value"])
-            for r in results(tree) if r["seed"] == "0"}
+            for r in table_of(tree) if r["seed"] == "0"}
 
 
 def test_extraction_of_a_models_own_members_decides_the_trend(tree, tmp_path):
     assert {key: found[None] for key, found in states(tree, "privacy").items()} == dict.fromkeys(
-        study.STRATEGIES, "no")
+        results.STRATEGIES, "no")
     falling = {"weak-none": (.3, .4, .1, .8), "student-naive-none": (.3, .3, .1, .8),
                "ceiling-none": (.3, .2, .1, .8), "base-weak": (.3, .1, .1, .5)}
     write(tmp_path, falling)
@@ -120,8 +120,8 @@ def test_untuned_models_stand_beside_the_others(found, text):
     assert found["none", "base-strong", "wts", "extraction"] == pytest.approx(.11)
     assert found["none", "base-strong", "all", "mia_auc"] == .5
     models = {model for _, model, *_ in found}
-    assert models == {"weak", "student-naive", "ceiling", *study.CONTROLS}
-    assert {strategy for strategy, model, *_ in found if model in study.CONTROLS} == {"none"}
+    assert models == {"weak", "student-naive", "ceiling", *results.CONTROLS}
+    assert {strategy for strategy, model, *_ in found if model in results.CONTROLS} == {"none"}
     table = text.split("### Privacy: beside them")[1].split("\n\n")[1].splitlines()
     head, *body = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
     cells = {row[1]: dict(zip(head, row)) for row in body[1:]}
@@ -140,7 +140,7 @@ def test_epsilon_is_of_private_runs_only(tree, found, tmp_path):
     assert found["both", "student-naive", "all", "epsilon"] == 7.9996
     write(tmp_path, PLANTED, (0,), DP | {"epsilon": None, "sampling": "shuffled"})
     text = run(tmp_path)
-    assert "epsilon" not in {r["metric"] for r in results(tmp_path)}
+    assert "epsilon" not in {r["metric"] for r in table_of(tmp_path)}
     assert "- weak-tft: **no epsilon is certified** for the 60 rows of D_W" in text
     assert "shuffled sampling (Poisson is what accountants suppose)" in text
 
@@ -152,12 +152,12 @@ def test_there_are_two_guarantees_and_not_one(text):
                   "two separate guarantees and do not add up", "inherit it by post-processing"):
         assert words in text, words
     assert "- student-naive-weak: epsilon" not in text and "- weak-none: epsilon" not in text
-    assert guarantees.blocks({"weak-none": [{"args": {}}]}) == []
+    assert privacy_statement.blocks({"weak-none": [{"args": {}}]}) == []
 
 
 def test_one_run_without_a_certificate_or_a_secret_spoils_the_claim():
     def line(*runs, **args):
-        return guarantees.said([{"args": {"data": "d/weak.jsonl"} | args, "privacy":
+        return privacy_statement.said([{"args": {"data": "d/weak.jsonl"} | args, "privacy":
                                  DP | {"noise_seed": "system"} | run} for run in runs])
 
     assert line({}, {}).startswith("epsilon 8 at delta 1e-05 for the 60 rows of D_W (")
@@ -188,7 +188,7 @@ def test_epsilons_that_differ_between_seeds_are_a_range():
     configs = [{"args": {"data": "d/mine.jsonl.gz"}, "privacy": DP | {"epsilon": e, "rows": n,
                                                                     "noise_seed": "system"}}
                for e, n in ((2, 10), (4, 12), (3, 11))]
-    line = guarantees.said(configs)
+    line = privacy_statement.said(configs)
     assert line.startswith("epsilon 2 to 4 at delta 1e-05 for the 10 to 12 rows of mine.jsonl.gz (")
     assert "secret" not in line
 
@@ -237,7 +237,7 @@ def test_membership_intervals_resample_the_rows_that_seeds_share(tmp_path):
                          "predictions/test.jsonl"):
                 (tmp_path / f"privacy/seed{seed}/{name}" / file).write_bytes(
                     (first / file).read_bytes())
-    found = study.Study.read(tmp_path / "privacy", draws=3000)
+    found = results.Study.read(tmp_path / "privacy", draws=3000)
     here = [row for row in rows.read(tmp_path / "privacy/seed0/weak-none/attacks/membership.jsonl")
             if row["split"] in ("weak", "test")]
     score, member = (np.array([row[key] for row in here]) for key in ("ref", "member"))
@@ -276,7 +276,7 @@ def test_areas_are_drawn_by_the_rows_names_and_not_their_places(tmp_path):
                             for name in names)
     rows.write(second, rows.read(first)[::-1])
     rows.write(third, [row | {"ref": 1.} for row in rows.read(first)])  # ties count one half
-    found = study.Study.read(tmp_path / "privacy", draws=300)
+    found = results.Study.read(tmp_path / "privacy", draws=300)
     draws = [found.runs[name, 0].draws["mia_auc"] for name in names]
     assert np.allclose(*draws[:2]) and draws[0].std() > .01
     assert np.allclose(draws[2], .5)
@@ -310,7 +310,7 @@ def test_runs_attacked_on_other_rows_are_refused_and_runs_without_an_attack_list
 def test_a_task_with_classes_shows_untuned_models_if_they_are_there(tmp_path):
     plant(tmp_path, "adversarial", {**LADDER, "base-weak": (.5, .45)}, seeds=(0,), n=120)
     text = run(tmp_path)
-    found = {(r["strategy"], r["model"]): r["value"] for r in results(tmp_path)
+    found = {(r["strategy"], r["model"]): r["value"] for r in table_of(tmp_path)
              if (r["slice"], r["metric"]) == ("all", "ra")}
     assert float(found["none", "base-weak"]) == pytest.approx(.45, abs=.01)
     assert "| untuned " in text and "base-strong" not in text
@@ -319,7 +319,7 @@ def test_a_task_with_classes_shows_untuned_models_if_they_are_there(tmp_path):
 
 def test_the_figure_has_the_controls_as_lines(tree):
     pytest.importorskip("matplotlib")
-    found = study.Study.read(tree / "privacy", draws=100)
+    found = results.Study.read(tree / "privacy", draws=100)
     *_, bars, panels = pictures.picture(found)
     assert bars == ["weak", "student\nnaive", "ceiling"]
     assert [panel["name"].split(":")[0] for panel in panels] == ["extraction", "acc", "mia_auc"]

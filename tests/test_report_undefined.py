@@ -10,10 +10,10 @@ import re
 
 import pytest
 
-from tests.test_report import FAIR, LADDER, plant, results, run
+from tests.test_report import FAIR, LADDER, plant, table_of, run
 from tests.test_trusted import ACC, CHOICES, choices, students
 from w2s import rows
-from w2s.report import page
+from w2s.report import render
 
 
 def words(folder, capsys, *flags):
@@ -37,7 +37,7 @@ def test_a_ceiling_like_the_weak_model_has_no_share(seeds, tmp_path, capsys):
     for said in (text, html, screen):
         assert not re.search(r"\b(nan|inf)\b", said, re.I)
     assert "- -" in screen and "within 2 standard errors" in screen  # and why
-    shares = {(row["task"], row["metric"]): row["value"] for row in results(tmp_path)
+    shares = {(row["task"], row["metric"]): row["value"] for row in table_of(tmp_path)
               if row["metric"] in ("pgr", "recovery")
               and (row["task"], row["metric"]) != ("mcqa", "pgr")}
     assert shares == {("ood", "pgr"): "", ("adversarial", "pgr"): "", ("mcqa", "recovery"): ""}
@@ -46,7 +46,7 @@ def test_a_ceiling_like_the_weak_model_has_no_share(seeds, tmp_path, capsys):
 def test_a_gap_that_is_clear_has_its_share_in_every_place(tmp_path, capsys):
     plant(tmp_path, "ood", LADDER, n=150)
     *_, screen, _ = words(tmp_path, capsys)
-    shares = [row["value"] for row in results(tmp_path) if row["metric"] == "pgr"]
+    shares = [row["value"] for row in table_of(tmp_path) if row["metric"] == "pgr"]
     assert len(shares) == 3 * 2 * 3 and all(shares) and "0.4" in screen
 
 
@@ -64,10 +64,12 @@ NAN = float("nan")
 
 
 def test_words_for_numbers_that_are_nan():
-    assert page.mean({"mean": NAN}) == page.spread({"mean": NAN, "sd": NAN}) == page.GONE
-    assert page.signed(NAN) == page.span((NAN, NAN)) == page.span((NAN, 1.0)) == page.GONE
-    assert page.chance({"p": NAN, "n": 3}, "p") == page.GONE
-    assert page.spread({"mean": .5, "sd": NAN}) == "0.500" and page.span((0, 1)) == "[0.000, 1.000]"
+    assert render.mean({"mean": NAN}) == render.spread({"mean": NAN, "sd": NAN}) == render.GONE
+    assert {render.signed(NAN), *map(render.format_interval, ((NAN, NAN), (NAN, 1.0)))} == {
+        render.GONE}
+    assert render.format_p({"p": NAN, "n": 3}, "p") == render.GONE
+    assert render.spread({"mean": .5, "sd": NAN}) == "0.500"
+    assert render.format_interval((0, 1)) == "[0.000, 1.000]"
 
 
 HOSTILE = '<script>alert(1)</script>\x1b[2J$\\x$ "><img src=x onerror=a>\u202e\n# b|c'
@@ -94,10 +96,10 @@ def test_names_from_outside_are_only_text(tmp_path, capsys):
 
 
 def test_names_cannot_leave_their_place():
-    blocks = [page.Heading("<b>x\n# y"), page.Bullets(["a\n- b\x9b"]), page.Table(
-        "c\n", ["h\x07"], [["a\nb"]]), page.Text("weak < student <!-- x"),
-        page.Picture("\"><script>", "figures/a.png", "<svg ></svg>")]
-    text, html = page.markdown(blocks), page.html("<script>\x00", blocks)
+    blocks = [render.Heading("<b>x\n# y"), render.Bullets(["a\n- b\x9b"]), render.Table(
+        "c\n", ["h\x07"], [["a\nb"]]), render.Text("weak < student <!-- x"),
+        render.Picture("\"><script>", "figures/a.png", "<svg ></svg>")]
+    text, html = render.markdown(blocks), render.html("<script>\x00", blocks)
     assert text.count("\n# ") == 0 and "weak < student &lt;!--" in text and "&lt;b>x # y" in text
     assert "<script" not in text + html.replace("<style", "") and "\x00" not in html
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.test_report import plant, run
 from w2s import rows
-from w2s.report import claims, measurements, pictures, study
+from w2s.report import claims, measurements, pictures, results
 from w2s.tasks import adversarial, fairness, ood
 
 N = 120  # test rows, 20 of each source
@@ -25,8 +25,8 @@ RIGHT = {
     "student-aux-both":   ((77, 83, 78), (76, 72, 74)),
     "ceiling-none":       ((96, 99, 105), (71, 75, 79)),
     "ceiling-tft":        ((92, 98, 97), (93, 88, 95))}
-STANDS = {(strategy, model): f"{model}-{strategy}" for strategy in study.STRATEGIES
-          for model in study.STUDENTS} | {
+STANDS = {(strategy, model): f"{model}-{strategy}" for strategy in results.STRATEGIES
+          for model in results.STUDENTS} | {
     ("none", "weak"): "weak-none", ("weak", "weak"): "weak-tft", ("both", "weak"): "weak-tft",
     ("none", "ceiling"): "ceiling-none", ("weak", "ceiling"): "ceiling-tft",
     ("both", "ceiling"): "ceiling-tft"}
@@ -53,7 +53,7 @@ def tree(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(tree):
-    return study.Study.read(tree / "adversarial", draws=400)
+    return results.Study.read(tree / "adversarial", draws=400)
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +73,14 @@ def test_results_have_each_runs_own_numbers_by_seed(tree, text):
     values = {(r["strategy"], r["model"], int(r["seed"]), r["metric"]): float(r["value"])
               for r in lines if r["slice"] == "all"}
     assert {(r["task"], r["selection"]) for r in lines} == {("adversarial", "all")}
-    for strategy in study.STRATEGIES:
+    for strategy in results.STRATEGIES:
         weak, ceiling = of(strategy, "weak", "acc"), of(strategy, "ceiling", "acc")
         for model in MODELS:
             acc, ra = of(strategy, model, "acc"), of(strategy, model, "ra")
             for seed in range(3):
                 assert values[strategy, model, seed, "acc"] == pytest.approx(acc[seed])
                 assert values[strategy, model, seed, "ra"] == pytest.approx(ra[seed])
-                if model in study.STUDENTS:  # of this strategy and this seed
+                if model in results.STUDENTS:  # of this strategy and this seed
                     assert values[strategy, model, seed, "pgr"] == pytest.approx(
                         (acc[seed] - weak[seed]) / (ceiling[seed] - weak[seed]))
                 else:
@@ -94,21 +94,21 @@ def test_the_glance_is_of_means_and_pgr_of_each_strategys_own_weak_model_and_cei
         name = row[0] or name
         lines[name, row[1]] = row
     table_1 = {"none": "yes", "weak": "no", "both": "yes"}  # the paper's, of adversarial
-    for strategy, title in study.STRATEGIES.items():
+    for strategy, title in results.STRATEGIES.items():
         assert lines["adversarial ra", title][7].endswith(f" ({table_1[strategy]})")
         for metric in ("acc", "ra"):
             cells = lines[f"adversarial {metric}", title]
             assert cells[2:6] == [f"{mean(of(strategy, model, metric)):.3f}" for model in MODELS]
         weak, ceiling = (mean(of(strategy, model, "acc")) for model in ("weak", "ceiling"))
         shares = [(mean(of(strategy, student, "acc")) - weak) / (ceiling - weak)
-                  for student in study.STUDENTS]
+                  for student in results.STUDENTS]
         assert lines["adversarial acc", title][6] == " ".join(f"{share:.2f}" for share in shares)
 
 
 def test_the_headline_table_has_mean_sd_and_interval_of_its_own_column(text):
     head, _, *body = table(text, "Adversarial robustness: task performance and trust")
     assert head[3:7] == ["acc: mean ± sd", "95 % interval", "ra: mean ± sd", "95 % interval"]
-    strategy, keys = "", {title: key for key, title in study.STRATEGIES.items()}
+    strategy, keys = "", {title: key for key, title in results.STRATEGIES.items()}
     for row in body:
         strategy = keys.get(row[0] or None, strategy)
         if row[1] in MODELS:
@@ -117,7 +117,7 @@ def test_the_headline_table_has_mean_sd_and_interval_of_its_own_column(text):
                 assert row[at] == f"{mean(values):.3f} ± {stdev(values):.3f}"
                 low, high = map(float, row[at + 1].strip("[]").split(","))
                 assert low < mean(values) < high
-        if row[1] in study.STUDENTS:
+        if row[1] in results.STUDENTS:
             weak, own, ceiling = (mean(of(strategy, part, "acc"))
                                   for part in ("weak", row[1], "ceiling"))
             assert row[-1] == f"{(own - weak) / (ceiling - weak):.2f}"
@@ -147,7 +147,7 @@ def test_the_interval_of_a_difference_is_of_the_difference(found):
         rows_ = (right[1] - right[0])[:, at].mean((1, 2)).mean() - each.mean()
         t = rng.normal() / np.sqrt(rng.chisquare(2) / 2)
         drawn.append(each.mean() + t * each.std(ddof=1) / 3 ** .5 + rows_)
-    wide = study.Study.read(found.folder, draws=4000)
+    wide = results.Study.read(found.folder, draws=4000)
     interval = wide.steps(parts, "ra")[0]["interval"]
     assert interval == pytest.approx(np.quantile(drawn, [.025, .975]),
                                      abs=.08 * np.ptp(np.quantile(drawn, [.025, .975])))
@@ -163,7 +163,7 @@ def test_a_bootstrap_draws_groups_whole(tmp_path):
         answer = row["label"] if k // 6 % 2 else 1 - row["label"]
         row["p"] = [float(answer == j) for j in range(3)]
     rows.write(path, lines)
-    found = study.Study.read(tmp_path / "adversarial", draws=4000)
+    found = results.Study.read(tmp_path / "adversarial", draws=4000)
     low, high = found.summary("none", "weak", "acc")["interval"]
     assert high - low == pytest.approx(2 * 1.96 * (.25 / 20) ** .5, rel=.12)
 
@@ -187,7 +187,7 @@ def test_a_doubtful_pgr_is_one_whose_gap_is_within_two_standard_errors(found):
     error = np.std(draws[1] - draws[0], ddof=1)
     gap = mean(of("none", "ceiling", "acc")) - mean(of("none", "weak", "acc"))
     for times, doubtful in ((1.9, True), (2.1, False)):
-        shifted = study.Study(found.folder, found.module, found.seeds, dict(found.runs))
+        shifted = results.Study(found.folder, found.module, found.seeds, dict(found.runs))
         shifted.choices = found.choices
         values, drawn = found.joint([("none", part) for part in ("weak", "student-naive",
                                                                  "ceiling")], "acc")
@@ -203,7 +203,7 @@ def test_a_figure_shows_the_means_and_intervals_of_its_own_panel(found):
     assert [name for name, _ in groups] == ["No TFT", "Weak TFT", "Weak+WTS TFT"]
     for panel, metric in zip(panels, ("ra", "acc"), strict=True):
         assert panel["name"].startswith(f"{metric}:") and panel["better"] == "higher"
-        for g, strategy in enumerate(study.STRATEGIES):
+        for g, strategy in enumerate(results.STRATEGIES):
             for b, model in enumerate(MODELS):
                 value, low, high = panel["values"][g, b]
                 assert value == pytest.approx(mean(of(strategy, model, metric)))
@@ -245,7 +245,7 @@ def test_each_claim_is_about_the_models_that_it_names(found):
 def test_the_order_in_trust_is_from_least_to_most_trustworthy(text):
     body = table(text, "Adversarial robustness: order in trust")[2:]
     for row in body:
-        strategy = next(key for key, title in study.STRATEGIES.items() if title == row[0])
+        strategy = next(key for key, title in results.STRATEGIES.items() if title == row[0])
         known = {model: mean(of(strategy, model, "ra")) for model in ("weak", row[1], "ceiling")}
         assert row[3] == " → ".join(f"{model} {value:.3f}" for model, value in sorted(
             known.items(), key=lambda item: item[1]))
@@ -276,14 +276,14 @@ def test_other_rows_of_the_same_number_are_refused(tmp_path):
     lines[7]["id"] = "another"
     rows.write(path, lines)
     with pytest.raises(ValueError, match="weak-tft/predictions/test.jsonl: not the rows"):
-        study.Study.read(tmp_path / "adversarial", draws=100)
+        results.Study.read(tmp_path / "adversarial", draws=100)
 
 
 def test_a_tie_goes_to_the_smaller_lambda(tmp_path):
     """Readings E11, E20: no more regulariser than pays."""
     plant(tmp_path, "adversarial", {"ceiling-none": (.8, .6), "ceiling-tft": (.8, .6),
                                     "ceiling-lam-0.5": (.7, .7)}, (0,), N)
-    found = study.Study.read(tmp_path / "adversarial", draws=100)
+    found = results.Study.read(tmp_path / "adversarial", draws=100)
     assert found.choice.scores == pytest.approx(dict.fromkeys(
         ("ceiling-none", "ceiling-tft", "ceiling-lam-0.5"), .7))
     assert found.choice.run == "ceiling-none"

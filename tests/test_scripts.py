@@ -182,16 +182,16 @@ def test_a_moved_input_is_no_change(world, fair, runs, call, tmp_path):
 
 @pytest.mark.parametrize("split", ["weak", "wts", None, "val", "trust", "test"])
 def test_no_model_is_trained_on_rows_for_choosing_or_measuring(tmp_path, split):
-    from w2s import fit
+    from w2s import training
     from w2s.tasks import fairness
     row = {"id": "a", "text": "t", "label": 0, "a": 1}
     rows.write(tmp_path / "x.jsonl", [row, row | {"id": "b"} | ({"split": split} if split else {})])
     cfg = SimpleNamespace(data=str(tmp_path / "x.jsonl"))
     if split in ("weak", "wts", None):
-        assert len(fit.read_truth(fairness, cfg)) == 2
+        assert len(training.read_truth(fairness, cfg)) == 2
         return
     with pytest.raises(ValueError, match=f"x.jsonl:2: the row belongs to split '{split}'"):
-        fit.read_truth(fairness, cfg)
+        training.read_truth(fairness, cfg)
 
 
 def test_labels_and_measures_of_other_content_or_settings_are_never_taken_for_done(tmp_path):

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from w2s import hidden_states, rows, tasks
-from w2s.infer import answers, predict
-from w2s.model import checkpoint, text
+from w2s.infer import choice, classify
+from w2s.model import checkpoint, tokenization
 from w2s.tasks import arithmetic, fairness, mcqa
-from w2s.trust import rivals, selection
+from w2s.trust import baselines, selection
 
 ARGS = {"max_length": 64, "scoring": "cloze"}
 
@@ -143,15 +143,15 @@ def questions(n):
 
 @pytest.mark.parametrize("scoring", ["cloze", "letters"])
 def test_in_context_is_the_likelihood_behind_the_examples(folder, scoring):
-    model, tokenizer = checkpoint.load(folder, "lm"), text.load_tokenizer(folder)
+    model, tokenizer = checkpoint.load(folder, "lm"), tokenization.load_tokenizer(folder)
     pool, args = questions(6), ARGS | {"scoring": scoring}
-    shown = rivals.solved(mcqa, pool[5], args) + "\n\n" + rivals.solved(mcqa, pool[4], args)
+    shown = baselines.solved(mcqa, pool[5], args) + "\n\n" + baselines.solved(mcqa, pool[4], args)
     assert ("\nB. not at all" in shown) == (scoring == "letters")
-    found = rivals.in_context(model, tokenizer, shown, mcqa, pool, args)
+    found = baselines.in_context(model, tokenizer, shown, mcqa, pool, args)
     for row, p in zip(pool, found):
-        head = answers.tokens(tokenizer, [f"{shown}\n\n{mcqa.prompt(row, scoring)}"])[0]
+        head = choice.tokens(tokenizer, [f"{shown}\n\n{mcqa.prompt(row, scoring)}"])[0]
         each = []
-        for tail in answers.tokens(tokenizer, mcqa.options(row, scoring)):
+        for tail in choice.tokens(tokenizer, mcqa.options(row, scoring)):
             ids = torch.from_numpy(np.concatenate([head, tail])).long()[None]
             with torch.no_grad():
                 logp = model(ids, torch.tensor([ids.shape[1]]))[0, :-1].log_softmax(-1)
@@ -162,11 +162,11 @@ def test_in_context_is_the_likelihood_behind_the_examples(folder, scoring):
 
 
 def test_in_context_of_a_text_is_the_mean_over_its_tokens(folder):
-    model, tokenizer = checkpoint.load(folder, "lm"), text.load_tokenizer(folder)
+    model, tokenizer = checkpoint.load(folder, "lm"), tokenization.load_tokenizer(folder)
     pool = [{"id": "a", "text": "one and two ?", "label": "3", "weak_text": " so #### 3"},
             {"id": "b", "text": "nothing ?", "label": "0", "weak_text": ""}]
-    found = rivals.in_context(model, tokenizer, "", arithmetic, pool, ARGS)
-    head, tail = answers.tokens(tokenizer, ["\n\n" + arithmetic.prompt(pool[0]), " so #### 3"])
+    found = baselines.in_context(model, tokenizer, "", arithmetic, pool, ARGS)
+    head, tail = choice.tokens(tokenizer, ["\n\n" + arithmetic.prompt(pool[0]), " so #### 3"])
     ids = torch.from_numpy(np.concatenate([head, tail])).long()[None]
     with torch.no_grad():
         logp = model(ids, torch.tensor([ids.shape[1]]))[0, :-1].log_softmax(-1)
@@ -181,10 +181,10 @@ def test_examples_are_asked_as_their_own_task_asks(folder, tmp_path):
     cfg = SimpleNamespace(select="icl-confidence", teacher=tmp_path, seed=0, shots=2, reward=None,
                           device="cpu", dtype="float32", pool="pool.jsonl")
     pool = [{"id": "a", "text": "one ?", "label": "3", "weak_text": " 4"}]
-    found = rivals.score(cfg, (mcqa, questions(4)), (tasks.load("arithmetic"), pool))
+    found = baselines.score(cfg, (mcqa, questions(4)), (tasks.load("arithmetic"), pool))
     assert found.shape == (1,) and 0 < found[0] < 1
     with pytest.raises(ValueError, match="pool.jsonl are class numbers"):
-        rivals.score(cfg, (fairness, []), (fairness, [{"id": "a", "weak": [.5, .5]}]))
+        baselines.score(cfg, (fairness, []), (fairness, [{"id": "a", "weak": [.5, .5]}]))
 
 
 def test_the_examples_are_some_labelled_rows_with_their_true_answers(folder, tmp_path, monkeypatch):
@@ -194,12 +194,12 @@ def test_the_examples_are_some_labelled_rows_with_their_true_answers(folder, tmp
                  "weak": [.9, .1]} for k in range(9)]
     solved = {f"Question: Is it {k}?\nAnswer: {'no' if k % 2 else 'yes'}" for k in range(9)}
     seen = []
-    monkeypatch.setattr(rivals, "in_context", lambda *given: seen.append(given[2]))
+    monkeypatch.setattr(baselines, "in_context", lambda *given: seen.append(given[2]))
     for seed in (0, 1):
         cfg = SimpleNamespace(select="icl-confidence", teacher=tmp_path, seed=seed, shots=3,
                               reward=None, device="cpu", dtype="float32")
         pool = [row | {"id": f"p{n}", "text": "Which?"} for n, row in enumerate(labelled)]
-        rivals.score(cfg, (mcqa, labelled), (mcqa, pool))
+        baselines.score(cfg, (mcqa, labelled), (mcqa, pool))
         shown = seen[-1].split("\n\n")
         assert len(shown) == len({*shown}) == 3 and {*shown} <= solved
     assert seen[0] != seen[1]
@@ -207,11 +207,11 @@ def test_the_examples_are_some_labelled_rows_with_their_true_answers(folder, tmp
 
 def test_what_a_verifier_reads_is_the_teachers_answer_and_not_the_true_one():
     row = {"text": "Is it?", "choices": ["yes", "no"], "label": 0, "weak": [.1, .9]}
-    assert rivals.spoken(mcqa, row, ARGS) == ("Question: Is it?\nAnswer:", " no")
-    assert rivals.spoken(mcqa, row, ARGS | {"scoring": "letters"}) == (
+    assert baselines.spoken(mcqa, row, ARGS) == ("Question: Is it?\nAnswer:", " no")
+    assert baselines.spoken(mcqa, row, ARGS | {"scoring": "letters"}) == (
         "Question: Is it?\nA. yes\nB. no\nAnswer:", " B")
     said = {"text": "6 + 1 ?", "label": "7", "weak_text": " #### 8"}
-    assert rivals.spoken(arithmetic, said, ARGS) == ("Question: 6 + 1 ?\nAnswer:", " #### 8")
+    assert baselines.spoken(arithmetic, said, ARGS) == ("Question: 6 + 1 ?\nAnswer:", " #### 8")
 
 
 def test_a_verifier_learns_which_answers_are_right(folder):
@@ -224,9 +224,10 @@ def test_a_verifier_learns_which_answers_are_right(folder):
                  "choices": ["yes", "no"], "weak": [float(w), float(not w)]}
                 for i, w in enumerate(warm)]
     cfg = SimpleNamespace(reward_epochs=4, reward_lr=1e-2, seed=0, dtype="float32")
-    model = rivals.verifier(cfg, folder, (mcqa, made(100)), ARGS, torch.device("cpu"))
+    model = baselines.verifier(cfg, folder, (mcqa, made(100)), ARGS, torch.device("cpu"))
     test = made(40)
-    p = rivals.verify(model, rivals.encode(text.load_tokenizer(folder), mcqa, test, ARGS))
+    p = baselines.verify(model, baselines.encode(tokenization.load_tokenizer(folder), mcqa, test,
+                                                 ARGS))
     assert ((p > .5) == [mcqa.right(row) for row in test]).all()
 
 
@@ -239,7 +240,7 @@ def test_a_reward_is_the_probability_of_the_last_class_or_the_sigmoid_of_the_onl
             z = torch.cat([model(torch.from_numpy(i).long()[None], torch.tensor([len(i)]))
                            for i in ids])
         expected = z.sigmoid()[:, 0] if classes == 1 else z.softmax(-1)[:, -1]
-        assert np.abs(rivals.verify(model, ids) - expected.numpy()).max() < 1e-6
+        assert np.abs(baselines.verify(model, ids) - expected.numpy()).max() < 1e-6
 
 
 @pytest.mark.parametrize("layer", [-1, -2])
@@ -250,7 +251,7 @@ def test_predictions_and_states_are_of_the_layer_that_the_head_reads(folder, lay
     ids, seen = [np.arange(1, 9, dtype=np.int32), np.arange(3, 7, dtype=np.int32)], {}
     for k, block in enumerate(model.gpt_neox.layers):
         block.register_forward_hook(lambda _, given, out, k=k: seen.update({k: given[0]}))
-    logits, states = predict.read_all(model, {"ids": ids}, title="", hidden=True)["p"]
+    logits, states = classify.read_all(model, {"ids": ids}, title="", hidden=True)["p"]
     for row, z, h in zip(ids, logits, states):
         with torch.no_grad():
             whole = model.states(torch.from_numpy(row).long()[None])
@@ -261,4 +262,4 @@ def test_predictions_and_states_are_of_the_layer_that_the_head_reads(folder, lay
 
 def test_a_model_without_a_head_gives_no_rewards(folder):
     with pytest.raises(ValueError, match="no sequence classifier"):
-        rivals.classifier(folder, "cpu")
+        baselines.classifier(folder, "cpu")

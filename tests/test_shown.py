@@ -14,8 +14,8 @@ from tests.test_report import FAIR, plant, run
 from tests.test_reported import N, RIGHT, STANDS, of, table
 from tests.test_trusted import ACC, CHOICES, choices, students
 from w2s import rows, tasks
-from w2s.report import (claims, figures, opening, page, pictures, study, tables, trusted,
-                        trusted_claims, trusted_pictures, trusted_report, verdicts)
+from w2s.report import (claims, figures, opening, pictures, render, results, tables, trust_claims,
+                        trust_pictures, trust_results, trust_tables, verdicts)
 
 STUDENTS = ("student-naive", "student-aux")
 
@@ -67,7 +67,7 @@ def test_the_tally_counts_verdicts_of_the_papers_apart_from_ours():
 def test_table_1_of_both_students_is_the_weaker():
     fake = SimpleNamespace(task="adversarial", students=STUDENTS, weakest_trend=lambda key: "no",
                            trend=lambda key, student: {"student-naive": "yes"}.get(student, "no"))
-    body = next(block for block in verdicts.trends([fake]) if isinstance(block, page.Table)).body
+    body = next(block for block in verdicts.trends([fake]) if isinstance(block, render.Table)).body
     found = {tuple(row[:2]): row[2:] for row in body}
     assert found["", "ours, student-naive"] == ["yes"] * 3
     assert found["", "ours, student-aux"] == found["", "ours, both"] == ["no"] * 3
@@ -94,7 +94,7 @@ def tree(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(tree):
-    return study.Study.read(tree / "adversarial", draws=200)
+    return results.Study.read(tree / "adversarial", draws=200)
 
 
 def test_holms_p_stands_in_its_own_column(found):
@@ -105,7 +105,7 @@ def test_holms_p_stands_in_its_own_column(found):
     assert steps[0]["difference"] == pytest.approx(
         mean(of("none", "student-naive", "ra")) - mean(of("none", "weak", "ra")))
     blocks = tables.chapter(found, [*steps, *({**each, "task": "ood"} for each in steps)], {})
-    body, = (block.body for block in blocks if isinstance(block, page.Table)
+    body, = (block.body for block in blocks if isinstance(block, render.Table)
              and block.caption.endswith("evidence for the order"))
     assert len(body) == 12 and {tuple(row[4:]) for row in body} == {("0.250", "1.000")}
 
@@ -122,7 +122,7 @@ def test_slices_are_of_their_strategy_and_source(tree, found):
     with open(tree / "results.csv", newline="") as file:
         lines = {(r["strategy"], r["model"], int(r["seed"]), r["slice"], r["metric"]):
                  float(r["value"]) for r in csv.DictReader(file)}
-    for key, title in study.STRATEGIES.items():
+    for key, title in results.STRATEGIES.items():
         for source in ("sst2", "rte"):
             rates = []
             for seed in range(3):
@@ -139,7 +139,7 @@ def test_slices_are_of_their_strategy_and_source(tree, found):
 def fair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fair")
     plant(folder, "fairness", FAIR, (0,), 300)
-    return study.Study.read(folder / "fairness", draws=200)
+    return results.Study.read(folder / "fairness", draws=200)
 
 
 def test_accuracy_is_better_higher_also_where_gaps_are_better_lower(fair):
@@ -220,8 +220,8 @@ def test_tables_of_trusted_labels_show_their_own_numbers(trusting):
         gain = of[f"student-{after}"] - of[f"student-{before}"]
         assert chain[number][8].startswith(f"{round(gain, 3) + 0.:+.3f} [")
     assert chain["3"][1:4] == ["student-gen2", "0.750", "1.000"]
-    said = {claim.text: claim for claim in trusted_claims.claims(
-        trusted.Trusted.read(folder / "mcqa", draws=200))}
+    said = {claim.text: claim for claim in trust_claims.claims(
+        trust_results.Trusted.read(folder / "mcqa", draws=200))}
     for by, what in (("all", "all weak labels"), ("random", "as many random ones"),
                      ("confidence", "as many of the most confident")):
         claim = said[f"acc is higher on the labels of ntf than on {what}"]
@@ -233,14 +233,14 @@ def test_recovery_is_held_against_eighty_per_cent():
     values = np.array([[.4, .4], [.7, .8], [.8, .9]])
     fake = SimpleNamespace(joint=lambda parts, metric: (values, None),
                            module=SimpleNamespace(TASK="acc"))
-    only, = trusted_claims.recovers(fake, {"value": .78, "interval": (.6, .95)})
+    only, = trust_claims.recovers(fake, {"value": .78, "interval": (.6, .95)})
     assert only["difference"] == pytest.approx(-.02) and only["p"] == 1
     assert only["interval"] == pytest.approx((-.2, .15)) and only["means"] == pytest.approx(
         [.8, .78])
 
 
 def test_less_is_better_of_calibration():
-    signs = {name: trusted.Trusted.sign(None, name) for name in (
+    signs = {name: trust_results.Trusted.sign(None, name) for name in (
         "auc", "ece", "brier", "purity", "ece, other distribution", "acc")}
     assert signs == {"auc": 1, "ece": -1, "brier": -1, "purity": 1, "ece, other distribution": -1,
                      "acc": 1}
@@ -252,10 +252,11 @@ def test_the_interval_of_an_ece_is_reflected():
     rng = np.random.default_rng(0)
     score = rng.random(300).round(6)
     right = (rng.random(300) < score).astype(float)
-    one = trusted.Judged({}, "weak-none", {"select": "ntf", "kept": 150, "pool": 300}, {},
+    one = trust_results.Judged({}, "weak-none", {"select": "ntf", "kept": 150, "pool": 300}, {},
                          [str(k) for k in range(300)], [str(k) for k in range(300)], [""] * 300,
                          score, right)
-    trusted.resample_judged({("trust-ntf", 0): one}, {"": set()}, 300, np.random.default_rng(1))
+    trust_results.resample_judged({("trust-ntf", 0): one}, {"": set()}, 300,
+                                  np.random.default_rng(1))
     assert one.draws["ece"].mean() < one.values["ece"] and (one.draws["ece"] >= 0).all()
     assert abs(one.draws["brier"].mean() - one.values["brier"]) < .01
 
@@ -270,8 +271,8 @@ def crossing():
 
 def test_a_crossing_shows_a_gap_in_its_own_direction():
     """.02 better of a gap is .02 less of it, and the ends of the interval change places."""
-    body = next(block for block in trusted_report.crossing_table([crossing()])
-                if isinstance(block, page.Table)).body
+    body = next(block for block in trust_tables.crossing_table([crossing()])
+                if isinstance(block, render.Table)).body
     assert body[0][2:] == ["0.600 → 0.900", "acc", "0.200", "0.200", "+0.020", "[+0.010, +0.030]",
                            "0.250", "seen"]
     assert body[1][2:] == ["", "dpd_abs", "0.200", "0.200", "-0.020", "[-0.030, -0.010]", "0.250",
@@ -279,18 +280,18 @@ def test_a_crossing_shows_a_gap_in_its_own_direction():
 
 
 def test_the_crossing_picture_has_its_intervals():
-    *_, names, panels = trusted_pictures.crossing_picture([crossing()])
+    *_, names, panels = trust_pictures.crossing_picture([crossing()])
     assert names == ["fairness, No TFT", "fairness, Weak TFT", "fairness, Weak+WTS TFT"]
     assert [panel["values"] for panel in panels] == [dict.fromkeys(range(3), (.02, .01, .03))] * 2
 
 
 def test_bands_are_one_standard_deviation():
-    found = trusted_pictures.banded("ntf", [[.5, .7], [.7, .9]])
+    found = trust_pictures.banded("ntf", [[.5, .7], [.7, .9]])
     assert found["mean"] == pytest.approx([.6, .8])
     assert found["low"] == pytest.approx([.6 - .02 ** .5, .8 - .02 ** .5])  # sd of .5, .7: .02^.5
     assert found["high"] == pytest.approx([.6 + .02 ** .5, .8 + .02 ** .5])
-    curve = trusted_pictures.curve_of(-np.arange(100.), np.arange(100) < 10)  # the first ten right
-    shares = dict(zip(trusted_report.GRID.round(2), curve))
+    curve = trust_pictures.curve_of(-np.arange(100.), np.arange(100) < 10)  # the first ten right
+    shares = dict(zip(trust_tables.GRID.round(2), curve))
     assert [shares[x] for x in (.02, .1, .2, 1.)] == pytest.approx([1, 1, .5, .1])
 
 
@@ -337,12 +338,13 @@ def test_differences_are_coloured_by_their_intervals():
 
 
 def test_words_of_numbers():
-    assert page.signed(-.0004) == "+0.000" and page.signed(-.0006) == "-0.001"
-    assert page.chance({"p": .25, "n": 3}, "p") == "0.250" and page.chance({"p": 1, "n": 1}, "p") \
+    assert render.signed(-.0004) == "+0.000" and render.signed(-.0006) == "-0.001"
+    assert render.format_p({"p": .25, "n": 3}, "p") == "0.250" and render.format_p({"p": 1, "n": 1},
+                                                                               "p") \
         == "-"
-    assert page.span((.1, .25)) == "[0.100, 0.250]" and page.mean(None) == "-"
-    assert page.spread({"mean": .5, "sd": .04}) == "0.500 ± 0.040"
-    assert page.spread({"mean": .5, "sd": math.nan}) == "0.500"
+    assert render.format_interval((.1, .25)) == "[0.100, 0.250]" and render.mean(None) == "-"
+    assert render.spread({"mean": .5, "sd": .04}) == "0.500 ± 0.040"
+    assert render.spread({"mean": .5, "sd": math.nan}) == "0.500"
 
 
 def test_evaluate_keeps_what_is_not_defined_apart_from_zero(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from w2s import metrics
-from w2s.model import text
+from w2s.model import tokenization
 from w2s.tasks import adversarial, fairness, ood
 from w2s.train import step
 
@@ -195,7 +195,7 @@ def test_adversarial_counted_by_hand():
 def test_columns_of_rows_are_their_own(world):
     """What the objectives are given, by hand: a_bar is the share of men of the split; weak labels
     stay soft; x' is tokenised apart and has its own target; a pool for each source."""
-    tokenizer = text.load_tokenizer(world)
+    tokenizer = tokenization.load_tokenizer(world)
     men = [{"text": "the warm garden", "label": a, "a": a, "weak": [.25, .75]} for a in (1, 1, 0)]
     found = fairness.encode(men, tokenizer, 2)
     assert found["a"].tolist() == [1, 1, 0] and found["a_bar"] == pytest.approx([2 / 3] * 3)
@@ -242,7 +242,7 @@ def test_headlines_agree_with_the_full_evaluation():
 
 
 def test_the_base_rate_of_fairness_is_that_of_the_split(world):
-    tokenizer = text.load_tokenizer(world / "tiny-2x32")
+    tokenizer = tokenization.load_tokenizer(world / "tiny-2x32")
     found = fairness.encode([{"text": "t", "label": 1, "a": a} for a in (1, 0, 0, 1, 1)],
                             tokenizer, 8)
     assert found["a"].tolist() == [1, 0, 0, 1, 1] and found["a_bar"] == pytest.approx([.6] * 5)

@@ -16,9 +16,9 @@ from tokenizers import Tokenizer
 import train_student
 import train_weak
 from tests.conftest import read_json
-from w2s import config, device, fit, hidden_states, rows, runs, tasks
-from w2s.infer import answers, lm, predict
-from w2s.model import checkpoint, text
+from w2s import config, device, hidden_states, rows, runs, tasks, training
+from w2s.infer import choice, classify, lm
+from w2s.model import checkpoint, tokenization
 from w2s.train import step
 
 SHARES = {"sst2": (.25, .75), "qqp": (.75, .25), "mnli": (.5, .5)}  # of class 1: of x, of x'
@@ -52,13 +52,14 @@ def home(world, tmp_path_factory):
 
 
 def student(home, out, *more):
-    """The Fit of a student of the pairs, before its first step."""
+    """The TrainingRun of a student of the pairs, before its first step."""
     argv = ["--task", "adversarial", "--model", home / "model", "--labels", home / "pairs.jsonl",
             "--out", out, "--batch-size", 15, "--lr", "1e-12", *more]
     cfg = config.parse(train_student.Config, "", [str(a) for a in argv])
     task = tasks.load(cfg.task)
     run = runs.begin(cfg.out, "train_student.py", cfg, {"model": cfg.model, "labels": cfg.labels})
-    return fit.Fit(cfg, run, task, fit.read_labels(task, cfg), cfg.model, target="weak")
+    return training.TrainingRun(cfg, run, task, training.read_labels(task, cfg), cfg.model,
+                                target="weak")
 
 
 def scores(folder, texts):
@@ -130,7 +131,7 @@ def test_alpha_rises_from_0_over_the_share_of_steps_that_warmup_says(home, tmp_p
     assert found[0] == pytest.approx([min(.3, .03 * k) for k in range(20)])
     assert found[1] == [.3] * 20
     data = rows.read(home / "pairs.jsonl")
-    tokenizer = text.load_tokenizer(home / "model")
+    tokenizer = tokenization.load_tokenizer(home / "model")
     _, first = next(step.batches(tasks.load("adversarial").encode(data, tokenizer, 64), 1, 15, 0))
     z, weak, hard = scores(home / "model", [row["text"] for row in data]), 0, 0
     for source, K in CLASSES.items():
@@ -145,7 +146,7 @@ def test_alpha_rises_from_0_over_the_share_of_steps_that_warmup_says(home, tmp_p
 
 def test_hard_labels_are_hard_of_both_texts(home):
     cfg = SimpleNamespace(labels=str(home / "pairs.jsonl"), label_kind="hard", task="adversarial")
-    found = fit.read_labels(tasks.load("adversarial"), cfg)
+    found = training.read_labels(tasks.load("adversarial"), cfg)
     for row in found:
         one, two = SHARES[row["source"]]
         if row["source"] != "mnli":  # there .5 and .25, .25
@@ -153,7 +154,7 @@ def test_hard_labels_are_hard_of_both_texts(home):
                                                       [[1, 0, 0], [0, 1, 0]][two > .5])
         else:
             assert row["weak"] == row["weak_adv"] == [1, 0, 0]
-    soft = fit.read_labels(tasks.load("adversarial"), SimpleNamespace(**vars(cfg) | {
+    soft = training.read_labels(tasks.load("adversarial"), SimpleNamespace(**vars(cfg) | {
         "label_kind": "soft"}))
     assert soft == rows.read(home / "pairs.jsonl")
 
@@ -166,7 +167,8 @@ def weak_fit(world, fair, out, *more):
     cfg = config.parse(train_weak.Config, "", [str(a) for a in argv])
     task = tasks.load(cfg.task)
     run = runs.begin(cfg.out, "train_weak.py", cfg, {"model": cfg.model, "data": cfg.data})
-    return fit.Fit(cfg, run, task, fit.read_truth(task, cfg), cfg.model, target="label")
+    return training.TrainingRun(cfg, run, task, training.read_truth(task, cfg), cfg.model,
+                                target="label")
 
 
 def test_flags_reach_the_step(world, fair, tmp_path, monkeypatch):
@@ -219,10 +221,10 @@ def test_a_weak_model_is_trained_on_its_own_splits_alone(fair, tmp_path, split, 
                                          rows.read(fair / "weak.jsonl")])
     cfg = SimpleNamespace(data=str(tmp_path / "rows.jsonl"), task="fairness")
     if good:
-        assert len(fit.read_truth(tasks.load("fairness"), cfg)) == 160
+        assert len(training.read_truth(tasks.load("fairness"), cfg)) == 160
     else:
         with pytest.raises(ValueError, match=f":1: the row belongs to split '{split}'"):
-            fit.read_truth(tasks.load("fairness"), cfg)
+            training.read_truth(tasks.load("fairness"), cfg)
 
 
 def test_autocast_is_bfloat16_only_where_it_is_asked_for():
@@ -299,10 +301,10 @@ def test_probabilities_are_those_of_each_text_alone_and_of_its_sources_classes(h
     lacks at 0, also a large one."""
     data = rows.read(home / "pairs.jsonl")
     task, model = tasks.load("adversarial"), checkpoint.load(home / "model", "class")
-    columns = task.encode(data, text.load_tokenizer(home / "model"), 64)
+    columns = task.encode(data, tokenization.load_tokenizer(home / "model"), 64)
     for temperature in (1, 1e4):
         cfg = SimpleNamespace(dtype="float32", hidden=False, temperature=temperature)
-        labelled, _, said = predict.label(model, None, data, columns, cfg)
+        labelled, _, said = classify.label(model, None, data, columns, cfg)
         labelled = list(labelled)
         for key, weak in (("text", "weak"), ("text_adv", "weak_adv")):
             z = scores(home / "model", [row[key] for row in data])
@@ -310,7 +312,7 @@ def test_probabilities_are_those_of_each_text_alone_and_of_its_sources_classes(h
                 K = CLASSES[row["source"]]
                 expected = [*softmax(z[i, :K] / temperature), *[0] * (3 - K)]
                 assert row[weak] == pytest.approx(expected, abs=1e-5), (i, key)
-    found = predict.probabilities(model, columns, title="")
+    found = classify.probabilities(model, columns, title="")
     z = scores(home / "model", [row["text"] for row in data])
     for i, row in enumerate(data):
         K = CLASSES[row["source"]]
@@ -324,8 +326,8 @@ def test_states_and_scores_are_those_of_the_heads_layer(home, world):
     model = checkpoint.load(home / "model", "class")
     model.head_layer = -2
     texts = [row["text"] for row in rows.read(home / "pairs.jsonl")]
-    ids = text.tokenize(text.load_tokenizer(world), texts, 64)
-    z, h = predict.read_all(model, {"ids": ids}, title="", hidden=True)["p"]
+    ids = tokenization.tokenize(tokenization.load_tokenizer(world), texts, 64)
+    z, h = classify.read_all(model, {"ids": ids}, title="", hidden=True)["p"]
     for i, row in enumerate(ids):
         x = model.gpt_neox.embed_in(torch.from_numpy(row).long()[None])
         x = model.gpt_neox.layers[0](x, model.place(x))[0, -1]  # of two blocks, the first
@@ -338,8 +340,8 @@ def test_the_loss_of_an_answer_is_the_mean_over_its_tokens(world):
     model, draw = checkpoint.load(world / "tiny-2x32", "lm"), np.random.default_rng(0)
     data = {"ids": [draw.integers(1, 90, n).astype(np.int32) for n in (9, 4, 6)],
             "start": np.array([3, 2, 5])}
-    _, batch = next(answers.batches(data, 1, 3, seed=0))
-    found = answers.objective(model, batch, None, 0)
+    _, batch = next(choice.batches(data, 1, 3, seed=0))
+    found = choice.objective(model, batch, None, 0)
     for row, loss in zip(batch["rows"].tolist(), found):
         ids, start = torch.from_numpy(data["ids"][row]).long(), data["start"][row]
         logp = model(ids[None], torch.tensor([len(ids)]))[0].log_softmax(-1).detach()
@@ -351,19 +353,19 @@ def test_a_token_that_the_model_lacks_is_refused():
     """Token 9 needs ten rows; options are lists of token arrays."""
     for columns in ({"ids": [np.array([1, 9]), np.array([2])]},
                     {"ids": [np.array([1])], "options": [[np.array([3]), np.array([9])]]}):
-        text.require_fit(columns, 10, "folder")
+        tokenization.require_fit(columns, 10, "folder")
         with pytest.raises(ValueError, match="gives token 9, but the model has only 9"):
-            text.require_fit(columns, 9, "folder")
+            tokenization.require_fit(columns, 9, "folder")
 
 
 def test_free_labels_are_sampled_by_the_rows_ids(world):
     """Two rows of one text are written apart, and each as it would be alone."""
-    tokenizer, m = text.load_tokenizer(world), checkpoint.load(world / "tiny-2x32", "lm")
+    tokenizer, m = tokenization.load_tokenizer(world), checkpoint.load(world / "tiny-2x32", "lm")
     data = [{"id": name, "text": "the harbour in part 7 is a warm garden"} for name in "ab"]
     cfg = SimpleNamespace(prefix=2, decode="sample", temperature=1.5, seed=3, dtype="float32")
 
     def written(some):
-        columns = {"ids": text.tokenize(tokenizer, [row["text"] for row in some], 12)}
+        columns = {"ids": tokenization.tokenize(tokenizer, [row["text"] for row in some], 12)}
         return [row["weak_text"] for row in lm.label(m, tokenizer, some, columns, cfg)[0]]
     both = written(data)
     assert both[0] != both[1] and [written([row])[0] for row in data] == both

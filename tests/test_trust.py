@@ -1,4 +1,4 @@
-"""w2s.trust.scores: what its intervals and curves mean. pytest tests/test_trust.py"""
+"""w2s.trust.score_metrics: what its intervals and curves mean. pytest tests/test_trust.py"""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from w2s import metrics
-from w2s.trust import scores as trust
+from w2s.trust import score_metrics
 
 SCALES = ("purity", "purity_random", "aurc", "auc", "ece", "brier", "nll")
 
@@ -20,7 +20,7 @@ def draw(seed, n=300, digits=2):
 
 
 def measured(*args, **kwargs):
-    found = trust.measure(*args, **kwargs)
+    found = score_metrics.measure(*args, **kwargs)
     assert {line["slice"] for line in found} == {"all"}
     assert len({line["metric"] for line in found}) == len(found)
     return {line["metric"]: line["value"] for line in found}
@@ -46,13 +46,13 @@ def test_a_weighted_row_is_as_good_as_repeated_rows(seed):
     p, right = p[order], right[order].astype(float)
     weight = np.random.default_rng(seed).integers(0, 4, (5, 120))
     weight[0] = 1
-    names = trust.observed(p, right, 60)
-    found = trust.weighted(p, right, weight, .5, names)
+    names = score_metrics.observed(p, right, 60)
+    found = score_metrics.weighted(p, right, weight, .5, names)
     assert found.keys() == names.keys() and set(SCALES) == set(names)
     for i in range(5):
         q, y = np.repeat(p, weight[i]), np.repeat(right, weight[i])
         for name in set(SCALES) - {"purity"}:
-            expected = trust.observed(q, y, 1)[name]
+            expected = score_metrics.observed(q, y, 1)[name]
             assert found[name][i] == pytest.approx(expected, abs=1e-9), name
         half = len(y) / 2  # of an odd number of rows, half of the one in the middle counts
         top = y[:int(half)].sum() + (half % 1) * y[int(half)]
@@ -61,7 +61,7 @@ def test_a_weighted_row_is_as_good_as_repeated_rows(seed):
 
 def test_groups_are_drawn_whole_and_each_as_often():
     groups = np.array([0, 0, 1, 2, 2, 2])
-    weight = np.concatenate(list(trust.resampled(groups, 4000, np.random.default_rng(0))))
+    weight = np.concatenate(list(score_metrics.resampled(groups, 4000, np.random.default_rng(0))))
     assert weight.shape == (4000, 6)
     assert (weight[:, 0] == weight[:, 1]).all() and (weight[:, 3:] == weight[:, 3:4]).all()
     first = weight[:, [0, 2, 3]]
@@ -71,15 +71,16 @@ def test_groups_are_drawn_whole_and_each_as_often():
 
 def test_draws_do_not_depend_on_how_many_are_held_at_a_time(monkeypatch):
     p, right, groups = draw(0)
-    whole = trust.measure(p, right, groups, draws=50)
-    monkeypatch.setattr(trust, "AT_ONCE", 7 * 300)
-    assert trust.measure(p, right, groups, draws=50) == whole
+    whole = score_metrics.measure(p, right, groups, draws=50)
+    monkeypatch.setattr(score_metrics, "AT_ONCE", 7 * 300)
+    assert score_metrics.measure(p, right, groups, draws=50) == whole
 
 
 def test_the_same_seed_gives_the_same_and_another_one_does_not():
     p, right, groups = draw(0)
-    assert trust.measure(p, right, groups) == trust.measure(p, right, groups)
-    assert trust.measure(p, right, groups) != trust.measure(p, right, groups, seed=1)
+    assert score_metrics.measure(p, right, groups) == score_metrics.measure(p, right, groups)
+    assert score_metrics.measure(p, right, groups) != score_metrics.measure(p, right, groups,
+                                                                            seed=1)
     names = [f"person {g}" for g in groups]
     assert measured(p, right, names)["auc"] == measured(p, right)["auc"]
 
@@ -135,7 +136,7 @@ def test_one_class_has_no_auc_but_the_rest():
     found = measured([.2, .9, .4], [1, 1, 1], draws=20)
     assert found["auc"] is found["auc_low"] is found["auc_high"] is None
     assert found["purity"] == 1 and found["aurc"] == 0 and found["brier_high"] > 0
-    assert json.loads(json.dumps(trust.measure([.2, .9], [0, 1], draws=5), allow_nan=False))
+    assert json.loads(json.dumps(score_metrics.measure([.2, .9], [0, 1], draws=5), allow_nan=False))
 
 
 def test_lists_tensors_and_truth_values_give_the_same():
@@ -148,7 +149,7 @@ def test_lists_tensors_and_truth_values_give_the_same():
 
 def test_curves_are_thinned_and_end_at_the_mean():
     p, right, _ = draw(0, n=1000)
-    found = trust.curves(p, right)
+    found = score_metrics.curves(p, right)
     assert {len(values) for values in found.values()} == {200}
     assert found["n"][0] == 1 and found["n"][-1] == 1000 and found["coverage"][-1] == 1
     purity = [metrics.purity(p, right, n) for n in found["n"]]
@@ -157,16 +158,16 @@ def test_curves_are_thinned_and_end_at_the_mean():
     assert set(found["random"]) == {right.mean()} == {found["purity"][-1]}
     for n, best in zip(found["n"], found["oracle"]):
         assert best == pytest.approx(metrics.purity(right, right, n))
-    assert json.dumps(found) and len(trust.curves(p[:5], right[:5])["n"]) == 5
+    assert json.dumps(found) and len(score_metrics.curves(p[:5], right[:5])["n"]) == 5
 
 
 @pytest.mark.parametrize("call, words", [
-    (lambda: trust.measure([], []), "at least one row"),
-    (lambda: trust.measure([.1, float("nan")], [0, 1]), r"score\[1\] is nan"),
-    (lambda: trust.measure([.1, .2], [0, 2]), r"correct\[1\] is 2"),
-    (lambda: trust.measure([.1, .2], [0]), "correct has 1 rows, score has 2"),
-    (lambda: trust.measure([.1, .2], [0, 1], [1]), "groups has 1 rows, right has 2"),
-    (lambda: trust.measure([.1, .2], [0, 1], n=3), "n: .* got 3")])
+    (lambda: score_metrics.measure([], []), "at least one row"),
+    (lambda: score_metrics.measure([.1, float("nan")], [0, 1]), r"score\[1\] is nan"),
+    (lambda: score_metrics.measure([.1, .2], [0, 2]), r"correct\[1\] is 2"),
+    (lambda: score_metrics.measure([.1, .2], [0]), "correct has 1 rows, score has 2"),
+    (lambda: score_metrics.measure([.1, .2], [0, 1], [1]), "groups has 1 rows, right has 2"),
+    (lambda: score_metrics.measure([.1, .2], [0, 1], n=3), "n: .* got 3")])
 def test_bad_input_is_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()

@@ -1,15 +1,14 @@
-"""w2s.report.trusted and its part of the report on planted runs: pytest tests/test_trusted.py"""
+"""report.trust_results and its tables, on planted runs: pytest tests/test_trusted.py"""
 
 import re
 
 import numpy as np
 import pytest
 
-from tests.test_report import LADDER, command, plant, results, run
+from tests.test_report import LADDER, command, plant, table_of, run
 from w2s import metrics, rows, tasks
-from w2s.report import measurements, trusted, trusted_claims
-from w2s.trust import scores as trust
-from w2s.trust import selection
+from w2s.report import measurements, trust_claims, trust_results
+from w2s.trust import score_metrics, selection
 
 # accuracy of each run, in test rows that every seed shares
 ACC = {"weak-none": .60, "base-strong": .40, "student-all": .62, "student-random": .61,
@@ -75,7 +74,7 @@ def judge(out, follows, share, teacher, seed, keep, regimes):
     n = POOL if select == "truth" else round(keep * POOL)
     kept = np.zeros(POOL, bool)
     kept[np.argsort(-score, kind="stable")[:n]] = True
-    measured = trust.measure(score, right, None, seed, 100, n)
+    measured = score_metrics.measure(score, right, None, seed, 100, n)
     measured = [m for m in measured if select in selection.PROBABILITIES
                 or m["metric"].split("_")[0] not in selection.CALIBRATION]
     facts = {"right": float(right.mean()), "right_kept": float(right[kept].mean())}
@@ -87,7 +86,7 @@ def judge(out, follows, share, teacher, seed, keep, regimes):
         "shares": {"0": [.5, .4], "1": [.5, .6]}, "regimes": regimes, "facts": {},
         "metrics": measured + [{"slice": "all", "metric": key, "value": value}
                                for key, value in facts.items()],
-        "curves": trust.curves(score, right)})
+        "curves": score_metrics.curves(score, right)})
     rows.write_json(out / "config.json", {"args": {"teacher": f"somewhere/{teacher}"}})
     (out / "DONE").touch()
 
@@ -107,11 +106,11 @@ def text(tree):
 
 @pytest.fixture(scope="module")
 def found(tree):
-    return trusted.Trusted.read(tree / "mcqa", draws=400)
+    return trust_results.Trusted.read(tree / "mcqa", draws=400)
 
 
 def said(study):
-    return {claim.text: claim for claim in trusted_claims.claims(study)}
+    return {claim.text: claim for claim in trust_claims.claims(study)}
 
 
 def cells(text, caption):
@@ -148,7 +147,7 @@ def test_the_interval_of_recovery_is_that_of_drawing_seeds_and_rows(found):
             rng.chisquare(2) / 2)
         means = values.mean(1) + seeds + rows
         shares.append(metrics.recovery(means[1], means[0], means[2]))
-    study = trusted.Trusted.read(found.folder, draws=4000)
+    study = trust_results.Trusted.read(found.folder, draws=4000)
     assert study.recovery("student-ntf")["interval"] == pytest.approx(
         np.quantile(shares, [.025, .975]), abs=.008)
 
@@ -156,7 +155,7 @@ def test_the_interval_of_recovery_is_that_of_drawing_seeds_and_rows(found):
 def test_students_of_a_seed_are_paired(tmp_path, found):
     students(tmp_path, fresh=("student-random",))
     choices(tmp_path)
-    other = trusted.Trusted.read(tmp_path / "mcqa", draws=400)
+    other = trust_results.Trusted.read(tmp_path / "mcqa", draws=400)
 
     def width(study):
         step, = study.steps([("none", "student-all"), ("none", "student-random")], "acc")
@@ -185,7 +184,7 @@ def test_worse_students_are_reversed_and_missing_ones_not_measured(tmp_path):
     students(tmp_path, quality={**ACC, "student-ntf": .50}, skip={("student-gen3", n)
                                                                  for n in range(3)})
     choices(tmp_path, quality={**CHOICES, "trust-ntf": (.9, .8, "weak-none")})
-    claims = said(trusted.Trusted.read(tmp_path / "mcqa", draws=400))
+    claims = said(trust_results.Trusted.read(tmp_path / "mcqa", draws=400))
     verdict = {text: claim.verdict for text, claim in claims.items()}
     assert verdict["acc is higher on the labels of ntf than on all weak labels"] == "reversed"
     assert verdict["ntf: Recovery is above 80 %"] == "reversed"
@@ -197,7 +196,7 @@ def test_worse_students_are_reversed_and_missing_ones_not_measured(tmp_path):
 def test_a_recovery_without_a_gap_is_flagged_and_not_judged(tmp_path):
     students(tmp_path, quality={**ACC, "base-strong": .79}, fresh=("base-strong",))
     choices(tmp_path)
-    study = trusted.Trusted.read(tmp_path / "mcqa", draws=400)
+    study = trust_results.Trusted.read(tmp_path / "mcqa", draws=400)
     assert study.recovery("student-ntf")["doubtful"]
     claim = said(study)["ntf: Recovery is above 80 %"]
     assert claim.verdict == "not measured" and claim.ours == "-"
@@ -207,7 +206,7 @@ def test_a_recovery_without_a_gap_is_flagged_and_not_judged(tmp_path):
 def test_scores_of_the_same_labels_share_each_draw(found):
     runs = [found.judged[name, 0] for name in ("trust-ntf", "trust-random", "trust-confidence")]
     assert all((run.draws["purity_random"] == runs[0].draws["purity_random"]).all() for run in runs)
-    again = trusted.Trusted.read(found.folder, draws=400)
+    again = trust_results.Trusted.read(found.folder, draws=400)
     assert (again.judged["trust-ntf", 2].draws["auc"] == found.judged["trust-ntf", 2].draws["auc"]
             ).all()
     for run in runs:
@@ -223,8 +222,8 @@ def test_scores_of_the_same_labels_share_each_draw(found):
 
 def test_the_lines_of_results_csv(tree, text):
     found = {(r["model"], r["selection"], r["slice"], r["metric"]): float(r["value"])
-             for r in results(tree) if r["seed"] == "1"}
-    assert {(r["task"], r["strategy"]) for r in results(tree)} == {("mcqa", "none")}
+             for r in table_of(tree) if r["seed"] == "1"}
+    assert {(r["task"], r["strategy"]) for r in table_of(tree)} == {("mcqa", "none")}
     exact = {("weak", "all", "acc"): .6, ("base-strong", "all", "acc"): .4,
              ("student-naive", "all", "acc"): .62, ("student-naive", "all", "recovery"): .55,
              ("student-naive", "all", "pgr"): .1, ("student-naive", "ntf", "recovery"): .9,
@@ -280,7 +279,7 @@ def test_a_trust_function_elsewhere_has_its_own_lines(tmp_path):
             regimes={"trust-ntf": dict.fromkeys(("people", "beasts"), "in distribution"),
                      "trust-ntf-zero-shot": {"people": "in distribution",
                                              "beasts": "other distribution"}})
-    study = trusted.Trusted.read(tmp_path / "mcqa", draws=400)
+    study = trust_results.Trusted.read(tmp_path / "mcqa", draws=400)
     assert study.parts() == {"": set(), "other distribution": {"beasts"}}
     zero = study.judged["trust-ntf-zero-shot", 0]
     there = np.array(zero.sources) == "beasts"
@@ -293,7 +292,7 @@ def test_a_trust_function_elsewhere_has_its_own_lines(tmp_path):
     assert [line[1] for line in lines[:first]] == ["random", "confidence", "ntf"]
     assert [line[1] for line in lines[first:]] == ["random", "confidence", "ntf", "ntf-zero-shot"]
     assert "other distribution: the AUC of ntf-zero-shot is above" in text
-    found = {(r["model"], r["selection"]) for r in results(tmp_path)}
+    found = {(r["model"], r["selection"]) for r in table_of(tmp_path)}
     assert ("weak", "ntf-zero-shot") in found
 
 
@@ -370,7 +369,7 @@ def test_a_property_on_trusted_labels(crossed):
     assert [line[2] for line in lines[::2]] == ["0.600 → 1.000"] + 2 * ["0.700 → 1.000"]
     assert "Weak+WTS TFT: trusted labels raise the ra of student-naive" in text
     found = {(r["strategy"], r["model"], r["selection"], r["slice"], r["metric"]): float(r["value"])
-             for r in results(crossed) if r["seed"] == "2"}
+             for r in table_of(crossed) if r["seed"] == "2"}
     assert found["both", "student-naive", "ntf", "all", "acc"] == pytest.approx(.70)
     assert found["both", "student-naive", "all", "all", "acc"] == pytest.approx(.76)
     assert found["none", "student-naive", "ntf", "all", "pgr"] == pytest.approx(.14 / .20)
@@ -405,6 +404,6 @@ def test_properties_and_trust_functions_share_one_report(tree, tmp_path):
     assert heads == ["Does the property go from weak to strong?",
                      "What the paper says, and what is seen at this scale", "Which labels to trust",
                      "OOD robustness", "Multiple choice", "How these numbers were made"]
-    assert {r["task"] for r in results(tmp_path)} == {"ood", "mcqa"}
-    keys = [tuple(line.values())[:-1] for line in results(tmp_path)]
+    assert {r["task"] for r in table_of(tmp_path)} == {"ood", "mcqa"}
+    keys = [tuple(line.values())[:-1] for line in table_of(tmp_path)]
     assert len(set(keys)) == len(keys)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from w2s.model import checkpoint, gpt_neox, configuration
-from w2s.train import step, vocabulary
+from w2s.train import embedding_rows, step
 
 CONFIG = configuration.published(2, 16, 2, vocab=400)
 
@@ -47,10 +47,10 @@ def test_the_same_losses_and_weights_as_with_the_whole_embedding(name):
     for cutting in (False, True):
         m = model()
         optimizer = step.OPTIMIZERS[name](m, 1e-2)
-        cut = vocabulary.Cut(m.gpt_neox.embed_in, optimizer, data) if cutting else None
+        cut = embedding_rows.UsedRows(m.gpt_neox.embed_in, optimizer, data) if cutting else None
         if cut:
             cut.close()
-            assert len(m.gpt_neox.embed_in.weight) == len(vocabulary.occurring(data, 400)) < 70
+            assert len(m.gpt_neox.embed_in.weight) == len(embedding_rows.occurring(data, 400)) < 70
         losses = train(m, optimizer, data, 0, 6, cut)
         if cut:  # a checkpoint in between holds everything
             cut.open()
@@ -67,33 +67,33 @@ def test_the_same_losses_and_weights_as_with_the_whole_embedding(name):
         assert torch.allclose(value, same[key], rtol=0, atol=1e-12), key
     for key in state:
         assert torch.allclose(state[key], kept[key], rtol=0, atol=1e-12), key
-    untouched = np.setdiff1d(np.arange(400), vocabulary.occurring(data, 400))
+    untouched = np.setdiff1d(np.arange(400), embedding_rows.occurring(data, 400))
     assert torch.equal(weights["gpt_neox.embed_in.weight"][untouched],
                        model().gpt_neox.embed_in.weight[untouched])
 
 
 def test_it_pays_only_where_it_is_exact_and_worth_it(monkeypatch):
     embedding, data = model().gpt_neox.embed_in, columns()
-    assert not vocabulary.pays(embedding, data, 0)  # a small one
-    monkeypatch.setattr(vocabulary, "LEAST", 1)
-    assert vocabulary.pays(embedding, data, 0)
-    assert not vocabulary.pays(embedding, data, .1)  # decay moves every row
-    assert not vocabulary.pays(embedding, {"ids": [np.arange(300)]}, 0)
+    assert not embedding_rows.pays(embedding, data, 0)  # a small one
+    monkeypatch.setattr(embedding_rows, "LEAST", 1)
+    assert embedding_rows.pays(embedding, data, 0)
+    assert not embedding_rows.pays(embedding, data, .1)  # decay moves every row
+    assert not embedding_rows.pays(embedding, {"ids": [np.arange(300)]}, 0)
     embedding.weight.requires_grad_(False)
-    assert not vocabulary.pays(embedding, data, 0)
+    assert not embedding_rows.pays(embedding, data, 0)
 
 
 def test_padding_is_token_0_in_both_numberings():
     data = {"ids": [np.array([7, 9, 7]), np.array([3])]}
     m = model()
-    cut = vocabulary.Cut(m.gpt_neox.embed_in, step.adamw(m, 1e-3), data)
+    cut = embedding_rows.UsedRows(m.gpt_neox.embed_in, step.adamw(m, 1e-3), data)
     assert cut.used.tolist() == [0, 3, 7, 9]
     assert [ids.tolist() for ids in cut.renumber(data)["ids"]] == [[2, 3, 2], [1]]
 
 
 def test_a_script_trains_the_same_model_interrupted_or_not(world, fair, tmp_path, call,
                                                            monkeypatch):
-    closed, close = [], vocabulary.Cut.close
+    closed, close = [], embedding_rows.UsedRows.close
 
     def watched(cut):
         close(cut)
@@ -102,11 +102,11 @@ def test_a_script_trains_the_same_model_interrupted_or_not(world, fair, tmp_path
     def weights(name, least, stop=None):
         def save(path, k, *rest):
             monkeypatch.undo()
-            monkeypatch.setattr(vocabulary, "LEAST", least)
+            monkeypatch.setattr(embedding_rows, "LEAST", least)
             step.save_checkpoint(path, k, *rest)
             raise OSError("the disk is full")
-        monkeypatch.setattr(vocabulary, "LEAST", least)
-        monkeypatch.setattr(vocabulary.Cut, "close", watched)
+        monkeypatch.setattr(embedding_rows, "LEAST", least)
+        monkeypatch.setattr(embedding_rows.UsedRows, "close", watched)
         command = ("train_weak", "--task", "fairness", "--model", world / "tiny-2x32", "--data",
                    fair / "weak.jsonl", "--out", tmp_path / name, "--lam", 0, "--epochs", 3,
                    "--lr", "1e-2")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from w2s import experiment, phases, pool, recipes, tasks
+from w2s import experiment, phases, recipes, scheduler, tasks
 
 CLASSES = ("fairness", "ood", "adversarial")
 QUESTIONS = ("mcqa", "arithmetic", "game")
@@ -490,7 +490,8 @@ def read(preset, script, flags):
 def test_what_a_command_reads_was_made_by_one_that_it_waits_for(preset, capsys, monkeypatch):
     printed = dry_run(capsys, monkeypatch, preset, tasks="all")
     words = [shlex.split(line)[1:] for line in printed]
-    waits = pool.before([pool.Command(n, "", "", "", each) for n, each in enumerate(words)])
+    waits = scheduler.before([scheduler.Command(n, "", "", "", each) for n,
+                              each in enumerate(words)])
     known, reached = {}, []
     for n, each in enumerate(words):
         reached.append(waits[n].union(*(reached[k] for k in waits[n])))

@@ -52,7 +52,7 @@ def commands():
     add("perturbed", "town", f"{town} perturbed", "--out .", ("world/**/*",), "raw")
     add("experiment", "town", "w2s.experiment", "smoke --dry-run --recipe recipe.txt --synonyms "
         "synonyms.json --raw world", ("recipe.txt",))
-    add("pool", "fairness", "w2s.pool", "--file commands.txt", ("commands.txt",))
+    add("pool", "fairness", "w2s.scheduler", "--file commands.txt", ("commands.txt",))
     return found
 
 

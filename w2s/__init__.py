@@ -2,7 +2,8 @@
 
 The chapters, each importing only from those before it: files on disk, statistics, devices (the
 modules here), model, data, train, dp, infer, trust, tasks, attacks, report; then what the scripts
-call (fit, prepare, pool, experiment) and the miniature. tests/test_structure.py has the list.
+call (training, prepare, scheduler,
+      experiment) and the miniature. tests/test_structure.py has the list.
 """
 
 import importlib
@@ -10,10 +11,11 @@ import importlib.util
 import sys
 
 MOVED = {  # names before version 0.2: they import the module of today, for one version
-    "pythia": "model", "lora": "model.lora", "text": "model.text", "splits": "data.splits",
+    "pythia": "model", "lora": "model.lora", "text": "model.tokenization", "splits": "data.splits",
     "mail": "data.mail", "questions": "data.questions", "step": "train.step", "grpo": "train.grpo",
-    "losses": "train.losses", "accountant": "dp.accountant", "predict": "infer.predict",
-    "lm": "infer.lm", "ntf": "trust.ntf", "selection": "trust.selection"}
+    "losses": "train.losses", "accountant": "dp.accountant", "noise": "dp.noise",
+    "predict": "infer.classify", "lm": "infer.lm", "ntf": "trust.ntf",
+    "selection": "trust.selection", "fit": "training", "pool": "scheduler"}
 
 
 class Moved:

@@ -82,14 +82,14 @@ def main(options, preset="miniature"):
             phase = step.phase
             print(shlex.join([os.environ.get("W2S_PYTHON", sys.executable), *words]))
         return
-    from w2s import pool
+    from w2s import scheduler
     cores = os.cpu_count() or 1
     jobs = options.jobs or (1 if shutil.which("nvidia-smi") else min(cores, 4))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if sys.stdout.isatty():
         os.environ["CLICOLOR_FORCE"] = "1"  # the pool hands the report's screen on
-    pool.finish([pool.Command(n, step.phase, step.title, shlex.join(words), words)
+    scheduler.finish([scheduler.Command(n, step.phase, step.title, shlex.join(words), words)
                  for n, (step, words) in enumerate(zip(plan.steps, lines))], jobs)
 
 
@@ -147,7 +147,7 @@ def check_models(plan):
 
 def check_training(plan):
     """Parse every training command with its script's own parser, and ask the task."""
-    from w2s import fit, tasks
+    from w2s import tasks, training
     seen = set()
     for step in plan.steps:
         words = plan.line(step)[1:]
@@ -156,7 +156,7 @@ def check_training(plan):
         seen.add((step.task, step.run))
         settings = config.parse(recipes.configuration(step.script), "", words)
         try:
-            fit.check(settings, tasks.load(step.task))
+            training.check(settings, tasks.load(step.task))
         except ValueError as error:
             flag = recipes.GRID if "-lam-" in step.run else str(error).split()[0].rstrip(":")
             where = [line.where for line in plan.lines if line.flag == flag

@@ -167,8 +167,8 @@ def model(cfg):
     arguments["tokenizer"] = rows.sha256(cfg.tokenizer)
     if is_prepared(out, arguments):
         return
-    from w2s.model import checkpoint, configuration, text
-    size = text.vocabulary(cfg.tokenizer)
+    from w2s.model import checkpoint, configuration, tokenization
+    size = tokenization.vocabulary(cfg.tokenizer)
     if cfg.shape not in configuration.SHAPES:
         raise ValueError(f"--shape {cfg.shape}: choose from {', '.join(configuration.SHAPES)}")
     changed = {"num_hidden_layers": cfg.layers, "hidden_size": cfg.hidden, "vocab_size": cfg.vocab,

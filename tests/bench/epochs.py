@@ -17,7 +17,7 @@ import torch
 
 from tests.bench import models, step
 from tests.bench.harness import Case, Variant
-from w2s.train import vocabulary
+from w2s.train import embedding_rows
 from w2s.train import step as product
 
 # tokens (GPT-NeoX-20B's tokenizer) of SST-2's training sentences, mean 11.6, and of Adult's people
@@ -59,9 +59,9 @@ def ours(setting, columns, data, compile=False):
     def build():
         m = models.model_of(setting.shape, "class", setting.device)
         optimizer, mine = product.adamw(m, step.LR), columns
-        if vocabulary.pays(m.gpt_neox.embed_in, columns, 0.0):
+        if embedding_rows.pays(m.gpt_neox.embed_in, columns, 0.0):
             every = {"ids": [np.arange(1, TOKENS[data] + 1)]}
-            cut = vocabulary.Cut(m.gpt_neox.embed_in, optimizer, every)
+            cut = embedding_rows.UsedRows(m.gpt_neox.embed_in, optimizer, every)
             mine = cut.renumber(columns)
             cut.close()
         go = product.make_step(m, optimizer, step.OBJECTIVE["class"], product.ground_truth, 0, 1,

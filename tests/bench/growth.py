@@ -34,10 +34,10 @@ import torch
 
 from tests.bench import machine
 from w2s import config, metrics, rows, statistics, tasks
-from w2s.infer import predict
+from w2s.infer import classify
 from w2s.model import checkpoint, gpt_neox, configuration
 from w2s.train import step
-from w2s.trust import scores as trust
+from w2s.trust import score_metrics
 
 MINI = machine.ROOT / "w2s" / "models" / "mini-weak"
 TOKENIZER = MINI / "tokenizer.json"
@@ -154,7 +154,7 @@ def label(folder):
 
     def read(model, n, length):
         columns = tokens(n, length)
-        return lambda: predict.probabilities(model, columns, title="")
+        return lambda: classify.probabilities(model, columns, title="")
     yield timed("label", "tokens of a row",
                 {T: read(model, 64, T) for T in (32, 64, 128, 256)}, expected=ATTENTION)
     found = [classifier(shape_of(width)) for width in (128, 256, 512)]
@@ -250,7 +250,7 @@ def maths(folder):
                     "entropy": lambda s, y: metrics.entropy(np.stack([s, 1 - s], 1)),
                     "bootstrap of a mean": lambda s, y: statistics.bootstrap_interval(
                         s, groups[:len(s)], draws=10),
-                    "bootstrap of a trust score": lambda s, y: trust.measure(
+                    "bootstrap of a trust score": lambda s, y: score_metrics.measure(
                         s, y, groups[:len(s)], draws=10)}.items():
         runs = {n: (lambda f=f, n=n: f(score[:n], right[:n])) for n in sizes}
         yield timed(name, "rows", runs, 1, SORTED)

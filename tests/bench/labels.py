@@ -20,7 +20,7 @@ import torch
 from tests.bench import models, step
 from tests.bench.harness import Case, Variant
 from w2s import device as devices
-from w2s.infer import answers, lm, predict
+from w2s.infer import choice, classify, lm
 from w2s.model import decoding
 from w2s.trust import ntf
 
@@ -41,7 +41,7 @@ def sentences(shape):
 # ---- labelling -----------------------------------------------------------------------------------
 
 def ours(m, ids, dtype, hidden=True):
-    return lambda: predict.read_all(m, {"ids": ids}, dtype, "", hidden)["p"]
+    return lambda: classify.read_all(m, {"ids": ids}, dtype, "", hidden)["p"]
 
 
 def forward(theirs, ids, dtype, device, groups):
@@ -70,7 +70,7 @@ def orders(ids, device):
     def cut(order):
         return np.split(order, range(BATCH, len(ids), BATCH))
     return {"file": cut(np.arange(len(ids))), "sorted": cut(np.argsort(size, kind="stable")),
-            "batches": predict.by_tokens(size, predict.TOKENS[device.type])}
+            "batches": classify.by_tokens(size, classify.TOKENS[device.type])}
 
 
 def label(setting):
@@ -127,7 +127,7 @@ def generate(setting):
             return run if equal else models.shipped(run, setting)
         return Variant(build, step.described(setting, equal), models.missing("transformers"))
     variants = {"ours": Variant(lambda: own, dtype),
-                "ours-states": Variant(lambda: lambda: answers.written(
+                "ours-states": Variant(lambda: lambda: choice.written(
                     m, list(ids.numpy()), new, dtype=dtype, title=""), dtype),
                 "hf-shipped": peer(False), "hf-equal": peer(True)}
     expected = own()

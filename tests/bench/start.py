@@ -12,7 +12,7 @@ from tests.bench import machine, models, processes
 from tests.bench.harness import Table
 from w2s.model import checkpoint
 
-MODULES = ("w2s.prepare", "w2s.miniature", "w2s.report", "w2s.pool")
+MODULES = ("w2s.prepare", "w2s.miniature", "w2s.report", "w2s.scheduler")
 TOKENIZER = machine.ROOT / "w2s" / "models" / "mini-weak" / "tokenizer.json"
 LOAD = {"ours": "from w2s import pythia as of\ndef go(): return of.load(folder, 'lm')",
         "hf-shipped": "from transformers import GPTNeoXForCausalLM as of\n"
@@ -31,7 +31,7 @@ def scripts():
 
 def starts(rounds):
     code = {"python": "pass", "import w2s": "import w2s", "import torch": "import torch",
-            "import w2s.fit": "import w2s.fit"}
+            "import w2s.training": "import w2s.training"}
     if not models.missing("transformers"):
         code["import transformers"] = "import transformers"
     commands = {title: processes.python("-c", line) for title, line in code.items()} | scripts()

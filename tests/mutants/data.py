@@ -13,7 +13,7 @@ GAME = "w2s/tasks/game.py"
 TOWN, EXERCISES, SCHOOL, WORLD, PRETRAIN, RECIPE, PROBES = (
     f"w2s/miniature/{part}.py" for part in
     ("town", "exercises", "school", "world", "pretrain", "recipe", "probes"))
-HUB, WHATIS, CONFIG, FIT, LABEL = "w2s/hub.py", "w2s/whatis.py", "w2s/config.py", "w2s/fit.py", "label.py"
+HUB, WHATIS, CONFIG, FIT, LABEL = "w2s/hub.py", "w2s/whatis.py", "w2s/config.py", "w2s/training.py", "label.py"
 EVALUATE = "evaluate.py"
 
 ERRORS = [

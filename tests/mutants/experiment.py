@@ -6,14 +6,14 @@ VERDICTS = "w2s/report/verdicts.py"
 TABLES = "w2s/report/tables.py"
 OPENING = "w2s/report/opening.py"
 PICTURES = "w2s/report/pictures.py"
-TRUSTED_CLAIMS = "w2s/report/trusted_claims.py"
-TRUSTED_PICTURES = "w2s/report/trusted_pictures.py"
+TRUSTED_CLAIMS = "w2s/report/trust_claims.py"
+TRUSTED_PICTURES = "w2s/report/trust_pictures.py"
 PHASES, RECIPES, EXPERIMENT = "w2s/phases.py", "w2s/recipes.py", "w2s/experiment.py"
-POOL, STUDY, STATISTICS = "w2s/pool.py", "w2s/report/study.py", "w2s/statistics.py"
+POOL, STUDY, STATISTICS = "w2s/scheduler.py", "w2s/report/results.py", "w2s/statistics.py"
 METRICS, REPORT, CLAIMS = "w2s/metrics.py", "w2s/report/__main__.py", "w2s/report/claims.py"
-FRONTIER, TRUSTED, TRUSTED_REPORT = "w2s/report/frontier.py", "w2s/report/trusted.py", "w2s/report/trusted_report.py"
-FIGURES, PAGE, EVALUATE = "w2s/report/figures.py", "w2s/report/page.py", "evaluate.py"
-PAPER_PY, TRUST, FAIRNESS = "w2s/report/paper.py", "w2s/trust/scores.py", "w2s/tasks/fairness.py"
+FRONTIER, TRUSTED, TRUSTED_REPORT = "w2s/report/frontier.py", "w2s/report/trust_results.py", "w2s/report/trust_tables.py"
+FIGURES, PAGE, EVALUATE = "w2s/report/figures.py", "w2s/report/render.py", "evaluate.py"
+PAPER_PY, TRUST, FAIRNESS = "w2s/report/paper.py", "w2s/trust/score_metrics.py", "w2s/tasks/fairness.py"
 OOD, ADVERSARIAL = "w2s/tasks/ood.py", "w2s/tasks/adversarial.py"
 WIRING = "test_wiring.py::test_every_command_is_the_one_of_the_tables"
 MINI, PAPER, SMOKE, PRINTED = (f"{WIRING}[{name}]" for name in (
@@ -307,12 +307,12 @@ ERRORS = [
     (TABLES, 'recovered(study.gap_recovered(strategy, model)) if student else ""])', 'recovered(study.gap_recovered("none", model)) if student else ""])', "test_reported.py::test_the_headline_table_has_mean_sd_and_interval_of_its_own_column"),
     (TABLES, 'key=lambda model: study.module.SIGN * means[model])]', 'key=lambda model: means[model])]', "test_shown.py::test_the_order_of_gaps_is_from_the_largest"),
     (VERDICTS, 'return [*first, signed(sign * step["difference"]),', 'return [*first, signed(step["difference"]),', "test_report.py::test_a_claim_shows_its_difference_in_the_metric_itself"),
-    (VERDICTS, 'span(sorted(sign * end for end in step["interval"]), signed), chance(step, "p")]', 'span(sorted(end for end in step["interval"]), signed), chance(step, "p")]', "test_report.py::test_a_claim_shows_its_difference_in_the_metric_itself"),
+    (VERDICTS, 'format_interval(sorted(sign * end for end in step["interval"]), signed),', 'format_interval(sorted(end for end in step["interval"]), signed),', "test_report.py::test_a_claim_shows_its_difference_in_the_metric_itself"),
     (OPENING, 'if of and of["interval"][0] <= study.majority', 'if of and of["mean"] <= study.majority', "test_shown.py::test_a_model_guesses_when_its_interval_reaches_the_majority"),
     (OPENING, 'if of and of["interval"][0] <= study.majority', 'if of and of["interval"][1] <= study.majority', "test_shown.py::test_a_model_guesses_when_its_interval_reaches_the_majority"),
     (VERDICTS, '[c for c in claims if c.place != OURS]),\n                       ("of ours"', '[c for c in claims]),\n                       ("of ours"', "test_shown.py::test_the_tally_counts_verdicts_of_the_papers_apart_from_ours"),
     (VERDICTS, 'count = Counter(claim.verdict for claim in part)', 'count = Counter(claim.verdict for claim in claims)', "test_shown.py::test_the_tally_counts_verdicts_of_the_papers_apart_from_ours"),
-    (TABLES, 'chance(s, "p"), chance(s, "holm")]', 'chance(s, "holm"), chance(s, "p")]', "test_shown.py::test_holms_p_stands_in_its_own_column"),
+    (TABLES, 'format_p(s, "p"), format_p(s, "holm")]', 'format_p(s, "holm"), format_p(s, "p")]', "test_shown.py::test_holms_p_stands_in_its_own_column"),
     (VERDICTS, 'found["ours, both"] = [study.weakest_trend(key) for key in STRATEGIES]', 'found["ours, both"] = [study.trend(key, study.students[0]) for key in STRATEGIES]', "test_shown.py::test_table_1_of_both_students_is_the_weaker"),
     (VERDICTS, 'for student in study.students}\n            if len', 'for student in study.students[:1] * 2}\n            if len', "test_shown.py::test_table_1_of_both_students_is_the_weaker"),
     (VERDICTS, 'body.append([module.TITLE, "paper", *paper.table_1(task)])', 'body.append([module.TITLE, "paper", *paper.table_1("ood")])', "test_report.py::test_table_1_of_the_paper_stands_beside_ours"),
@@ -387,7 +387,7 @@ ERRORS = [
     (TRUSTED_REPORT, 'by = {"all": "ntf", "lora": "ntf", "grpo": "ntf"}.get(way, way)', 'by = "ntf"', "test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
     (TRUSTED_REPORT, 'run.about["pool" if way in ("all", "truth") else "kept"]', 'run.about["kept"]', "test_trusted.py::test_a_tree_of_trust_functions_alone_is_a_report"),
     (TRUSTED_REPORT, 'key = "right" if way == "all" else "right_kept"', 'key = "right"', "test_trusted.py::test_a_tree_of_trust_functions_alone_is_a_report"),
-    (TRUSTED_REPORT, "lambda end: f'{100 * end:.0f}'", "lambda end: f'{end:.0f}'", "test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
+    (TRUSTED_REPORT, 'lambda end: f"{100 * end:.0f}"', 'lambda end: f"{end:.0f}"', "test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
     (TRUSTED_REPORT, '{CHAIN[number - 2]}"', '{CHAIN[0]}"', "test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
     (TRUSTED_REPORT, 'step = [signed(steps[0]["sign"] * steps[0]["difference"])', 'step = [signed(steps[0]["difference"])', "test_shown.py::test_a_crossing_shows_a_gap_in_its_own_direction"),
     (TRUSTED_PICTURES, 'low": middle - sd if several else None', 'low": middle if several else None', "test_shown.py::test_bands_are_one_standard_deviation"),

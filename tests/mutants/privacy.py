@@ -4,13 +4,13 @@ MAIL_TEXT = "w2s/data/mail_text.py"
 MAIL_FILES = "w2s/data/mail_files.py"
 MICROBATCH = "w2s/dp/microbatch.py"
 PRIVATE_TRAINING = "w2s/dp/plan.py"
-DP, BOOK, NOISE, ACCOUNTANT = ("w2s/dp/sgd.py", "w2s/dp/bookkeeping.py", "w2s/dp/noise.py",
+DP, BOOK, NOISE, ACCOUNTANT = ("w2s/dp/sgd.py", "w2s/dp/ghost_clipping.py", "w2s/dp/noise.py",
                                "w2s/dp/accountant.py")
-CANARIES, AUDIT, GUARANTEES = "w2s/dp/canaries.py", "w2s/attacks/audit.py", "w2s/report/guarantees.py"
+CANARIES, AUDIT, GUARANTEES = "w2s/dp/canaries.py", "w2s/attacks/audit.py", "w2s/report/privacy_statement.py"
 EXTRACTION, EXPOSURE, MEMBERSHIP, TARGET, TEXT = (
     f"w2s/attacks/{name}.py" for name in ("extraction", "exposure", "membership", "target", "text"))
-TASK, MAIL, FREE, PERTURB, METRICS = ("w2s/tasks/privacy.py", "w2s/data/mail.py", "w2s/infer/freetext.py",
-                                      "w2s/attacks/perturb.py", "w2s/metrics.py")
+TASK, MAIL, FREE, PERTURB, METRICS = ("w2s/tasks/privacy.py", "w2s/data/mail.py", "w2s/infer/generation.py",
+                                      "w2s/attacks/word_attacks.py", "w2s/metrics.py")
 ONE = "test_dp.py::test_private_gradient_equals_one_row_at_a_time"
 NORMAL = "test_dp.py::test_noise_is_normal_with_standard_deviation_sigma_clip_over_expected_batch[3-fast]"
 EMPTY = NORMAL.replace("3", "0")
@@ -35,7 +35,7 @@ ERRORS = [
     (MICROBATCH, "for own in (canary, ~canary):", "for own in (~canary,):", "test_audit.py::test_a_canary_is_a_coordinate_of_its_own_clipped_to_c[fast]"),
     (MICROBATCH, "for start in range(0, B, size):", "for start in range(0, B - B % size or B, size):", MICRO),
     (MICROBATCH, 'longest = int(batch["len"].max())', 'longest = int(batch["len"].min())', MICRO),
-    (MICROBATCH, "users.update(id(m.weight) for m in model.modules() if isinstance(m, bookkeeping.Tied))", "users.update()", ONE + "[lm tied-30 float32]"),
+    (MICROBATCH, "users.update(id(m.weight) for m in model.modules() if isinstance(m, Tied))", "users.update()", ONE + "[lm tied-30 float32]"),
     (DP, "total[name].index_add_(0, *value)", "total[name].index_copy_(0, *value)", ONE + "[lm-30 float32]"),
     (DP, "        elif name in total:\n            total[name] += value\n", "        elif name in total:\n            total[name] = value\n", MICRO),
     (DP, "with precise(_any(batch)):", "with contextlib.nullcontext():", "test_dp.py::test_under_bfloat16_sums_are_float32[class-of_class-func]"),
@@ -299,7 +299,7 @@ ERRORS = [
     (TEXT, "attacked, fell = int((here & right).sum()), int((here & flip).sum())", "attacked, fell = int(here.sum()), int((here & flip).sum())", MEANS),
     (TEXT, "queries\": asked[here].sum() / max(1, attacked)", "queries\": asked[here].mean()", MEANS),
     (TEXT, "[[sentences is not None for sentences, _ in each] for each in done]", "[[bool(n) for _, n in each] for each in done]", MEANS),
-    (TEXT, 'cases = [perturb.Case(row, n, cut', 'cases = [perturb.Case(row, n % args["batch_size"], cut', "test_attacks.py::test_a_text_is_asked_about_with_the_classes_of_its_own_row"),
+    (TEXT, 'cases = [word_attacks.Case(row, n, cut', 'cases = [word_attacks.Case(row, n % args["batch_size"], cut', "test_attacks.py::test_a_text_is_asked_about_with_the_classes_of_its_own_row"),
     (TEXT, "cases[start:start + args[\"batch_size\"]], ask", "cases[start:start + args[\"batch_size\"] - 1], ask", "test_attacks.py::test_a_text_is_asked_about_with_the_classes_of_its_own_row"),
     (TEXT, "**dict(zip(clean, sentences)),", "**clean,", "test_attacks.py::test_prepare_gives_back_both_texts_and_the_model_is_really_fooled"),
     (TEXT, "if sentences is not None:\n                yield", "if True:\n                sentences = sentences or list(clean.values())\n                yield", "test_attacks.py::test_prepare_gives_back_both_texts_and_the_model_is_really_fooled"),

@@ -1,9 +1,9 @@
 """Errors in the trust function, in the choice of labels and in what it is compared with."""
 
 GPT_NEOX = "w2s/model/gpt_neox.py"
-NTF, SELECTION, RIVALS, TRUST = "w2s/trust/ntf.py", "w2s/trust/selection.py", "w2s/trust/rivals.py", "w2s/trust/scores.py"
-SCRIPT, PHASES, VOCABULARY = "train_ntf.py", "w2s/phases.py", "w2s/train/vocabulary.py"
-ANSWERS, PREDICT = "w2s/infer/answers.py", "w2s/infer/predict.py"
+NTF, SELECTION, RIVALS, TRUST = "w2s/trust/ntf.py", "w2s/trust/selection.py", "w2s/trust/baselines.py", "w2s/trust/score_metrics.py"
+SCRIPT, PHASES, VOCABULARY = "train_ntf.py", "w2s/phases.py", "w2s/train/embedding_rows.py"
+ANSWERS, PREDICT = "w2s/infer/choice.py", "w2s/infer/classify.py"
 RUN = "test_ntf_script.py"
 
 ERRORS = [
@@ -142,7 +142,7 @@ ERRORS = [
      f"{RUN}::test_what_it_learns_from_are_rows_of_the_sources_with_their_states_and_groups"),
     (SCRIPT, '            groups=[str(labelled[i].get("group", labelled[i]["id"])) for i in some],\n', '',
      f"{RUN}::test_what_it_learns_from_are_rows_of_the_sources_with_their_states_and_groups"),
-    (SCRIPT, "rivals.score(cfg, (task, seen), (pool_task, pool))", "rivals.score(cfg, (task, labelled), (pool_task, pool))",
+    (SCRIPT, "baselines.score(cfg, (task, seen), (pool_task, pool))", "baselines.score(cfg, (task, labelled), (pool_task, pool))",
      f"{RUN}::test_what_it_learns_from_are_rows_of_the_sources_with_their_states_and_groups"),
     (SCRIPT, 'right, seed=cfg.seed,', 'right, seed=0,',
      f"{RUN}::test_the_same_seed_gives_the_same_bytes_and_another_one_other_rows"),

@@ -121,12 +121,12 @@ def reference(it, folder, cfg):
     """N arrays of log-probabilities under the model in `folder`. Raises ValueError when its tokens
     are not those of the run."""
     from w2s.infer import lm
-    from w2s.model import checkpoint, text
-    if text.load_tokenizer(folder).get_vocab() != it.tokenizer.get_vocab():
+    from w2s.model import checkpoint, tokenization
+    if tokenization.load_tokenizer(folder).get_vocab() != it.tokenizer.get_vocab():
         raise ValueError(f"{folder}: has another tokenizer than {it.run}; pass the model that it "
                          "was made from as --reference")
     model = checkpoint.load(folder, "lm", device=next(it.model.parameters()).device)
-    text.require_fit({"ids": it.ids}, model.config["vocab_size"], folder)
+    tokenization.require_fit({"ids": it.ids}, model.config["vocab_size"], folder)
     found = lm.token_scores(model, it.ids, cfg.dtype, "reference")
     return [row.get("logp", np.zeros(0)) for row in found]
 

@@ -58,7 +58,7 @@ def targets(cfg, kind, now):
         return
 
     from w2s import device
-    from w2s.model import checkpoint, configuration, text
+    from w2s.model import checkpoint, configuration, tokenization
     task = tasks.load(cfg.task)
     if task.KIND != "text":
         raise ValueError(f"--task {cfg.task}: has class labels; this attack is on language models "
@@ -75,12 +75,12 @@ def targets(cfg, kind, now):
     for run in todo:
         folder = Path(run) / "model"
         length = cfg.max_length or facts[run]["args"]["max_length"]
-        tokenizer = text.load_tokenizer(folder)
+        tokenizer = tokenization.load_tokenizer(folder)
         encoding = rows.sha256(folder / "tokenizer.json"), length
         if encoding not in encoded:
             encoded[encoding] = task.encode(data, tokenizer, length)["ids"]
         model = checkpoint.load(folder, configuration.HEAD[task.KIND], task.CLASSES, where)
-        text.require_fit({"ids": encoded[encoding]}, model.config["vocab_size"], folder)
+        tokenization.require_fit({"ids": encoded[encoding]}, model.config["vocab_size"], folder)
         yield Target(Path(run), facts[run], model, tokenizer, encoding, data, encoded[encoding],
                      member[run])
 

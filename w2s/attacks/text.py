@@ -182,19 +182,19 @@ def cut(task, row):
 
 def asker(task, data, folder, length, where, dtype):
     """ask(texts, numbers of their rows in data) -> (n, K) probabilities of a model folder."""
-    from w2s.infer import predict
+    from w2s.infer import classify
     from w2s.model import checkpoint
-    from w2s.model import text as words
+    from w2s.model import tokenization
     model = checkpoint.load(folder, head=task.KIND, num_labels=task.CLASSES, device=where)
-    tokenizer = words.load_tokenizer(folder)
+    tokenizer = tokenization.load_tokenizer(folder)
     absent = task.encode([{**row, "text_adv": ""} for row in data], tokenizer, length).get("absent")
 
     def ask(texts, numbers):
-        columns = {"ids": words.tokenize(tokenizer, texts, length)}
-        words.require_fit(columns, model.config["vocab_size"], folder)
+        columns = {"ids": tokenization.tokenize(tokenizer, texts, length)}
+        tokenization.require_fit(columns, model.config["vocab_size"], folder)
         if absent is not None:
             columns["absent"] = absent[numbers]
-        return predict.probabilities(model, columns, dtype, title="")["p"]
+        return classify.probabilities(model, columns, dtype, title="")["p"]
     return ask
 
 
@@ -203,9 +203,9 @@ def search(run, parts, task, data, ask, synonyms, now):
     right, attacks {method: [sentences that flip the answer or None, queries]}}."""
     from tqdm import tqdm
 
-    from w2s.attacks import perturb
+    from w2s.attacks import word_attacks
     compose = getattr(task, "compose", lambda source, sentences: "".join(sentences))
-    cases = [perturb.Case(row, n, cut(task, row).values(), partial(compose, row.get("source")))
+    cases = [word_attacks.Case(row, n, cut(task, row).values(), partial(compose, row.get("source")))
              for n, row in enumerate(data)]
     args, found = now["args"], []
     if not (parts / "settings.json").exists():  # killed while it removed them: batches of anything
@@ -215,7 +215,7 @@ def search(run, parts, task, data, ask, synonyms, now):
         for start in range(0, len(data), args["batch_size"]):
             file = parts / f"{start}.jsonl"
             if not file.exists():
-                rows.write(file, perturb.attack(
+                rows.write(file, word_attacks.attack(
                     cases[start:start + args["batch_size"]], ask, args["methods"], args["budget"],
                     synonyms, args["seed"]))
             found += read_part(file)

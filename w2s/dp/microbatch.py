@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from w2s.dp import bookkeeping
+from w2s.model.gpt_neox import Tied
+
+pass
 
 PER_SAMPLE = 2 ** 26  # numbers in the per-sample gradients that func holds at a time
 LOGITS = {True: 2 ** 25, False: 2 ** 28}  # of a micro-batch: on a CPU 134 MB, else 1 GB
@@ -64,7 +66,7 @@ def rows_at_once(model, batch, per_sample=False):
     on_cpu = _any(batch).device.type == "cpu"
     T = ids.shape[1] if ids is not None and ids.ndim == 2 else 1
     widest = max((m.weight.shape[0] for m in model.modules()
-                  if isinstance(m, (bookkeeping.Tied, nn.Linear))), default=1)
+                  if isinstance(m, (Tied, nn.Linear))), default=1)
     return max(1, min(LOGITS[on_cpu] // (T * widest), TOKENS[on_cpu] // T))
 
 
@@ -83,7 +85,7 @@ def unpadded(batch):
 def lookups(model):
     """Names of the embeddings whose matrix no other layer uses."""
     users = Counter(id(p) for m in model.modules() for p in m._parameters.values())
-    users.update(id(m.weight) for m in model.modules() if isinstance(m, bookkeeping.Tied))
+    users.update(id(m.weight) for m in model.modules() if isinstance(m, Tied))
     return {name for name, m in model.named_modules()
             if type(m) is nn.Embedding and users[id(m.weight)] == 1}
 

@@ -23,9 +23,10 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from w2s import parallel
-from w2s.dp import bookkeeping, noise
-from w2s.dp.bookkeeping import Tape
+from w2s.dp import ghost_clipping, noise
+from w2s.dp.ghost_clipping import Tape
 from w2s.dp.microbatch import _any, lookups, micro_batches, pad, rows_at_once, unit
+from w2s.model.gpt_neox import Tied
 from w2s.model.kernels import wide
 
 
@@ -122,7 +123,7 @@ def _clipped(g, outputs, tokens, g_out, weights, losses, clip):
     squares = sum(wide(v).flatten(1).square().sum(1) for v in g.values())          # (B,)
     embedded = [(name, module, (ids,), each[:, 0]) for (name, module, *_), ids, each
                 in zip(outputs, tokens, g_out)]
-    sums, norms, _ = bookkeeping.clipped_sum(embedded, weights, len(losses),
+    sums, norms, _ = ghost_clipping.clipped_sum(embedded, weights, len(losses),
                                              lambda norms: clip_factor(norms, clip), squares)
     factor = clip_factor(norms, clip)
     return sums + [(name, torch.einsum("b,b...->...", factor, wide(v)))
@@ -135,11 +136,11 @@ def fast_sum(model, objective, batch, clip, compile=False):
         return _compiled_sum(model, objective, batch, clip)
     tape = Tape(model)
     try:
-        losses, gradients = bookkeeping.output_gradients(tape, model, objective, batch)
+        losses, gradients = ghost_clipping.output_gradients(tape, model, objective, batch)
     finally:
         tape.remove()
     with precise(losses):
-        found = bookkeeping.clipped_sum(gradients, tape.weights, len(losses),
+        found = ghost_clipping.clipped_sum(gradients, tape.weights, len(losses),
                                         lambda norms: clip_factor(norms, clip))
     return *with_doubtful(model, objective, batch, clip, *found), losses
 
@@ -169,7 +170,7 @@ def _wide_head(model, batch):
     """Whether the logits are most of the work, on a CPU: inductor's passes over them are slower
     than the eager ones (1.5x)."""
     return _any(batch).device.type == "cpu" and any(
-        isinstance(m, (bookkeeping.Tied, nn.Linear)) and m.weight.shape[0] > 8192
+        isinstance(m, (Tied, nn.Linear)) and m.weight.shape[0] > 8192
         for m in model.modules())
 
 
@@ -199,9 +200,9 @@ def _compiled(model, objective):
     tape = Tape(model)
 
     def run(batch, offsets, clip, counts):
-        losses, gradients = bookkeeping.traced_gradients(tape, model, objective, batch, offsets)
+        losses, gradients = ghost_clipping.traced_gradients(tape, model, objective, batch, offsets)
         with torch.autocast(losses.device.type, enabled=False):
-            return *bookkeeping.clipped_sum(
+            return *ghost_clipping.clipped_sum(
                 gradients, tape.weights, losses.shape[0],
                 lambda norms: clip_factor(norms, clip) * counts), losses
 
@@ -308,7 +309,7 @@ def _method(model, method, clip, sigma, expected_batch):
                              "finite")
     if method not in ("func", "fast", "auto"):
         raise ValueError(f"method {method}: choose func, fast or auto")
-    cannot = bookkeeping.unsupported(model)
+    cannot = ghost_clipping.unsupported(model)
     if method == "fast" and cannot:
         raise ValueError(f"method fast: {cannot}, and it knows Linear, Embedding and LayerNorm, "
                          "each with parameters of its own; use func")

@@ -1,6 +1,7 @@
 """What a language model says of rows of text: the log-probability of each token, continuations.
 
-Rows are sorted by length, batched by tokens and handed back in file order, as in w2s.infer.predict.
+Rows are sorted by length, batched by tokens and handed back in file order,
+as in w2s.infer.classify.
 N rows, T tokens of a row, V vocabulary.
 """
 
@@ -11,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from w2s import device as devices
-from w2s.infer.predict import by_tokens, plain
+from w2s.infer.classify import by_tokens, plain
 from w2s.model import decoding, kernels
 from w2s.train.step import collate, seed_of
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from w2s import device, rows, runs
 from w2s.miniature import pretrain, probes, town
-from w2s.model import checkpoint, configuration, text
+from w2s.model import checkpoint, configuration, tokenization
 
 TOWN = 0  # the seed of the text that the committed models have read
 HOME = Path(__file__).parent.parent / "models"
@@ -55,7 +55,7 @@ def run(cfg, shape):
     trained = (home / "model" / "config.json").exists()  # but not published
     tokenizer = (home / "model" / "tokenizer.json" if trained else
                  Path(cfg.tokenizer or own_tokenizer(cfg, train)))
-    vocabulary = text.vocabulary(tokenizer)
+    vocabulary = tokenization.vocabulary(tokenizer)
     train, held = (pretrain.windows(part, tokenizer, cfg.length) for part in (train, held))
     held = held[:WINDOWS]
     if len(train) < cfg.batch_size or not len(held):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from w2s import statistics
 from w2s.report import paper
-from w2s.report.study import STATES, STRATEGIES
+from w2s.report.results import STATES, STRATEGIES
 
 VERDICTS = ("seen", "not clear", "not seen", "reversed", "not measured")
 OURS = paper.OURS

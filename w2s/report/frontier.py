@@ -9,7 +9,7 @@ largest value on [-g, g]. n seeds, L levels.
 import numpy as np
 
 from w2s import rows, statistics
-from w2s.report.study import ROLES
+from w2s.report.results import ROLES
 
 LEVELS = np.arange(0, 41) / 200  # largest |DPD| that is allowed: 0 to .2
 SHOWN = (0.02, 0.05, 0.1, 0.15)  # of them, in the table

@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 
 from w2s import metrics, rows, statistics, tasks
-from w2s.report import page
+from w2s.report import render
 
 METRICS = [{"slice": str, "metric": str, "value": rows.NUMBER}]  # in eval.json and attack-*.json
 MANIFEST = {"splits": {...: {"rows": int}}, "sources": {}, "notes": [str]}
@@ -218,5 +218,5 @@ def csv_text(studies):
 
 def harmless(cell):
     """A cell that no spreadsheet takes for a formula."""
-    cell = page.plain(str(cell))
+    cell = render.plain(str(cell))
     return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t") else cell

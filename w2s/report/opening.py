@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from w2s import rows
-from w2s.report import page, trusted_report
+from w2s.report import render, trust_tables
 from w2s.report.measurements import prepared
-from w2s.report.page import Bullets, Heading, Text, mean
-from w2s.report.study import STRATEGIES, UNREGULARISED
+from w2s.report.render import Bullets, Heading, Text, mean
+from w2s.report.results import STRATEGIES, UNREGULARISED
 
 
 # ---- what was run --------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def method(config, studies, steps):
            "inequalities are tested in this report.", "Ceiling of the regularised strategies: "
            f"chosen on {config.select} rows{why}"] if any(study.choice for study in studies)
           else []),
-        *trusted_report.method(studies, config.draws),
+        *trust_tables.method(studies, config.draws),
         *(f"{study.module.TITLE}, rows: {'; '.join(notes)}." for study in studies
           if (notes := prepared(Path(config.data or Path(config.runs) / "data") / study.task)[2])),
         "Every number, seed by seed, is in `results.csv`."])]
@@ -195,5 +195,5 @@ def models(study):
         n = config.get("parameters")
         count = f" ({n / 1e6:.3g}M parameters)" if isinstance(n, (int, float)) else ""
         fresh = " from scratch" * study.from_scratch(model)
-        shown.append(f"{size} {page.plain(Path(str(path)).name)}{fresh}{count}")
+        shown.append(f"{size} {render.plain(Path(str(path)).name)}{fresh}{count}")
     return ", ".join(shown)

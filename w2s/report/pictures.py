@@ -4,10 +4,10 @@
 import io
 import re
 
-from w2s.report import figures, frontier, paper, trusted_report
+from w2s.report import figures, frontier, paper, trust_tables
 from w2s.report.opening import models
-from w2s.report.page import Picture, Text
-from w2s.report.study import STRATEGIES
+from w2s.report.render import Picture, Text
+from w2s.report.results import STRATEGIES
 from w2s.report.tables import has_gaps
 from w2s.report.verdicts import TREND
 
@@ -30,7 +30,7 @@ def frontier_picture(study, found):
     curves = [{"name": role, "x": frontier.LEVELS, "mean": middle, "low": low, "high": high,
                "band": True} for role, (middle, low, high) in found.items()]
     return (f"{study.module.TITLE}: accuracy at matched DPD", "models of all lambdas and "
-            f"mixtures of two; mean of {trusted_report.seeds(study)}, band: 95 % t interval", [
+            f"mixtures of two; mean of {trust_tables.seeds(study)}, band: 95 % t interval", [
                 "student: naive, on the labels of the regularised weak model. "
                 + "Bayes: the best decisions if the income law of the town were known."
                 * ("Bayes" in found)],

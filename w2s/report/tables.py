@@ -7,11 +7,12 @@ import math
 import numpy as np
 
 from w2s import statistics
-from w2s.report import frontier, guarantees
+from w2s.report import frontier, privacy_statement
 from w2s.report.claims import recovered
 from w2s.report.opening import label, lines
-from w2s.report.page import GONE, Bullets, Heading, Table, Text, chance, signed, span, spread
-from w2s.report.study import ROLES, STRATEGIES
+from w2s.report.render import (GONE, Bullets, Heading, Table, Text, format_interval, format_p,
+                                signed, spread)
+from w2s.report.results import ROLES, STRATEGIES
 
 UNDER_ATTACK = {"acc_text": "accuracy before the attack",  # what is shown beside the trust metric
                 "asr_own": "share of the right answers that the attack turned",
@@ -28,7 +29,8 @@ def chapter(study, steps, pictures):
     for (name, _), run in study.runs.items():
         configs.setdefault(name, []).append(run.config)
     return [Heading(module.TITLE), Text(module.NOTE), Text(ceiling(study.choice)),
-            *guarantees.blocks(configs), *([picture] if picture else []), *headline_table(study),
+            *privacy_statement.blocks(configs), *([picture] if picture else []),
+            *headline_table(study),
             *beside(study), *trend_table(study, steps), *tradeoff_table(study),
             *frontier_table(study, pictures.get(f"{study.task}-frontier")), *measures(study),
             *slices(study)]
@@ -96,7 +98,7 @@ def frontier_table(study, picture):
         for level in frontier.SHOWN:
             k = int(np.argmin(abs(frontier.LEVELS - level)))
             cells.append(GONE if math.isnan(middle[k]) else f"{middle[k]:.3f}" + (
-                f" {span((low[k], high[k]))}" if low is not None else ""))
+                f" {format_interval((low[k], high[k]))}" if low is not None else ""))
         body.append([role, *cells])
     return [*([picture] if picture else []),
             Table(f"{study.module.TITLE}: accuracy at matched DPD",
@@ -116,7 +118,8 @@ def headline_table(study):
     own = [name for name in attacks if name == f"{module.TRUST}_own"]
     for (strategy, model), first in lines(study):
         found = [study.summary(strategy, model, name) for name in shown]
-        cells = [text for f in found for text in (spread(f), span(f["interval"]) if f else GONE)]
+        cells = [text for f in found for text in (spread(f),
+                                                  format_interval(f["interval"]) if f else GONE)]
         cells += [spread(study.sliced(strategy, model, "all", name)) for name in own]
         student = model in study.students
         body.append([*first, str(len(study.of(strategy, model))), *cells,
@@ -162,7 +165,7 @@ def trend_table(study, steps):
         trend = study.trend(strategy, student) or "not run"
         order.append([STRATEGIES[strategy], student, trend, " → ".join(ranked)])
         tests += [[STRATEGIES[strategy], f"{s['lower']} < {s['upper']}", signed(s["difference"]),
-                   span(s["interval"], signed), chance(s, "p"), chance(s, "holm")]
+                   format_interval(s["interval"], signed), format_p(s, "p"), format_p(s, "holm")]
                   for s in steps if (s["strategy"], s["student"]) == (strategy, student)]
     reach = "; ".join(f"{statistics.smallest_p(n):g} with {n} seed{'s' * (n > 1)}"
                       for n in sorted({step["n"] for step in steps}))

@@ -5,11 +5,11 @@ import itertools
 from collections import Counter
 
 from w2s import statistics
-from w2s.report import paper, trusted_report
+from w2s.report import paper, trust_tables
 from w2s.report.claims import OURS, VERDICTS, recovered
 from w2s.report.measurements import properties
-from w2s.report.page import GONE, Heading, Table, Text, chance, mean, signed, span
-from w2s.report.study import STRATEGIES, STUDENTS
+from w2s.report.render import GONE, Heading, Table, Text, format_p, mean, signed, format_interval
+from w2s.report.results import STRATEGIES, STUDENTS
 
 TREND = ("yes = weak < student < ceiling in trust, and the 95 % intervals of both differences "
          "exclude 0; ordered = in that order, but an interval includes 0; no = another order.")
@@ -112,7 +112,7 @@ def scorecard(studies, verdicts):
                  "excludes 0. **not measured**: a run is missing, both are the same run, or the "
                  "claim does not apply."),
             *([Text(trend)] if any(study.choice for study in studies) else []),
-            *trusted_report.judging(studies),
+            *trust_tables.judging(studies),
             Text("p: exact sign-flip test over seeds, which few seeds keep large and one seed does "
                  "not allow. Neither p nor intervals are corrected for the number of claims.")]
 
@@ -124,4 +124,5 @@ def claim_row(claim):
         return [*first, "", "", ""]
     step, sign = claim.step, claim.step["sign"]
     return [*first, signed(sign * step["difference"]),
-            span(sorted(sign * end for end in step["interval"]), signed), chance(step, "p")]
+            format_interval(sorted(sign * end for end in step["interval"]), signed),
+            format_p(step, "p")]

@@ -11,8 +11,8 @@ import numpy as np
 
 from w2s import metrics, rows
 from w2s.data import raw_folder, splits
-from w2s.infer.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
-from w2s.model import text
+from w2s.infer.classify import label, predictions, right, weak_class  # noqa: F401  (for scripts)
+from w2s.model import tokenization
 from w2s.train.step import batches, make_step  # noqa: F401  (a task brings its own training step)
 
 KIND, CLASSES = "class", 3
@@ -70,10 +70,11 @@ def encode(rows, tokenizer, max_length, target="label", adv_label="fw_x_adv"):
     as Eq. (9) is printed, or f_w(x) (reading A1)."""
     adv = {"fw_x_adv": "weak_adv", "fw_x": "weak"}[adv_label]
     classes = np.array([LABELS[row["source"]] for row in rows])
-    return {"ids": text.tokenize(tokenizer, [row["text"] for row in rows], max_length),
-            "ids_adv": text.tokenize(tokenizer, [row["text_adv"] for row in rows], max_length),
-            "target": text.targets(rows, target, CLASSES),
-            "target_adv": text.targets(rows, adv if target == "weak" else target, CLASSES),
+    return {"ids": tokenization.tokenize(tokenizer, [row["text"] for row in rows], max_length),
+            "ids_adv": tokenization.tokenize(tokenizer, [row["text_adv"] for row in rows],
+                                             max_length),
+            "target": tokenization.targets(rows, target, CLASSES),
+            "target_adv": tokenization.targets(rows, adv if target == "weak" else target, CLASSES),
             "pool": np.array([list(LABELS).index(row["source"]) for row in rows]),
             "absent": np.where(np.arange(CLASSES) < classes[:, None], 0, ABSENT).astype(np.float32)}
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from w2s import metrics, rows
 from w2s.data import raw_folder, splits
-from w2s.infer.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
-from w2s.model import text
+from w2s.infer.classify import label, predictions, right, weak_class  # noqa: F401  (for scripts)
+from w2s.model import tokenization
 from w2s.train import losses
 from w2s.train.step import batches, make_step  # noqa: F401  (a task brings its own training step)
 
@@ -46,8 +46,8 @@ def encode(rows, tokenizer, max_length, target="label"):
 
     a_bar is the base rate of the whole split, never of the batch, so rows stay independent."""
     a = np.array([row["a"] for row in rows], dtype=np.float32)
-    return {"ids": text.tokenize(tokenizer, [row["text"] for row in rows], max_length),
-            "target": text.targets(rows, target, CLASSES),
+    return {"ids": tokenization.tokenize(tokenizer, [row["text"] for row in rows], max_length),
+            "target": tokenization.targets(rows, target, CLASSES),
             "a": a, "a_bar": np.full_like(a, a.mean())}
 
 

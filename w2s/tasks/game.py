@@ -5,8 +5,8 @@ A position is its FEN, a move is in UCI; the town plays with stones. N rows of a
 
 from w2s.data import questions, splits
 from w2s.data.questions import move as parse
-from w2s.infer.answers import batches, objective  # noqa: F401  (what scripts ask a task for)
-from w2s.infer.freetext import Free, evaluate, headline, sums  # noqa: F401
+from w2s.infer.choice import batches, objective  # noqa: F401  (what scripts ask a task for)
+from w2s.infer.generation import Free, evaluate, headline, sums  # noqa: F401
 from w2s.train.step import make_step  # noqa: F401
 
 KIND, CLASSES = "text", None

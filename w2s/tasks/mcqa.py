@@ -9,9 +9,9 @@ import numpy as np
 
 from w2s import rows
 from w2s.data import questions, splits
-from w2s.infer import answers
-from w2s.infer.answers import batches, objective  # noqa: F401  (what scripts ask a task for)
-from w2s.infer.predict import plain, right, softmax, weak_class  # noqa: F401
+from w2s.infer import choice
+from w2s.infer.choice import batches, objective  # noqa: F401  (what scripts ask a task for)
+from w2s.infer.classify import plain, right, softmax, weak_class  # noqa: F401
 from w2s.train.step import make_step  # noqa: F401
 
 KIND, CLASSES = "letters", None
@@ -71,10 +71,10 @@ def encode(rows, tokenizer, max_length, target=None, scoring="cloze"):
     if target:
         chosen = [row["label"] if target == "label" else weak_class(row) for row in rows]
         tails = [offer[k] for offer, k in zip(offered, chosen)]
-        return answers.encode(tokenizer, asked, tails, max_length)
+        return choice.encode(tokenizer, asked, tails, max_length)
     tails = [[ids[:max(1, max_length - 1)] for ids in row]
-             for row in answers.options(tokenizer, offered)]
-    heads = answers.prompts(tokenizer, asked, max_length)
+             for row in choice.options(tokenizer, offered)]
+    heads = choice.prompts(tokenizer, asked, max_length)
     heads = [head[-max(1, max_length - max(map(len, tail))):] for head, tail in zip(heads, tails)]
     return {"ids": heads, "options": tails, "per_token": scoring == "cloze"}
 
@@ -82,7 +82,7 @@ def encode(rows, tokenizer, max_length, target=None, scoring="cloze"):
 def answer(model, columns, dtype, title, hidden=False, scoring="token"):
     """(logits: N arrays (O,), the log-likelihood of each option, per token or of letters and with
     scoring "sum" in whole; hidden (N, D))."""
-    logp, count, states = answers.likelihoods(model, columns["ids"], columns["options"], dtype,
+    logp, count, states = choice.likelihoods(model, columns["ids"], columns["options"], dtype,
                                               title, hidden,
                                               columns["per_token"] and scoring == "token")
     return [row / n for row, n in zip(logp, count)], states

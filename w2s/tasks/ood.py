@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from w2s import metrics, rows
 from w2s.data import raw_folder, splits
-from w2s.infer.predict import label, predictions, right, weak_class  # noqa: F401  (for scripts)
-from w2s.model import text
+from w2s.infer.classify import label, predictions, right, weak_class  # noqa: F401  (for scripts)
+from w2s.model import tokenization
 from w2s.train import step
 from w2s.train.step import make_step  # noqa: F401  (a task brings its own training step)
 
@@ -42,8 +42,8 @@ def read(path, weak=False):
 
 def encode(rows, tokenizer, max_length, target="label"):
     """Columns of N rows: ids (list of token arrays), target (N, 2)."""
-    return {"ids": text.tokenize(tokenizer, [row["text"] for row in rows], max_length),
-            "target": text.targets(rows, target, CLASSES)}
+    return {"ids": tokenization.tokenize(tokenizer, [row["text"] for row in rows], max_length),
+            "target": tokenization.targets(rows, target, CLASSES)}
 
 
 def batches(columns, *args, width=0, **kwargs):

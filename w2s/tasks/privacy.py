@@ -12,7 +12,7 @@ from w2s.dp import plan as dp_plan
 from w2s.dp.plan import MIXES, make_step, plan  # noqa: F401  (how privacy differs)
 from w2s.infer import lm
 from w2s.infer.lm import label, predictions  # noqa: F401  (weak labels are free generation)
-from w2s.model import text
+from w2s.model import tokenization
 
 KIND, CLASSES = "text", None
 TASK, TRUST, SIGN = "acc", "extraction", -1
@@ -78,10 +78,11 @@ def encode(rows, tokenizer, max_length, target="label", lm_loss="both"):
     """Columns of N rows: ids (list of token arrays) and start (N,), the first token that the loss
     counts. target "weak": a row's true beginning and the weak model's continuation."""
     if target != "weak":
-        return {"ids": text.tokenize(tokenizer, [row["text"] for row in rows], max_length),
+        return {"ids": tokenization.tokenize(tokenizer, [row["text"] for row in rows], max_length),
                 "start": np.ones(len(rows), np.int64)}
-    heads = text.tokenize(tokenizer, [row["text"][:row["weak_from"]] for row in rows], max_length)
-    tails = text.tokenize(tokenizer, [row["weak_text"] for row in rows], max_length)
+    heads = tokenization.tokenize(tokenizer, [row["text"][:row["weak_from"]] for row in rows],
+                                  max_length)
+    tails = tokenization.tokenize(tokenizer, [row["weak_text"] for row in rows], max_length)
     ids = [np.concatenate([head, tail] if row["weak_text"] else [head])[:max_length]
            for row, head, tail in zip(rows, heads, tails)]
     start = [len(head) if lm_loss == "continuation" else 1 for head in heads]

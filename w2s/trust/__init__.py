@@ -2,4 +2,4 @@
 
 from w2s import names_of
 
-__getattr__ = names_of(__name__, "scores")
+__getattr__ = names_of(__name__, "score_metrics")

@@ -10,7 +10,7 @@ import numpy as np
 from w2s import hidden_states, metrics
 from w2s.config import number
 from w2s.data import leaks
-from w2s.trust import scores as trust
+from w2s.trust import score_metrics
 
 PROBABILITIES = ("ntf", "truth-n", "confidence", "icl-confidence", "reward")
 CALIBRATION = ("ece", "brier", "nll")  # say something of probabilities only
@@ -131,7 +131,8 @@ def regimes(known, pool, same_task):
 def uncalibrated(score, right):
     """[{slice, metric, value}]: how far the trust (N,) of the reweighted loss is from a probability
     before shift and temperature (reading T2)."""
-    return [{"slice": "all", "metric": "ece_raw", "value": metrics.ece(score, right, trust.BINS)},
+    return [{"slice": "all", "metric": "ece_raw", "value": metrics.ece(score, right,
+                                                                       score_metrics.BINS)},
             {"slice": "all", "metric": "brier_raw", "value": metrics.brier(score, right)}]
 
 
@@ -145,7 +146,7 @@ def measure(score, right, pool, chosen, select, seed, draws):
     groups, found = np.array([str(row.get("group", row["id"])) for row in pool]), []
     for name, members in slices.items():
         n = max(1, round(len(chosen) / len(pool) * len(members)))
-        found += [entry | {"slice": name} for entry in trust.measure(
+        found += [entry | {"slice": name} for entry in score_metrics.measure(
             score[members], right[members], groups[members], seed, draws, n)
             if select in PROBABILITIES or entry["metric"].split("_")[0] not in CALIBRATION]
     return found + [{"slice": "all", "metric": "right", "value": float(right.mean())},

@@ -1,4 +1,4 @@
-"""The report on trust functions: tables, pictures and words of w2s.report.trusted.
+"""The report on trust functions: tables, pictures and words of w2s.report.trust_results.
 
 In the order of the paper: students by the labels that train them (its main result), how good each
 choice is (its Table 1), the chain; then trusted labels for the properties of the other paper.
@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from w2s.report.claims import judge
-from w2s.report.page import GONE, Bullets, Heading, Table, Text, chance, mean, signed, span, spread
-from w2s.report.study import CROSSED, STRATEGIES
-from w2s.report.trusted import CHAIN, DRAWS, INSIDE, OTHERWISE, SCORES, WAYS, part, percent
+from w2s.report.render import (GONE, Bullets, Heading, Table, Text, format_interval, format_p,
+                                mean, signed, spread)
+from w2s.report.results import CROSSED, STRATEGIES
+from w2s.report.trust_results import CHAIN, DRAWS, INSIDE, OTHERWISE, SCORES, WAYS, part, percent
 
 
 # Uzunoglu et al., the columns of their main table: untuned student, student on true labels, in per
@@ -191,7 +192,7 @@ def chain_table(study):
             mean(study.summary("none", f"trust-{way}", metric))
             for metric in ("purity_random", "purity", "auc")), *both(student),
             shown(study.recovery(f"student-{way}")), change(steps),
-            chance(steps[0], "p") if steps else ""])
+            format_p(steps[0], "p") if steps else ""])
         teacher = f"student-{way}"
     if not any(study.of("none", f"student-{way}") for way in CHAIN[1:]):
         return []
@@ -229,9 +230,9 @@ def crossing_table(crossings):
             right = crossing.right(key) if metric == module.TASK else None
             pair = [mean(study.summary(key, model, metric)) for model in ("student-naive", CROSSED)]
             steps = crossing.steps(key, metric)
-            step = [signed(steps[0]["sign"] * steps[0]["difference"]), span(sorted(
+            step = [signed(steps[0]["sign"] * steps[0]["difference"]), format_interval(sorted(
                 steps[0]["sign"] * end for end in steps[0]["interval"]), signed),
-                chance(steps[0], "p")] if steps else ["", "", ""]
+                format_p(steps[0], "p")] if steps else ["", "", ""]
             first = metric == module.TASK
             body.append([module.TITLE if first and key == "none" else "", name if first else "",
                          " → ".join(f"{share:.3f}" for share in right) if right else "",
@@ -285,7 +286,7 @@ def scored(study, regime):
 
 def both(found):
     """["0.812 ± 0.004", "[0.801, 0.823]"]."""
-    return [spread(found), span(found["interval"]) if found else GONE]
+    return [spread(found), format_interval(found["interval"]) if found else GONE]
 
 
 def share(found):
@@ -300,13 +301,17 @@ def defined(found):
 
 def shown(found):
     """"98.9 % [95, 102]"."""
-    return f"{percent(found)} {span(found['interval'], lambda end: f'{100 * end:.0f}')}" \
-        if defined(found) and not found["doubtful"] else GONE
+    if not defined(found) or found["doubtful"]:
+        return GONE
+    interval = format_interval(found["interval"], lambda end: f"{100 * end:.0f}")
+    return f"{percent(found)} {interval}"
 
 
 def change(steps):
     """"+0.020 [+0.010, +0.030]" of the first of Study.steps."""
-    return f"{signed(steps[0]['difference'])} {span(steps[0]['interval'], signed)}" if steps else ""
+    if not steps:
+        return ""
+    return f"{signed(steps[0]['difference'])} {format_interval(steps[0]['interval'], signed)}"
 
 
 def sizes(study):

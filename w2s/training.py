@@ -12,8 +12,8 @@ from w2s import card, device, parallel, runs
 from w2s.data import leaks
 from w2s.dp import canaries
 from w2s.infer import lm
-from w2s.model import checkpoint, lora, configuration, text
-from w2s.train import grpo, losses, step, vocabulary
+from w2s.model import checkpoint, configuration, lora, tokenization
+from w2s.train import embedding_rows, grpo, losses, step
 
 PRIVACY = {"optimizer", "clip", "noise_multiplier", "delta", "accountant", "sampling", "dp_method",
            "noise_seed", "canaries"}  # flags that only a task with a plan for DP takes
@@ -22,7 +22,7 @@ MIXES = " (and with DP abs and squared are refused: a covariance of the batch mi
 LINES = 10  # lines a run prints; log.jsonl has five times as many
 
 
-class Fit:
+class TrainingRun:
     """A training run in its folder. Made from the script's Config, the task and the checked rows;
     target is the key of the rows to train on, "label" or "weak"."""
 
@@ -40,7 +40,8 @@ class Fit:
         self.follows = rank > 0  # the first process speaks and writes for all
         private = hasattr(task, "plan") and epochs and (self.lam or cfg.noise_multiplier)
         _refuse_processes(cfg, processes, private)
-        self.columns = task.encode(data, text.load_tokenizer(folder), cfg.max_length, target=target,
+        self.columns = task.encode(data, tokenization.load_tokenizer(folder), cfg.max_length,
+                                   target=target,
                                    **{key: getattr(cfg, key) for key in task.ENCODE
                                       if hasattr(cfg, key)})
         self.columns.pop("tokenizer", None)  # of free text without a target
@@ -74,11 +75,11 @@ class Fit:
         if self.start > self.steps:
             raise ValueError(f"{run.checkpoint}: of step {self.start}, but the run has "
                              f"{self.steps}; delete it to start over")
-        text.require_fit(self.columns, self.model.config["vocab_size"], folder)
+        tokenization.require_fit(self.columns, self.model.config["vocab_size"], folder)
         self.cut, embedding = None, self.model.gpt_neox.embed_in
         if (task.KIND == "class" and not (private or self.sharded)
-                and vocabulary.pays(embedding, self.columns, cfg.weight_decay)):
-            self.cut = vocabulary.Cut(embedding, self.optimizer, self.columns)
+                and embedding_rows.pays(embedding, self.columns, cfg.weight_decay)):
+            self.cut = embedding_rows.UsedRows(embedding, self.optimizer, self.columns)
         compiled = not self.sharded and device.pays_to_compile(
             cfg.compile, self.device, self.steps,
             self.model.config["vocab_size"] if self.model.kind == "lm" else 0)
@@ -150,7 +151,7 @@ class Fit:
     def make_grpo_step(self, data):
         """The step that samples answers to the prompts and learns from rewards: 1 for an answer
         that agrees with the trusted one (reading T9). data: the N rows."""
-        cfg, tokenizer = self.cfg, text.load_tokenizer(self.folder)
+        cfg, tokenizer = self.cfg, tokenization.load_tokenizer(self.folder)
 
         def reward(row, tokens):
             return self.task.exact(data[row], tokenizer.decode(tokens, False))

@@ -5,7 +5,7 @@ import itertools
 
 from w2s import statistics
 from w2s.report.claims import OURS, Claim, arrow, judge
-from w2s.report.trusted import CHAIN, CONFIDENCE, FULL, INSIDE, PURE, SOURCE, part, percent
+from w2s.report.trust_results import CHAIN, CONFIDENCE, FULL, INSIDE, PURE, SOURCE, part, percent
 
 NEAR = (.5, .7)  # teacher's accuracy for which purity is held against PURE: near .6
 

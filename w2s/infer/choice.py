@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from w2s import device as devices
 from w2s.infer import lm
-from w2s.infer.predict import by_tokens
+from w2s.infer.classify import by_tokens
 from w2s.model import decoding
 from w2s.train import step
 

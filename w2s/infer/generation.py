@@ -8,8 +8,8 @@ from typing import Callable, NamedTuple
 import numpy as np
 
 from w2s import rows
-from w2s.infer import answers
-from w2s.infer.predict import plain
+from w2s.infer import choice
+from w2s.infer.classify import plain
 
 FIELDS = {"id": str, "text": str, "label": str}
 
@@ -41,8 +41,8 @@ class Free(NamedTuple):
         asked = [self.prompt(row) for row in rows]
         if target:
             tails = [row["weak_text"] if target == "weak" else self.truth(row) for row in rows]
-            return answers.encode(tokenizer, asked, tails, max_length, end=True)
-        return {"ids": answers.prompts(tokenizer, asked, max_length), "tokenizer": tokenizer}
+            return choice.encode(tokenizer, asked, tails, max_length, end=True)
+        return {"ids": choice.prompts(tokenizer, asked, max_length), "tokenizer": tokenizer}
 
     def write(self, model, columns, dtype, title, temperature=0.0, seed=0, names=None):
         """(texts: N str, certain (N, 3), hidden (N, D)) as `answers.written`. A short model writes
@@ -50,7 +50,7 @@ class Free(NamedTuple):
         places = len(model.cos)
         new = max(1, min(self.new, places // 2))
         heads = [ids[-(places - new):] for ids in columns["ids"]]
-        found, certain, hidden = answers.written(model, heads, new, temperature, seed, dtype,
+        found, certain, hidden = choice.written(model, heads, new, temperature, seed, dtype,
                                                  title, names)
         return ([columns["tokenizer"].decode(ids.tolist(), skip_special_tokens=False)
                  for ids in found], certain, hidden)

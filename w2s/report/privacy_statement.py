@@ -1,6 +1,6 @@
 """What differential privacy promises of the runs of a study, in words: to which rows, how much."""
 
-from w2s.report.page import Bullets, Text
+from w2s.report.render import Bullets, Text
 
 STAGES = {"weak": "D_W", "wts": "D_WTS"}
 

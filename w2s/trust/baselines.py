@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from w2s import device, rows, runs
-from w2s.infer import answers, predict
-from w2s.model import checkpoint, text
+from w2s.infer import choice, classify
+from w2s.model import checkpoint, tokenization
 from w2s.train import losses, step
 from w2s.trust import selection
 
@@ -41,15 +41,16 @@ def score(cfg, labelled, pool):
     if cfg.select == "icl-confidence":
         # what the teacher was before it was trained
         folder = runs.base(cfg.teacher, runs.read_config(cfg.teacher))
-        model, tokenizer = checkpoint.load(folder, "lm", None, where), text.load_tokenizer(folder)
+        model, tokenizer = checkpoint.load(folder, "lm", None,
+                                           where), tokenization.load_tokenizer(folder)
         examples = [labelled[1][i] for i in draw.permutation(len(labelled[1]))[:cfg.shots]]
         shown = "\n\n".join(solved(labelled[0], row, args) for row in examples)
         return in_context(model, tokenizer, shown, task, found, args, cfg.dtype)
     folder = Path(cfg.reward or f"{cfg.teacher}/model")
     model = classifier(folder, where) if cfg.reward else \
         verifier(cfg, folder, labelled, args, where)
-    ids = encode(text.load_tokenizer(folder), task, found, args)
-    text.require_fit({"ids": ids}, model.config["vocab_size"], folder)
+    ids = encode(tokenization.load_tokenizer(folder), task, found, args)
+    tokenization.require_fit({"ids": ids}, model.config["vocab_size"], folder)
     return verify(model, ids, cfg.dtype)
 
 
@@ -75,7 +76,7 @@ def spoken(task, row, args):
 def encode(tokenizer, task, found, args):
     """N token arrays: question and the teacher's answer."""
     heads, tails = zip(*(spoken(task, row, args) for row in found))
-    return answers.encode(tokenizer, heads, tails, args["max_length"])["ids"]
+    return choice.encode(tokenizer, heads, tails, args["max_length"])["ids"]
 
 
 # ---- what a model says of it ---------------------------------------------------------------------
@@ -86,10 +87,10 @@ def in_context(model, tokenizer, shown, task, pool, args, dtype="float32"):
     how = asking(task, args)
     offered = [task.options(row, **how) if "weak" in row else [row["weak_text"] or " "]
                for row in pool]
-    tails = answers.options(tokenizer, offered)
-    heads = answers.prompts(tokenizer, [f"{shown}\n\n{task.prompt(row, **how)}" for row in pool],
+    tails = choice.options(tokenizer, offered)
+    heads = choice.prompts(tokenizer, [f"{shown}\n\n{task.prompt(row, **how)}" for row in pool],
                             len(model.cos))
-    logp, count, _ = answers.likelihoods(model, heads, tails, dtype, "in-context",
+    logp, count, _ = choice.likelihoods(model, heads, tails, dtype, "in-context",
                                          per_token=how.get("scoring", "cloze") == "cloze")
     found = [row / n for row, n in zip(logp, count)]
     return np.array([np.exp(z[0]) if "weak_text" in row else
@@ -99,7 +100,7 @@ def in_context(model, tokenizer, shown, task, pool, args, dtype="float32"):
 
 def verify(model, ids, dtype="float32"):
     """(N,) probability of the last class of a sequence classifier; of one class: its sigmoid."""
-    logits = predict.read_all(model, {"ids": ids}, dtype, "verify")["p"][0].astype(np.float64)
+    logits = classify.read_all(model, {"ids": ids}, dtype, "verify")["p"][0].astype(np.float64)
     odds = logits[:, -1] - np.logaddexp.reduce(logits[:, :-1], 1) if logits.shape[1] > 1 \
         else logits[:, 0]
     return 1 / (1 + np.exp(-odds))
@@ -119,7 +120,7 @@ def verifier(cfg, folder, labelled, args, where):
     classes, fine-tuned on the labelled rows, (prompt, answer), and whether the answer is right."""
     task, found = labelled
     model, right = checkpoint.load(folder, "class", 2, where), [task.right(row) for row in found]
-    columns = {"ids": encode(text.load_tokenizer(folder), task, found, args),
+    columns = {"ids": encode(tokenization.load_tokenizer(folder), task, found, args),
                "target": np.eye(2, dtype=np.float32)[np.asarray(right, int)]}
     steps = step.count_steps(len(found), cfg.reward_epochs, 32)
     lr = cfg.reward_lr or step.peak_lr(sum(p.numel() for p in model.parameters()))

@@ -1,6 +1,6 @@
 """Run many commands in a few processes that import torch once and take one command after the other.
 
-    python -m w2s.pool --jobs 2 < commands.sh
+    python -m w2s.scheduler --jobs 2 < commands.sh
 
 A line of the input is `python SCRIPT.py ...` or `python -m MODULE ...`, quoted as for a shell, with
 two blanks and `# its title` behind it or not. A line `# title` begins a phase, announced when one
@@ -209,7 +209,7 @@ class Worker:
         self.command, self.log = None, tempfile.TemporaryFile()
         self.pipe, theirs = connection.Pipe()
         with theirs:
-            self.process = subprocess.Popen([sys.executable, "-m", "w2s.pool", "--worker"],
+            self.process = subprocess.Popen([sys.executable, "-m", "w2s.scheduler", "--worker"],
                                             stdin=theirs, stdout=self.log, stderr=self.log)
 
     def give(self, command):
@@ -344,5 +344,5 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--worker"]:
         work()
     else:
-        sys.argv[0] = "python -m w2s.pool"
+        sys.argv[0] = "python -m w2s.scheduler"
         launch(main, Config, __doc__)

@@ -7,9 +7,9 @@ import numpy as np
 
 from w2s import metrics
 from w2s.report import figures
-from w2s.report.study import STRATEGIES
-from w2s.report.trusted import CHAIN
-from w2s.report.trusted_report import GRID, acc, scored, seeds
+from w2s.report.results import STRATEGIES
+from w2s.report.trust_results import CHAIN
+from w2s.report.trust_tables import GRID, acc, scored, seeds
 
 
 def drawings(studies, crossings):

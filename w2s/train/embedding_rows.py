@@ -13,7 +13,7 @@ import torch
 LEAST = 2 ** 21  # numbers in an embedding that is worth cutting
 
 
-class Cut:
+class UsedRows:
     """An embedding's weight (V, D) and its optimizer's state, held as the (U, D) rows that occur.
 
     embedding: nn.Embedding; columns: the training rows, with lists of N token arrays."""

@@ -81,12 +81,12 @@ def signed(value):
     return f"{round(value, 3) + 0.:+.3f}" if value == value else GONE
 
 
-def span(ends, show="{:.3f}".format):
+def format_interval(ends, show="{:.3f}".format):
     """"[0.801, 0.823]"."""
     return f"[{', '.join(map(show, ends))}]" if ends[0] == ends[0] else GONE
 
 
-def chance(step, name):
+def format_p(step, name):
     """A p of a difference; one seed has none."""
     return f"{step[name]:.3f}" if step["n"] > 1 and step[name] == step[name] else GONE
 
@@ -213,10 +213,10 @@ def _table(table):
                    for text, c in zip(table.head, classes))
     lines = []
     for i, row in enumerate(table.body):
-        span = 1
-        while i + span < len(table.body) and not table.body[i + span][0]:
-            span += 1
-        spans = f' rowspan="{span}"' if span > 1 else ""
+        format_interval = 1
+        while i + format_interval < len(table.body) and not table.body[i + format_interval][0]:
+            format_interval += 1
+        spans = f' rowspan="{format_interval}"' if format_interval > 1 else ""
         long = _class(["long"] if len(row[0]) > 30 else [])
         first = f'<th scope="row"{spans}{long}>{_inline(row[0])}</th>' if row[0] or i == 0 else ""
         cells = "".join(f"<td{_class([*c, tone(text)])}>{_inline(text)}</td>"

@@ -15,9 +15,9 @@ import numpy as np
 from w2s import metrics, rows, tasks
 from w2s.report.claims import OURS, Claim, arrow, judge
 from w2s.report.measurements import entries, lack, resample, seeds_in, written
-from w2s.report.study import CROSSED, STRATEGIES, Study, clear_of_noise
+from w2s.report.results import CROSSED, STRATEGIES, Study, clear_of_noise
 from w2s.runs import facts_of
-from w2s.trust import scores as trust
+from w2s.trust import score_metrics
 from w2s.trust.selection import CALIBRATION, PROBABILITIES
 
 WAYS = ("all", "random", "confidence", "margin", "entropy", "icl-confidence", "reward", "ntf",
@@ -90,7 +90,7 @@ class Judged:
                            if not name or source in sources], int)
             if len(at):
                 n = max(1, round(self.kept * len(at)))
-                found = trust.observed(self.score[at], self.right[at], n)
+                found = score_metrics.observed(self.score[at], self.right[at], n)
                 found["purity_half"] = metrics.purity(self.score[at], self.right[at],
                                                       max(1, len(at) // 2))
                 if self.about["select"] not in PROBABILITIES:
@@ -158,7 +158,7 @@ class Trusted(Study):
 
     def summary(self, strategy, model, metric):
         found = super().summary(strategy, model, metric)
-        if found and metric.startswith("ece"):  # its interval is reflected, see w2s.trust.scores
+        if found and metric.startswith("ece"):  # its interval is reflected, see score_metrics
             low, high = found["interval"]
             found["interval"] = min(low, found["mean"]), max(high, found["mean"])
         return found
@@ -238,12 +238,13 @@ def resample_judged(found, parts, draws, rng):
             sharing.setdefault((tuple(run.ids), tuple(run.groups)), []).append(run)
     for (_, groups), runs in sharing.items():
         ranked, drawn = [run.ranked(parts) for run in runs], [{} for _ in runs]
-        for weight in trust.resampled(np.unique(groups, return_inverse=True)[1], draws, rng):
+        for weight in score_metrics.resampled(np.unique(groups, return_inverse=True)[1], draws,
+                                              rng):
             for run, pieces, into in zip(runs, ranked, drawn):
                 for end, (order, share, values) in pieces.items():
                     names = [name for name in values if name != "aurc"]  # shown nowhere
                     with np.errstate(all="ignore"):  # a draw without a row of a part, or a class
-                        sample = trust.weighted(run.score[order], run.right[order],
+                        sample = score_metrics.weighted(run.score[order], run.right[order],
                                                 weight[:, order], share, names)
                     for name in names:
                         into.setdefault(name + end, []).append(sample[name])
@@ -252,7 +253,7 @@ def resample_judged(found, parts, draws, rng):
                            for name, v in values.items()}
             run.draws = {name: np.concatenate(parts) for name, parts in into.items()}
             for name in run.draws:
-                if name.startswith("ece"):  # the basic bootstrap, as in w2s.trust.scores
+                if name.startswith("ece"):  # the basic bootstrap, as in w2s.trust.score_metrics
                     run.draws[name] = np.maximum(0, 2 * run.values[name] - run.draws[name])
 
 
