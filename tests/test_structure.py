@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CHAPTERS = ("whatis rows hidden_states hub runs config device parallel metrics statistics",
             "model", "data", "train", "dp", "infer", "trust", "tasks", "attacks", "report",
-            "card training prepare recipes scheduler phases experiment", "miniature")
+            "card training prepare recipes scheduler commands phases experiment", "miniature")
 ORDER = {name: place for place, names in enumerate(CHAPTERS) for name in names.split()}
 SCRIPTS = ("train_weak", "label", "train_student", "train_ntf", "evaluate")
 FILES = sorted([*ROOT.glob("*.py"), *ROOT.glob("w2s/**/*.py")])

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from w2s import config, recipes
+from w2s.commands import placed
 from w2s.config import arg
-from w2s.phases import TASKS, TRUST, USUAL, Experiment, placed
+from w2s.phases import TASKS, TRUST, USUAL, Experiment
 
 PRESETS, PROTOCOLS = ("miniature", "paper", "smoke"), ("ours", "printed")
 

@@ -1,0 +1,166 @@
+"""What the commands of an experiment are made of: their words, and the runs and rows they name.
+"""
+
+import os
+import shutil
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+from w2s import config, recipes
+
+HERE = Path(__file__).parent.parent
+
+
+class Step(NamedTuple):
+    """A command: a script, what it is asked for, and in which phase."""
+    phase: str
+    title: str
+    script: str  # "train_weak.py", "w2s.prepare data"
+    task: str
+    run: str  # its name in recipes
+    trained: bool  # whether it trains a model
+    own: dict  # {flag: [value, ...]}: what the run is
+    usual: dict  # the same, where no recipe says otherwise
+
+
+class Cell(NamedTuple):
+    """A task and a seed: its rows D, its runs R."""
+    task: str
+    seed: int
+    D: Path
+    R: Path
+
+
+class Commands:
+    """How an experiment (w2s.phases) adds a command to its steps, and writes one down."""
+
+    def _train(self, cell, run, base, rows, **own):
+        own = {f"--{name}": value for name, value in own.items()}
+        self._add("train_weak.py", f"{self._name(cell)} {run}", cell.task, run, {
+            "--task": cell.task, "--seed": cell.seed, "--out": cell.R / run, "--model": base,
+            "--data": rows, **own}, trained=True)
+
+    def _student(self, cell, run, teacher, base=None, **own):
+        own = {f"--{name}": value for name, value in own.items()}
+        self._add("train_student.py", f"{self._name(cell)} {run}", cell.task, run, {
+            "--task": cell.task, "--seed": cell.seed, "--out": cell.R / run,
+            "--model": base or self.strong[0],
+            "--labels": cell.R / teacher / "labels" / "wts.jsonl", **own}, trained=True)
+
+    def _labels(self, cell, runs, parts, hidden=False):
+        self._add("label.py", f"{self._name(cell)} labels", cell.task, "labels", {
+            "--task": cell.task, "--run": [cell.R / run for run in runs],
+            "--data": [cell.D / f"{part}.jsonl" for part in parts],
+            **({"--hidden": []} if hidden else {})})
+
+    def _choose(self, cell, run, teacher, by, learned="trust", **own):
+        labels = cell.R / teacher / "labels"
+        self._add("train_ntf.py", f"{self._name(cell)} {run}", cell.task, run, {
+            "--teacher": cell.R / teacher, "--labelled": labels / f"{learned}.jsonl",
+            "--pool": labels / "wts.jsonl", "--out": cell.R / run, "--seed": cell.seed,
+            "--select": by, **own})
+
+    def _evaluate(self, cell, title, runs, parts):
+        if runs:
+            self._add("evaluate.py", f"{self._name(cell)} {title}", cell.task, "evaluate", {
+                "--task": cell.task, "--data": [cell.D / f"{part}.jsonl" for part in parts],
+                "--run": [cell.R / run for run in runs]})
+
+    def _add(self, script, title, task, run, own, usual=None, trained=False):
+        self.steps.append(Step(self.phase, title, script, task, run, trained, own, usual or {}))
+
+    def each(self, which=lambda task: True):
+        seeds = self.options.seeds or (1 if self.preset == "smoke" else 3)
+        return [self._cell(task, seed) for task in self.tasks if which(task)
+                for seed in range(seeds)]
+
+    def _cell(self, task, seed):
+        D = self.rows / task
+        if self.split_seed is None and (not self.options.data or (D / f"seed{seed}").is_dir()):
+            D = D / f"seed{seed}"
+        return Cell(task, seed, D, self.out / task / f"seed{seed}")
+
+    def _over(self, cells, *parts):
+        for part in parts:
+            for cell in cells:
+                part(cell)
+
+    def _name(self, cell):
+        return f"{cell.task} seed{cell.seed}"
+
+    def _of_seed(self, cell):
+        return f" seed{cell.seed}" if self.split_seed is None else ""
+
+    def _runs(self, cell, pattern):
+        """Names of the models of a cell so far."""
+        return [step.run for step in self.steps if step.trained and fnmatchcase(step.run, pattern)
+                and step.own["--out"].parent == cell.R]
+
+    def _grid(self, cell, run):
+        """The lambdas of a run's grid, but the one that the run itself has."""
+        if self.everything:
+            return [1.0]
+        step = Step("", "", "train_weak.py", cell.task, run, True, {}, {})
+        mine = recipes.settings([line for line in self.lines if line.flag == "--lam"], step)
+        return [lam for lam in recipes.grid(self.lines, cell.task, run)
+                if not mine or float(mine[1]) != lam]
+
+    def has_validation(self, cell):
+        """Whether the task has validation rows."""
+        if self.options.data:
+            return (cell.D / "val.jsonl").exists()
+        step = next((step for step in self.steps if (step.task, step.run) == (cell.task, "data")))
+        words = self.line(step)
+        return "--val" not in words or float(words[words.index("--val") + 1]) > 0
+
+    # ---- words -----------------------------------------------------------------------------------
+
+    def line(self, step):
+        """The words of a command behind `python`."""
+        script, *command = step.script.split()
+        words = [*(["-m", script] if not script.endswith(".py") else [script]), *command]
+        for flag, value in step.own.items():
+            words += [flag, *(map(shown, value) if isinstance(value, list) else [shown(value)])]
+        if step.run in ("world", "perturbed") or self.everything:
+            return words
+        more = recipes.settings(self.lines, step)
+        for flag, value in step.usual.items():
+            more += [flag, shown(value)] if flag not in more else []
+        return words + more
+
+
+# ---- words ---------------------------------------------------------------------------------------
+
+def placed(path):
+    """A path as the user meant it: relative to where run_all.sh was called."""
+    home = os.environ.get("W2S_FROM", "")
+    return path if os.path.isabs(path) or home in ("", str(HERE)) else os.path.join(home, path)
+
+
+def model(name):
+    """A folder, or a name of the hub."""
+    return placed(name) if os.path.exists(placed(name)) else name
+
+
+def before(generation):
+    """The run whose labels a generation of the chain chooses from."""
+    return "student-ntf" if generation == 2 else f"student-gen{generation - 1}"
+
+
+def shown(value):
+    return config.number(value) if isinstance(value, float) else str(value)
+
+
+def has_mmlu(raw):
+    return bool(raw) and any(Path(raw).rglob("*[mM][mM][lL][uU]*"))
+
+
+def fast_bfloat16():
+    """Whether training in bfloat16 pays here: a CUDA device, or a CPU with such instructions (1.7
+    times as fast)."""
+    try:
+        about = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        about = ""
+    return bool(shutil.which("nvidia-smi")) or "avx512_bf16" in about or "amx_bf16" in about
