@@ -708,7 +708,7 @@ def test_a_loss_that_mixes_rows_is_refused():
     m = model()
     with pytest.raises(ValueError, match="depends on other rows"):
         dp_plan.make_step(m, step.sgd(m, .1), of_text, None, 8, 6, private=plan(12, 3),
-                     hardening={"hard": None})
+                     hardening={"x": None})
 
 
 def test_a_plan_of_rows_that_the_batch_does_not_divide(capsys):

@@ -86,7 +86,7 @@ def test_perturbed_texts_do_not_overwrite_the_data(tmp_path):
 def test_a_loss_that_mixes_rows_is_not_made_private():
     with pytest.raises(ValueError, match="--alpha with DP: the confidence loss hardens by a"):
         dp_plan.make_step(None, None, None, None, 8, 5, private=plan(10, 2),
-                          hardening={"hard": None})
+                          hardening={"x": None})
 
 
 @pytest.mark.parametrize("name, value", [("group", 1), ("new_tokens", 0), ("temperature", 0),

@@ -147,8 +147,8 @@ def run(steps, start=0, path=None, stop=None, aux=True):
     data |= {"a": np.arange(100, dtype=np.float32) % 2, "a_bar": np.full(100, .5, np.float32)}
     model = Bag()
     optimizer = step.adamw(model, 5e-2)
-    hardening = {"hard": losses.Hardening(data["target"])} if aux else None
-    take = step.make_step(model, optimizer, fair.objective, step.weak_label, .5, steps,
+    hardening = {"x": losses.Hardening(data["target"])} if aux else None
+    take = step.make_step(model, optimizer, step.Objective(fair), step.weak_label, .5, steps,
                           hardening=hardening)
     found = []
     if path and path.exists():
@@ -193,7 +193,9 @@ def test_hardened_predictions_see_the_noise_of_the_training_pass():
         seen.append(p)
         return torch.zeros_like(p)
 
-    step.harden_first(model, ood.objective, .5, batch, {"hard": spy})
+    take = step.make_step(model, step.sgd(model, 0), step.Objective(ood), step.weak_label, .5, 1,
+                          hardening={"x": spy})
+    take(0, batch | {"alpha": torch.full((16,), .3)})
     noisy = model(batch["ids"], batch["len"], noise=.5 * batch["noise"]).softmax(-1)
     assert torch.equal(seen[0], noisy)
     assert not torch.equal(noisy, model(batch["ids"], batch["len"]).softmax(-1))
@@ -279,20 +281,25 @@ def test_a_checkpoint_that_no_run_writes_is_refused(tmp_path, key, value, at):
         run(9, path=path)
 
 
-def test_hardening_along_the_way_equals_hardening_first():
+@pytest.mark.parametrize("compile", [False, True])
+def test_the_step_of_a_student_is_logits_then_hardened_predictions_then_loss(compile, compiler):
+    """Against the three written out, the hardened prediction a constant of the gradient."""
     from w2s.tasks import ood
-    data, found = columns(), []
-    for first in (False, True):
-        model, h = Bag(), {"hard": losses.Hardening(columns()["target"])}
-        for k, batch in ood.batches(data, 20, 16, seed=0, width=2):
-            batch["alpha"] = batch["target"].new_full(batch["len"].shape, .3)
-            if first:
-                batch |= step.harden_first(model, ood.objective, .5, batch, h)
-            ell = step.weak_label if first else step.harden_along(step.weak_label, h)
-            loss = ood.objective(model, batch, ell, .5)
-        found.append(loss)
-    assert torch.equal(*found) and not torch.equal(found[0], ood.objective(
-        model, batch, lambda z, b: losses.cross_entropy(z, b["target"]), .5))
+    model, w = Bag(), Bag().embed.weight.detach().clone().requires_grad_()
+    take = step.make_step(model, step.sgd(model, .5), step.Objective(ood), step.weak_label, 0, 9,
+                          hardening={"x": losses.Hardening(columns()["target"])}, compile=compile,
+                          clip_norm=0)
+    by_hand = losses.Hardening(columns()["target"])
+    for k, batch in ood.batches(columns(), 9, 16, seed=0, width=2):
+        logits = torch.stack([w[ids[:n]].mean(0) for ids, n in zip(batch["ids"], batch["len"])])
+        hard = by_hand(logits.detach().softmax(-1))
+        logp = logits.log_softmax(-1)
+        loss = -(.7 * batch["target"] * logp + .3 * hard * logp).sum(-1).mean()
+        g, = torch.autograd.grad(loss, w)
+        w.data -= .5 * step.cosine(k, 9) * g
+        found = take(k, batch | {"alpha": batch["target"].new_full(batch["len"].shape, .3)})
+        assert found.item() == pytest.approx(loss.item(), rel=1e-5)
+    assert torch.allclose(model.embed.weight, w, atol=1e-6)
 
 
 def test_a_compiled_step_for_cuda_takes_names(monkeypatch):

@@ -201,7 +201,7 @@ def test_what_is_0_is_0_and_what_is_not_said_is_the_tasks(world, fair, home, tmp
     naive, aux = (student(home, tmp_path / f"{more}", *more) for more in (
         ("--alpha", 0, "--lam", 0, "--epochs", 1), ("--epochs", 1)))
     assert (naive.alpha, naive.lam, naive.hardening) == (0, 0, None)
-    assert (aux.alpha, aux.lam, [*aux.hardening]) == (.1, .3, ["hard", "hard_adv"])
+    assert (aux.alpha, aux.lam, [*aux.hardening]) == (.1, .3, ["x", "x_adv"])
     facts = [read_json(it.run.out / "config.json") for it in (untuned, naive, aux)]
     assert [(f["lam"], f["alpha"], f["epochs"]) for f in facts] == [(0, 0, 0), (0, 0, 1),
                                                                     (.3, .1, 1)]
@@ -210,7 +210,7 @@ def test_what_is_0_is_0_and_what_is_not_said_is_the_tasks(world, fair, home, tmp
     assert orders[0] != orders[1] and len(orders[0]) == 15
     assert sorted(sum(orders[0][:5], [])) == list(range(160))
     half = student(home, tmp_path / "half", "--lam", 1, "--epochs", 1, "--adv-label", "fw_x")
-    assert [*half.hardening] == ["hard_adv"]  # at lam 1 only x' is read
+    assert [*half.hardening] == ["x_adv"]  # at lam 1 only x' is read
     assert half.columns["target_adv"].tolist() == half.columns["target"].tolist()
 
 

@@ -136,10 +136,8 @@ class TrainingRun:
     def make_step(self, ell):
         """The task's training step for the per-row loss `ell`: step(k, batch) -> mean loss."""
         options = {key: getattr(self.cfg, key) for key in self.task.OPTIONS}
-
-        def objective(f, batch, ell, lam):
-            return self.task.objective(f, batch, ell, lam, **options)
-
+        objective = (step.Objective(self.task, **options) if self.task.KIND == "class" else
+                     self.task.objective)
         more = {"private": self.private, "seed": self.cfg.seed} if self.private else {}
         model = self.model
         if self.cfg.canaries:
@@ -251,17 +249,12 @@ class TrainingRun:
                              "smaller --lr or --lam")
 
     def _hardening(self):
-        """One Hardening for each forward pass of the objective that has a target of its own."""
-        found = {}
+        """{"x": Hardening, "x_adv": ...}: one for each text that the objective reads."""
         adversarial = "target_adv" in self.columns  # Eq. (9): at lam 0 only x is read, at 1 only x'
-        read = {"target": not adversarial or self.lam < 1,
-                "target_adv": adversarial and self.lam > 0}
-        for name in read:
-            if read[name]:
-                found[name.replace("target", "hard")] = losses.Hardening(
-                    self.columns[name], self.columns.get("pool"), self.cfg.threshold,
-                    self.columns.get("absent"))
-        return found
+        read = {"x": not adversarial or self.lam < 1, "x_adv": adversarial and self.lam > 0}
+        return {name: losses.Hardening(
+            self.columns[name.replace("x", "target")], self.columns.get("pool"),
+            self.cfg.threshold, self.columns.get("absent")) for name in read if read[name]}
 
 
 def read_truth(task, cfg):

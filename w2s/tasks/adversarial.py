@@ -83,17 +83,29 @@ def objective(f, batch, ell, lam):
     """Eq. (4) weak stage, Eq. (9) student stage: (1 - lam) * ell(f(x_i)) + lam * ell(f(x'_i)).
 
     A convex mixture, lam in [0, 1]: at 0 the perturbed texts are not even read, exactly clean
-    training; at 1 the clean ones are not. batch["absent"] (B, 3), when there, closes the classes a
-    row's source does not have. Returns (B,).
+    training; at 1 the clean ones are not. Returns (B,).
     """
-    absent = batch.get("absent", 0)
+    return loss(forward(f, batch, lam), batch, ell, lam)
+
+
+def forward(f, batch, lam):
+    """{"x": logits (B, 3) of the clean texts, unless lam is 1; "x_adv": of the perturbed ones,
+    unless lam is 0}. batch["absent"] (B, 3), when there, closes the classes that a row's source
+    does not have."""
+    read = {"": lam < 1, "_adv": lam > 0}
+    return {f"x{end}": f(batch[f"ids{end}"], batch[f"len{end}"]) + batch.get("absent", 0)
+            for end in read if read[end]}
+
+
+def loss(logits, batch, ell, lam):
+    """(1 - lam) * ell(f(x_i)) + lam * ell(f(x'_i)), each with the targets of its own text. (B,)"""
     adv = {key.removesuffix("_adv"): value for key, value in batch.items() if key.endswith("_adv")}
-    loss = 0
+    mixture = 0
     if lam < 1:
-        loss = (1 - lam) * ell(f(batch["ids"], batch["len"]) + absent, batch)
+        mixture = (1 - lam) * ell(logits["x"], batch)
     if lam > 0:
-        loss = loss + lam * ell(f(adv["ids"], adv["len"]) + absent, {**batch, **adv})
-    return loss
+        mixture = mixture + lam * ell(logits["x_adv"], {**batch, **adv})
+    return mixture
 
 
 def sums(rows):

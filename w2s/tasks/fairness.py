@@ -51,7 +51,17 @@ def encode(rows, tokenizer, max_length, target="label"):
             "a": a, "a_bar": np.full_like(a, a.mean())}
 
 
-def objective(f, batch, ell, lam, penalty="signed", penalty_output="probability"):
+def objective(f, batch, ell, lam, **options):
+    """Eq. (3) weak stage, Eq. (7) student stage, as one function: `loss` of `forward`. (B,)."""
+    return loss(forward(f, batch, lam), batch, ell, lam, **options)
+
+
+def forward(f, batch, lam):
+    """{"x": logits (B, 2)} of the texts."""
+    return {"x": f(batch["ids"], batch["len"])}
+
+
+def loss(logits, batch, ell, lam, penalty="signed", penalty_output="probability"):
     """Eq. (3) weak stage, Eq. (7) student stage: ell_i + lam * (a_i - a_bar) * f(x_i)_1.
 
     batch["a"] (B,) in {0, 1}, batch["a_bar"] (B,). Returns (B,). The covariance is signed, as
@@ -59,14 +69,14 @@ def objective(f, batch, ell, lam, penalty="signed", penalty_output="probability"
     detached value, of the batch covariance, so that the mean's gradient is that of |cov|, cov^2.
     f(x)_1 is the probability of class 1, or the margin z1 - z0. Readings F1, F2, F4.
     """
-    logits = losses.wide(f(batch["ids"], batch["len"]))  # (B, 2)
-    y = logits.softmax(-1)[:, 1] if penalty_output == "probability" else logits[:, 1] - logits[:, 0]
+    z = losses.wide(logits["x"])                                                  # (B, 2)
+    y = z.softmax(-1)[:, 1] if penalty_output == "probability" else z[:, 1] - z[:, 0]
     cov = (batch["a"] - batch["a_bar"]) * y  # (B,)
     if penalty == "abs":
         cov = cov * cov.mean().sign().detach()
     elif penalty == "squared":
         cov = cov * 2 * cov.mean().detach()
-    return ell(logits, batch) + lam * cov
+    return ell(z, batch) + lam * cov
 
 
 def sums(rows):

@@ -59,15 +59,24 @@ def batches(columns, *args, width=0, **kwargs):
         yield k, batch
 
 
-def objective(f, batch, ell, lam, noise_as="std"):
+def objective(f, batch, ell, lam, **options):
     """Eq. (5) weak stage, Eq. (8) student stage: ell(f(x_i; z_i)), z_i ~ N(0, lam^2 I) added to
-    every token's embedding (readings E6, O1). batch["noise"] (B, T, D) standard normal, not needed
-    when lam is 0. Returns (B,).
-    """
+    every token's embedding (readings E6, O1). Returns (B,)."""
+    return loss(forward(f, batch, lam, **options), batch, ell, lam)
+
+
+def forward(f, batch, lam, noise_as="std"):
+    """{"x": logits (B, 2)} of f(x_i; z_i). batch["noise"] (B, T, D) standard normal, not needed
+    when lam is 0; lam is its standard deviation or, noise_as "var", its variance."""
     if lam == 0:
-        return ell(f(batch["ids"], batch["len"]), batch)
+        return {"x": f(batch["ids"], batch["len"])}
     std = lam if noise_as == "std" else lam ** 0.5
-    return ell(f(batch["ids"], batch["len"], noise=std * batch["noise"]), batch)
+    return {"x": f(batch["ids"], batch["len"], noise=std * batch["noise"])}
+
+
+def loss(logits, batch, ell, lam):
+    """ell: the noise is all that lam regularises. Returns (B,)."""
+    return ell(logits["x"], batch)
 
 
 def sums(rows):

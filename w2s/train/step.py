@@ -3,7 +3,9 @@
 B rows, T tokens, K classes, N rows of a split, k the number of the step, counted from 0.
 """
 
+import functools
 import hashlib
+import inspect
 import math
 
 import numpy as np
@@ -172,15 +174,29 @@ def sgd(model, lr, weight_decay=0.0):
 OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
 
 
+class Objective:
+    """A task's equation in its two halves, the task's options bound: forward(f, batch, lam) ->
+    {"x": logits (B, K), ...} and loss(logits, batch, ell, lam) -> (B,)."""
+
+    def __init__(self, task, **options):
+        self.forward, self.loss = (functools.partial(half, **{
+            key: value for key, value in options.items()
+            if key in inspect.signature(half).parameters}) for half in (task.forward, task.loss))
+
+    def __call__(self, f, batch, ell, lam):
+        return self.loss(self.forward(f, batch, lam), batch, ell, lam)
+
+
 def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dtype="float32",
               compile=False, hardening=None, warmup=0):
     """The training step: step(k, batch) -> mean loss (a 0-d tensor without gradient).
 
-    objective(f, batch, ell, lam) -> (B,) with f = model. `hardening` ({"hard": Hardening, ...})
-    gives ell the student's hardened predictions, made of the scores of the very same forward pass
-    and without gradient. Several processes of torchrun each compute the model on their share of the
-    batch, which is the same everywhere (w2s.parallel). Raises ValueError on a non-finite loss,
-    naming the rows (on CUDA nobody waits for it: the next line of the log notices).
+    objective(f, batch, ell, lam) -> (B,) with f = model. With `hardening` ({"x": Hardening, ...})
+    it is an Objective, and ell gets the student's hardened predictions, f_hat_t of Eq. (1), made of
+    the logits of the very same forward pass and without gradient. Several processes of torchrun
+    each compute the model on their share of the batch, which is the same everywhere (w2s.parallel).
+    Raises ValueError on a non-finite loss, naming the rows (on CUDA nobody waits for it: the next
+    line of the log notices).
     """
     device = next(model.parameters()).device
     peak = optimizer.defaults["lr"]
@@ -191,20 +207,24 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
     def losses_of(batch):
         return objective(f, batch, ell, lam)
 
+    def logits_of(batch):
+        return objective.forward(f, batch, lam)
+
     if compile and not several:
         size = sum(p.numel() for p in model.parameters())
-        losses_of = devices.compiled(losses_of, device, size)
-    elif hardening:  # the same numbers as harden_first, without its second forward pass
-        def losses_of(batch):
-            return objective(f, batch, harden_along(ell, hardening), lam)
+        losses_of, logits_of = (devices.compiled(g, device, size) for g in (losses_of, logits_of))
 
     def step(k, batch):
         for group in optimizer.param_groups:
             group["lr"] = peak * cosine(k, steps, warmup)
         with devices.autocast(device, dtype):
-            if hardening and compile and not several:
-                batch = batch | harden_first(model, objective, lam, batch, hardening)
-            loss = losses_of({key: value for key, value in batch.items() if key != "rows"}).mean()
+            inputs = {key: value for key, value in batch.items() if key != "rows"}
+            if hardening:  # Eq. (1): logits, hardened prediction, loss
+                logits = logits_of(inputs)                            # {"x": (B, K), "x_adv": ...}
+                inputs |= hardened(logits, inputs, hardening)         # {"hard": (B, K), ...}
+                loss = objective.loss(logits, inputs, ell, lam).mean()
+            else:
+                loss = losses_of(inputs).mean()
         if device.type == "cpu" and not math.isfinite(loss.item()):
             raise ValueError(f"the loss of step {k} is {loss.item()}; rows of the batch: "
                              f"{batch['rows'].tolist()}; try a smaller --lr or --lam")
@@ -224,28 +244,12 @@ def descend(model, optimizer, clip_norm):
     optimizer.zero_grad(set_to_none=True)
 
 
-def harden_along(ell, hardening):
-    """ell that first hardens the scores it is given: f_hat_t of Eq. (1) for each forward pass."""
-    of_pass = iter(hardening.values())
-
-    def hardened(logits, batch):
-        p = losses.wide(logits.detach()).softmax(-1)
-        return ell(logits, batch | {"hard": next(of_pass)(p, batch.get("pool"))})
-
-    return hardened
-
-
-@torch.no_grad()
-def harden_first(f, objective, lam, batch, hardening):
-    """{"hard": (B, K), "hard_adv": ...}: f_hat_t of Eq. (1) for each forward pass of the objective,
-    before the pass with gradient, for a step that is compiled whole.
-
-    Runs the objective itself with an `ell` that only looks, so the scores are the training pass's.
-    """
-    seen = []
-    objective(f, batch, lambda logits, _: seen.append(logits) or logits.new_zeros(len(logits)), lam)
-    return {name: h(losses.wide(logits).softmax(-1), batch.get("pool"))
-            for (name, h), logits in zip(hardening.items(), seen)}
+def hardened(logits, batch, hardening):
+    """{"hard": (B, K), "hard_adv": ...}: f_hat_t of Eq. (1), without gradient, of the logits
+    {"x": (B, K), "x_adv": ...}, by the Hardening of each."""
+    return {name.replace("x", "hard"): harden(losses.wide(logits[name].detach()).softmax(-1),
+                                              batch.get("pool"))
+            for name, harden in hardening.items()}
 
 
 def ground_truth(logits, batch):
