@@ -186,7 +186,7 @@ def read(cfg, path, splits, taught):
         raise ValueError(f"{path}: labels of task {rows.shown(name)}, which there is not; label "
                          "the rows anew")
     task = tasks.load(name)
-    if not hasattr(task, "right"):
+    if not task.right:
         raise ValueError(f"{path}: labels of task {name}, which are neither right nor wrong; there "
                          "is nothing to trust")
     found = task.read(path, weak=True)

@@ -123,7 +123,8 @@ def test_labels_are_what_the_model_writes(name, hidden, model, tokenizer):
     share = np.mean([task.right(row) for row in labelled])
     assert line == f"12 rows, {share:.1%} of the weak answers are right"
     said = task.predictions(model, columns, title=None)
-    assert said == [{"answer": task.parse(row["weak_text"]) or ""} for row in labelled]
+    parse = task.exact.__self__.parse
+    assert said == [{"answer": parse(row["weak_text"]) or ""} for row in labelled]
 
 
 def test_sampled_labels_follow_the_seed(model, tokenizer):
@@ -149,7 +150,7 @@ def test_a_short_model_writes_at_most_half_of_its_positions(tokenizer):
     found, _, _ = task.label(small, tokenizer, long, columns, SimpleNamespace(**CFG))
     assert max(len(tokenizer.encode(row["weak_text"]).ids) for row in found) <= 2 * 20
     last = np.arange(100, 120)  # all that is read of a prompt
-    one, same, other = task.free.write(small, {"tokenizer": tokenizer, "ids": [
+    one, same, other = task.exact.__self__.write(small, {"tokenizer": tokenizer, "ids": [
         np.append(first, end) for first, end in (([5] * 50, last), ([9] * 30, last),
                                                  ([5] * 50, last[::-1]))]}, "float32", None)[0]
     assert one == same != other

@@ -311,7 +311,9 @@ def test_a_text_is_asked_about_with_the_classes_of_its_own_row(world, tmp_path):
         assert all(data[number]["text"] in text for text, number in zip(texts, numbers))
         return np.array([[.4, .6] if data[n]["label"] else [.6, .4] for n in numbers])
 
-    found = attacks.search("run", tmp_path / "parts", SimpleNamespace(), data, noted, None, {
+    whole = SimpleNamespace(sentences=lambda row: {"text": row["text"]},
+                            compose=lambda source, sentences: "".join(sentences))
+    found = attacks.search("run", tmp_path / "parts", whole, data, noted, None, {
         "args": {"methods": ["distraction"], "batch_size": 4, "budget": .25, "seed": 0}})
     assert [entry["id"] for entry in found] == [row["id"] for row in data]
 

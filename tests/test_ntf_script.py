@@ -144,7 +144,7 @@ def test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i(labelled, tas
                 z = model(ids, torch.tensor([ids.shape[1]]))[0]
                 assert np.abs(z.numpy() - row["logits"]).max() < 1e-5
         assert np.abs(expected.numpy() - h).max() < 1e-5
-    assert 0 < np.mean([mcqa.right(row) for row in found]) < 1
+    assert 0 < np.mean([classify.right(row) for row in found]) < 1
 
 
 def test_label_and_state_come_of_one_forward_pass(home, call, tmp_path, monkeypatch):
@@ -247,7 +247,7 @@ def test_every_selection_keeps_as_many_rows_the_most_trusted_in_their_order(labe
             assert {key: row[key] for key in before} == before and "truth" not in row
     kept = {row["id"] for row in found}
     assert [row["kept"] for row in verdicts] == [row["id"] in kept for row in pool]
-    assert [row["right"] for row in verdicts] == [int(mcqa.right(row)) for row in pool]
+    assert [row["right"] for row in verdicts] == [int(classify.right(row)) for row in pool]
     assert min(v["trust"] for v in verdicts if v["kept"]) >= max(
         (v["trust"] for v in verdicts if not v["kept"]), default=-np.inf)
     facts = read_json(run / "trust.json")
@@ -415,7 +415,7 @@ def test_a_trust_function_is_used_again_with_the_features_it_was_trained_on(labe
     raw, own = ({m["metric"]: m["value"] for m in facts["metrics"] if m["slice"] == "all"}[name]
                 for name in ("ece_raw", "ece"))
     pool = rows.read(labelled / "mcqa" / WTS)
-    model, right = ntf.load(chosen["ntf"]), [mcqa.right(row) for row in pool]
+    model, right = ntf.load(chosen["ntf"]), [classify.right(row) for row in pool]
     states = hidden_states.read_states(hidden_states.states_of(labelled / "mcqa" / WTS), pool)
     p = model.logits(torch.from_numpy(states)).double()
     assert raw == pytest.approx(metrics.ece(p.sigmoid(), right), abs=1e-9)

@@ -18,6 +18,7 @@ from w2s import rows, tasks
 from w2s.config import launch, parse
 from w2s.report import claims, measurements, pictures, render, results
 from w2s.report import __main__ as report
+from w2s.tasks import adversarial
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {"fairness": (None,), "ood": ("id", "id", "id", "base", "bible_p0", "shake_w"),
@@ -503,7 +504,7 @@ def test_claims_without_their_runs_are_not_measured(tmp_path):
 
 
 def test_a_property_without_the_second_student_has_no_empty_place_for_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks.load("adversarial"), "STUDENTS", ("student-naive",), raising=False)
+    monkeypatch.setattr(adversarial, "STUDENTS", ("student-naive",), raising=False)
     plant(tmp_path, "adversarial", {name: pair for name, pair in LADDER.items()
                                     if "aux" not in name}, seeds=(0, 1), n=120)
     text = run(tmp_path)
@@ -529,7 +530,7 @@ def test_a_model_that_only_guesses_is_named(tmp_path):
 
 def test_a_new_property_appears_by_itself(tmp_path, monkeypatch):
     module = types.ModuleType("w2s.tasks.fifth")
-    module.__dict__.update(vars(tasks.load("adversarial")) | {
+    module.__dict__.update(vars(adversarial) | {
         "TITLE": "Fifth", "ROW": 5, "NOTE": "new"})
     monkeypatch.setitem(sys.modules, "w2s.tasks.fifth", module)
     monkeypatch.setattr(tasks, "NAMES", (*tasks.NAMES, "fifth"))

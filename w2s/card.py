@@ -59,7 +59,7 @@ def what(task, cfg, facts, private):
     target = "labels of a weaker model" if hasattr(cfg, "labels") else "ground truth"
     source = getattr(cfg, "labels", None) or cfg.data
     hashed = "" if private else f" (sha256 {facts['inputs'][source]})"
-    names = getattr(task, "CLASS_NAMES", ())
+    names = task.CLASS_NAMES
     return [f"{task.TITLE}, {facts['parameters'] / 1e6:.3g}M parameters; made with w2s, which "
             "reproduces weak-to-strong trustworthiness (arXiv 2501.00418) and trust functions "
             "(arXiv 2606.01000).", "",

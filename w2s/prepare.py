@@ -105,9 +105,9 @@ def data(cfg):
     parts = {name: [{**row, "split": name} for row in parts[name]] for name in splits.SPLITS
              if name in parts}
     full = {name: len(parts[name]) for name in parts}
-    parts = {name: splits.limit(members, cfg.limit, cfg.seed, getattr(task, "ALIGNED", False))
+    parts = {name: splits.limit(members, cfg.limit, cfg.seed, task.ALIGNED)
              for name, members in parts.items()}
-    outcome = splits.check(parts, getattr(task, "SHARED", ()), cfg.split)
+    outcome = splits.check(parts, task.SHARED, cfg.split)
     if cfg.split == "grouped":
         raw.notes.append("rows that share a text stay in one split; the paper draws single rows")
     if outcome.get("leaking"):
@@ -148,7 +148,7 @@ def check(cfg):
                                  f"split '{row['split']}'")
             row.setdefault("group", row["id"])
     try:
-        outcome = splits.check(parts, getattr(task, "SHARED", ()) if "val" in parts else ())
+        outcome = splits.check(parts, task.SHARED if "val" in parts else ())
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
     print(f"{folder}: " + ", ".join(f"{name} {len(rows)}" for name, rows in parts.items())

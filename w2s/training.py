@@ -38,7 +38,7 @@ class TrainingRun:
         self.device = device.setup(cfg.device, cfg.dtype)
         rank, processes = parallel.join(self.device)
         self.follows = rank > 0  # the first process speaks and writes for all
-        private = hasattr(task, "plan") and epochs and (self.lam or cfg.noise_multiplier)
+        private = task.plan and epochs and (self.lam or cfg.noise_multiplier)
         _refuse_processes(cfg, processes, private)
         self.columns = task.encode(data, tokenization.load_tokenizer(folder), cfg.max_length,
                                    target=target,
@@ -220,7 +220,7 @@ class TrainingRun:
         if self.cut:
             self.cut.open()
         self._require_finite()
-        if names := getattr(self.task, "CLASS_NAMES", ()):
+        if names := self.task.CLASS_NAMES:
             self.model.config["id2label"] = {str(k): name for k, name in enumerate(names)}
         if self.cfg.canaries and not self.follows:
             self.canaries.save(self.run.out / "canaries.safetensors")
@@ -310,18 +310,18 @@ def _refuse_processes(cfg, processes, private):
 def check(cfg, task):
     """ValueError for a lambda that the task's equation does not have, and for a flag that would be
     ignored: another task's, or the aux loss's at alpha 0."""
-    most, why = getattr(task, "LAM_MOST", (np.inf, ""))
+    most, why = task.LAM_MOST
     if cfg.lam is not None and cfg.lam > most:
         raise ValueError(f"--lam {cfg.lam}: must be <= {most} on --task {cfg.task}: {why}")
     alpha = getattr(cfg, "alpha", None)
     aux = {"threshold", "warmup"} if alpha == 0 else set()
-    private, own = hasattr(task, "plan"), {*task.OPTIONS, *task.ENCODE}
+    private, own = bool(task.plan), {*task.OPTIONS, *task.ENCODE}
     if private and alpha:
         raise ValueError(f"--alpha {alpha:g}: {task.MIXES}")
     foreign = {"penalty", "penalty_output", "noise_as", "adv_label", "lm_loss", "scoring"} - own
     foreign |= set() if private else PRIVACY
     foreign |= set() if getattr(cfg, "objective", "") == "grpo" else GRPO
-    if getattr(cfg, "objective", "") == "grpo" and not hasattr(task, "exact"):
+    if getattr(cfg, "objective", "") == "grpo" and not task.exact:
         raise ValueError(f"--objective grpo: the answers of --task {cfg.task} are no free text; "
                          "it is for arithmetic and game")
     foreign |= {"label_kind", "threshold", "warmup"} if task.KIND != "class" else set()

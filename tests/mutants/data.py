@@ -142,7 +142,7 @@ ERRORS = [
      "test_prepare.py::test_an_untrained_model_loads_is_the_same_twice_and_is_made_once"),
     (PREPARE, "if name != \"raw\" and getattr", "if name not in (\"raw\", \"seed\") and getattr",
      "test_prepare.py::test_the_seed_draws_which_rows_are_in_which_split"),
-    (PREPARE, "splits.limit(members, cfg.limit, cfg.seed, getattr(task, \"ALIGNED\", False))", "splits.limit(members, cfg.limit, cfg.seed)",
+    (PREPARE, "splits.limit(members, cfg.limit, cfg.seed, task.ALIGNED)", "splits.limit(members, cfg.limit, cfg.seed)",
      "test_prepare.py::test_limit_takes_the_same_sentences_in_every_style"),
     (PREPARE, "            task.read(folder / f\"{name}.jsonl\")  # the task's own reader must accept it\n", "",
      "test_prepare.py::test_what_the_task_itself_cannot_read_is_not_published"),

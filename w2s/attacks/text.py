@@ -162,13 +162,13 @@ def read(task, cfg):
     if task.KIND != "class":
         raise ValueError(f"--task {cfg.task}: has no classes; a text attack needs some")
     data = rows.read(cfg.data, {k: rule for k, rule in task.FIELDS.items() if k != "text_adv"})
-    classes = getattr(task, "LABELS", {})
+    classes = task.LABELS
     for n, row in enumerate(data, 1):
         k = classes.get(row.get("source"), task.CLASSES)
         if row["label"] >= k:
             raise ValueError(f"{cfg.data}:{n}: 'label' is {row['label']}, but {row['source']} has "
                              f"only {k} classes")
-    data = task.to_attack(data) if hasattr(task, "to_attack") else data
+    data = task.to_attack(data)
     usable = [{"group": row["id"], **row} for row in data if cut(task, row)]
     if not usable:
         raise ValueError(f"{cfg.data}:1: no row's text has the form of --task {cfg.task}")
@@ -177,14 +177,13 @@ def read(task, cfg):
 
 def cut(task, row):
     """{name: sentence} of a row's text: as the task's `sentences` cuts it, else the whole text."""
-    return task.sentences(row) if hasattr(task, "sentences") else {"text": row["text"]}
+    return task.sentences(row)
 
 
 def asker(task, data, folder, length, where, dtype):
     """ask(texts, numbers of their rows in data) -> (n, K) probabilities of a model folder."""
     from w2s.infer import classify
-    from w2s.model import checkpoint
-    from w2s.model import tokenization
+    from w2s.model import checkpoint, tokenization
     model = checkpoint.load(folder, head=task.KIND, num_labels=task.CLASSES, device=where)
     tokenizer = tokenization.load_tokenizer(folder)
     absent = task.encode([{**row, "text_adv": ""} for row in data], tokenizer, length).get("absent")
@@ -204,7 +203,7 @@ def search(run, parts, task, data, ask, synonyms, now):
     from tqdm import tqdm
 
     from w2s.attacks import word_attacks
-    compose = getattr(task, "compose", lambda source, sentences: "".join(sentences))
+    compose = task.compose
     cases = [word_attacks.Case(row, n, cut(task, row).values(), partial(compose, row.get("source")))
              for n, row in enumerate(data)]
     args, found = now["args"], []

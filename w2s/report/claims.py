@@ -44,7 +44,7 @@ def judge(steps, claimed=True, margin=0):
 def claims(study):
     """[Claim] about a property: Table 1, the rest of the paper, and questions of ours."""
     said = [*trend_claims(study), *paper_claims(study)]
-    own = control_claims if getattr(study.module, "CONTROLS", ()) else gain_claims
+    own = control_claims if study.module.CONTROLS else gain_claims
     return said + [Claim(text, OURS, "", ours or arrow(steps), *judge(steps, **how))
                    for text, steps, ours, how in own(study)]
 

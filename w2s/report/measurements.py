@@ -33,7 +33,7 @@ def properties(trust=True):
     trust=False of those without a trust metric: the tasks of trust functions."""
     modules = {name: tasks.load(name) for name in tasks.NAMES}
     found = {name: module for name, module in modules.items()
-             if hasattr(module, "headline") and hasattr(module, "TRUST") == trust}
+             if bool(module.TRUST) == trust}
     return dict(sorted(found.items(), key=lambda item: item[1].ROW))
 
 
@@ -111,7 +111,7 @@ def measured(module, folder, part):
     there are classes, with p; then of the task's ATTACKED, which are the same for each part."""
     p = {"p": module.CLASSES, "label": tuple(range(module.CLASSES))} \
         if module.KIND == "class" else {}
-    for name in (f"predictions/{part}.jsonl", *getattr(module, "ATTACKED", ())):
+    for name in (f"predictions/{part}.jsonl", *module.ATTACKED):
         found = rows.read(folder / name, {"id": str} | p)
         if module.KIND == "letters":  # as many probabilities as a row has options
             for n, row in enumerate(found, 1):

@@ -68,7 +68,7 @@ def picture(study):
         found = ", ".join(f"{student.removeprefix('student-')} "
                           f"{study.trend(key, student) or 'not run'}" for student in study.students)
         groups.append((name, f"trend: {found} (paper: {said})"))
-    more = getattr(module, "PANELS", {})
+    more = module.PANELS
     for metric in (module.TRUST, module.TASK, *more):
         values = {(g, b): (found["mean"], *found["interval"])
                   for g, strategy in enumerate(STRATEGIES) for b, model in enumerate(study.models)

@@ -114,7 +114,7 @@ class Study:
 
     @property
     def students(self):
-        return getattr(self.module, "STUDENTS", STUDENTS)
+        return self.module.STUDENTS
 
     @property
     def models(self):
@@ -123,7 +123,7 @@ class Study:
     @property
     def controls(self):
         """The runs of untuned models: those that the task asks for, and those that are there."""
-        asked = getattr(self.module, "CONTROLS", ())
+        asked = self.module.CONTROLS
         return [name for name in CONTROLS if name in asked or any(
             self.at(name, seed).exists() for seed in self.seeds)]
 
@@ -160,13 +160,13 @@ class Study:
     @property
     def files(self):
         """Files of a run with rows beside its predictions."""
-        return getattr(self.module, "ATTACKED", ())
+        return self.module.ATTACKED
 
     @property
     def drawn(self):
         """{measure that is no sum over rows, but an area: (file of a run with its rows, the score
         among them)}."""
-        return getattr(self.module, "DRAWN", {})
+        return self.module.DRAWN
 
     def at(self, name, seed):
         """The folder of a run."""
@@ -244,7 +244,7 @@ class Study:
 
     def sign(self, metric):
         """1 where more of a headline metric is better, else -1."""
-        less = metric in getattr(self.module, "LESS", ())
+        less = metric in self.module.LESS
         return self.module.SIGN if metric.startswith(self.module.TRUST) else -1 if less else 1
 
     def steps(self, parts, metric):

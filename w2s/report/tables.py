@@ -114,7 +114,7 @@ def headline_table(study):
     """Strategy x model: both headline metrics with sd and interval, the attack on the model itself
     where it was run, PGR; then a constant guess."""
     module, body = study.module, []
-    attacks, shown = study.attacks(), (module.TASK, module.TRUST, *getattr(module, "ALSO", ()))
+    attacks, shown = study.attacks(), (module.TASK, module.TRUST, *module.ALSO)
     own = [name for name in attacks if name == f"{module.TRUST}_own"]
     for (strategy, model), first in lines(study):
         found = [study.summary(strategy, model, name) for name in shown]
@@ -144,7 +144,7 @@ def headline_table(study):
 def beside(study):
     """What the task wants to stand beside its headlines (BESIDE), as far as it was measured."""
     module, cells = study.module, {}
-    for name, where in getattr(module, "BESIDE", {}).items():
+    for name, where in module.BESIDE.items():
         found = [spread(study.sliced(*part, *where)) for part, _ in lines(study)]
         if {*found} != {GONE}:
             cells[name] = found
@@ -181,9 +181,9 @@ def trend_table(study, steps):
 def measures(study):
     """Every other metric on all rows, one column a metric."""
     module, attacks = study.module, study.attacks()
-    hidden = {module.TASK, module.TRUST, "n", *getattr(module, "ALSO", ())}
+    hidden = {module.TASK, module.TRUST, "n", *module.ALSO}
     hidden |= attacks.keys() - UNDER_ATTACK.keys()
-    hidden |= {metric for _, metric in getattr(module, "BESIDE", {}).values()}
+    hidden |= {metric for _, metric in module.BESIDE.values()}
     names = list(dict.fromkeys(metric for run in study.runs.values() for part, metric in run.metrics
                                if part == "all" and metric not in hidden))
     if not names:

@@ -22,7 +22,7 @@ def glance(studies):
     body, models = [], ("weak", *STUDENTS, "ceiling")
     for study in studies:
         module, said = study.module, dict(zip(STRATEGIES, paper.table_1(study.task)))
-        metrics = module.TASK, module.TRUST, *getattr(module, "ALSO", ())
+        metrics = module.TASK, module.TRUST, *module.ALSO
         for metric, key in itertools.product(metrics, STRATEGIES):
             means = [mean(study.summary(key, model, metric)) if model in study.models else ""
                      for model in models]

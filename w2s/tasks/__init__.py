@@ -1,18 +1,94 @@
-"""One file per (data set, property). The folder is the list: a fifth property is one new file.
+"""The contract of a task, in one place. The folder is the list: a fifth property is one new file.
 
-For the report a module has TITLE; ROW, its place in the tables; and NOTE, what a reader must know;
-a task with classes CLASS_NAMES, what each is called in the saved model.
-What the paper says of it: report/paper.py. A task with attacks may have ATTACKED, files of a run
-that hold further rows; CONTROLS, untuned runs; ALSO, headline measures beside TASK and TRUST; LESS,
-measures of which less is better; PRICE, what trust costs; DRAWN, measures that are areas and no
-sums; BESIDE and PANELS, further columns and parts of the figure; LAM_MOST, the largest lambda of
-its equation. A task with `plan` (w2s.dp.sgd) trains privately when lam > 0.
+A task is a module of this folder. What it does not define itself comes from the modules or objects
+in its USES, then from the defaults below; `load` puts the parts together and checks them. What the
+paper says of a property stands in report/paper.py.
+
+B rows of a batch, K classes, N rows of a file, m sums of a row.
 """
 
+import dataclasses
 import importlib
+import typing
+from collections.abc import Callable
 from pathlib import Path
 
 NAMES = tuple(sorted(p.stem for p in Path(__file__).parent.glob("[a-z]*.py")))
+
+
+def empty():
+    """The default of a table."""
+    return dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """All that scripts, attacks and report ask of a task."""
+
+    name: str
+    KIND: str                       # "class": a class head; "letters", "text": a language model
+    CLASSES: int | None             # of the class head
+    CLASS_NAMES: tuple = ()         # what each is called in the saved model
+    DEFAULTS: dict                  # {"lam", "alpha", "epochs": (value, its place in the paper)}
+    LAM_MOST: tuple = (float("inf"), "")  # the largest lambda of the equation, and why
+    OPTIONS: tuple = ()             # flags that forward and loss take,
+    ENCODE: tuple = ()              # that encode takes,
+    LABEL: tuple = ()               # that label.py takes
+
+    # ---- rows ----
+    FIELDS: dict                    # {key: type, or its values}: what a row has to have
+    read: Callable                  # (path, weak=False) -> [row], checked
+    prepare: Callable               # (raw, seed, split, ...) -> {split: [row]} of raw files
+    encode: Callable                # (rows, tokenizer, max_length, target) -> {name: column}
+    ALIGNED: bool = False           # rows of a group are versions of one: a limit keeps all or none
+    SHARED: tuple = ()              # splits that have rows in common
+
+    # ---- training ----
+    objective: Callable             # (f, batch, ell, lam) -> (B,): the numbered equation
+    forward: Callable | None = None  # (f, batch, lam) -> {"x": logits (B, K), ...}: its first half,
+    loss: Callable | None = None    # (logits, batch, ell, lam) -> (B,): and its second; KIND class
+    batches: Callable               # (columns, steps, batch_size, seed, ...) -> (k, batch)
+    make_step: Callable             # (model, optimizer, objective, ell, lam, steps, ...) -> step
+    plan: Callable | None = None    # (cfg, epsilon, rows, epochs) -> dp.Plan; None: no privacy
+    MIXES: str = ""                 # why a private task has no confidence loss
+    exact: Callable | None = None   # (row, text) -> reward of GRPO
+    NEW: int = 0                    # tokens of a written answer
+
+    # ---- labels and measurements ----
+    label: Callable                 # (model, tokenizer, rows, columns, cfg) -> rows, states, line
+    right: Callable | None = None   # (row) -> whether its weak label is the true one
+    weak_class: Callable | None = None  # (row) -> the class or answer that its weak label names
+    prompt: Callable | None = None  # (row) -> what a language model reads before the answer
+    options: Callable | None = None  # (row) -> the answers that there are
+    truth: Callable | None = None   # (row) -> the true answer behind the prompt
+    predictions: Callable           # (model, columns, dtype, title) -> N dicts
+    sums: Callable                  # (predictions) -> (N, m): what a row adds to the totals
+    headline: Callable              # (totals (..., m)) -> {metric: (...,)}
+    evaluate: Callable              # (predictions) -> [{slice, metric, value}]
+
+    # ---- attacks with perturbed texts ----
+    LABELS: dict = empty()          # {source: how many classes it has}
+    to_attack: Callable = list      # (rows) -> those that an attack may take
+    sentences: Callable = lambda row: {"text": row["text"]}
+    compose: Callable = lambda source, sentences: "".join(sentences)  # the other way round
+
+    # ---- the report ----
+    TITLE: str
+    ROW: int = 99                   # its place in the tables
+    NOTE: str = ""                  # what a reader must know
+    METRICS: dict                   # {metric: what it measures}
+    TASK: str                       # metric of task performance
+    TRUST: str = ""                 # metric of trustworthiness; "": a task of trust functions
+    SIGN: int = 1                   # SIGN * TRUST: larger is more trustworthy
+    ALSO: tuple = ()                # headline metrics beside TASK and TRUST
+    LESS: tuple = ()                # metrics beside TRUST of which less is better
+    PRICE: str = ""                 # what trust costs, where it is not TASK
+    DRAWN: dict = empty()           # {metric: (rows, score)}: areas, which are no sums
+    BESIDE: dict = empty()          # {column of the table: (slice, metric)}
+    PANELS: dict = empty()          # {metric of the figure: (a line in it, its name)}
+    STUDENTS: tuple = ("student-naive", "student-aux")
+    CONTROLS: tuple = ()            # runs of untuned models
+    ATTACKED: tuple = ()            # files of a run with further rows for sums
 
 
 def check(name):
@@ -22,6 +98,24 @@ def check(name):
 
 
 def load(name):
-    """The task module called `name`."""
+    """The Task called `name`. Raises ValueError for a part that is missing or of another type."""
     check(name)
-    return importlib.import_module(f"w2s.tasks.{name}")
+    return record(name, importlib.import_module(f"w2s.tasks.{name}"))
+
+
+def record(name, module):
+    """The Task that a module describes; `load` explains the errors."""
+    sources, parts = (module, *getattr(module, "USES", ())), {"name": name}
+    hints = typing.get_type_hints(Task)
+    for field in dataclasses.fields(Task)[1:]:
+        given = [getattr(source, field.name) for source in sources if hasattr(source, field.name)]
+        if given:
+            parts[field.name] = given[0]
+            if not isinstance(given[0], hints[field.name]):
+                raise ValueError(f"{module.__file__}: {field.name} is {type(given[0]).__name__}, "
+                                 f"expected {getattr(hints[field.name], '__name__', 'another')}; "
+                                 "the contract of a task stands in w2s/tasks/__init__.py")
+        elif (field.default, field.default_factory) == (dataclasses.MISSING,) * 2:
+            raise ValueError(f"{module.__file__}: no {field.name}; the contract of a task stands "
+                             "in w2s/tasks/__init__.py")
+    return Task(**parts)

@@ -5,9 +5,8 @@ A position is its FEN, a move is in UCI; the town plays with stones. N rows of a
 
 from w2s.data import questions, splits
 from w2s.data.questions import move as parse
-from w2s.infer.choice import batches, objective  # noqa: F401  (what scripts ask a task for)
-from w2s.infer.generation import Free, evaluate, headline, sums  # noqa: F401
-from w2s.train.step import make_step  # noqa: F401
+from w2s.infer import choice, generation
+from w2s.train import step
 
 KIND, CLASSES = "text", None
 TASK = "acc"
@@ -25,9 +24,8 @@ def prompt(row):
     return row.get("prompt", f"Position: {row['text']}\nBest move:")
 
 
-free = Free(prompt, parse, NEW)
-read, encode, label, predictions = free.read, free.encode, free.label, free.predictions
-truth, right, weak_class, exact = free.truth, free.right, free.weak_class, free.exact
+free = generation.Free(prompt, parse, NEW)
+USES = free, generation, choice, step  # what is not defined here
 
 
 def prepare(raw, seed=0, split="grouped", val=0.01, trust=0.25):

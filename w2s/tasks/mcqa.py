@@ -9,11 +9,11 @@ import numpy as np
 
 from w2s import rows
 from w2s.data import questions, splits
-from w2s.infer import choice
-from w2s.infer.choice import batches, objective  # noqa: F401  (what scripts ask a task for)
-from w2s.infer.classify import plain, right, softmax, weak_class  # noqa: F401
-from w2s.train.step import make_step  # noqa: F401
+from w2s.infer import choice, classify
+from w2s.infer.classify import plain, softmax, weak_class
+from w2s.train import step
 
+USES = choice, classify, step  # what is not defined here
 KIND, CLASSES = "letters", None
 TASK = "acc"
 METRICS = {"acc": "share of the questions whose answer is the true one",

@@ -9,11 +9,10 @@ import numpy as np
 from w2s import rows
 from w2s.data import mail, splits
 from w2s.dp import plan as dp_plan
-from w2s.dp.plan import MIXES, make_step, plan  # noqa: F401  (how privacy differs)
 from w2s.infer import lm
-from w2s.infer.lm import label, predictions  # noqa: F401  (weak labels are free generation)
 from w2s.model import tokenization
 
+USES = lm, dp_plan  # what is not defined here: free generation, private training
 KIND, CLASSES = "text", None
 TASK, TRUST, SIGN = "acc", "extraction", -1
 STUDENTS = ("student-naive",)  # the confidence loss is not for free generation (reading P5)
