@@ -385,7 +385,7 @@ def test_the_command_draws_figures_and_prints_the_tables(tree, capsys):
     assert not list(tree.rglob("*.part"))
     web = (tree / "report.html").read_text(encoding="utf-8")
     ids = re.findall(r'\bid="([^"]*)"', web)
-    assert web.count("<svg") == 4 and len(set(ids)) == len(ids)
+    assert web.count("<svg") == 5 and len(set(ids)) == len(ids)
     used = re.findall(r'(?:href="|url\()#([^")]*)', web)
     assert used and set(used) <= set(ids)
     assert "var(--ink)" in web and "var(--" not in (tree / "figures/ood.svg").read_text()

@@ -225,7 +225,8 @@ def test_a_verifier_learns_which_answers_are_right(folder):
                  "choices": ["yes", "no"], "weak": [float(w), float(not w)]}
                 for i, w in enumerate(warm)]
     cfg = SimpleNamespace(reward_epochs=4, reward_lr=1e-2, seed=0, dtype="float32")
-    model = baselines.verifier(cfg, folder, (tasks.load("mcqa"), made(100)), ARGS, torch.device("cpu"))
+    model = baselines.verifier(cfg, folder, (tasks.load("mcqa"), made(100)), ARGS,
+                               torch.device("cpu"))
     test = made(40)
     p = baselines.verify(model, baselines.encode(tokenization.load_tokenizer(folder), mcqa, test,
                                                  ARGS))

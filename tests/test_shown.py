@@ -325,6 +325,23 @@ def test_bars_are_drawn_at_their_heights():
     assert "axis starts at" in axis.get_title(loc="left")
 
 
+def test_the_overview_has_a_dot_and_an_interval_of_each_model_of_each_property():
+    pytest.importorskip("matplotlib")
+    figure = figures.overview("t", "s", ["one", "two"], ["weak", "ceiling"], [
+        {"name": "x", "better": "lower", "values": {(0, 0): (.3, .2, .4), (1, 1): (.6, .5, .9)}},
+        {"name": "y", "better": "higher", "values": {(1, 0): (.1, .0, .2)}}])
+    first, second = figure.axes[:2]
+    dots = [(line.get_xdata()[0], line.get_ydata()[0], line.get_color()) for line in first.lines
+            if len(line.get_xdata())]
+    assert dots == [(pytest.approx(-.09), .3, figures.COLOURS[0]),
+                    (pytest.approx(1.09), .6, figures.COLOURS[-1])]
+    spans = [path.get_segments()[0][:, 1].tolist() for path in first.collections]
+    assert spans == [[.2, .4], [.5, .9]]
+    assert [axis.get_title("left") for axis in (first, second)] == [
+        "x   (↓ is better)", "y   (↑ is better)"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["weak", "ceiling"]
+
+
 def test_differences_are_coloured_by_their_intervals():
     pytest.importorskip("matplotlib")
     from matplotlib.colors import to_hex

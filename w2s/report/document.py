@@ -46,6 +46,7 @@ def write(config):
     chapters = [chapter(study, steps, pictures) for study in studies]
     blocks = [Heading(title, 1), *opening(config, every), *premise(studies),
               *trust_tables.premise(chosen), *gaps, *short,
+              *([pictures["overview"]] if "overview" in pictures else []),
               *(trends(studies) if studies else []), *scorecard(every, verdicts), *excuse,
               *(trust_tables.overview(chosen) if chosen else []),
               *itertools.chain(*chapters),

@@ -69,6 +69,38 @@ def draw(title, subtitle, notes, groups, bars, panels):
 
 
 @literally
+def overview(title, subtitle, groups, bars, panels):
+    """A matplotlib Figure of all properties, two small panels beside each other: a dot a model with
+    its interval, in groups of one strategy. Arguments as in `draw`; groups: names alone."""
+    from matplotlib.figure import Figure
+
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(10, 2.4 * rows + 1.2), facecolor=PAPER)
+    axes = figure.subplots(rows, 2, squeeze=False).flatten()
+    for axis in axes[len(panels):]:
+        axis.set_visible(False)
+    for axis, panel in zip(axes, panels):
+        for (g, b), (mean, low, high) in panel["values"].items():
+            x = g + .18 * (b - (len(bars) - 1) / 2)
+            colour = COLOURS[-1 if b == len(bars) - 1 else b]
+            axis.vlines(x, low, high, color=colour, linewidth=1.6, zorder=2)
+            axis.plot(x, mean, "o", color=colour, markersize=7, zorder=3)
+        arrow = {"higher": "↑", "lower": "↓"}[panel["better"]]
+        axis.set_title(f"{panel['name']}   ({arrow} is better)", loc="left", fontsize=9.5,
+                       color=INK, pad=7)
+        axis.set_xticks(range(len(groups)), groups)
+        axis.set_xlim(-.5, len(groups) - .5)
+        axis.grid(axis="y", color=RULE, linewidth=0.7, zorder=0)
+    dots = [axes[0].plot([], [], "o", color=colour, label=name)[0]
+            for name, colour in zip(bars, (*COLOURS[:len(bars) - 1], COLOURS[-1]))]
+    _around(figure, axes, title, subtitle, [], left=.06, right=.98)
+    height = figure.get_figheight()
+    figure.legend(handles=dots, loc="lower center", ncols=len(bars), frameon=False, fontsize=9)
+    figure.subplots_adjust(top=1 - 1.1 / height, bottom=.75 / height, hspace=.42, wspace=.13)
+    return figure
+
+
+@literally
 def lines(title, subtitle, notes, x, y, curves, across=()):
     """A matplotlib Figure of lines: x, y: names of the axes, or of x {place: name}; curves: [{name,
     x, mean, low, high, band}], low and high a band around the line or, without `band`, intervals

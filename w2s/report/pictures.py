@@ -7,7 +7,7 @@ import re
 from w2s.report import figures, frontier, paper, trust_tables
 from w2s.report.opening import models
 from w2s.report.render import Picture, Text
-from w2s.report.results import STRATEGIES
+from w2s.report.results import STRATEGIES, STUDENTS
 from w2s.report.tables import has_gaps
 from w2s.report.verdicts import TREND
 
@@ -17,12 +17,31 @@ def drawings(studies):
     found = {study.task: (f"{study.module.TITLE}: {study.module.TRUST} and {study.module.TASK} of "
                           "weak model, students and ceiling under the three strategies",
                           figures.draw, picture(study)) for study in studies}
+    if len(studies) > 1:
+        found = {"overview": ("Trustworthiness of weak model, students and ceiling under the three "
+                              "strategies", figures.overview, overview(studies))} | found
     for study in filter(has_gaps, studies):
         if curves := frontier.frontiers(study):
             found[f"{study.task}-frontier"] = (
                 f"{study.module.TITLE}: accuracy at matched parity gaps", figures.lines,
                 frontier_picture(study, curves))
     return found
+
+
+def overview(studies):
+    """The arguments of figures.overview: the trust metric of each property."""
+    panels, roles = [], ("weak", *STUDENTS, "ceiling")
+    for study in studies:
+        values = {(g, b): (found["mean"], *found["interval"])
+                  for g, strategy in enumerate(STRATEGIES) for b, model in enumerate(roles)
+                  if (found := study.summary(strategy, model, study.module.TRUST))}
+        panels.append({"name": f"{study.module.TITLE}: {study.module.TRUST}", "values": values,
+                       "better": "higher" if study.sign(study.module.TRUST) > 0 else "lower"})
+    counts = sorted({len(study.seeds) for study in studies})
+    seeds = " and ".join(map(str, counts)) + " seed" + "s" * (counts[-1] > 1)
+    return ("Does trustworthiness go from weak to strong?", f"{models(studies[0])}; means of "
+            f"{seeds}, lines are 95 % intervals", [*STRATEGIES.values()],
+            [model.replace("-", " ") for model in roles], panels)
 
 
 def frontier_picture(study, found):
