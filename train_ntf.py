@@ -17,6 +17,7 @@ rows) of each epoch. The truth of the pool is read for that and for truth-n only
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from w2s import config
 from w2s.config import REQUIRED, arg
@@ -96,7 +97,54 @@ def main(cfg):
     import numpy as np
 
     from w2s import rows
-    from w2s.trust import baselines, ntf, score_metrics, selection
+    from w2s.trust import ntf, score_metrics, selection
+    task, pool, score, more = scored(cfg)
+    right = np.array([task.right(row) for row in pool], np.float64)
+    classes = [task.weak_class(row) for row in pool]
+    chosen = selection.pick(score, more.count, classes if cfg.balanced else None)
+    shares = selection.shares(classes, chosen)
+    measured = selection.measure(score, right, pool, chosen, cfg.select, cfg.seed, cfg.draws)
+    measured += selection.uncalibrated(more.raw, right) if more.raw is not None else []
+    kept = [pool[i] | {"trust": round(float(score[i]), 7), "selection": cfg.select} for i in chosen]
+
+    run.start(task=task.name, rows=len(pool), kept=more.count, facts=more.facts)
+    run.log_from(0)
+    for entry in more.epochs:
+        run.log(**entry)
+    if more.model is not None and not cfg.ntf:
+        ntf.save(more.model, run.out, more.facts | more.source)
+    rows.write(run.out / "labels" / Path(cfg.pool).name.removesuffix(".gz"),
+               map(selection.with_truth, kept) if cfg.select.startswith("truth") else kept)
+    rows.write(run.out / "trust.jsonl", selection.verdicts(pool, score, right, chosen))
+    rows.write_json(run.out / "trust.json", {
+        "select": cfg.select, "task": task.name, "pool": len(pool), "kept": more.count,
+        "right": float(right.mean()), "right_kept": float(right[chosen].mean()), "shares": shares,
+        "regimes": more.regimes, "facts": more.facts, "metrics": measured,
+        "curves": score_metrics.curves(score, right)})
+    runs.require_there(run.out)
+    run.finish()
+    print(f"{run.out}: {cfg.select} keeps {more.count} of {len(pool)} labels; right are "
+          f"{right[chosen].mean():.1%} of them, {right.mean():.1%} of all"
+          + "; true ones take their place" * cfg.select.startswith("truth"))
+    print("\n".join(selection.lines(more.facts, measured, more.regimes, shares)))
+
+
+class Scored(NamedTuple):
+    """How many labels to keep, and how the scores came about: the trust function, what is known of
+    it, its logits before calibration, where it was learned, regimes of the pool, its log."""
+    count: int
+    model: object
+    facts: dict
+    raw: object
+    source: dict
+    regimes: dict
+    epochs: list
+
+
+def scored(cfg):
+    """(Task of the pool, its N rows, score (N,), Scored): larger is more to be trusted."""
+    from w2s import rows
+    from w2s.trust import baselines, selection
     epochs = []  # of the trust function's training, for log.jsonl
     learned, task, labelled = read(cfg, cfg.labelled, ("trust", "val", "wts"), ("data", "labels"))
     name, pool_task, pool = read(cfg, cfg.pool, ("wts",), ("data",))
@@ -119,35 +167,7 @@ def main(cfg):
         source = source if cfg.select == "reward" and not cfg.reward else {}  # trained here
     regimes = selection.regimes(source["sources"], pool, source["task"] == name) \
         if {"sources", "task"} <= source.keys() else {}
-
-    right = np.array([pool_task.right(row) for row in pool], np.float64)
-    classes = [pool_task.weak_class(row) for row in pool]
-    chosen = selection.pick(score, count, classes if cfg.balanced else None)
-    shares = selection.shares(classes, chosen)
-    measured = selection.measure(score, right, pool, chosen, cfg.select, cfg.seed, cfg.draws)
-    measured += selection.uncalibrated(raw, right) if raw is not None else []
-    kept = [pool[i] | {"trust": round(float(score[i]), 7), "selection": cfg.select} for i in chosen]
-
-    run.start(task=name, rows=len(pool), kept=count, facts=facts)
-    run.log_from(0)
-    for entry in epochs:
-        run.log(**entry)
-    if model is not None and not cfg.ntf:
-        ntf.save(model, run.out, facts | source)
-    rows.write(run.out / "labels" / Path(cfg.pool).name.removesuffix(".gz"),
-               map(selection.with_truth, kept) if cfg.select.startswith("truth") else kept)
-    rows.write(run.out / "trust.jsonl", selection.verdicts(pool, score, right, chosen))
-    rows.write_json(run.out / "trust.json", {
-        "select": cfg.select, "task": name, "pool": len(pool), "kept": count,
-        "right": float(right.mean()), "right_kept": float(right[chosen].mean()), "shares": shares,
-        "regimes": regimes, "facts": facts, "metrics": measured,
-        "curves": score_metrics.curves(score, right)})
-    runs.require_there(run.out)
-    run.finish()
-    print(f"{run.out}: {cfg.select} keeps {count} of {len(pool)} labels; right are "
-          f"{right[chosen].mean():.1%} of them, {right.mean():.1%} of all"
-          + "; true ones take their place" * cfg.select.startswith("truth"))
-    print("\n".join(selection.lines(facts, measured, regimes, shares)))
+    return pool_task, pool, score, Scored(count, model, facts, raw, source, regimes, epochs)
 
 
 def inputs(cfg):

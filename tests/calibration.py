@@ -1,5 +1,5 @@
 """Calibration: a fifth property, as an example (docs/add-a-property.md). Copied to w2s/tasks it is
-a task like the others; tests/test_property.py does that.
+a task like the others; tests/tasks/test_property.py does that.
 
 Does a well calibrated teacher give a well calibrated student? The penalty on confident predictions
 is Pereyra et al. 2017 (arXiv 1701.06548). B rows, K = 2 classes, N rows of a split.

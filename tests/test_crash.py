@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests import memorised, test_report
+from tests import memorised
+from tests.report import test_report
 from tests.crashing import Crashing
 from w2s import rows, runs
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.test_dp import plan
+from tests.dp.test_sgd import plan
 from w2s import device, metrics, scheduler
 from w2s.attacks import text as attack
 from w2s.data import splits
@@ -29,7 +29,7 @@ def strings(node):
 def test_every_message_is_looked_for():
     """A message of which some part of WIDTH characters, between what is put into it, stands in no
     string of the tests is one that no test looks at. Shorter parts are those of other messages."""
-    looked_for = "\n".join(text.replace("\\", "") for path in ROOT.glob("tests/test_*.py")
+    looked_for = "\n".join(text.replace("\\", "") for path in ROOT.glob("tests/**/test_*.py")
                            for text in strings(ast.parse(path.read_text())))
     missing = [f"{path.relative_to(ROOT)}:{node.lineno}" for path in FILES
                for node in ast.walk(ast.parse(path.read_text()))

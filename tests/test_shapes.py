@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests import test_report, test_trusted
+from tests.report import test_report, test_trust_results
 from tests.conftest import read_json
 from w2s import attacks, config, hidden_states, prepare, rows, runs
 from w2s.attacks import audit
@@ -62,8 +62,8 @@ def planted(tmp_path_factory):
         {"slice": "all", "metric": "ra_own", "value": .5}]})
     rows.write_json(out / "data/ood/manifest.json", {
         "splits": {"weak": {"rows": 3}}, "sources": {"a": {}}, "notes": ["x"]})
-    test_trusted.students(out, seeds=(0,), quality={"weak-none": .6})
-    test_trusted.choices(out, seeds=(0,), regimes={"people": "in distribution"},
+    test_trust_results.students(out, seeds=(0,), quality={"weak-none": .6})
+    test_trust_results.choices(out, seeds=(0,), regimes={"people": "in distribution"},
                          quality={"trust-ntf": (.9, .6, "weak-none")})
     return out
 

@@ -227,11 +227,11 @@ def in_shards(model, out):
 
 def reports(world, home):
     """Three small trees of finished runs, of properties, trust functions and language models."""
-    from tests import test_report, test_report_privacy, test_trusted
+    from tests.report import test_privacy_statement, test_report, test_trust_results
     test_report.plant(world / "properties", "fairness", test_report.FAIR, (0,), 24)
-    test_trusted.students(world / "trusted", seeds=(0,))
-    test_trusted.choices(world / "trusted", seeds=(0,))
-    test_report_privacy.write(world / "private", test_report_privacy.PLANTED, (0,))
+    test_trust_results.students(world / "trusted", seeds=(0,))
+    test_trust_results.choices(world / "trusted", seeds=(0,))
+    test_privacy_statement.write(world / "private", test_privacy_statement.PLANTED, (0,))
     for task in ("fairness", "mcqa", "privacy"):
         (world / "data" / task).mkdir(parents=True)
         shutil.copyfile(home / task / "data" / "manifest.json",

@@ -141,6 +141,9 @@ class Experiment(Commands):
         self._over(trusted, self._measure_trusted)
         self._over(crossed, self._measure_crossed)
 
+        self._report(command)
+
+    def _report(self, command):
         self.phase = "report"
         self._add("w2s.report", "report", "", "report", {
             "--runs": self.out, "--data": self.rows, "--command": command,

@@ -45,17 +45,7 @@ class TrainingRun:
                                    **{key: getattr(cfg, key) for key in task.ENCODE
                                       if hasattr(cfg, key)})
         self.columns.pop("tokenizer", None)  # of free text without a target
-        self.model = checkpoint.load(folder, configuration.HEAD[task.KIND], task.CLASSES,
-                                     self.device,
-                                 head_layer=cfg.head_layer, read=parallel.read,
-                                 ready=lambda model: self._prepare(model, processes, private))
-        parameters = sum(p.numel() for p in self.model.parameters())
-        if cfg.lora_rank:
-            draw = torch.Generator().manual_seed(step.seed_of(cfg.seed, "lora"))
-            lora.apply(self.model, cfg.lora_rank, cfg.lora_alpha, draw)
-        trained = sum(p.numel() for p in step.trained(self.model))
-        self.lr = cfg.lr or step.peak_lr(parameters)
-        self.optimizer = step.OPTIMIZERS[cfg.optimizer](self.model, self.lr, cfg.weight_decay)
+        parameters, trained = self._load(processes, private)
         self.hardening = self._hardening() if self.alpha else None
         self.private, self.steps = None, step.count_steps(len(data), epochs, cfg.batch_size)
         if private:
@@ -67,14 +57,7 @@ class TrainingRun:
         if cfg.canaries:
             self.canaries = canaries.Canaries(cfg.canaries, self.private, cfg.seed)
             self.states["canaries"] = self.canaries
-        self.start = step.load_checkpoint(run.checkpoint, self.model, self.optimizer, self.states,
-                                          idle=getattr(cfg, "objective", "") == "grpo")
-        if self.private and self.private.done != self.start:
-            raise ValueError(f"{run.checkpoint}: of step {self.start}, but its privacy history has "
-                             f"{self.private.done}; delete it to start over")
-        if self.start > self.steps:
-            raise ValueError(f"{run.checkpoint}: of step {self.start}, but the run has "
-                             f"{self.steps}; delete it to start over")
+        self._resume()
         tokenization.require_fit(self.columns, self.model.config["vocab_size"], folder)
         self.cut, embedding = None, self.model.gpt_neox.embed_in
         if (task.KIND == "class" and not (private or self.sharded)
@@ -87,6 +70,33 @@ class TrainingRun:
         self._begin(len(data), epochs, parameters, trained, compiled, processes)
         self._options = dict(clip_norm=cfg.clip_norm, dtype=cfg.dtype, compile=compiled,
                              hardening=self.hardening)
+
+    def _load(self, processes, private):
+        """Load the model, with LoRA where it is asked for, and make the optimizer; (number of
+        parameters, of trainable ones)."""
+        cfg, task = self.cfg, self.task
+        self.model = checkpoint.load(self.folder, configuration.HEAD[task.KIND], task.CLASSES,
+                                     self.device, head_layer=cfg.head_layer, read=parallel.read,
+                                     ready=lambda model: self._prepare(model, processes, private))
+        parameters = sum(p.numel() for p in self.model.parameters())
+        if cfg.lora_rank:
+            draw = torch.Generator().manual_seed(step.seed_of(cfg.seed, "lora"))
+            lora.apply(self.model, cfg.lora_rank, cfg.lora_alpha, draw)
+        self.lr = cfg.lr or step.peak_lr(parameters)
+        self.optimizer = step.OPTIMIZERS[cfg.optimizer](self.model, self.lr, cfg.weight_decay)
+        return parameters, sum(p.numel() for p in step.trained(self.model))
+
+    def _resume(self):
+        """Go on from the checkpoint, where there is one."""
+        path = self.run.checkpoint
+        self.start = step.load_checkpoint(path, self.model, self.optimizer, self.states,
+                                          idle=getattr(self.cfg, "objective", "") == "grpo")
+        if self.private and self.private.done != self.start:
+            raise ValueError(f"{path}: of step {self.start}, but its privacy history has "
+                             f"{self.private.done}; delete it to start over")
+        if self.start > self.steps:
+            raise ValueError(f"{path}: of step {self.start}, but the run has {self.steps}; delete "
+                             "it to start over")
 
     def _prepare(self, model, processes, private):
         """The model on the meta device, made ready for how it will be trained."""

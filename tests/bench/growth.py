@@ -213,7 +213,7 @@ def memory(folder):
 def seeds(folder):
     """evaluate.py and w2s.report by seeds."""
     import evaluate
-    from tests.test_report import FAIR, LADDER, plant
+    from tests.report.test_report import FAIR, LADDER, plant
     from w2s.report import __main__ as report
     run, data = trained(folder), sentences(folder / "test.jsonl", 2000)
 

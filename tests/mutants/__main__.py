@@ -35,7 +35,7 @@ SECONDS = 120  # a test that takes longer has noticed
 
 
 class Error(NamedTuple):
-    """One plausible error. test: "test_losses.py::test_name", below tests/."""
+    """One plausible error. test: "train/test_losses.py::test_name", below tests/."""
     file: str
     old: str
     new: str

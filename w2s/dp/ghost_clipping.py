@@ -5,7 +5,7 @@ of each row's share follows from x and g alone, and so does the sum in which eve
 its own factor (Goodfellow 2015, arXiv 1510.01799; ghost norms: Li et al. 2022, arXiv 2110.05679;
 book-keeping: Bu et al. 2023, arXiv 2210.00038). For the layers of LAYERS; Tied is a head that
 shares the embedding's matrix. Backward computes only g, then each weight costs one more product:
-as much as without privacy, plus the norms. tests/test_dp.py holds it to dp.func_sum.
+as much as without privacy, plus the norms. tests/dp/test_sgd.py holds it to dp.func_sum.
 
 A row may add no more than it is clipped to. Where its norm is taken of the very numbers that are
 added, it does not; where it comes from inner products of tokens (Gram matrices), tokens that cancel

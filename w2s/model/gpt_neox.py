@@ -1,8 +1,8 @@
 """GPT-NeoX as Pythia uses it, under Hugging Face's parameter names: state_dict() is the checkpoint.
 
-Sources: GPT-NeoX-20B (arXiv 2204.06745), Pythia (arXiv 2304.01373); tests/test_pythia.py holds it
-to transformers' modeling_gpt_neox within 1e-5 in float32. Dropout is refused: Pythia has none.
-Right padding under a causal mask needs no attention mask: padding stands after every real token.
+Sources: GPT-NeoX-20B (arXiv 2204.06745), Pythia (arXiv 2304.01373); tests/model/test_pythia.py
+compares with transformers' modeling_gpt_neox within 1e-5 in float32. Dropout is refused: Pythia has
+none. Right padding under a causal mask needs no attention mask: it stands after every real token.
 
 Shapes: B rows, T tokens, D hidden, H heads, d = D/H, R rotated pairs, V vocabulary, K classes,
 L layers, S positions of the key-value cache, P predicted tokens.

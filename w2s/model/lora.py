@@ -5,7 +5,7 @@
 Everything else is frozen but the class head `score`, which peft too trains and saves. A and B are
 plain linear layers, so that dp's book-keeping and torch.func see nothing new: DP-LoRA is DP on the
 few weights that train. Which layers, how A starts and alpha = r are peft 0.21's for GPT-NeoX;
-tests/test_lora.py holds us to it.
+tests/model/test_lora.py holds us to it.
 
 D inputs, r rank, o outputs (3D).
 """

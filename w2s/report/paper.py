@@ -1,7 +1,7 @@
 """What the first paper says, each with its place: Sun et al., Generalizing Trust, arXiv 2501.00418.
 
 claims holds it against the runs. Numbers are the paper's, in per cent where they say so; the
-words are ours. tests/test_claims.py holds places and numbers to a table written from the paper.
+words are ours. tests/report/test_claims.py holds both to a table written from the paper.
 """
 
 from typing import NamedTuple

@@ -6,7 +6,7 @@ learns from those that are better than their group.
 
 rho is p / p_old of a written token, k3 = e^d - d - 1 with d = log p_ref - log p. As trl 1.16 has it
 by default: eps 0.2, beta 0 (no reference model), the mean over all tokens of the batch ("dapo"; the
-paper's mean of each answer's mean favours short answers). tests/test_grpo.py holds us to its loss.
+paper's mean of each answer's mean favours short answers). tests/train/test_grpo.py compares.
 
 B prompts, G answers of each, R = B G rows, T tokens of a prompt, N new tokens, P places, D hidden.
 """
@@ -158,6 +158,28 @@ def require(group, new_tokens, temperature, clip, beta, updates):
             raise ValueError(f"GRPO: {rule} is required")
 
 
+def backward(model, reference, parts, total, temperature, clip, beta, dtype, logp_of):
+    """Gradients of the loss over the rows of all parts, of `total` tokens that all processes wrote;
+    its value. The first time the parts learn old_logp and ref_logp."""
+    device = next(model.parameters()).device
+    found = torch.zeros((), device=device)
+    for answers, advantage, before in parts:
+        with devices.autocast(device, dtype):
+            logp = answers.logp(model, temperature, logp_of)
+            if beta and not before:
+                with torch.no_grad():
+                    before["ref_logp"] = answers.logp(reference, temperature)
+        before.setdefault("old_logp", logp.detach())
+        each = loss(logp, advantage=advantage, mask=answers.mask, clip=clip, beta=beta,
+                    **before) * (answers.mask.sum() / total)
+        each.backward()
+        found += each.detach()
+    if not parts:  # of this process
+        for p in trained(model):
+            p.grad = torch.zeros_like(p)
+    return parallel.add(found)
+
+
 def make_step(model, optimizer, reward, steps, *, group=8, new_tokens, temperature=1.0, clip=0.2,
               beta=0.0, updates=1, end=0, seed=0, clip_norm=1.0, dtype="float32", compile=False,
               warmup=0, reference=None):
@@ -178,26 +200,6 @@ def make_step(model, optimizer, reward, steps, *, group=8, new_tokens, temperatu
     reference = reference if not beta or reference is not None else copy.deepcopy(model)
     logp_of = torch.compile(token_logp, dynamic=True) if compile else token_logp
 
-    def backward(parts, total):
-        """Gradients of the loss over the rows of all parts, of `total` tokens that all processes
-        wrote; its value. The first time the parts learn old_logp and ref_logp."""
-        found = torch.zeros((), device=device)
-        for answers, advantage, before in parts:
-            with devices.autocast(device, dtype):
-                logp = answers.logp(model, temperature, logp_of)
-                if beta and not before:
-                    with torch.no_grad():
-                        before["ref_logp"] = answers.logp(reference, temperature)
-            before.setdefault("old_logp", logp.detach())
-            each = loss(logp, advantage=advantage, mask=answers.mask, clip=clip, beta=beta,
-                        **before) * (answers.mask.sum() / total)
-            each.backward()
-            found += each.detach()
-        if not parts:  # of this process
-            for p in trained(model):
-                p.grad = torch.zeros_like(p)
-        return parallel.add(found)
-
     def step(k, batch):
         for each in optimizer.param_groups:
             each["lr"] = peak * cosine(k, steps, warmup)
@@ -208,7 +210,8 @@ def make_step(model, optimizer, reward, steps, *, group=8, new_tokens, temperatu
                                                  beta)
         found = [torch.zeros((), device=device)]
         for _ in range(updates if tokens else 0):
-            found.append(backward(parts, tokens))
+            found.append(backward(model, reference, parts, tokens, temperature, clip, beta, dtype,
+                                  logp_of))
             if device.type == "cpu" and not math.isfinite(found[-1].item()):
                 raise ValueError(f"the loss of step {k} is {found[-1].item()}; rows of the batch: "
                                  f"{batch['rows'].tolist()}; try a smaller --lr")
