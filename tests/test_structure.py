@@ -147,3 +147,25 @@ def test_every_reading_that_the_code_cites_is_among_the_deviations():
               for group in re.findall(r"[Rr]eadings? ([EFAOPT]\d[^).;:]*)", path.read_text())]
     cited = {found for group in groups for found in re.findall(code, group)}
     assert len(cited) > 15 and cited <= known, cited - known
+
+
+def test_names_from_before_the_chapters_import_the_module_of_today():
+    import w2s
+    for old, new in w2s.MOVED.items():
+        module = importlib.import_module(f"w2s.{old}")
+        assert module is importlib.import_module(f"w2s.{new}")
+        assert module.__spec__.name == module.__name__ == f"w2s.{new}"
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("w2s.nothing")
+
+
+@pytest.mark.parametrize("package, names", [
+    ("model", "load save generate GPTNeoX untrained SHAPES"), ("report", "main"),
+    ("dp", "private_gradient add_noise func_sum fast_sum Plan make_step batches micro_batches"),
+    ("trust", "curves")])
+def test_chapters_give_what_others_call(package, names):
+    module = importlib.import_module(f"w2s.{package}")
+    for name in names.split():
+        assert callable(getattr(module, name)) or name == "SHAPES"
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        module.nothing
