@@ -124,7 +124,7 @@ def distinct(texts, pieces):
         grams = _sequences(words, SHINGLE)
         whole.append(np.unique(grams))
         window.append(np.unique(grams[:max(1, count - SHINGLE + 1)]))
-    # Most sequences occur in one mail alone. Without them the two indices below stay small.
+    # What one mail alone has can be no likeness: without it the two indices below stay small.
     shared = _repeated(whole)
     sizes = [len(grams) for grams in window]
     in_text, in_window, keep = defaultdict(list), defaultdict(list), []

@@ -38,6 +38,7 @@ def mail_sources(raw):
             mails = _jsonl(path, key)  # key raw: a whole mail, with its headers
             yield path, source, mails if key == "text" else (
                 (name, body(mail.encode("utf-8", "replace"))) for name, mail in mails)
+    # A folder of eml files is one entry of the account, an mbox file one of its own.
     for folder, paths in _by_folder(raw.every(".eml")):
         yield folder, "eml", ((_below(raw, p), body(_bytes(p))) for p in paths)
     for path in raw.every(".mbox"):
@@ -148,8 +149,9 @@ def _tar(path):
         try:
             with tarfile.open(fileobj=file, mode="r|", tarinfo=_Member) as archive:
                 while member := archive.next():
-                    archive.members.clear()  # tarfile would remember half a million of them
+                    archive.members.clear()  # tarfile would keep half a million headers
                     _, below, name = member.name.partition("maildir/")
+                    # In the archive the user's folders are below maildir/, as in the unpacked one.
                     if below and member.isfile() and name.rpartition("/")[2][:1] != ".":
                         count += 1
                         yield name, whole(archive.extractfile(member), f"{path}: {member.name}",
@@ -188,7 +190,7 @@ def _emails(path):
         for fields in reader:
             if len(fields) != 2:
                 raise ValueError(f"{path}:{reader.line_num}: {len(fields)} columns, expected 2")
-            yield fields[0], fields[1].encode("utf-8", "replace")
+            yield fields[0], fields[1].encode("utf-8", "replace")  # as bytes: body parses those
     except csv.Error as error:
         raise ValueError(f"{path}:{reader.line_num}: {error}") from None
     finally:

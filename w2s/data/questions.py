@@ -180,6 +180,7 @@ def _mmlu(path):
     reader = csv.reader(line + "\n" for line in rows.lines(path))
     try:
         for k, fields in enumerate(filter(None, reader)):
+            # An empty answer is one that is not told; the row is counted and left out later.
             if len(fields) != 6 or fields[5].strip() not in (*"ABCD", ""):
                 raise ValueError(f"{path}:{reader.line_num}: expected question, A, B, C, D, "
                                  "answer, as in MMLU")
@@ -303,9 +304,9 @@ def games(raw):
     path = raw.first(*PUZZLES)
     if path:
         _puzzles(raw, path, pool)
-    splits.set_groups(pool, [row.pop("keys") for row in pool])
+    splits.set_groups(pool, [row.pop("keys") for row in pool])  # keys are no part of a row
     if path := raw.find("town_stones.jsonl"):
-        stones = []
+        stones = []  # apart: a position of stones has no game, its group is the text
         _solve(raw, path, "stones", _answered(path), move, stones, seen)
         splits.set_groups(stones, [[splits.bare(row["text"])] for row in stones])
         pool += stones
@@ -323,7 +324,7 @@ def _puzzles(raw, path, pool):
     lacking = [name for name in ("PuzzleId", "FEN", "Moves") if name.lower() not in names]
     if lacking:
         raise ValueError(f"{path}:{n}: the header has no column {' or '.join(lacking)}")
-    count = 0
+    count = 0  # of all puzzles, also of those that are not drawn: the account has every row
 
     def counted():
         nonlocal count
@@ -356,7 +357,7 @@ def _puzzle(puzzle, where):
     moves, rating = puzzle["moves"].split(), puzzle.get("rating", "")
     if len(moves) < 2:
         return None
-    if rating and not rating.isdecimal():
+    if rating and not rating.isdecimal():  # the column may be missing or empty, not a word
         raise ValueError(f"{where}: the rating is {rows.shown(rating)}, expected a number")
     try:
         position = chess.play(puzzle["fen"], moves[0])

@@ -41,6 +41,7 @@ class Raw:
         self.folder = None if folder is None else Path(folder)
         if self.folder and not self.folder.is_dir():
             raise FileNotFoundError(2, "no such folder (--raw)", str(folder))
+        # Listed once: a search is then a look into this table, not into the folder.
         self.files = _files_below(self.folder) if self.folder else {}
         self.sources, self.looked_for, self.notes = {}, {}, []
         self.public, self.fetched = None, {}  # fetched {path in the cache: name in public.files}
@@ -86,7 +87,7 @@ class Raw:
             try:
                 path = hub.web(public.web + name) if public.web else hub.file(public.repo, name)
                 self.fetched[path] = name
-            except ValueError as error:
+            except ValueError as error:  # what hub raises for any file that it cannot bring
                 # 401 and 403: the repository is gated, and a person has to accept its conditions.
                 gate = (f"; accept the conditions of https://huggingface.co/datasets/{public.repo} "
                         "and set HF_TOKEN") if re.search(r"\b40[13] ", str(error)) else ""
@@ -160,7 +161,7 @@ def table(path, delimiter=",", quoting=csv.QUOTE_MINIMAL):
     blank, n = None, 0
     try:
         for fields in reader:
-            n = reader.line_num
+            n = reader.line_num  # a quoted field may have several lines: not a count of rows
             if not any(map(str.strip, fields)):
                 blank = blank or n  # an error only if a row follows
                 continue

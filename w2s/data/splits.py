@@ -91,6 +91,7 @@ def level(parts, key="group"):
     receiver = next((name for name in ("test", "val") if name in parts), None)
     if not leaving or receiver is None:
         return parts
+    # What fits is moved as a whole; a last surplus smaller than every group stays.
     moved = [row for row in parts[larger] if row[key] in leaving]
     return parts | {larger: [row for row in parts[larger] if row[key] not in leaving],
                     receiver: parts[receiver] + moved}
@@ -118,7 +119,7 @@ def divide(pool, shares, seed, purpose, split="grouped"):
     """
     key = "group" if split == "grouped" else "id"
     groups, order, split_of = {}, {}, {}
-    for row in pool:
+    for row in pool:  # with split "rows" every row is a group of its own, by its id
         groups.setdefault(row[key], []).append(row)
     # A group may have rows of several kinds; the smallest one stands for it, in any order of rows.
     kinds = {name: min((_source(row), str(row.get("label")), str(row.get("a")))
@@ -213,7 +214,7 @@ def check(splits, shared=(), split="grouped"):
         for row in splits[name]:
             if shared and name == shared[1] and row["id"] in known:
                 common += 1
-                continue
+                continue  # meant to be in both: neither its text nor its group is a leak
             texts = {normal(row[key]) for key in ("text", "text_adv") if key in row}
             # Texts as well as groups: rows of one's own bring groups that may be wrong.
             for item in (("id", row["id"]), ("group", row["group"]), *(("text", t) for t in texts)):

@@ -143,7 +143,7 @@ def evaluate(rows):
     methods = sorted({r["method"] for r in main if "method" in r})
     slices |= {f"attack:{m}": [r for r in main if r.get("method") == m] for m in methods}
     for name, members in slices.items():
-        if not members:
+        if not members:  # rows of one's own need not have all six sources
             continue
         label = [r["label"] for r in members]
         clean, adv = (np.array([r[key] for r in members]).argmax(-1) for key in ("p", "p_adv"))
@@ -211,6 +211,7 @@ def prepare(raw, seed=0, split="grouped", per_source=10000, val=splits.VALIDATIO
         records, reasons = list(_records(path)), Counter()
         for place, name, source, record in records:
             row, sentences, why = _row(record, source, place)
+            # Half a character cannot be written as UTF-8.
             if rows.SURROGATE.search(f"{row['text']}{row['text_adv']}"):
                 reasons["with half a character"] += 1
                 continue
@@ -362,6 +363,7 @@ def _part(source, text):
 
 def sentences(row):
     """{name: sentence} of a row's text; None where `compose` would not give the text back."""
+    # Attacks change sentences alone: the names between them are out of their reach.
     names, parts = PARTS[row["source"]], [row["text"].strip()]
     parts = parts if len(names) == 1 else _part(row["source"], row["text"])
     if not parts or not all(parts) or compose(row["source"], parts) != row["text"]:

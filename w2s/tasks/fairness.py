@@ -73,6 +73,7 @@ def loss(logits, batch, ell, lam, penalty="signed", penalty_output="probability"
     z = losses.wide(logits["x"])  # (B, 2)
     y = z.softmax(-1)[:, 1] if penalty_output == "probability" else z[:, 1] - z[:, 0]
     cov = (batch["a"] - batch["a_bar"]) * y  # (B,)
+    # detach: in d(cov^2) = 2 cov d(cov) the factor is a constant; else it would be counted twice.
     if penalty == "abs":
         cov = cov * cov.mean().sign().detach()
     elif penalty == "squared":
@@ -158,7 +159,7 @@ def prepare(raw, seed=0, split="grouped", hide_protected=False, val=splits.VALID
         paths += [test] if test else []
         if test is None:
             raw.notes.append("adult.test is not there: only the rows of adult.data")
-    pool = []
+    pool = []  # ids count on from file to file: both parts of UCI Adult are one pool
     for path in paths:
         start = len(pool)
         for n, person in _people(path):
@@ -172,7 +173,7 @@ def prepare(raw, seed=0, split="grouped", hide_protected=False, val=splits.VALID
     if hide_protected:
         raw.notes.append("the text does not tell the person's sex")
     parts = splits.usual(pool, seed, split, val, trust)
-    # The true chance would tell a model more than labels do: only test rows keep it, for a report.
+    # Only test rows keep the chance: it is for measuring, and the Bayes frontier is theirs.
     return {name: rows if name == "test" else [
         {key: value for key, value in row.items() if key != CHANCE} for row in rows]
         for name, rows in parts.items()}

@@ -72,7 +72,7 @@ def encode(rows, tokenizer, max_length, target=None, scoring="cloze"):
     of the letters' logits, also where the blank is a token of its own."""
     asked = [prompt(row, scoring) for row in rows]
     offered = [options(row, scoring) for row in rows]
-    if target:
+    if target:  # to train on the chosen answer's tokens alone (reading T11)
         chosen = [row["label"] if target == "label" else weak_class(row) for row in rows]
         tails = [offer[k] for offer, k in zip(offered, chosen)]
         return choice.encode(tokenizer, asked, tails, max_length)
@@ -115,9 +115,9 @@ def predictions(model, columns, dtype="float32", title="predict", scoring="token
                             columns["options"]):
         mean = total / [len(ids) for ids in tails]
         chosen = {"by_token": int(mean.argmax()), "by_sum": int(total.argmax())}
-        cloze = columns["per_token"]
+        cloze = columns["per_token"]  # a letter is scored in whole, whatever `scoring` says
         result.append({"p": plain(softmax(mean if cloze and scoring == "token" else total))}
-                     | (chosen if cloze else {}))
+                      | (chosen if cloze else {}))
     return result
 
 
@@ -134,6 +134,7 @@ def headline(totals):
 def evaluate(rows):
     """[{slice, metric, value}] of predictions, for all and each source: accuracy and, where they
     have by_token and by_sum, that of each scoring."""
+    # `all` is no benchmark's name, so a source called so is not counted twice.
     by_source = {"all": list(rows)}
     for row in rows:
         if row.get("source", "all") != "all":
