@@ -165,7 +165,7 @@ def _place(key, labels, path, n):
     it (a hidden test set). Raises ValueError for an answer that is no choice."""
     if key is None or key == "":
         return None
-    if key in labels:  # before the place: ARC has labels "1" to "4" beside "A" to "D"
+    if key in labels:  # some of ARC are called "1" to "4", strings; a place is an int
         return labels.index(key)
     if type(key) is int and 0 <= key < len(labels):
         return key
