@@ -196,10 +196,10 @@ ERRORS = [
     (METRICS, 'return (value - low) / (high - low) if high', 'return min(1, (value - low) / (high - low)) if high', "test_metrics.py::test_recovery_gives_the_percentages_of_the_papers_table"),
     (METRICS, 'rate[..., 1:] = total[..., last] / total[..., -1:]', 'rate[..., 1:] = total[..., last] / len(score)', "test_metrics.py::test_true_positives_at_a_bound_of_the_fixture"),
     # the tasks' own measures
-    (ADVERSARIAL, 'out=np.zeros_like(n), where=n > 0)).sum(-1) / there', 'out=np.zeros_like(n), where=n > 0)).sum(-1) / 6', "report/test_numbers_by_hand.py::test_robust_accuracy_is_a_mean_over_tasks_and_not_over_rows"),
-    (ADVERSARIAL, 'return {key: (np.divide(right, n, out=np.zeros_like(n), where=n > 0)).sum(-1) / there', 'return {key: right.sum(-1) / n.sum(-1)', "report/test_numbers_by_hand.py::test_robust_accuracy_is_a_mean_over_tasks_and_not_over_rows"),
+    (ADVERSARIAL, 'out=np.zeros_like(n), where=n > 0)).sum(-1) / present', 'out=np.zeros_like(n), where=n > 0)).sum(-1) / 6', "report/test_numbers_by_hand.py::test_robust_accuracy_is_a_mean_over_tasks_and_not_over_rows"),
+    (ADVERSARIAL, 'return {key: (np.divide(right, n, out=np.zeros_like(n), where=n > 0)).sum(-1) / present', 'return {key: right.sum(-1) / n.sum(-1)', "report/test_numbers_by_hand.py::test_robust_accuracy_is_a_mean_over_tasks_and_not_over_rows"),
     (ADVERSARIAL, 'for key, right in (("acc", clean), ("ra", adv))}', 'for key, right in (("acc", adv), ("ra", clean))}', "report/test_numbers_by_hand.py::test_robust_accuracy_is_a_mean_over_tasks_and_not_over_rows"),
-    (ADVERSARIAL, 'for key in ("p", "p_adv")]\n    here', 'for key in ("p", "p")]\n    here', "report/test_numbers_by_hand.py::test_robust_accuracy_is_a_mean_over_tasks_and_not_over_rows"),
+    (ADVERSARIAL, 'for key in ("p", "p_adv")]\n    in_source', 'for key in ("p", "p")]\n    in_source', "report/test_numbers_by_hand.py::test_robust_accuracy_is_a_mean_over_tasks_and_not_over_rows"),
     (ADVERSARIAL, 'sum(flips) / max(1, len(flips))', 'sum(flips) / max(1, len(main))', "report/test_numbers_by_hand.py::test_robust_accuracy_is_a_mean_over_tasks_and_not_over_rows"),
     (ADVERSARIAL, 'for r, ok in zip(main, right) if ok]', 'for r, ok in zip(main, right)]', "report/test_numbers_by_hand.py::test_robust_accuracy_is_a_mean_over_tasks_and_not_over_rows"),
     (ADVERSARIAL, 'worst = min(v for s, m, v in result if m == "ra" and s in LABELS)', 'worst = min(v for s, m, v in result if m == "ra")', "report/test_numbers_by_hand.py::test_the_worst_source_is_no_attack"),

@@ -86,7 +86,7 @@ ERRORS = [
      "tasks/test_tasks.py::test_fairness_counted_by_hand"),
     (FAIRNESS, 'for group, name in ((1, "male"), (0, "female"))', 'for group, name in ((0, "male"), (1, "female"))',
      "tasks/test_tasks.py::test_fairness_counted_by_hand"),
-    (FAIRNESS, '(name, "rate", sum(said) / len(pick))', '(name, "rate", sum(true) / len(pick))',
+    (FAIRNESS, '(name, "rate", sum(decisions) / len(members))', '(name, "rate", sum(labels) / len(members))',
      "tasks/test_tasks.py::test_fairness_counted_by_hand"),
     # Eqs. (5) and (8)
     (OOD, 'lam if noise_as == "std" else lam ** 0.5', 'lam if noise_as == "var" else lam ** 0.5',
@@ -128,7 +128,7 @@ ERRORS = [
      "tasks/test_tasks.py::test_classes_that_a_source_lacks_are_closed"),
     (ADVERSARIAL, '[row["source"] == s and row.get("surrogate") not in EXTRA for s', '[row["source"] == s for s',
      "tasks/test_tasks.py::test_adversarial_counted_by_hand"),
-    (ADVERSARIAL, "there = np.maximum((n > 0).sum(-1), 1)", "there = n.shape[-1]",
+    (ADVERSARIAL, "present = np.maximum((n > 0).sum(-1), 1)", "present = n.shape[-1]",
      "tasks/test_tasks.py::test_adversarial_counted_by_hand"),
     (ADVERSARIAL, 'for key, right in (("acc", clean), ("ra", adv))', 'for key, right in (("acc", adv), ("ra", clean))',
      "tasks/test_tasks.py::test_adversarial_counted_by_hand"),
@@ -136,6 +136,6 @@ ERRORS = [
      "tasks/test_tasks.py::test_adversarial_counted_by_hand"),
     (ADVERSARIAL, "right = [int(np.argmax(r[\"p\"])) == r[\"label\"] for r in main]", "right = [int(np.argmax(r[\"p\"])) == r[\"label\"] for r in rows]",
      "tasks/test_tasks.py::test_adversarial_counted_by_hand"),
-    (ADVERSARIAL, '    return plain or [row for row in rows if row.get("surrogate") not in EXTRA]', "    return plain or rows",
+    (ADVERSARIAL, '    return unselected or [row for row in rows if row.get("surrogate") not in EXTRA]', "    return unselected or rows",
      "tasks/test_tasks.py::test_adversarial_counted_by_hand"),
 ]

@@ -1,12 +1,12 @@
-"""Public files of questions, sums and games, in their publishers' shapes -> rows of our tasks.
+"""Rows of the tasks of trust functions from public files, in their publishers' shapes.
 
     multiple_choice   MMLU, ARC, OpenBookQA, SciQ, CommonsenseQA   id text choices label
     arithmetic        GSM8K                                        id text label solution
     games             chess puzzles of Lichess                     id text label solution rating
 
-and those of the miniature's town. All have `source`, the benchmark, and `group`: equal questions,
-or positions of one game, stay in one split. A line that is not what its file should hold raises
-ValueError `path:line: what is wrong`; a row that cannot be used is counted in raw.sources.
+and the same of the miniature's town. All have `source`, the benchmark, and `group`: equal
+questions, or positions of one game, stay in one split. A line that is not what its file should hold
+raises ValueError `path:line: what is wrong`; a row that cannot be used is counted in raw.sources.
 """
 
 import csv
@@ -23,7 +23,7 @@ LETTERS = "ABCDEFGHIJ"
 
 
 class Benchmark(NamedTuple):
-    """What a benchmark's files are called, ours first, and where they are to be had."""
+    """The names of a benchmark's files, ours first, and where to get them."""
     files: tuple
     where: str
 
@@ -58,13 +58,15 @@ MOST = 100_000  # puzzles that are drawn, by the hash of their ids, where there 
 # ---- multiple choice -----------------------------------------------------------------------------
 
 def multiple_choice(raw):
-    """Rows of every file of questions in raw, a splits.Raw: id, text, choices (2 to 10), label (the
-    place of the right one), source, group, and subject and prompt where the file has them."""
+    """Rows of every file of questions in raw, a raw_folder.Raw: id, text, choices (2 to 10), label
+    (index of the right one), source, group, and subject and prompt where the file has them. Raises
+    ValueError where there is no question."""
     pool, seen = [], set()
     for name, benchmark in CHOICE.items():
         for file in benchmark.files:
             if path := raw.find(file):
                 _take(raw, path, name, _choice_rows(path, name), pool, seen)
+    # MMLU is published as one table for each subject and part, known by their names alone.
     for path in raw.every(".csv"):
         if SUBJECT.fullmatch(raw_folder.stem(path)):
             _take(raw, path, "mmlu", _mmlu(path), pool, seen)
@@ -77,12 +79,13 @@ def multiple_choice(raw):
     return pool
 
 
-def _take(raw, path, name, found, pool, seen):
-    """Add the usable ones of found, (id, question, choices, label or None, extra keys), to the
-    pool; `seen` holds what is there already."""
-    count, left = 0, Counter()
-    for own, question, choices, label, extra in found:
+def _take(raw, path, name, candidates, pool, seen):
+    """Add the usable candidates, (id, question, choices, label or None, extra keys), to the pool
+    and count the others by reason. seen: the questions and ids that the pool has already."""
+    count, left_out = 0, Counter()
+    for row_id, question, choices, label, extra in candidates:
         count += 1
+        # Equal questions with other choices are two; in another order of choices they are one.
         key = normal(question), *sorted(map(normal, choices))
         reason = ("without an answer" if label is None else
                   "without a question" if not question.strip() else
@@ -91,12 +94,12 @@ def _take(raw, path, name, found, pool, seen):
                   else "whose answer is offered twice" if choices.count(choices[label]) > 1
                   else "equal to another" if key in seen else None)
         if reason:
-            left[reason] += 1
+            left_out[reason] += 1
             continue
         seen.add(key)
-        pool.append({"id": _id(path, name, own, seen), "text": question, "choices": choices,
+        pool.append({"id": _id(path, name, row_id, seen), "text": question, "choices": choices,
                      "label": label, "source": name, **extra})
-    raw.account(path, count, left)
+    raw.account(path, count, left_out)
 
 
 def _choice_rows(path, name):
@@ -104,11 +107,11 @@ def _choice_rows(path, name):
     for n, row in _objects(path):
         stem = row.get("question", row.get("question_stem"))
         offered = row.get("choices")
-        if isinstance(stem, dict):
+        if isinstance(stem, dict):  # ARC and OpenBookQA: {"stem": ..., "choices": [...]}
             stem, offered = stem.get("stem"), stem.get("choices")
         if "correct_answer" in row:
             offered, key = _sciq(row, stem), row["correct_answer"]
-            labels = offered
+            labels = offered  # the answer is given by its words, not by a letter
         else:
             offered, labels = _offered(offered)
             key = row.get("answer", row.get("answerKey"))
@@ -116,28 +119,29 @@ def _choice_rows(path, name):
                 isinstance(text, str) and not rows.SURROGATE.search(text)
                 for text in (stem, *offered)):
             raise ValueError(f"{path}:{n}: expected a question and its choices, texts both")
+        # A `source` in the file (a town's own benchmark) takes the place of its name.
         extra = {k: row[k] for k in ("subject", "prompt", "source") if k in row}
         for k in extra:
             rows.require(row, k, str, path, n)
-        own = row.get("id", f"{raw_folder.stem(path)}/{n}")
-        yield own, stem, offered, _place(key, labels, path, n), extra
+        row_id = row.get("id", f"{raw_folder.stem(path)}/{n}")
+        yield row_id, stem, offered, _place(key, labels, path, n), extra
 
 
 def _objects(path):
-    """Yield (line, object) of a jsonl file, or of a JSON array (line: place in the array)."""
+    """Yield (line, object) of a jsonl file or of a JSON array, where line is the place in it."""
     if not path.name.lower().removesuffix(".gz").endswith(".json"):
         yield from enumerate(rows.read(path), 1)
         return
-    found = rows.read_json(path)
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+    objects = rows.read_json(path)
+    if not isinstance(objects, list) or not all(isinstance(row, dict) for row in objects):
         raise ValueError(f"{path}:1: expected an array of objects")
-    yield from enumerate(({key: value for key, value in row.items() if value is not None}
-                          for row in found), 1)
+    # A null is a key that is not there, as rows.read has it in a jsonl file.
+    yield from enumerate(map(rows.present, objects), 1)
 
 
 def _offered(choices):
-    """(texts, labels): of a list of texts (ours), of {"text": [], "label": []} (Hugging Face) or of
-    [{"text", "label"}] (ARC); ([], []) of anything else."""
+    """(texts, labels) of the choices: a list of texts (ours), {"text": [], "label": []} (Hugging
+    Face) or [{"text", "label"}] (ARC); ([], []) for anything else."""
     if isinstance(choices, dict):
         texts, labels = choices.get("text"), choices.get("label")
         good = isinstance(texts, list) and isinstance(labels, list) and len(texts) == len(labels)
@@ -150,16 +154,18 @@ def _offered(choices):
 
 
 def _sciq(row, stem):
-    """SciQ's answer and its distractors in an order that a hash draws."""
+    """SciQ's answer and its distractors, shuffled by a hash of the question: the file has them in
+    keys of their own, so their order would give the answer away."""
     offered = [row["correct_answer"], *(row.get(f"distractor{k}") for k in (1, 2, 3))]
     return sorted(offered, key=lambda text: digest("sciq", stem, text))
 
 
 def _place(key, labels, path, n):
-    """Index of the right answer; None when the file keeps it to itself."""
+    """Index of the right answer, given by its label or its place; None where the file does not tell
+    it (a hidden test set). Raises ValueError for an answer that is no choice."""
     if key is None or key == "":
         return None
-    if key in labels:
+    if key in labels:  # some of ARC are called "1" to "4", strings; a place is an int
         return labels.index(key)
     if type(key) is int and 0 <= key < len(labels):
         return key
@@ -169,11 +175,12 @@ def _place(key, labels, path, n):
 
 def _mmlu(path):
     """Yield (id, question, choices, label, extra) of an MMLU table: question, A, B, C, D, answer,
-    and no header; a question may have several lines."""
+    without a header. A quoted question may have several lines, so this is not raw_folder.table."""
     subject, part = SUBJECT.fullmatch(raw_folder.stem(path)).groups()
     reader = csv.reader(line + "\n" for line in rows.lines(path))
     try:
         for k, fields in enumerate(filter(None, reader)):
+            # An empty answer is one that is not told; the row is counted and left out later.
             if len(fields) != 6 or fields[5].strip() not in (*"ABCD", ""):
                 raise ValueError(f"{path}:{reader.line_num}: expected question, A, B, C, D, "
                                  "answer, as in MMLU")
@@ -184,15 +191,15 @@ def _mmlu(path):
         raise ValueError(f"{path}:{reader.line_num}: {error}") from None
 
 
-def _id(path, name, own, seen):
-    """A row's id, with its benchmark in front, noted in `seen`. Raises ValueError for one that is
-    there already."""
-    own = rows.SURROGATE.sub("?", str(own))
-    own = own if own.startswith(f"{name}/") else f"{name}/{own}"
-    if ("id", own) in seen:
-        raise ValueError(f"{path}: id '{own}' is another row's too; give each row its own")
-    seen.add(("id", own))
-    return own
+def _id(path, name, row_id, seen):
+    """A row's id, with its benchmark in front, entered into `seen`. Raises ValueError for one that
+    is there already: everything else that is known of a row is joined to it by its id."""
+    row_id = rows.SURROGATE.sub("?", str(row_id))
+    row_id = row_id if row_id.startswith(f"{name}/") else f"{name}/{row_id}"
+    if ("id", row_id) in seen:
+        raise ValueError(f"{path}: id '{row_id}' is another row's too; give each row its own")
+    seen.add(("id", row_id))
+    return row_id
 
 
 # ---- sums ----------------------------------------------------------------------------------------
@@ -203,36 +210,42 @@ TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 WORDS = {word: k for k, word in enumerate(ONES)} | {
     f"{ten}-{one}" if k else ten: 20 + 10 * t + k
     for t, ten in enumerate(TENS) for k, one in enumerate(ONES[:10])}
+# In figures: no digits inside a word ("x2"), and the "-" of "3-2" or "(1)-2" is no sign.
 FIGURES = r"(?<![\w)])-?\$?-?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
 NUMBER = re.compile(rf"{FIGURES}|\b(?:{'|'.join(sorted(WORDS, key=len, reverse=True))})\b")
 
 
 def final_number(text):
-    """The answer that a solution gives, as str: the first number behind "####", else the last one
-    in figures, else the last in words; None without a number. Equal numbers are equal strings:
+    """The answer of a solution, as str: the first number behind "####", else the last one in
+    figures, else the last one in words; None without a number. Equal numbers are equal strings:
     "$1,234.50" is 1234.5 and "forty-two" 42."""
+    # U+2212 is the typographic minus sign.
     text = text.lower().replace("\u2212", "-")
     marked = NUMBER.search(text.split("####", 1)[1]) if "####" in text else None
-    found = [marked[0]] if marked else NUMBER.findall(text)
-    found = [number for number in found if number not in WORDS] or found
-    return _plain(found[-1]) if found else None
+    numbers = [marked[0]] if marked else NUMBER.findall(text)
+    # Figures before words: "one" is also a pronoun.
+    numbers = [number for number in numbers if number not in WORDS] or numbers
+    return _plain(numbers[-1]) if numbers else None
 
 
 def _plain(number):
-    """A number in figures, without $, thousands' commas and zeros that say nothing."""
+    """The canonical form of a number: figures without $, thousands' commas, leading zeros and zeros
+    behind the last decimal."""
     if number in WORDS:
         return str(WORDS[number])
     whole, _, part = re.sub(r"[-$,]", "", number).partition(".")
     plain = (whole.lstrip("0") or "0") + ("." + part.rstrip("0")).rstrip(".")
+    # A string, not a float: no rounding, and "-0" is "0".
     return "-" + plain if "-" in number and plain != "0" else plain
 
 
 def arithmetic(raw):
     """Rows of GSM8K's files and the town's: id, text (the question), label (the final answer, as
     final_number writes it), solution (reasoning and answer, without the calculator's <<...>>),
-    source, group, and prompt where the file has one."""
+    source, group, and prompt where the file has one. Raises ValueError where there is none."""
     pool, seen = [], set()
     for source, files in SUMS.items():
+        # Both parts of GSM8K: its rows are divided anew, as trust functions need five splits.
         for names in files:
             if path := raw.first(*names):
                 _solve(raw, path, source, _answered(path), final_number, pool, seen)
@@ -243,7 +256,7 @@ def arithmetic(raw):
 
 
 def _answered(path):
-    """Yield (id, question, answer, extra) of a file of {question, answer}."""
+    """Yield (id, question, answer, extra) of a jsonl file of {question, answer}."""
     for n, row in enumerate(rows.read(path), 1):
         for key in ("question", "answer", *({"prompt"} & row.keys())):
             rows.require(row, key, str, path, n)
@@ -252,45 +265,48 @@ def _answered(path):
                {"prompt": row["prompt"]} if "prompt" in row else {})
 
 
-def _solve(raw, path, source, found, parse, pool, seen):
-    """Add the rows of (id, question, answer, extra) whose answer `parse` can read to the pool."""
-    count, left = 0, Counter()
-    for own, question, answer, extra in found:
+def _solve(raw, path, source, candidates, parse, pool, seen):
+    """Add the candidates, (id, question, answer, extra), whose answer `parse` can read to the pool
+    and count the others by reason. seen: the questions and ids that the pool has already."""
+    count, left_out = 0, Counter()
+    for row_id, question, answer, extra in candidates:
         count += 1
         label = parse(answer)
         reason = ("without a question" if not question.strip() else
                   "whose answer cannot be read" if label is None else
                   "equal to another" if normal(question) in seen else None)
         if reason:
-            left[reason] += 1
+            left_out[reason] += 1
             continue
         seen.add(normal(question))
-        pool.append({"id": _id(path, source, own, seen), "text": question, "label": label,
+        pool.append({"id": _id(path, source, row_id, seen), "text": question, "label": label,
                      "solution": answer, "source": source, **extra})
-    raw.account(path, count, left)
+    raw.account(path, count, left_out)
 
 
 # ---- games ---------------------------------------------------------------------------------------
 
+# One pattern for both games: the same reader finds the move in what a model writes.
 MOVE = re.compile(r"\b(?:[a-h][1-8][a-h][1-8][qrbn]?|one|two|three)\b")
 
 
 def move(text):
-    """The first move in a text: of chess in UCI, or how many stones, in words; or None."""
-    found = MOVE.search(text.lower())
-    return found and found[0]
+    """The first move in a text: in chess in UCI, with stones their number in words; or None."""
+    match = MOVE.search(text.lower())
+    return match and match[0]
 
 
 def games(raw):
     """Rows of Lichess's puzzles and of the town's game of stones: id, text (the position), label
-    (the best move), solution (how it is written), source, group, and rating or prompt."""
+    (the best move), solution (how it is written), source, group, and rating or prompt. Raises
+    ValueError where there is neither."""
     pool, seen = [], set()
     path = raw.first(*PUZZLES)
     if path:
         _puzzles(raw, path, pool)
-    splits.set_groups(pool, [row.pop("keys") for row in pool])
+    splits.set_groups(pool, [row.pop("keys") for row in pool])  # keys are no part of a row
     if path := raw.find("town_stones.jsonl"):
-        stones = []
+        stones = []  # apart: a position of stones has no game, its group is the text
         _solve(raw, path, "stones", _answered(path), move, stones, seen)
         splits.set_groups(stones, [[splits.bare(row["text"])] for row in stones])
         pool += stones
@@ -300,15 +316,15 @@ def games(raw):
 
 
 def _puzzles(raw, path, pool):
-    """Add Lichess's puzzles to the pool. A FEN is the position before the opponent's move Moves[0];
-    what is asked is the answer to it, Moves[1]."""
-    table, left, seen = raw_folder.table(path), Counter(), set()
+    """Add Lichess's puzzles to the pool. A FEN is the position before the opponent's move Moves[0],
+    and the puzzle asks for the answer to it, Moves[1]."""
+    table, left_out, seen = raw_folder.table(path), Counter(), set()
     n, header = next(table)
     names = [name.lower() for name in header]
     lacking = [name for name in ("PuzzleId", "FEN", "Moves") if name.lower() not in names]
     if lacking:
         raise ValueError(f"{path}:{n}: the header has no column {' or '.join(lacking)}")
-    count = 0
+    count = 0  # of all puzzles, also of those that are not drawn: the account has every row
 
     def counted():
         nonlocal count
@@ -318,36 +334,39 @@ def _puzzles(raw, path, pool):
                 raise ValueError(f"{path}:{n}: {len(fields)} columns, expected {len(names)}")
             yield n, dict(zip(names, fields))
 
-    drawn = heapq.nsmallest(MOST, counted(), key=lambda found: digest("puzzle",
-                                                                      found[1]["puzzleid"]))
-    left["not drawn"] = count - len(drawn)
-    for n, found in sorted(drawn, key=lambda found: found[0]):
-        row = _puzzle(found, f"{path}:{n}")
+    # One pass over millions of lines with MOST of them in memory; the same ones in any order.
+    drawn = heapq.nsmallest(MOST, counted(),
+                            key=lambda line: digest("puzzle", line[1]["puzzleid"]))
+    left_out["not drawn"] = count - len(drawn)
+    for n, line in sorted(drawn, key=lambda line: line[0]):  # in the order of the file again
+        row = _puzzle(line, f"{path}:{n}")
         position = row and row["text"].rsplit(" ", 2)[0]  # without the counters
         reason = ("without an answer" if row is None else
                   "equal to another" if position in seen else None)
         if reason:
-            left[reason] += 1
+            left_out[reason] += 1
         else:
             seen.add(position)
             pool.append(row)
-    raw.account(path, count, left)
+    raw.account(path, count, left_out)
 
 
-def _puzzle(found, where):
-    """A row, with `keys` of its group, of a line of the table; None when no answer is given."""
-    moves, rating = found["moves"].split(), found.get("rating", "")
+def _puzzle(puzzle, where):
+    """The row of one puzzle {column: value}, with `keys` for splits.set_groups; None where there is
+    no second move. Raises ValueError `where: ...` for a bad position, move or rating."""
+    moves, rating = puzzle["moves"].split(), puzzle.get("rating", "")
     if len(moves) < 2:
         return None
-    if rating and not rating.isdecimal():
+    if rating and not rating.isdecimal():  # the column may be missing or empty, not a word
         raise ValueError(f"{where}: the rating is {rows.shown(rating)}, expected a number")
     try:
-        position = chess.play(found["fen"], moves[0])
-        chess.play(position, moves[1])
+        position = chess.play(puzzle["fen"], moves[0])
+        chess.play(position, moves[1])  # only to check the answer
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    game = re.search(r"lichess\.org/(\w{8})", found.get("gameurl", ""))
+    game = re.search(r"lichess\.org/(\w{8})", puzzle.get("gameurl", ""))
+    # One group: positions of one game, and positions that are equal but for the move counters.
     keys = [normal(" ".join(position.split()[:4])), *(["game " + game[1]] if game else [])]
-    return {"id": f"chess/{found['puzzleid']}", "text": position, "label": moves[1],
+    return {"id": f"chess/{puzzle['puzzleid']}", "text": position, "label": moves[1],
             "solution": moves[1], "source": "chess", "keys": keys,
             **({"rating": int(rating)} if rating else {})}

@@ -1,8 +1,9 @@
-"""The contract of a task, in one place. The folder is the list: a fifth property is one new file.
+"""The contract of a task, in one place. Every module of this folder is a task: a fifth property is
+one new file.
 
-A task is a module of this folder. What it does not define itself comes from the modules or objects
-in its USES, then from the defaults below; `load` puts the parts together and checks them. What the
-paper says of a property stands in report/paper.py.
+What a module does not define itself comes from the modules or objects in its USES, in their order,
+then from the defaults below; `load` puts the parts together and checks them. What the paper says of
+a property stands in report/paper.py.
 
 B rows of a batch, K classes, N rows of a file, m sums of a row.
 """
@@ -13,17 +14,18 @@ import typing
 from collections.abc import Callable
 from pathlib import Path
 
+# From the files' names: to know which tasks exist, none is imported (they import torch).
 NAMES = tuple(sorted(p.stem for p in Path(__file__).parent.glob("[a-z]*.py")))
 
 
 def empty():
-    """The default of a table."""
+    """The default of a table: a new dict, as dataclasses refuse a shared one."""
     return dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """All that scripts, attacks and report ask of a task."""
+    """All that scripts, attacks and report ask of a task. docs/add-a-property.md has an example."""
 
     name: str
     KIND: str                       # "class": a class head; "letters", "text": a language model
@@ -31,9 +33,10 @@ class Task:
     CLASS_NAMES: tuple = ()         # what each is called in the saved model
     DEFAULTS: dict                  # {"lam", "alpha", "epochs": (value, its place in the paper)}
     LAM_MOST: tuple = (float("inf"), "")  # the largest lambda of the equation, and why
-    OPTIONS: tuple = ()             # flags that forward and loss take,
-    ENCODE: tuple = ()              # that encode takes,
-    LABEL: tuple = ()               # that label.py takes
+    # Flags that mean something to this task; any other is refused, not ignored.
+    OPTIONS: tuple = ()             # of forward and loss
+    ENCODE: tuple = ()              # of encode
+    LABEL: tuple = ()               # of label.py
 
     # ---- rows ----
     FIELDS: dict                    # {key: type, or its values}: what a row has to have
@@ -44,9 +47,11 @@ class Task:
     SHARED: tuple = ()              # splits that have rows in common
 
     # ---- training ----
+    # With KIND "class" the equation is in two halves, objective = loss of forward: Eq. (1) hardens
+    # the logits of the first half before it takes the second.
     objective: Callable             # (f, batch, ell, lam) -> (B,): the numbered equation
-    forward: Callable | None = None  # (f, batch, lam) -> {"x": logits (B, K), ...}: its first half,
-    loss: Callable | None = None    # (logits, batch, ell, lam) -> (B,): and its second; KIND class
+    forward: Callable | None = None  # (f, batch, lam) -> {"x": logits (B, K), ...}
+    loss: Callable | None = None    # (logits, batch, ell, lam) -> (B,)
     batches: Callable               # (columns, steps, batch_size, seed, ...) -> (k, batch)
     make_step: Callable             # (model, optimizer, objective, ell, lam, steps, ...) -> step
     plan: Callable | None = None    # (cfg, epsilon, rows, epochs) -> dp.Plan; None: no privacy
@@ -55,6 +60,8 @@ class Task:
     NEW: int = 0                    # tokens of a written answer
 
     # ---- labels and measurements ----
+    # The metrics are headline(sums(...).sum(0)). The sums of resampled rows give the metrics of
+    # that resample, so a bootstrap of rows needs nothing else of a task.
     label: Callable                 # (model, tokenizer, rows, columns, cfg) -> rows, states, line
     right: Callable | None = None   # (row) -> whether its weak label is the true one
     weak_class: Callable | None = None  # (row) -> the class or answer that its weak label names
@@ -92,7 +99,7 @@ class Task:
 
 
 def check(name):
-    """ValueError naming the tasks that exist, when `name` is none of them."""
+    """Raises ValueError, naming the tasks that exist, when `name` is none of them."""
     if name not in NAMES:
         raise ValueError(f"--task {name}: unknown task, choose from {', '.join(NAMES)}")
 
@@ -104,15 +111,16 @@ def load(name):
 
 
 def record(name, module):
-    """The Task that a module describes; `load` explains the errors."""
+    """The Task that a module describes. Raises the ValueErrors of `load`."""
     sources, parts = (module, *getattr(module, "USES", ())), {"name": name}
     hints = typing.get_type_hints(Task)
     for field in dataclasses.fields(Task)[1:]:
-        given = [getattr(source, field.name) for source in sources if hasattr(source, field.name)]
-        if given:
-            parts[field.name] = given[0]
-            if not isinstance(given[0], hints[field.name]):
-                raise ValueError(f"{module.__file__}: {field.name} is {type(given[0]).__name__}, "
+        # The module first, then its USES: what it defines itself takes the place of theirs.
+        values = [getattr(source, field.name) for source in sources if hasattr(source, field.name)]
+        if values:
+            parts[field.name] = values[0]
+            if not isinstance(values[0], hints[field.name]):
+                raise ValueError(f"{module.__file__}: {field.name} is {type(values[0]).__name__}, "
                                  f"expected {getattr(hints[field.name], '__name__', 'another')}; "
                                  "the contract of a task stands in w2s/tasks/__init__.py")
         elif (field.default, field.default_factory) == (dataclasses.MISSING,) * 2:

@@ -1,6 +1,6 @@
 """Adversarial robustness on AdvGLUE++: six GLUE tasks, each row a clean text x and a perturbed x'.
 
-One model serves all six tasks (reading A7); a row's `source` says which classes exist for it.
+One model serves all six tasks (reading A7); a row's `source` decides which classes exist for it.
 B rows, T tokens, K = 3 classes, N rows of a split.
 """
 
@@ -54,7 +54,8 @@ FIELDS = {"id": str, "text": str, "text_adv": str, "label": (0, 1, 2), "source":
 
 
 def read(path, weak=False):
-    """Rows of a split, checked; weak=True: a labels file with `weak` and `weak_adv`."""
+    """Rows of a split, checked; weak=True: a labels file with `weak` and `weak_adv`. Raises
+    ValueError `path:line: ...`, also for a label that the row's source does not have."""
     result = rows.read(path, {**FIELDS, **({"weak": 3, "weak_adv": 3} if weak else {})})
     for n, row in enumerate(result, 1):
         if row["label"] >= LABELS[row["source"]]:
@@ -65,7 +66,8 @@ def read(path, weak=False):
 
 def encode(rows, tokenizer, max_length, target="label", adv_label="fw_x_adv"):
     """Columns of N rows: ids, ids_adv (lists of token arrays), target, target_adv (N, 3), absent
-    (N, 3): ABSENT where the row's source lacks the class, else 0; pool (N,) number of the source.
+    (N, 3): ABSENT where the row's source lacks the class, else 0; pool (N,): index of the source,
+    as thresholds of hardened predictions are kept for each (reading A2).
 
     Weak stage: both targets are the label. Student stage (target="weak"): target_adv is f_w(x'),
     as Eq. (9) is printed, or f_w(x) (reading A1)."""
@@ -83,16 +85,16 @@ def encode(rows, tokenizer, max_length, target="label", adv_label="fw_x_adv"):
 def objective(f, batch, ell, lam):
     """Eq. (4) weak stage, Eq. (9) student stage: (1 - lam) * ell(f(x_i)) + lam * ell(f(x'_i)).
 
-    A convex mixture, lam in [0, 1]: at 0 the perturbed texts are not even read, exactly clean
-    training; at 1 the clean ones are not. Returns (B,).
+    A convex mixture, lam in [0, 1] (reading A0). At 0 the perturbed texts are not read: exactly
+    clean training (reading A3); at 1 the clean ones are not. Returns (B,).
     """
     return loss(forward(f, batch, lam), batch, ell, lam)
 
 
 def forward(f, batch, lam):
     """{"x": logits (B, 3) of the clean texts, unless lam is 1; "x_adv": of the perturbed ones,
-    unless lam is 0}. batch["absent"] (B, 3), when there, closes the classes that a row's source
-    does not have."""
+    unless lam is 0}. batch["absent"] (B, 3), if given, is added to the logits and closes the
+    classes that a row's source does not have."""
     read = {"": lam < 1, "_adv": lam > 0}
     return {f"x{end}": f(batch[f"ids{end}"], batch[f"len{end}"]) + batch.get("absent", 0)
             for end in read if read[end]}
@@ -100,6 +102,7 @@ def forward(f, batch, lam):
 
 def loss(logits, batch, ell, lam):
     """(1 - lam) * ell(f(x_i)) + lam * ell(f(x'_i)), each with the targets of its own text. (B,)"""
+    # ell reads `target`: of x' it is that of target_adv, and so on for all such columns.
     adv = {key.removesuffix("_adv"): value for key, value in batch.items() if key.endswith("_adv")}
     mixture = 0
     if lam < 1:
@@ -110,20 +113,23 @@ def loss(logits, batch, ell, lam):
 
 
 def sums(rows):
-    """(N, 3 * 6): count, correct on x, correct on x', for each of the six sources; rows of EXTRA
-    count nowhere."""
+    """(N, 3 * 6) what a row adds to the totals: 1, correct on x, correct on x', in the place of its
+    source; rows of EXTRA count nowhere."""
     label = np.array([row["label"] for row in rows])
     right = [np.array([row[key] for row in rows]).argmax(-1) == label for key in ("p", "p_adv")]
-    here = np.array([[row["source"] == s and row.get("surrogate") not in EXTRA for s in LABELS]
-                     for row in rows], float)  # (N, 6)
-    return np.stack([here, *(here * r[:, None] for r in right)], -1).reshape(len(rows), -1)
+    in_source = np.array([
+        [row["source"] == s and row.get("surrogate") not in EXTRA for s in LABELS]
+        for row in rows], float)  # (N, 6)
+    counts = [in_source, *(in_source * r[:, None] for r in right)]
+    return np.stack(counts, -1).reshape(len(rows), -1)
 
 
 def headline(totals):
-    """{"acc", "ra"} (...,) from totals (..., 18): means over the sources that have rows."""
+    """{"acc", "ra"} (...,) from totals (..., 18): means over the sources that have rows, each of
+    the same weight (reading A7)."""
     n, clean, adv = np.moveaxis(totals.reshape(*totals.shape[:-1], -1, 3), -1, 0)  # (..., 6) each
-    there = np.maximum((n > 0).sum(-1), 1)
-    return {key: (np.divide(right, n, out=np.zeros_like(n), where=n > 0)).sum(-1) / there
+    present = np.maximum((n > 0).sum(-1), 1)
+    return {key: (np.divide(right, n, out=np.zeros_like(n), where=n > 0)).sum(-1) / present
             for key, right in (("acc", clean), ("ra", adv))}
 
 
@@ -137,12 +143,13 @@ def evaluate(rows):
     methods = sorted({r["method"] for r in main if "method" in r})
     slices |= {f"attack:{m}": [r for r in main if r.get("method") == m] for m in methods}
     for name, members in slices.items():
-        if not members:
+        if not members:  # rows of one's own need not have all six sources
             continue
         label = [r["label"] for r in members]
         clean, adv = (np.array([r[key] for r in members]).argmax(-1) for key in ("p", "p_adv"))
         result += [(name, "acc", metrics.accuracy(clean, label)),
                    (name, "ra", metrics.robust_accuracy(adv, label)), (name, "n", len(members))]
+    # asr: an attack succeeds where it turns a right answer into a wrong one.
     worst = min(v for s, m, v in result if m == "ra" and s in LABELS)
     right = [int(np.argmax(r["p"])) == r["label"] for r in main]
     flips = [int(np.argmax(r["p_adv"])) != r["label"] for r, ok in zip(main, right) if ok]
@@ -152,28 +159,28 @@ def evaluate(rows):
 
 
 def _by_surrogate(rows):
-    """[(slice, metric, value)] of each attacked model, and of the clean texts that no attack chose:
-    an attack keeps only texts that its victim had right. Means over the sources."""
+    """[(slice, metric, value)], means over the sources, for each attacked model, and for the clean
+    texts that no attack chose: an attack keeps only texts that its victim had right."""
     members = {}
-    for row in rows:
+    for row in rows:  # without their surrogate, as `sums` leaves out rows of EXTRA
         members.setdefault(row.get("surrogate"), []).append({**row, "surrogate": None})
-    plain, result = members.pop(UNSELECTED, None), []
+    unselected, result = members.pop(UNSELECTED, None), []
     for name in sorted(filter(None, members)):
-        found = headline(sums(members[name]).sum(0))
-        result += [(f"surrogate:{name}", "acc", found["acc"]),
-                   (f"surrogate:{name}", "ra", found["ra"]),
+        scores = headline(sums(members[name]).sum(0))
+        result += [(f"surrogate:{name}", "acc", scores["acc"]),
+                   (f"surrogate:{name}", "ra", scores["ra"]),
                    (f"surrogate:{name}", "n", len(members[name]))]
-    if plain:
-        result += [(UNSELECTED, "acc", headline(sums(plain).sum(0))["acc"]),
-                   (UNSELECTED, "n", len(plain))]
+    if unselected:
+        result += [(UNSELECTED, "acc", headline(sums(unselected).sum(0))["acc"]),
+                   (UNSELECTED, "n", len(unselected))]
     return result
 
 
 def to_attack(rows):
-    """The rows that an attack on a model itself may take, each clean text once: the unselected
-    ones where there are some."""
-    plain = [row for row in rows if row.get("surrogate") == UNSELECTED]
-    return plain or [row for row in rows if row.get("surrogate") not in EXTRA]
+    """The rows for an attack on the model under test, each clean text once: the unselected ones
+    where there are any, as the others were chosen by what another model had right."""
+    unselected = [row for row in rows if row.get("surrogate") == UNSELECTED]
+    return unselected or [row for row in rows if row.get("surrogate") not in EXTRA]
 
 
 # ---- raw files -----------------------------------------------------------------------------------
@@ -194,19 +201,21 @@ PUBLIC = raw_folder.Public(  # listed on the hub at commit 4c1116b
 
 def prepare(raw, seed=0, split="grouped", per_source=10000, val=splits.VALIDATION, trust=0.0):
     """{split: rows}, 40/40/20: clean texts, each with a perturbation (readings A4 to A8, E22). Rows
-    of EXTRA stay in test alone.
+    of EXTRA are in test alone.
 
     Rows that share a sentence of the clean text, or a whole text, are one group, across sources
-    too. A row without a clean text, of an attack that failed, or that says nothing new is left out
-    and counted by reason; so is what a source has beyond per_source rows."""
+    too. Left out and counted by reason: rows without a clean text, of attacks that failed,
+    duplicates, and what a source has beyond per_source rows."""
     pool, keys, seen, files = [], [], set(), {}
     for path in _files(raw):
         records, reasons = list(_records(path)), Counter()
         for place, name, source, record in records:
             row, sentences, why = _row(record, source, place)
+            # Half a character cannot be written as UTF-8.
             if rows.SURROGATE.search(f"{row['text']}{row['text_adv']}"):
                 reasons["with half a character"] += 1
                 continue
+            # Equal texts made against several models of the experiment stand once for each of them.
             content = tuple(row.values())
             against = _surrogate(record, path)
             content = (*content, against) if against in EXTRA else content
@@ -223,39 +232,43 @@ def prepare(raw, seed=0, split="grouped", per_source=10000, val=splits.VALIDATIO
         if raw_folder.stem(path) in ("advglue_dev_ann", "dev_ann", "attack_pairs"):
             raw.notes.append(f"{path.name} is not part of the paper's AdvGLUE++")
     splits.set_groups(pool, keys)
-    kept = [row for source in LABELS for row in splits.limit(
+    limited = [row for source in LABELS for row in splits.limit(
         [row for row in pool if row["source"] == source], per_source, seed)]
-    over = Counter(row["origin"] for row in pool) - Counter(row["origin"] for row in kept)
+    beyond = Counter(row["origin"] for row in pool) - Counter(row["origin"] for row in limited)
     for path, (count, reasons) in files.items():
-        raw.account(path, count, {**reasons, "beyond --per-source": over[raw_folder.stem(path)]})
-    return apart(splits.usual(kept, seed, split, val, trust), raw, split)
+        raw.account(path, count, {**reasons, "beyond --per-source": beyond[raw_folder.stem(path)]})
+    return apart(splits.usual(limited, seed, split, val, trust), raw, split)
 
 
 def apart(parts, raw, split):
-    """The splits with rows of EXTRA in test alone, where the rest of their group is."""
+    """The splits with rows of EXTRA in test alone, those whose group is in test; levelled anew."""
     key = "group" if split == "grouped" else "id"
     extra = [row for rows in parts.values() for row in rows if row["surrogate"] in EXTRA]
     if not extra:
         return parts
+    # A group of EXTRA rows alone may be in test too; levelling then moves more groups there.
     before = {row["group"] for row in parts["test"]}
     parts = splits.level({name: [row for row in rows if row["surrogate"] not in EXTRA]
                           for name, rows in parts.items()}, key)
     tested = before | {row["group"] for row in parts["test"]}
-    kept = [row for row in extra if row["group"] in tested]
-    raw.notes.append(f"{len(extra) - len(kept)} rows made against a model of the experiment, or "
-                     "against none, are for test alone and were left out of the other splits")
-    return parts | {"test": parts["test"] + kept}
+    tested_extra = [row for row in extra if row["group"] in tested]
+    raw.notes.append(f"{len(extra) - len(tested_extra)} rows made against a model of the "
+                     "experiment, or against none, are for test alone and were left out of the "
+                     "other splits")
+    return parts | {"test": parts["test"] + tested_extra}
 
 
 def _files(raw):
-    """The files to read: of each kind the first form that is there; of none, AdvGLUE++ fetched."""
+    """The files to read: of each kind the first form that is there. Where there is none of any kind
+    AdvGLUE++ is fetched."""
     chosen = []
     for forms in FILES:
-        found = [[path for name in names if (path := raw.find(name))] for names in forms]
-        used, *others = [paths for paths in found if paths] or [[]]
+        present = [[path for name in names if (path := raw.find(name))] for names in forms]
+        # The forms have the same rows: read together, all would be duplicates.
+        used, *unread = [paths for paths in present if paths] or [[]]
         chosen += used
-        raw.notes += [f"read {used[0].name}, not {path.name}" for paths in others for path in paths]
-        for names, paths in zip(forms, found):
+        raw.notes += [f"read {used[0].name}, not {path.name}" for paths in unread for path in paths]
+        for names, paths in zip(forms, present):
             if paths is used and len(paths) < len(names):
                 raw.notes.append(f"of {', '.join(names)} only {len(paths)} there")
     if not chosen:
@@ -266,7 +279,8 @@ def _files(raw):
 
 
 def _records(path):
-    """Yield (place in the file, id, source, record) of {source: [record]}, or one record a line."""
+    """Yield (place in the file, id, source, record) of a JSON file {source: [record]} or of a jsonl
+    file. Raises ValueError for another form."""
     name = raw_folder.stem(path)
     if path.name.lower().removesuffix(".gz").endswith(".jsonl"):
         for n, record in enumerate(rows.read(path, unique=False)):
@@ -284,7 +298,8 @@ def _records(path):
 
 
 def _row(record, source, place):
-    """(row, sentences of the clean text, None), or in place of None why it is not used."""
+    """(row, sentences of the clean text, reason why it is not used or None). Raises ValueError for
+    a source or a label that does not exist."""
     if not isinstance(source, str) or source not in LABELS:
         raise ValueError(f"{place}: task {rows.shown(source)}, expected one of "
                          f"{', '.join(LABELS)}")
@@ -308,12 +323,13 @@ def _row(record, source, place):
 
 
 def _sentences(record, source, place):
-    """(clean or None, perturbed): the sentences of a row, blanks around them removed. A row has
-    them one by one, the changed one a second time as `original_<name>`, or joined in `sentence`
-    (SemAttack)."""
+    """(clean or None, perturbed): the sentences of a row, blanks around them removed.
+
+    A record has them one by one, the changed one also as `original_<name>`, or all of them joined
+    in `sentence` (SemAttack). Raises ValueError where one is missing."""
     def get(prefix, names):
-        found = (record.get(prefix + name) for name in names)
-        return next((text.strip() for text in found if isinstance(text, str)), None)
+        values = (record.get(prefix + name) for name in names)
+        return next((text.strip() for text in values if isinstance(text, str)), None)
 
     parts, joined = PARTS[source], get("", ["sentence"])
     adv, original = ([get(prefix, names) for names in parts] for prefix in ("", "original_"))
@@ -321,39 +337,42 @@ def _sentences(record, source, place):
         before = get("original_", ["sentence"])
         if before is None:
             return None, [joined]
-        apart = [_part(source, before), _part(source, joined)]
-        return apart if all(apart) else ([before], [joined])
+        # Where a joined text cannot be taken apart, both are used as they are, whole.
+        separate = [_part(source, before), _part(source, joined)]
+        return separate if all(separate) else ([before], [joined])
     if None in adv:
         raise ValueError(f"{place}: no text '{parts[adv.index(None)][0]}'")
+    # Only the sentence that the attack changed has an original.
     clean = [a if o is None else o for a, o in zip(adv, original)]
     return (None if original == [None] * len(parts) else clean), adv
 
 
 def _part(source, text):
-    """The sentences of a joined text ("premise: ... hypothesis: ..."), or None. Name by name: one
-    pattern for all of it takes quadratic time."""
+    """The sentences of a joined text ("premise: ... hypothesis: ..."), or None."""
+    # Name by name: one pattern for the whole text takes quadratic time.
     starts, ends = [], []
     for names in PARTS[source]:
         name = re.compile(rf"(?:{'|'.join(names)})\s*+:", re.IGNORECASE)
-        found = name.search(text, starts[-1]) if starts else name.match(text)
-        if not found:
+        match = name.search(text, starts[-1]) if starts else name.match(text)
+        if not match:
             return None
-        starts.append(found.end())
-        ends.append(found.start())
+        starts.append(match.end())
+        ends.append(match.start())
     return [text[start:end].strip() for start, end in zip(starts, [*ends[1:], len(text)])]
 
 
 def sentences(row):
-    """{name: sentence} of a row's text, or None where it has not the form that `compose` gives."""
-    names, found = PARTS[row["source"]], [row["text"].strip()]
-    found = found if len(names) == 1 else _part(row["source"], row["text"])
-    if not found or not all(found) or compose(row["source"], found) != row["text"]:
+    """{name: sentence} of a row's text; None where `compose` would not give the text back."""
+    # Attacks change sentences alone: the names between them are out of their reach.
+    names, parts = PARTS[row["source"]], [row["text"].strip()]
+    parts = parts if len(names) == 1 else _part(row["source"], row["text"])
+    if not parts or not all(parts) or compose(row["source"], parts) != row["text"]:
         return None
-    return dict(zip((name for name, *_ in names), found))
+    return dict(zip((name for name, *_ in names), parts))
 
 
 def compose(source, sentences):
-    """One text of a row's sentences, each named; a single one stands alone."""
+    """The text of a row from its sentences, each behind its name; a single one stands alone."""
     if len(sentences) < 2:
         return "".join(sentences)
     return " ".join(f"{names[0]}: {part}" for names, part in zip(PARTS[source], sentences))
@@ -362,7 +381,8 @@ def compose(source, sentences):
 def _surrogate(record, path):
     """The model that the attack was made against, where the file says so (reading A9)."""
     name = raw_folder.stem(path)
+    # AdvGLUE++ has one file for each attacked model, called after it.
     named = name if name in ("alpaca", "vicuna", "stable-vicuna") else "not said"
-    said = (record.get(key) for key in ("source_model", "model", "victim"))
-    said = next((model for model in said if isinstance(model, str)), named)
-    return rows.SURROGATE.sub("?", said)
+    models = (record.get(key) for key in ("source_model", "model", "victim"))
+    attacked = next((model for model in models if isinstance(model, str)), named)
+    return rows.SURROGATE.sub("?", attacked)

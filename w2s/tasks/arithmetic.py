@@ -1,6 +1,7 @@
-"""Sums in words (trust functions): GSM8K. A model writes its reasoning and, behind ####, a number.
+"""Word problems (trust functions): GSM8K. A model writes its reasoning and, behind ####, a number.
 
-The answer is right when the number is: exact match, "$1,234.50" being 1234.5. N rows of a split.
+An answer is right when its number is the true one, compared as questions.final_number writes both:
+"$1,234.50" is 1234.5. N rows of a split.
 """
 
 from w2s.data import questions, splits
@@ -24,10 +25,11 @@ def prompt(row):
     return row.get("prompt", f"Question: {row['text']}\nAnswer:")
 
 
+# Labels, training and measurement are those of free text; a weak answer counts as its number.
 free = generation.Free(prompt, parse, NEW)
 USES = free, generation, choice, step  # what is not defined here
 
 
 def prepare(raw, seed=0, split="grouped", val=0.01, trust=0.25):
-    """{split: rows} of GSM8K, both its parts, or of the town's sums, grouped by equal questions."""
+    """{split: rows} of both parts of GSM8K or of the town's sums, grouped by equal questions."""
     return splits.trusted(questions.arithmetic(raw), seed, split, val, trust)

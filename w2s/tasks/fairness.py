@@ -44,7 +44,8 @@ def read(path, weak=False):
 def encode(rows, tokenizer, max_length, target="label"):
     """Columns of N rows: ids (list of token arrays), target (N, 2), a (N,), a_bar (N,).
 
-    a_bar is the base rate of the whole split, never of the batch, so rows stay independent."""
+    a_bar is the base rate of the whole split, never of the batch (reading F4): a row's loss does
+    not depend on which other rows its batch has."""
     a = np.array([row["a"] for row in rows], dtype=np.float32)
     return {"ids": tokenization.tokenize(tokenizer, [row["text"] for row in rows], max_length),
             "target": tokenization.targets(rows, target, CLASSES),
@@ -52,12 +53,12 @@ def encode(rows, tokenizer, max_length, target="label"):
 
 
 def objective(f, batch, ell, lam, **options):
-    """Eq. (3) weak stage, Eq. (7) student stage, as one function: `loss` of `forward`. (B,)."""
+    """Eq. (3) weak stage, Eq. (7) student stage: `loss` of `forward`. Returns (B,)."""
     return loss(forward(f, batch, lam), batch, ell, lam, **options)
 
 
 def forward(f, batch, lam):
-    """{"x": logits (B, 2)} of the texts."""
+    """{"x": logits (B, 2)} of the texts. lam plays no part: the penalty is all in the loss."""
     return {"x": f(batch["ids"], batch["len"])}
 
 
@@ -65,13 +66,14 @@ def loss(logits, batch, ell, lam, penalty="signed", penalty_output="probability"
     """Eq. (3) weak stage, Eq. (7) student stage: ell_i + lam * (a_i - a_bar) * f(x_i)_1.
 
     batch["a"] (B,) in {0, 1}, batch["a_bar"] (B,). Returns (B,). The covariance is signed, as
-    printed; "abs" and "squared" scale the same per-row term by the detached sign, or twice the
-    detached value, of the batch covariance, so that the mean's gradient is that of |cov|, cov^2.
-    f(x)_1 is the probability of class 1, or the margin z1 - z0. Readings F1, F2, F4.
+    printed; for "abs" and "squared" the same per-row term is scaled by the detached sign, or twice
+    the detached value, of the batch covariance: the gradient of the mean is then that of |cov| or
+    cov^2. f(x)_1 is the probability of class 1, or the margin z1 - z0. Readings F1, F2, F4.
     """
-    z = losses.wide(logits["x"])                                                  # (B, 2)
+    z = losses.wide(logits["x"])  # (B, 2)
     y = z.softmax(-1)[:, 1] if penalty_output == "probability" else z[:, 1] - z[:, 0]
     cov = (batch["a"] - batch["a_bar"]) * y  # (B,)
+    # detach: in d(cov^2) = 2 cov d(cov) the factor is a constant; else it would be counted twice.
     if penalty == "abs":
         cov = cov * cov.mean().sign().detach()
     elif penalty == "squared":
@@ -80,8 +82,8 @@ def loss(logits, batch, ell, lam, penalty="signed", penalty_output="probability"
 
 
 def sums(rows):
-    """(N, 14) what a row adds to the totals: 1, correct, then for a = 1 and a = 0 how many there
-    are and how many get a yes: of all, of label 1, of label 0."""
+    """(N, 14) what a row adds to the totals: 1, correct, then 12 counts: of all rows, of label 1,
+    of label 0, for a = 1 and for a = 0, how many there are and how many get a yes."""
     label, a = (np.array([row[key] for row in rows], float) for key in ("label", "a"))
     yes = (np.array([row["p"][1] for row in rows]) >= .5).astype(float)
     pairs = [group * kind * value for kind in (np.ones_like(a), label, 1 - label)
@@ -92,6 +94,7 @@ def sums(rows):
 def headline(totals):
     """{"acc", "dpd", "dpd_abs", "eod", "tpr_gap_abs"} (...,) from totals (..., 14)."""
     n, correct, *pairs = np.moveaxis(totals, -1, 0)
+    # A resample of the rows may lack a group: its gaps are NaN, not an error.
     with np.errstate(invalid="ignore", divide="ignore"):
         dpd, tpr, fpr = (pairs[i + 1] / pairs[i] - pairs[i + 3] / pairs[i + 2] for i in (0, 4, 8))
         return {"acc": correct / n, "dpd": dpd, "dpd_abs": abs(dpd),
@@ -108,10 +111,10 @@ def evaluate(rows):
               ("all", "tpr_gap", odds["tpr_gap"]), ("all", "tpr_gap_abs", abs(odds["tpr_gap"])),
               ("all", "fpr_gap", odds["fpr_gap"])]
     for group, name in ((1, "male"), (0, "female")):
-        pick = [i for i, value in enumerate(a) if value == group]
-        said, true = ([values[i] for i in pick] for values in (yes, label))
-        result += [(name, "acc", metrics.accuracy(said, true)),
-                   (name, "rate", sum(said) / len(pick)), (name, "n", len(pick))]
+        members = [i for i, value in enumerate(a) if value == group]
+        decisions, labels = ([values[i] for i in members] for values in (yes, label))
+        result += [(name, "acc", metrics.accuracy(decisions, labels)),
+                   (name, "rate", sum(decisions) / len(members)), (name, "n", len(members))]
     return [dict(zip(("slice", "metric", "value"), entry)) for entry in result]
 
 
@@ -144,23 +147,25 @@ def prepare(raw, seed=0, split="grouped", hide_protected=False, val=splits.VALID
             trust=0.0):
     """{split: rows} of Adult, 40/40/20, grouped by equal text (readings E15, E22, F3, F6).
 
-    The reconstruction where it is, else UCI Adult, never both; where neither is, both of UCI's
-    parts from UCI, or else the first of them from the hub. An unknown value (`?` or empty in the
-    files) is the word "unknown"; what a version does not have is not in the text."""
+    The reconstruction is read where --raw has it, else UCI Adult, never both. Where there is
+    neither, both parts are fetched from UCI, or else the first of them from the hub. An unknown
+    value (`?` or empty in the files) is the word "unknown"; a column that a version does not have
+    is not in the text. Raises ValueError where all rows have one income class or one sex."""
     first = raw.first(*NAMES)
     paths = [first] if first else fetched(raw)
     first = paths[0]
     if first not in raw.fetched and first.name.lower().startswith("adult.data"):
-        test = raw.find("adult.test")
+        test = raw.find("adult.test")  # the other part of the same census: splits are drawn anew
         paths += [test] if test else []
         if test is None:
             raw.notes.append("adult.test is not there: only the rows of adult.data")
-    pool = []
+    pool = []  # ids count on from file to file: both parts of UCI Adult are one pool
     for path in paths:
         start = len(pool)
         for n, person in _people(path):
             pool.append(_row(person, f"adult/{len(pool)}", f"{path}:{n}", hide_protected))
         raw.account(path, len(pool) - start)
+    # Neither accuracy nor a gap means anything then; a damaged column looks like this.
     if len({row["label"] for row in pool}) < 2 or len({row["a"] for row in pool}) < 2:
         raise ValueError(f"{first}: all rows have the same income class or the same sex")
     if "final weight" in pool[0]["text"]:
@@ -168,18 +173,20 @@ def prepare(raw, seed=0, split="grouped", hide_protected=False, val=splits.VALID
     if hide_protected:
         raw.notes.append("the text does not tell the person's sex")
     parts = splits.usual(pool, seed, split, val, trust)
+    # Only test rows keep the chance: it is for measuring, and the Bayes frontier is theirs.
     return {name: rows if name == "test" else [
         {key: value for key, value in row.items() if key != CHANCE} for row in rows]
         for name, rows in parts.items()}
 
 
 def fetched(raw):
-    """Paths of Adult where --raw has none: all 48,842 people from UCI, or two thirds of them."""
+    """Fetch Adult: paths of both parts from UCI or, where UCI cannot be reached, of the first part
+    from the hub, two thirds of the 48,842 people."""
     try:
         return raw.fetch(UCI, ", ".join(NAMES), WHERE)
     except ValueError as error:
         print(f"UCI could not be reached: {error.__cause__}", flush=True)
-        raw.fetched = {}
+        raw.fetched = {}  # adult.data alone may have come: never half of one source and another
     paths = raw.fetch(PUBLIC, ", ".join(NAMES), WHERE)
     raw.notes.append("ONLY TWO THIRDS OF ADULT: the hub's copy is UCI's training part, 32,561 of "
                      "the 48,842 people; for all, give adult.data and adult.test in --raw")
@@ -187,15 +194,19 @@ def fetched(raw):
 
 
 def _people(path):
-    """Yield (line number, {column: value}), the columns by the header or, without one, UCI's."""
+    """Yield (line number, {column: value}); the columns are the header's or, without one, UCI's.
+    Raises ValueError for a header with unknown or missing columns, and for a row of another width.
+    """
     columns = None
     for n, fields in raw_folder.table(path):
         if n == 1 and fields[0].startswith("|"):  # adult.test begins with a remark
             continue
         if columns is None:
+            # "hours-per-week", "hours.per.week" and "HoursPerWeek" are one column.
             names = ["".join(filter(str.isalnum, field.lower())) for field in fields]
             header = [ALIASES.get(name, name) for name in names]
             columns = header if "age" in header else [*ATTRIBUTES, "income"]
+            # An unknown column is an error: left out silently it would be missing in the text.
             unknown = set(columns) - {*ATTRIBUTES, "income", CHANCE} - IGNORED
             lacking = [name for name in ("sex", "income") if name not in columns]
             if unknown or lacking:
@@ -210,10 +221,12 @@ def _people(path):
 
 
 def _row(person, name, where, hide_protected):
-    """One row. A person's a is 1 for a man (reading F3); label 1 is an income above 50,000."""
+    """The row of a person {column: value}. a is 1 for a man (reading F3), label 1 for an income
+    above 50,000. Raises ValueError `where: ...` for a value that is none."""
     values = {key: _value(key, person[key], where) for key in ATTRIBUTES if key in person}
     if values["sex"].lower() not in ("male", "female"):
         raise ValueError(f"{where}: sex is '{person['sex']}', expected Male or Female")
+    # Hidden in the text alone: the penalty and the measures still need a.
     text = describe({key: value for key, value in values.items()
                      if not (key == "sex" and hide_protected)})
     row = {"id": name, "text": text, "label": _income(person["income"], where),
@@ -222,28 +235,29 @@ def _row(person, name, where, hide_protected):
 
 
 def _chance(value, where):
-    """A probability. Raises ValueError for what is none."""
+    """A probability from its text. Raises ValueError for what is none."""
     try:
-        found = float(value)
+        chance = float(value)
     except ValueError:
-        found = math.nan
-    if not 0 <= found <= 1:
+        chance = math.nan
+    if not 0 <= chance <= 1:
         raise ValueError(f"{where}: {CHANCE} is '{value}', expected a probability")
-    return found
+    return chance
 
 
 def describe(values):
-    """The text of a person, {column: value}, in DecodingTrust's words."""
+    """The text of a person {column: value}, in DecodingTrust's words."""
     described = ", ".join(f"{words} {values[key]}" for key, words in ATTRIBUTES.items()
                           if key in values)
     return f"A person in 1996 has the following attributes: {described}."
 
 
 def _value(key, value, where):
-    """A value as the text shows it. Raises ValueError when a number is none."""
+    """A value as the text shows it. Raises ValueError for a word in a column of numbers."""
     if value.lower() in UNKNOWN:
         return "unknown"
     try:
+        # A copy that pandas wrote may have 39.0 for UCI's 39: the texts have to be the same.
         return str(int(float(value))) if key in NUMBERS else value
     except (ValueError, OverflowError):
         raise ValueError(f"{where}: {ATTRIBUTES[key]} is '{value}', expected a number") from None
@@ -256,7 +270,7 @@ def _income(value, where):
     try:
         if value[:1] in ("<", ">"):
             return known[value.upper().replace(" ", "").rstrip(".")]
-        dollars = float(value)
+        dollars = float(value)  # the reconstruction has the income itself, not its class
         if not 0 <= dollars < math.inf:
             raise ValueError
         return int(dollars > 50000)

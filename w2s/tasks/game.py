@@ -1,6 +1,7 @@
-"""Strategy games (trust functions): the best move of a position, in chess puzzles of Lichess.
+"""Strategy games (trust functions): the best move in a position, of Lichess's chess puzzles.
 
-A position is its FEN, a move is in UCI; the town plays with stones. N rows of a split.
+A position is a FEN, a move is in UCI; in the miniature the game is one of stones. N rows of a
+split.
 """
 
 from w2s.data import questions, splits
@@ -24,11 +25,12 @@ def prompt(row):
     return row.get("prompt", f"Position: {row['text']}\nBest move:")
 
 
+# As arithmetic: free text, of which only the first move counts.
 free = generation.Free(prompt, parse, NEW)
 USES = free, generation, choice, step  # what is not defined here
 
 
 def prepare(raw, seed=0, split="grouped", val=0.01, trust=0.25):
-    """{split: rows} of Lichess's puzzles or of the game of stones; the positions of one game, and
-    equal ones, stay together."""
+    """{split: rows} of Lichess's puzzles or of the game of stones; positions of one game, and equal
+    positions, stay in one split."""
     return splits.trusted(questions.games(raw), seed, split, val, trust)

@@ -1,14 +1,16 @@
 """Multiple-choice questions (trust functions): MMLU, ARC, OpenBookQA and the like.
 
-Two ways to ask. "cloze": the answer is the option whose words have the largest likelihood behind
-the question, per token or, as lm-eval's `acc`, in sum; "letters": the question with its options,
-and the answer is the letter with the largest logit. B rows, N rows of a split, O options of a row.
+There are two ways to ask. "cloze": the answer is the option whose words have the largest likelihood
+behind the question, per token or, as lm-eval's `acc`, in sum. "letters": the question is followed
+by its options, and the answer is the letter with the largest logit. B rows of a batch, N rows of a
+split, O options of a row.
 """
 
 import numpy as np
 
 from w2s import rows
 from w2s.data import questions, splits
+from w2s.data.questions import LETTERS
 from w2s.infer import choice, classify
 from w2s.infer.classify import plain, softmax, weak_class
 from w2s.train import step
@@ -23,14 +25,14 @@ TITLE, ROW = "Multiple choice", 11
 DEFAULTS = {"lam": (0, "no regulariser"), "alpha": (0, "no confidence loss"), "epochs": (3, "ours")}
 OPTIONS, ENCODE = (), ("scoring",)  # flags of objective, of encode
 LABEL = ("temperature", "hidden", "scoring")  # flags of label, the last of evaluate too
-FIELDS = {"id": str, "text": str}
-LETTERS = "ABCDEFGHIJ"
+FIELDS = {"id": str, "text": str}  # choices and label depend on each other: see read
 
 
 def read(path, weak=False):
-    """Rows of a split, checked; weak=True: a labels file, each row with the weak label."""
-    found = rows.read(path, FIELDS)
-    for n, row in enumerate(found, 1):
+    """Rows of a split, checked; weak=True: a labels file, each row with the weak label, as many
+    probabilities as choices. Raises ValueError `path:line: ...`."""
+    data = rows.read(path, FIELDS)
+    for n, row in enumerate(data, 1):
         options = row.get("choices")
         if not (isinstance(options, list) and 2 <= len(options) <= len(LETTERS)
                 and all(isinstance(option, str) and option.strip() for option in options)):
@@ -39,11 +41,12 @@ def read(path, weak=False):
         rows.require(row, "label", range(len(options)), path, n)
         if weak:
             rows.require(row, "weak", len(options), path, n)
-    return found
+    return data
 
 
 def prompt(row, scoring="cloze"):
-    """What the model reads before the answer. A row may bring its own `prompt` for cloze."""
+    """What the model reads before the answer. A row may bring its own `prompt` for cloze; with
+    letters it would lack the options."""
     if scoring == "cloze":
         return row.get("prompt", f"Question: {row['text']}\nAnswer:")
     listed = "".join(f"\n{letter}. {option}" for letter, option in zip(LETTERS, row["choices"]))
@@ -51,9 +54,9 @@ def prompt(row, scoring="cloze"):
 
 
 def options(row, scoring="cloze"):
-    """The answers behind the prompt, each with its blank."""
-    found = row["choices"] if scoring == "cloze" else LETTERS[:len(row["choices"])]
-    return [f" {option}" for option in found]
+    """The possible answers behind the prompt, each beginning with a blank."""
+    answers = row["choices"] if scoring == "cloze" else LETTERS[:len(row["choices"])]
+    return [f" {option}" for option in answers]
 
 
 def truth(row, scoring="cloze"):
@@ -62,16 +65,19 @@ def truth(row, scoring="cloze"):
 
 
 def encode(rows, tokenizer, max_length, target=None, scoring="cloze"):
-    """Columns of N rows to train on, `answers.encode` of the true ("label") or the weak answer; or,
-    without a target, to answer: ids, the prompts (N token arrays), options (N lists of token
-    arrays) and per_token, False for letters: the softmax over them is then that of the logits
-    behind their blank, also where the blank is a token of its own."""
+    """With a target, columns to train on: choice.encode of the true ("label") or the weak answer.
+
+    Without one, columns of N rows to answer: ids, the prompts (N token arrays), options (N lists of
+    token arrays) and per_token, False for letters: the softmax over whole log-likelihoods is that
+    of the letters' logits, also where the blank is a token of its own."""
     asked = [prompt(row, scoring) for row in rows]
     offered = [options(row, scoring) for row in rows]
-    if target:
+    if target:  # to train on the chosen answer's tokens alone (reading T11)
         chosen = [row["label"] if target == "label" else weak_class(row) for row in rows]
         tails = [offer[k] for offer, k in zip(offered, chosen)]
         return choice.encode(tokenizer, asked, tails, max_length)
+    # Cut from the front: the question's end and the answer have to stay. All options of a row share
+    # its prompt, so the longest one decides.
     tails = [[ids[:max(1, max_length - 1)] for ids in row]
              for row in choice.options(tokenizer, offered)]
     heads = choice.prompts(tokenizer, asked, max_length)
@@ -80,8 +86,8 @@ def encode(rows, tokenizer, max_length, target=None, scoring="cloze"):
 
 
 def answer(model, columns, dtype, title, hidden=False, scoring="token"):
-    """(logits: N arrays (O,), the log-likelihood of each option, per token or of letters and with
-    scoring "sum" in whole; hidden (N, D))."""
+    """(logits: N arrays (O,), hidden (N, D) or None). A logit is the log-likelihood of an option:
+    per token, or in whole for letters and with scoring "sum"."""
     logp, count, states = choice.likelihoods(model, columns["ids"], columns["options"], dtype,
                                               title, hidden,
                                               columns["per_token"] and scoring == "token")
@@ -89,8 +95,9 @@ def answer(model, columns, dtype, title, hidden=False, scoring="token"):
 
 
 def label(model, tokenizer, data, columns, cfg):
-    """(iterator of rows with `weak`, softmax(logits / cfg.temperature) over the options, and
-    `logits`; with cfg.hidden states (N, D) behind the answer, reading T1; a line about them)."""
+    """(labelled rows, hidden states, a line about them). An iterator of rows, each with `weak`,
+    softmax(logits / cfg.temperature) over the options, and `logits`; with cfg.hidden the states
+    (N, D) behind the answer (reading T1)."""
     logits, hidden = answer(model, columns, cfg.dtype, "label", cfg.hidden, cfg.scoring)
     weak = [softmax(z / cfg.temperature) for z in logits]
     labelled = (row | {"weak": plain(p), "logits": plain(z)}
@@ -100,21 +107,22 @@ def label(model, tokenizer, data, columns, cfg):
 
 
 def predictions(model, columns, dtype="float32", title="predict", scoring="token"):
-    """N dicts of p (O,), softmax of the logits of `answer`; of cloze also by_token and by_sum, the
-    option that either scoring chooses."""
-    found = []
-    for whole, tails in zip(answer(model, columns, dtype, title, scoring="sum")[0],
+    """N dicts: p (O,), softmax of the logits of `answer`; with cloze also by_token and by_sum, the
+    option that each scoring chooses."""
+    result = []
+    # One pass for both scorings: the likelihood per token is the whole one divided by the tokens.
+    for total, tails in zip(answer(model, columns, dtype, title, scoring="sum")[0],
                             columns["options"]):
-        each = whole / [len(ids) for ids in tails]
-        both = {"by_token": int(each.argmax()), "by_sum": int(whole.argmax())}
-        cloze = columns["per_token"]
-        found.append({"p": plain(softmax(each if cloze and scoring == "token" else whole))}
-                     | (both if cloze else {}))
-    return found
+        mean = total / [len(ids) for ids in tails]
+        chosen = {"by_token": int(mean.argmax()), "by_sum": int(total.argmax())}
+        cloze = columns["per_token"]  # a letter is scored in whole, whatever `scoring` says
+        result.append({"p": plain(softmax(mean if cloze and scoring == "token" else total))}
+                      | (chosen if cloze else {}))
+    return result
 
 
 def sums(rows):
-    """(N, 2): 1, and whether the answer is right."""
+    """(N, 2) what a row adds to the totals: 1, and whether the answer is right."""
     return np.array([[1, np.argmax(row["p"]) == row["label"]] for row in rows], np.float64)
 
 
@@ -124,23 +132,25 @@ def headline(totals):
 
 
 def evaluate(rows):
-    """[{slice, metric, value}] of predictions: accuracy, and by either scoring where they
-    say it, of each source too."""
+    """[{slice, metric, value}] of predictions, for all and each source: accuracy and, where they
+    have by_token and by_sum, that of each scoring."""
+    # `all` is no benchmark's name, so a source called so is not counted twice.
     by_source = {"all": list(rows)}
     for row in rows:
         if row.get("source", "all") != "all":
             by_source.setdefault(row["source"], []).append(row)
-    found = [{"slice": name, "metric": "acc", "value": float(headline(sums(members).sum(0))["acc"])}
-             for name, members in by_source.items()]
-    ways = [way for way in ("token", "sum") if all(f"by_{way}" in row for row in rows)]
-    return found + [{"slice": name, "metric": f"acc_{way}", "value": float(np.mean(
-        [row[f"by_{way}"] == row["label"] for row in members]))}
-        for way in ways for name, members in by_source.items()]
+    result = [{"slice": name, "metric": "acc",
+               "value": float(headline(sums(members).sum(0))["acc"])}
+              for name, members in by_source.items()]
+    scorings = [by for by in ("token", "sum") if all(f"by_{by}" in row for row in rows)]
+    return result + [{"slice": name, "metric": f"acc_{by}", "value": float(np.mean(
+        [row[f"by_{by}"] == row["label"] for row in members]))}
+        for by in scorings for name, members in by_source.items()]
 
 
 # ---- raw files -----------------------------------------------------------------------------------
 
 def prepare(raw, seed=0, split="grouped", val=0.01, trust=0.25):
-    """{split: rows} of every file of questions that is found, grouped by equal questions."""
+    """{split: rows} of every file of questions in the raw folder, grouped by equal questions."""
     pool = questions.multiple_choice(raw)
     return splits.trusted(pool, seed, split, val, trust)

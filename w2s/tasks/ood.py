@@ -41,18 +41,21 @@ def read(path, weak=False):
 
 
 def encode(rows, tokenizer, max_length, target="label"):
-    """Columns of N rows: ids (list of token arrays), target (N, 2)."""
+    """Columns of N rows: ids (list of token arrays), target (N, 2). The noise is no column: it is
+    drawn anew for every batch."""
     return {"ids": tokenization.tokenize(tokenizer, [row["text"] for row in rows], max_length),
             "target": tokenization.targets(rows, target, CLASSES)}
 
 
 def batches(columns, *args, width=0, **kwargs):
-    """step.batches; with width D also standard normal `noise` (B, T, D) of (seed, "noise", k), the
-    same however far the device pads."""
+    """step.batches; with width D each batch also has standard normal `noise` (B, T, D), drawn from
+    (seed, "noise", k)."""
     lengths = step.row_lengths(columns)
     for k, batch in step.batches(columns, *args, **kwargs):
         if width:
             (B, T), longest = batch["ids"].shape, int(lengths[batch["rows"].numpy()].max())
+            # Drawn to the longest row and then padded with zeros: how far a device pads a batch
+            # must not change the noise of its tokens.
             noise = step.normal((B, longest, width), kwargs["seed"], "noise", k,
                                 device=batch["ids"].device)
             batch["noise"] = F.pad(noise, (0, 0, 0, T - longest))
@@ -66,16 +69,16 @@ def objective(f, batch, ell, lam, **options):
 
 
 def forward(f, batch, lam, noise_as="std"):
-    """{"x": logits (B, 2)} of f(x_i; z_i). batch["noise"] (B, T, D) standard normal, not needed
-    when lam is 0; lam is its standard deviation or, noise_as "var", its variance."""
-    if lam == 0:
+    """{"x": logits (B, 2)} of f(x_i; z_i). batch["noise"] (B, T, D) is standard normal; lam is the
+    standard deviation of z_i or, with noise_as "var", its variance (reading E6)."""
+    if lam == 0:  # exactly plain training; the batch needs no noise
         return {"x": f(batch["ids"], batch["len"])}
     std = lam if noise_as == "std" else lam ** 0.5
     return {"x": f(batch["ids"], batch["len"], noise=std * batch["noise"])}
 
 
 def loss(logits, batch, ell, lam):
-    """ell: the noise is all that lam regularises. Returns (B,)."""
+    """ell of the logits: lam acts in the noise alone (reading E7). Returns (B,)."""
     return ell(logits["x"], batch)
 
 
@@ -83,13 +86,17 @@ def sums(rows):
     """(N, 2 + 2S): 1 and correct where the source is `id`, then the same for each style."""
     correct = np.array([row["p"] for row in rows]).argmax(-1) == [row["label"] for row in rows]
     source = np.array([row["source"] for row in rows])
-    here = np.stack([source == s for s in ("id", *_styles(rows))], -1).astype(float)  # (N, 1+S)
-    return np.stack([here, here * correct[:, None]], -1).reshape(len(rows), -1)
+    # `base` counts nowhere: it is in distribution, but not of the rows that acc is defined on.
+    slices = ("id", *_styles(rows))
+    in_source = np.stack([source == s for s in slices], -1).astype(float)  # (N, 1+S)
+    return np.stack([in_source, in_source * correct[:, None]], -1).reshape(len(rows), -1)
 
 
 def headline(totals):
-    """{"acc", "ra"} (...,) from totals (..., 2 + 2S); ra is the mean over styles."""
+    """{"acc", "ra"} (...,) from totals (..., 2 + 2S); ra is the mean over styles, each of the same
+    weight however many rows it has."""
     pairs = totals.reshape(*totals.shape[:-1], -1, 2)  # (..., 1+S, 2): count, correct
+    # A resample of the rows may lack a source: its rate is NaN, not an error.
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = pairs[..., 1] / pairs[..., 0]
     return {"acc": rate[..., 0], "ra": rate[..., 1:].mean(-1)}
@@ -102,7 +109,8 @@ def evaluate(rows):
         by_source.setdefault(row["source"], []).append(row)
     acc = {s: metrics.accuracy(np.array([r["p"] for r in rs]).argmax(-1), [r["label"] for r in rs])
            for s, rs in by_source.items()}
-    styles = [s for s in _styles(rows)]
+    styles = _styles(rows)
+    # Rows of one's own may lack any source: then its metrics are left out.
     result = [("all", "acc", acc["id"])] if "id" in acc else []
     if styles:
         ra = sum(acc[s] for s in styles) / len(styles)
@@ -131,12 +139,12 @@ PUBLIC = raw_folder.Public(  # listed on the hub at commit 214d9a8
 
 def prepare(raw, seed=0, split="grouped", val=VALIDATION, trust=0.0, val_from="whole"):
     """{split: rows}: SST-2's train sentences without those of the style test, source `id`, grouped
-    by equal text: 2.5 % val, D_W and D_WTS half of the rest each (reading E22). val=.05,
+    by equal text: 2.5 % val, D_W and D_WTS half of the rest each (reading E22). val=.05 with
     val_from="weak" is C.3 as printed: 47.5 % D_W, 2.5 % val, 50 % D_WTS.
 
-    test: the val rows once more, then DecodingTrust's `base` and styles. val also has the 120
-    demonstration rows, with which no split shares a sentence: `base` and four styles, so that
-    lambda can be chosen on validation rows (readings E11, O3)."""
+    test has the val rows once more, then DecodingTrust's `base` and styles. val also has the 120
+    demonstration rows (`base` and four styles), with which no split shares a sentence: so lambda
+    can be chosen on validation rows (readings E11, O3). Raises ValueError without a val share."""
     train, style = raw.first(*SST2), raw.first(*STYLE)
     if train is None:
         raise raw.missing(" or ".join(SST2),
@@ -148,6 +156,8 @@ def prepare(raw, seed=0, split="grouped", val=VALIDATION, trust=0.0, val_from="w
     demos, styles = _restyled(style)
     raw.account(style, len(demos) + len(styles))
     pool = _sentences(train)
+    # Styles are made from SST-2's sentences: trained on, those would be a leak. The sort puts
+    # `base` last, so that a sentence that is in both counts as a source sentence.
     taken = {splits.normal(row["text"]): row["source"] == "base" for row in
              sorted(demos + styles, key=lambda row: row["source"] == "base")}
     hits = [taken.get(splits.normal(row["text"])) for row in pool]
@@ -164,8 +174,9 @@ def prepare(raw, seed=0, split="grouped", val=VALIDATION, trust=0.0, val_from="w
 
 
 def _sentences(path):
-    """The rows of SST-2's train.tsv."""
+    """The rows of SST-2's train.tsv. Raises ValueError `path:line: ...` for another table."""
     pool = []
+    # QUOTE_NONE: in SST-2 a quotation mark is a character of the sentence.
     for n, fields in raw_folder.table(path, "\t", csv.QUOTE_NONE):
         if n == 1:
             if fields != ["sentence", "label"]:
@@ -181,7 +192,9 @@ def _sentences(path):
 def _restyled(path):
     """(demonstration rows, test rows) of DecodingTrust's style.json or the hub's flat style.jsonl.
 
-    A demonstration list is called base_1 or bible_p0.6_1; its source is base or bible_p0.6."""
+    A demonstration list is called base_1 or bible_p0.6_1; its source is base or bible_p0.6. The
+    k-th rows of all lists are versions of one sentence, and one group. Raises ValueError where the
+    lists do not have the labels of `base` in its order."""
     lists, demos, styles = _lists(path), [], []
     order = {name: k for k, name in enumerate(("base", *STYLES))}
     for name in sorted(lists, key=lambda name: (order.get(name, len(order)), name)):
@@ -194,6 +207,7 @@ def _restyled(path):
                    "source": demo[1] if demo else name,
                    "group": f"demo/{demo[2]}/{k}" if demo else f"style/{k}"}
             (demos if demo else styles).append(row)
+    # `gap` is paired: it needs the same sentences in every list. Labels are what can be compared.
     labels = {name: [row["label"] for row in styles if row["source"] == name]
               for name in {row["source"] for row in styles}}
     wrong = [name for name in sorted(labels) if labels[name] != labels.get("base")]
@@ -204,7 +218,8 @@ def _restyled(path):
 
 
 def _lists(path):
-    """{list name: [(sentence, label, place in the file)]} of either form of the style file."""
+    """{list name: [(sentence, label, place in the file)]} of either form of the style file. Raises
+    ValueError for another form."""
     lists = {}
     if path.name.lower().removesuffix(".gz").endswith(".jsonl"):
         fields = {"category": str, "question_sentence": str}

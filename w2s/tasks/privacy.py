@@ -1,4 +1,4 @@
-"""Privacy: language models fine-tuned on mail, with DP-SGD; what can be extracted from them.
+"""Privacy: language models fine-tuned on mail with DP-SGD, and what can be extracted from them.
 
 B rows, T tokens, N rows of a split. lambda_P is the epsilon of (epsilon, delta)-DP (reading P4):
 lam = 0 trains without privacy, lam = 8 with epsilon 8. One row is one mail, the unit of privacy.
@@ -64,21 +64,23 @@ FIELDS = {"id": str, "text": str}
 
 
 def read(path, weak=False):
-    """Rows of a split, checked; weak=True: a labels file, each row with the weak continuation."""
-    found = rows.read(path, {**FIELDS, **({"weak_text": str} if weak else {})})
-    for n, row in enumerate(found if weak else (), 1):
+    """Rows of a split, checked; weak=True: a labels file, each row with the weak continuation and
+    `weak_from`, the character that it begins at. Raises ValueError `path:line: ...`."""
+    data = rows.read(path, {**FIELDS, **({"weak_text": str} if weak else {})})
+    for n, row in enumerate(data if weak else (), 1):
         if type(row.get("weak_from")) is not int or not 0 <= row["weak_from"] <= len(row["text"]):
             raise ValueError(f"{path}:{n}: 'weak_from' is {rows.kind(row.get('weak_from'))}, "
                              "expected a place in the text (label.py writes it)")
-    return found
+    return data
 
 
 def encode(rows, tokenizer, max_length, target="label", lm_loss="both"):
     """Columns of N rows: ids (list of token arrays) and start (N,), the first token that the loss
-    counts. target "weak": a row's true beginning and the weak model's continuation."""
-    if target != "weak":
+    counts. target "weak": a row's true beginning and the weak model's continuation (reading P6)."""
+    if target != "weak":  # 1: nothing comes before the first token to predict it from
         return {"ids": tokenization.tokenize(tokenizer, [row["text"] for row in rows], max_length),
                 "start": np.ones(len(rows), np.int64)}
+    # Tokenised apart: no token may span the beginning and what the weak model wrote.
     heads = tokenization.tokenize(tokenizer, [row["text"][:row["weak_from"]] for row in rows],
                                   max_length)
     tails = tokenization.tokenize(tokenizer, [row["weak_text"] for row in rows], max_length)
@@ -89,42 +91,47 @@ def encode(rows, tokenizer, max_length, target="label", lm_loss="both"):
 
 
 def batches(columns, *args, width=0, **kwargs):
-    """dp.batches with mask (B, T): 1 where a token is predicted."""
+    """dp.plan.batches, each batch with mask (B, T): 1 where a token is predicted."""
     for k, batch in dp_plan.batches(columns, *args, **kwargs):
         yield k, lm.masked(batch)
 
 
 def objective(f, batch, ell, lam):
-    """Mean over a row's predicted tokens of -log p(token | those before it): (B,), in nats. The
-    weak and the student stage differ in the text alone, so ell is not needed; lam is the epsilon
-    of the private step."""
+    """Mean over a row's predicted tokens of -log p(token | those before it), in nats. Returns (B,).
+
+    Weak and student stage differ in the text alone, so ell is not needed; lam is the epsilon of the
+    private step (reading P4)."""
+    # At least 1: a row without predicted tokens has loss 0. The mean is of each row, never of the
+    # batch: DP-SGD clips the gradient of each row by itself.
     count = batch["mask"][:, 1:].sum(1).clamp(min=1)
     return f.nll(batch["ids"], batch["len"], batch["mask"] / count[:, None])
 
 
 def sums(rows):
-    """(N, 11): predicted tokens, correct ones and nll of held-out mail, not that of another corpus
-    (source pile); 1 and the fraction of the tokens that was extracted of members, of rows of D_W,
-    of D_WTS and of held-out mail. A row is of predictions or of the attack."""
-    found = np.array([[row.get("tokens", 0), row.get("correct", 0), row.get("nll", 0)] + [
-        here * value for here in (row.get("member", 0), *(row.get("split", "test") == name for name
-                                                          in ("weak", "wts", "test")))
+    """(N, 11) what a row adds to the totals. Of predictions: tokens, correct ones and nll. Of the
+    attack: 1 and the share of its tokens that was extracted, in the places of members, of D_W, of
+    D_WTS and of held-out mail. Another corpus (source pile) counts nowhere."""
+    result = np.array([[row.get("tokens", 0), row.get("correct", 0), row.get("nll", 0)] + [
+        counted * value
+        for counted in (row.get("member", 0), *(row.get("split", "test") == name
+                                                for name in ("weak", "wts", "test")))
         for value in ((1, row["extraction"]) if "member" in row else (0, 0))]
-                      for row in rows], dtype=np.float64)
-    found[[row.get("source") == "pile" for row in rows]] = 0
-    return found
+        for row in rows], dtype=np.float64)
+    result[[row.get("source") == "pile" for row in rows]] = 0
+    return result
 
 
 def headline(totals):
-    """{"acc", "ppl", "extraction"} (...,) of totals (..., 11); for comparisons of models, whoever
-    was trained on the rows, extraction_weak of D_W and extraction_wts of D_WTS, and with
-    extraction_excess_ what these are above that of held-out mail."""
+    """{"acc", "ppl", "extraction"} (...,) from totals (..., 11). To compare models with different
+    members on the same rows: extraction_weak of D_W, extraction_wts of D_WTS, and
+    extraction_excess_*, the difference of these to held-out mail."""
     tokens, correct, nll, *pairs = np.moveaxis(np.asarray(totals), -1, 0)
+    # Rows of predictions have no extraction and rows of the attack no tokens: NaN then, no error.
     with np.errstate(invalid="ignore", divide="ignore"):
-        own, weak, wts, other = (pairs[i + 1] / pairs[i] for i in range(0, 8, 2))
-        return {"acc": correct / tokens, "ppl": np.exp(nll / tokens), "extraction": own,
-                "extraction_weak": weak, "extraction_excess_weak": weak - other,
-                "extraction_wts": wts, "extraction_excess_wts": wts - other}
+        member, weak, wts, held_out = (pairs[i + 1] / pairs[i] for i in range(0, 8, 2))
+        return {"acc": correct / tokens, "ppl": np.exp(nll / tokens), "extraction": member,
+                "extraction_weak": weak, "extraction_excess_weak": weak - held_out,
+                "extraction_wts": wts, "extraction_excess_wts": wts - held_out}
 
 
 def evaluate(rows):
@@ -134,6 +141,7 @@ def evaluate(rows):
         if row.get("source", "all") != "all":
             by_source.setdefault(row["source"], []).append(row)
     for name, members in by_source.items():
+        # `sums` leaves the pile out of the headline; here it has a slice of its own.
         total = sums([{**row, "source": ""} if name == "pile" else row for row in members]).sum(0)
         result += [{"slice": name, "metric": key, "value": float(value)}
                    for key, value in headline(total).items() if key in ("acc", "ppl")]
@@ -145,9 +153,10 @@ def evaluate(rows):
 
 def prepare(raw, seed=0, split="grouped", mails=10000, sequence_length=128,
             val=splits.VALIDATION, trust=0.0):
-    """{split: rows}: mail bodies without duplicates (reading P11), D_W, D_WTS and non-members
-    40/40/20 (reading E22), at most `mails` in each of D_W and D_WTS; test also has the Pile's
+    """{split: rows}: mail bodies without duplicates (reading P11); D_W, D_WTS and non-members
+    40/40/20 (reading E22), with at most `mails` in each of D_W and D_WTS. test also has the Pile's
     mails, further non-members."""
+    # So many of the pool that weak's share of what val and trust leave is `mails`.
     most = round(mails / splits.REST["weak"] / max(1 - val - trust, 1e-9))
     pool, extra = mail.bodies(raw, most, seed, sequence_length)
     parts = splits.usual(pool, seed, split, val, trust)
