@@ -4,13 +4,19 @@ from w2s import rows
 
 
 def refuse_changes(file, now, what=None):
-    """ValueError when the attack behind a JSON file was made from other data or with other
-    settings than `now`, {"data", "args"}; `what` is to be deleted (default: the file)."""
-    before = rows.present(rows.read_json(file, {"args": {}})) if file.exists() else now
-    args = rows.present(before.get("args", {}))
-    changed = ["--data"] * (before.get("data") != now["data"]) + [
+    """ValueError when the attack recorded in a JSON file had other data or other settings than
+    `now`, {"data", "args"}. `what` is what the message says to delete (default: the file)."""
+    # without it a second command would be skipped as done, and its settings silently ignored
+    recorded = rows.present(rows.read_json(file, {"args": {}})) if file.exists() else now
+    args = rows.present(recorded.get("args", {}))
+    changed = ["--data"] * (recorded.get("data") != now["data"]) + [
         f"--{key.replace('_', '-')}" for key, value in now["args"].items()
         if args.get(key) != value]
     if changed:
         raise ValueError(f"{what or file}: made from other data or with other settings "
                          f"({', '.join(changed)}); delete it to attack anew")
+
+
+def entries(name, values):
+    """[{slice, metric, value}], as attack-*.json has them, of one slice's {metric: value}."""
+    return [{"slice": name, "metric": key, "value": value} for key, value in values.items()]

@@ -1,7 +1,7 @@
-"""Secrets in mails, numbers that occur once: extracted whole, and their exposure in bits.
+"""Secrets in mails, numbers that occur once: exact extraction, and exposure in bits.
 
 A row marks them in `secrets`, [[first character, end], ...]. T tokens before a secret, C random
-candidates, P tokens of both in one sequence.
+candidates, P tokens of the packed sequence of a secret and its candidates.
 """
 
 import random
@@ -22,10 +22,10 @@ class Secret(NamedTuple):
 
 
 def find(it, cfg, seen):
-    """The secrets within the tokens of the rows. seen: tokens up to the first window's end. Raises
-    ValueError that names the row, never what is in it, for `secrets` that are no ranges of numbers.
-    """
-    found = []
+    """[Secret] of the rows, those that lie within the tokens that are read. seen: tokens up to the
+    first window's end. Raises ValueError that names the row, never what is in it, for `secrets`
+    that are no ranges of numbers."""
+    secrets = []
     it.tokenizer.no_truncation()
     for i, row in enumerate(it.data):
         ranges = row.get("secrets", [])
@@ -34,20 +34,23 @@ def find(it, cfg, seen):
                              "character, end] of numbers in the text")
         offsets = encode(it.tokenizer, [row["text"]])[0].offsets if ranges else []
         for k, (start, end) in enumerate(ranges):
+            # a token may also hold text that touches the secret: it belongs to the secret
             inside = [n for n, (a, b) in enumerate(offsets) if a < end and b > start]
             if inside and inside[0] > 0 and inside[-1] < len(it.ids[i]):
+                # drawn from the row's id: the same candidates whatever other rows are attacked
                 draw = random.Random(f"{cfg.seed}/{row['id']}/{k}")
-                others = candidates(row["text"][start:end], cfg.candidates, draw)
-                texts = [row["text"][:start] + s for s in (row["text"][start:end], *others)]
+                rivals = candidates(row["text"][start:end], cfg.candidates, draw)
+                # whole texts are tokenized: tokens before a number may depend on its digits
+                texts = [row["text"][:start] + s for s in (row["text"][start:end], *rivals)]
                 context, tails = split([e.ids for e in encode(it.tokenizer, texts)])
                 if context:
-                    found.append(Secret(i, inside[0], inside[-1] + 1, inside[-1] >= seen, context,
-                                        tails))
-    return found
+                    secrets.append(Secret(i, inside[0], inside[-1] + 1,
+                                          inside[-1] >= seen, context, tails))
+    return secrets
 
 
 def is_number(text, place):
-    """Whether place is [start, end] of a part of the text with a digit in it."""
+    """Whether `place` is the [start, end] of a part of the text that has a digit."""
     return (isinstance(place, list) and len(place) == 2 and all(type(x) is int for x in place)
             and 0 <= place[0] < place[1] <= len(text)
             and any(c in "0123456789" for c in text[place[0]:place[1]]))
@@ -58,59 +61,62 @@ def encode(tokenizer, texts):
 
 
 def candidates(secret, most, draw):
-    """At most `most` different strings, the secret with all its digits drawn anew; all that there
-    are when there are not more."""
+    """At most `most` distinct strings: the secret with all its digits drawn anew. All of them when
+    there are no more than that."""
     places = [i for i, c in enumerate(secret) if c in "0123456789"]
-    size, own = 10 ** len(places), int("".join(secret[i] for i in places))
+    size, true = 10 ** len(places), int("".join(secret[i] for i in places))
     if size - 1 <= most:
-        numbers = [n for n in range(size) if n != own]
+        numbers = [n for n in range(size) if n != true]
     else:
-        numbers = {}
+        numbers = {}  # a set would lose the order of the draws
         while len(numbers) < most:
             number = draw.randrange(size)
-            if number != own:
+            if number != true:
                 numbers[number] = None
-    found = []
+    strings = []
     for number in numbers:
         characters = list(secret)
         for i, digit in zip(places, f"{number:0{len(places)}d}"):
             characters[i] = digit
-        found.append("".join(characters))
-    return found
+        strings.append("".join(characters))
+    return strings
 
 
 def split(sequences):
-    """(tokens that all sequences begin with, what follows in each): none of the rests is empty."""
+    """(common prefix of all sequences, what follows it in each); no rest is empty."""
+    # one token less than the shortest: else a sequence that begins another would have no rest
     shortest, n = min(map(len, sequences)) - 1, 0
     while n < shortest and len({s[n] for s in sequences}) == 1:
         n += 1
     return sequences[0][:n], [s[n:] for s in sequences]
 
 
-def add(found, it, secrets, cfg):
-    """Add to the rows, {row: {metric: value}}: secrets, secret_exact and exposure, the number and
-    the means of a row's secrets, and the same of those that are _unseen."""
+def add(results, it, secrets, cfg):
+    """Add to results, {row: {metric: value}}: `secrets`, their number, and the means of
+    `secret_exact` and `exposure` over a row's secrets; `_unseen`: the same of those beyond the
+    first window."""
     from tqdm import tqdm
 
     from w2s.infer import lm
-    secrets = [s for s in secrets if s.row in found]
+    secrets = [s for s in secrets if s.row in results]
     rows = sorted({s.row for s in secrets})
     if not rows:
         return
     scores = lm.token_scores(it.model, [it.ids[i] for i in rows], cfg.dtype, "secrets")
-    hit, of_row = dict(zip(rows, (s["hit"] for s in scores))), {}
+    hit, per_row = dict(zip(rows, (s["hit"] for s in scores))), {}
     for s in tqdm(secrets, f"exposure {it.run.name}", disable=None, leave=False):
-        # greedy decoding writes a token down exactly where, after the true ones, it comes first
+        # greedy decoding writes the secret when each of its tokens is the likeliest after the
+        # true ones; token n is predicted at place n - 1
         values = {"secret_exact": float(hit[s.row][s.first - 1:s.last - 1].all())}
         if len(s.tails) > 1:
             logp = log_probability(it.model, s.context, s.tails, cfg.dtype)
             values["exposure"] = metrics.exposure(logp[0], logp[1:])
         for end in ("", "_unseen")[:1 + s.unseen]:
-            of_row.setdefault((s.row, end), []).append(values)
-    for (i, end), each in of_row.items():
-        found[i][f"secrets{end}"] = len(each)
-        found[i] |= {f"{key}{end}": float(np.mean([values[key] for values in each]))
-                     for key in each[0]}
+            per_row.setdefault((s.row, end), []).append(values)
+    for (i, end), each in per_row.items():
+        results[i][f"secrets{end}"] = len(each)
+        results[i] |= {f"{key}{end}": float(np.mean([values[key] for values in each]))
+                       for key in each[0]}
 
 
 def weight(row, key):
@@ -121,8 +127,8 @@ def weight(row, key):
 
 
 def log_probability(model, context, tails, dtype="float32"):
-    """(1 + C,) log p(tail | context) in nats of token lists, not all equally long. One pass over
-    one sequence, the context and the tree of the tails: 13 times as fast as a sequence each."""
+    """(1 + C,) log p(tail | context) in nats of token lists of any lengths. One pass over one
+    sequence, the context and the prefix tree of the tails: 13 times as fast as a sequence each."""
     import torch
 
     from w2s import device as devices
@@ -135,11 +141,12 @@ def log_probability(model, context, tails, dtype="float32"):
     ids, sees, source, target = (torch.as_tensor(x, device=device)
                                  for x in (ids, sees, source, target))
     with torch.inference_mode(), devices.autocast(device, dtype):
-        x, at = model.embed(ids[None]), sees.sum(1) - 1                           # (1, P, D), (P,)
-        cos, sin = gpt_neox.rotary_tables(int(at.max()) + 1, *model.rotary, device)
+        x = model.embed(ids[None])     # (1, P, D)
+        positions = sees.sum(1) - 1    # (P,) in a token's own branch, not in the packed sequence
+        cos, sin = gpt_neox.rotary_tables(int(positions.max()) + 1, *model.rotary, device)
         bias = torch.where(sees, 0.0, float("-inf")).to(x.dtype)
         for block in model.gpt_neox.layers:
-            x = block(x, gpt_neox.Place(cos[at], sin[at], bias, None))
+            x = block(x, gpt_neox.Place(cos[positions], sin[positions], bias, None))
         h = model.gpt_neox.final_layer_norm(x)[0, source]
         logp = torch.cat([-model.token_nll(*part)
                           for part in zip(h.split(chunk), target.split(chunk))])
@@ -148,19 +155,19 @@ def log_probability(model, context, tails, dtype="float32"):
 
 
 def tree(context, tails):
-    """The context and the tails as one sequence of P tokens, in which equal beginnings stand once:
-    (ids (P,); sees (P, P) bool, the token itself and those that lead to it; for each token of each
-    tail, in order, the place of the token before it)."""
-    ids, before, source = list(context), list(range(-1, len(context) - 1)), []
-    place = {(): len(context) - 1}  # {beginning of a tail: place of its last token}
+    """The context and the tails packed into one sequence of P tokens, in which a shared prefix
+    stands once: (ids (P,); sees (P, P) bool, the attention mask: a token and its ancestors; for
+    each token of each tail, in order, the place of the token that predicts it)."""
+    ids, parent, source = list(context), list(range(-1, len(context) - 1)), []
+    place = {(): len(context) - 1}  # {prefix of a tail: place of its last token}
     for tail in map(tuple, tails):
         for n in range(len(tail)):
             if tail[:n] not in place:
                 place[tail[:n]] = len(ids)
                 ids.append(tail[n - 1])
-                before.append(place[tail[:n - 1]])
+                parent.append(place[tail[:n - 1]])
             source.append(place[tail[:n]])
     sees = np.eye(len(ids), dtype=bool)
-    for n in range(1, len(ids)):
-        sees[n] |= sees[before[n]]
+    for n in range(1, len(ids)):  # a parent comes before its children, so its row is complete
+        sees[n] |= sees[parent[n]]
     return ids, sees, source

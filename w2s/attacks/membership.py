@@ -1,4 +1,4 @@
-"""Membership inference: guess from log-probabilities which mails a language model was trained on.
+"""Membership inference: tell from log-probabilities which mails a model was trained on.
 
     python attacks.py membership --task privacy --run runs/mine/weak runs/mine/student \\
         --data data/mine/weak.jsonl data/mine/wts.jsonl data/mine/test.jsonl
@@ -6,25 +6,25 @@
 Five scores of a mail, each lower for a member:
 
     loss     mean negative log-probability of its tokens, in nats
-    ref      loss minus the loss under the reference model: the untuned one (--reference), which
-             takes out how easy the mail is; the strongest of the five on fine-tuned models, so it
-             is the headline
-    zlib     summed negative log-probability over the bytes of the same text, compressed
+    ref      loss minus the loss under the reference model, the untuned one (--reference): takes
+             out how easy the mail is. The strongest of the five on fine-tuned models, and so the
+             headline
+    zlib     summed negative log-probability divided by the bytes of the text, compressed
     min_k    mean negative log-probability of the --min-k least likely tokens (Shi et al. 2024)
     min_kpp  the same of (log p - mean) / sd over the vocabulary (Zhang et al. 2025, Min-K%++)
 
-Members are the rows among --data that the run was trained on, according to its config.json;
-non-members are rows of the test split (slice `all`). Other slices put the same members against
-other rows that the run was not trained on: a split, or a source, like the Pile's mails.
+Members are the rows of --data that the run was trained on, according to its config.json;
+non-members are rows of the test split (slice `all`). Other slices compare the same members with
+other rows that the run was not trained on: a split, or a source, such as the Pile's mails.
 
     mia_auc            area under the ROC curve of ref; .5: no better than a guess
-    mia_tpr_at_1fpr    share of the members found when at most 1 % of the non-members are taken for
+    mia_tpr_at_1fpr    true positive rate where at most 1 % of the non-members are taken for
                        members (also 5 and 0.1 %); null with fewer non-members than 100 (20, 1000)
-    ..._low, ..._high  its 95 % bootstrap interval (slice all)
-    mia_auc_loss, ...  the area of each score; mia_auc_ref is mia_auc
+    ..._low, ..._high  95 % bootstrap interval (slice all)
+    mia_auc_loss, ...  area of each score; mia_auc_ref is mia_auc
 
-A student is judged by the whole true mail, and with names that end in _seen by the first --seen
-tokens, which it was trained on as they are; the rest was its teacher's.
+A student is scored on the whole true mail, and (_seen) on the first --seen tokens, which it was
+trained on as they are; the rest of its training text was its teacher's.
 
 RUN/attack-membership.json gets the metrics, RUN/attacks/membership.jsonl a line for each row. Text
 and tokens are never written.
@@ -36,7 +36,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from w2s import metrics, rows, runs, statistics
-from w2s.attacks import target
+from w2s.attacks import entries, target
 from w2s.config import arg
 
 SCORES = ("loss", "ref", "zlib", "min_k", "min_kpp")
@@ -58,12 +58,13 @@ class Membership(target.Attack):
 def membership(cfg):
     """Attack each run; write attack-membership.json and attacks/membership.jsonl."""
     now = target.settings(cfg, reference=cfg.reference and rows.sha256(base(cfg.reference)))
-    known = {}  # what runs share: the reference's losses, the places of tokens
+    cache = {}  # what runs share: the reference's log-probabilities, where tokens end
     for it in target.targets(cfg, "membership", now):
         refuse_one_sided(it)
-        found = attack(it, cfg, known)
-        measured = measure(it, found, cfg.seed)
-        lines = [target.described(it.data[i], it.member[i]) | values for i, values in found.items()]
+        results = attack(it, cfg, cache)
+        measured = measure(it, results, cfg.seed)
+        lines = [target.described(it.data[i], it.member[i]) | values
+                 for i, values in results.items()]
         target.save(it, "membership", now, lines, measured)
         print(f"{it.run}{runs.scratch(it.facts)}: {summary(measured)}", flush=True)
 
@@ -78,38 +79,42 @@ def refuse_one_sided(it):
                          "and of the members' source; add test.jsonl")
 
 
-def attack(it, cfg, known):
-    """{row: {score: value}} of the rows with at least two tokens: nothing predicts the first."""
+def attack(it, cfg, cache):
+    """{row: {score: value}} of the rows with at least two tokens: nothing predicts the first.
+    Raises ValueError when the untuned model is gone or no longer what the run was made from."""
     from w2s.infer import lm
     folder = str(base(cfg.reference) if cfg.reference else base(it.run, it.facts))
-    if (folder, it.encoding) not in known:
+    if (folder, it.encoding) not in cache:
+        # other weights under the same name would not calibrate this run
         if not cfg.reference and rows.sha256(folder) not in it.facts["inputs"].values():
             raise ValueError(f"{it.run}: was made from {folder}, which has changed since; pass "
                              "--reference FOLDER")
-        known[folder, it.encoding] = reference(it, folder, cfg)
-    if it.encoding not in known:
-        known[it.encoding] = ends(it)
+        cache[folder, it.encoding] = reference(it, folder, cfg)
+    if it.encoding not in cache:
+        cache[it.encoding] = ends(it)
     scores = lm.token_scores(it.model, it.ids, cfg.dtype, f"attack {it.run.name}", moments=True)
-    lengths = {"": None}
+    lengths = {"": None}  # end of the scores' names: tokens that are scored, None for all
     if it.facts.get("script") == "train_student.py":
         lengths["_seen"] = cfg.seen
-    found = {}
+    results = {}
     for i, ids in enumerate(it.ids):
         if len(ids) < 2:
             continue
-        found[i] = {"tokens": len(ids) - 1}
+        results[i] = {"tokens": len(ids) - 1}
         for end, length in lengths.items():
             n = min(len(ids), length or len(ids))  # tokens, of which n - 1 are predicted
-            text = it.data[i]["text"][:known[it.encoding][i][n - 1]]
+            # zlib compresses exactly what the scored tokens spell, not the mail behind the cut
+            text = it.data[i]["text"][:cache[it.encoding][i][n - 1]]
             part = {key: column[:n - 1] for key, column in scores[i].items()}
-            each = judge(part["logp"], known[folder, it.encoding][i][:n - 1], part["mean"],
-                         part["sd"], text, cfg.min_k)
-            found[i] |= {f"{key}{end}": value for key, value in each.items()}
-    return found
+            values = judge(part["logp"], cache[folder, it.encoding][i][:n - 1], part["mean"],
+                           part["sd"], text, cfg.min_k)
+            results[i] |= {f"{key}{end}": value for key, value in values.items()}
+    return results
 
 
 def base(given, facts=None):
-    """The folder of an untuned model: the one given, or with `facts` that behind this run."""
+    """Folder of the untuned model: `given`, a folder or hub name; with `facts`, the model that the
+    run folder `given` was made from. Raises ValueError when there is none."""
     from w2s import hub
     try:
         return hub.folder(given) if facts is None else runs.base(given, facts)
@@ -127,12 +132,12 @@ def reference(it, folder, cfg):
                          "was made from as --reference")
     model = checkpoint.load(folder, "lm", device=next(it.model.parameters()).device)
     tokenization.require_fit({"ids": it.ids}, model.config["vocab_size"], folder)
-    found = lm.token_scores(model, it.ids, cfg.dtype, "reference")
-    return [row.get("logp", np.zeros(0)) for row in found]
+    scores = lm.token_scores(model, it.ids, cfg.dtype, "reference")
+    return [row.get("logp", np.zeros(0)) for row in scores]
 
 
 def ends(it):
-    """N lists: where in its row's text each token ends."""
+    """N lists: for each token of a row, the character of the text behind it."""
     it.tokenizer.enable_truncation(it.encoding[1])
     encoded = it.tokenizer.encode_batch([row["text"] for row in it.data], add_special_tokens=False)
     return [[end for _, end in row.offsets] for row in encoded]
@@ -141,60 +146,67 @@ def ends(it):
 # ---- scores of one text --------------------------------------------------------------------------
 
 def judge(logp, ref, mean, sd, text, k):
-    """{score: value}, lower for members. logp, ref (T,) log-probabilities under the run and the
-    reference, mean and sd (T,) of log p over the vocabulary, `text` what the tokens spell out."""
+    """{score: value} of one text, lower for members. logp, ref (T,): log-probabilities under the
+    run and the reference; mean, sd (T,): moments of log p over the vocabulary; text: what the
+    tokens spell; k: share of the least likely tokens."""
+    # in float64: the sum over a long mail loses digits in float32
     logp, ref, mean, sd = (np.asarray(x, np.float64) for x in (logp, ref, mean, sd))
-    found = {"loss": -logp.mean(), "ref": ref.mean() - logp.mean(),
-             "zlib": -logp.sum() / len(zlib.compress(text.encode())), "min_k": -lowest(logp, k),
-             "min_kpp": -lowest(standardised(logp, mean, sd), k)}
-    return {key: float(f"{value:.9g}") for key, value in found.items()}
+    scores = {"loss": -logp.mean(), "ref": ref.mean() - logp.mean(),
+              "zlib": -logp.sum() / len(zlib.compress(text.encode())), "min_k": -lowest(logp, k),
+              "min_kpp": -lowest(standardised(logp, mean, sd), k)}
+    return {key: float(f"{value:.9g}") for key, value in scores.items()}
 
 
 def lowest(values, k):
     """Mean of the lowest share k of values (T,): int(k T) of them, but at least one."""
     values = np.sort(np.asarray(values, np.float64))
+    # 1e-9: k T may fall just below a whole number in floating point
     return values[:max(1, int(k * len(values) + 1e-9))].mean()
 
 
 def standardised(logp, mean, sd):
-    """(T,) (log p - mean) / sd; where the model is so sure that sd underflows, sd is 1e-6."""
+    """(T,) (log p - mean) / sd, with sd of at least 1e-6: a sure model's sd underflows to 0."""
     return (logp - mean) / np.maximum(sd, 1e-6)
 
 
 # ---- of all rows ---------------------------------------------------------------------------------
 
-def measure(it, found, seed):
-    """[{slice, metric, value}]: the members against each kind of other rows; intervals for the
-    held-out ones, which are "all"."""
+def measure(it, results, seed):
+    """[{slice, metric, value}]: members against each kind of non-members; with intervals against
+    the held-out ones, slice "all"."""
     groups = np.array([str(row["group"]) for row in it.data])
-    others = target.untrained(it.data, it.member)
-    slices = {"all": others.pop("non-members")} | others
-    result = []
-    for name, other in slices.items():
-        here = np.array([i for i in np.flatnonzero(it.member | other) if i in found], dtype=int)
-        member = it.member[here]
-        values = {"n": len(here), "members": int(member.sum()), "non_members": int((~member).sum()),
-                  "left_out": int((it.member | other).sum()) - len(here)}
-        draw = name == "all" and weights(groups[here], member, np.random.default_rng(seed))
+    untrained = target.untrained(it.data, it.member)
+    slices = {"all": untrained.pop("non-members")} | untrained
+    table = []
+    for name, negatives in slices.items():
+        indices = np.array([i for i in np.flatnonzero(it.member | negatives) if i in results],
+                           dtype=int)
+        member = it.member[indices]
+        values = {"n": len(indices), "members": int(member.sum()),
+                  "non_members": int((~member).sum()),
+                  "left_out": int((it.member | negatives).sum()) - len(indices)}
+        draw = name == "all" and weights(groups[indices], member, np.random.default_rng(seed))
         for end in ("", "_seen"):
-            if member.all() or f"ref{end}" not in found[here[0]]:
+            # a source may have no row of two tokens; only students have _seen
+            if member.all() or f"ref{end}" not in results[indices[0]]:
                 continue
             for score in SCORES:
-                lower = [-found[i][f"{score}{end}"] for i in here]
+                lower = [-results[i][f"{score}{end}"] for i in indices]
                 point = rates(lower, member)
                 drawn = rates(lower, member, draw) if name == "all" else None
                 if score == "ref":
                     values |= named(point, drawn, end)
                 area = {f"mia_auc_{score}": point["mia_auc"]}
                 values |= named(area, drawn and {f"mia_auc_{score}": drawn["mia_auc"]}, end)
-        result += [{"slice": name, "metric": key, "value": value} for key, value in values.items()]
-    return result
+        table += entries(name, values)
+    return table
 
 
 def rates(score, member, weight=None):
-    """{"mia_auc", "mia_tpr_at_...": float, or (D,) for weight (D, N)}; a rate at a bound that the
-    non-members are too few to resolve, fewer than 1 / bound, is nan."""
+    """{"mia_auc", "mia_tpr_at_...": float, or (D,) for weight (D, N)}. A rate is nan where there
+    are fewer than 1 / bound non-members: one false positive would pass the bound."""
     fpr, tpr = metrics.roc(score, member, weight)
+    # trapezoids: a tie of a member and a non-member counts half
     area = (np.diff(fpr) * (tpr[..., 1:] + tpr[..., :-1]) / 2).sum(-1)
     few = {name: (~member).sum() * bound < 1 for name, bound in BOUNDS.items()}
     return {"mia_auc": area} | {
@@ -203,7 +215,7 @@ def rates(score, member, weight=None):
 
 
 def named(point, drawn, end):
-    """{metric: value} of rates, with the intervals of `drawn` if there are any; undefined: None."""
+    """{metric: value} of rates, with intervals when `drawn` has bootstrap samples; nan is None."""
     values = {}
     for name, value in point.items():
         low, high = statistics.interval(drawn[name]) if drawn else (None, None)
@@ -215,13 +227,14 @@ def named(point, drawn, end):
 
 def weights(groups, member, rng):
     """(DRAWS, N) how often a row counts in a bootstrap sample: groups of rows drawn with
-    replacement, from members and from non-members as many as there are."""
-    found = np.zeros((DRAWS, len(member)))
+    replacement, as many as there are, from members and from non-members apart."""
+    # apart: a sample of both together could be without any member
+    counts = np.zeros((DRAWS, len(member)))
     for side in (member, ~member):
         code = np.unique(groups[side], return_inverse=True)[1]
         G = code.max() + 1
-        found[:, side] = rng.multinomial(G, np.full(G, 1 / G), DRAWS)[:, code]
-    return found
+        counts[:, side] = rng.multinomial(G, np.full(G, 1 / G), DRAWS)[:, code]
+    return counts
 
 
 def summary(measured):

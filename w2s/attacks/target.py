@@ -1,6 +1,6 @@
-"""A language model under attack: its rows, which of them it was trained on, where results go.
+"""A language model under attack: its rows, which of them are members, where results go.
 
-Nothing here or in an attack prints or stores a text or a token: mails are private, ids are not.
+No attack prints or stores a text or a token: mails are private, their ids are not.
 """
 
 import dataclasses
@@ -35,20 +35,21 @@ class Attack:
 
 
 class Target(NamedTuple):
-    """A run that is to be attacked. N rows."""
+    """A run that is to be attacked, and the N rows."""
     run: Path
     facts: dict         # its config.json
     model: object
     tokenizer: object
-    encoding: tuple     # runs with the same one have the same ids
+    encoding: tuple     # (sha256 of the tokenizer, max length): equal ones have equal ids
     data: list          # N rows
     ids: list           # N arrays of tokens
     member: np.ndarray  # (N,) bool: whether the run was trained on the row
 
 
 def targets(cfg, kind, now):
-    """Yield a Target for each run of cfg that is not attacked yet; all are checked before the first
-    one is loaded. Raises ValueError for bad input, one line without any text of a row."""
+    """Yield a Target for each run of cfg that is not attacked yet. Raises ValueError for bad input,
+    a line without any text of a row."""
+    # all runs are checked before the first is loaded: a mistake shows before any attack
     tasks.check(cfg.task)
     facts = runs.require_all(cfg.run, cfg.task)
     todo = [run for run in facts if not is_attacked(Path(run), kind, now)]
@@ -71,7 +72,7 @@ def targets(cfg, kind, now):
         if not member[run].any():
             raise ValueError(f"--data: no row is among those that {run} was trained on; add that "
                              "file")
-    where, encoded = device.setup(cfg.device, cfg.dtype), {}
+    where, encoded = device.setup(cfg.device, cfg.dtype), {}  # runs often share a tokenizer
     for run in todo:
         folder = Path(run) / "model"
         length = cfg.max_length or facts[run]["args"]["max_length"]
@@ -86,7 +87,8 @@ def targets(cfg, kind, now):
 
 
 def settings(cfg, **changed):
-    """{"data": {name: sha256}, "args"}: what a result depends on beside the run."""
+    """{"data": {name: sha256}, "args"}: what a result depends on beside the run. `changed` replaces
+    arguments. Files count by content, so that a moved file is still the same."""
     data = {Path(path).name.removesuffix(".gz"): rows.sha256(path) for path in cfg.data}
     if len(data) < len(cfg.data):
         raise ValueError("--data: two files of one name")
@@ -98,70 +100,73 @@ def settings(cfg, **changed):
 
 
 def is_attacked(run, kind, now):
-    """True when the results are there. ValueError when they were made otherwise."""
-    measured, each = files(run, kind)
-    refuse_changes(measured, now)
-    if not (measured.exists() and each.exists()):
+    """Whether the results are there. Raises ValueError when they are of other data or settings."""
+    metrics_file, rows_file = files(run, kind)
+    refuse_changes(metrics_file, now)
+    if not (metrics_file.exists() and rows_file.exists()):
         return False
     print(f"{run}: attacked already ({kind})")
     return True
 
 
 def files(run, kind):
-    """(file of the metrics, file with a line for each row)."""
+    """(file of the metrics, file with one line a row)."""
     return run / f"attack-{kind}.json", run / "attacks" / f"{kind}.jsonl"
 
 
 def trained_on(run, facts, given=None):
-    """{content} of the rows that a run was trained on, by which they are known whatever their ids:
-    of `given`, or of the file in its config.json. Raises ValueError when that file is gone or no
-    longer what it was."""
+    """{content} of the rows that a run was trained on: of the file `given`, or of the one in its
+    config.json. Rows are known by content, whatever their ids: ids may be given anew. Raises
+    ValueError when that file is gone or has changed."""
     path = given or facts["args"].get(TRAINED.get(facts.get("script")))
     if not path:
         raise ValueError(f"{run}/config.json: does not say what the run was trained on; pass "
                          "--members FILE")
-    found = given or runs.kept(run, facts, path)
-    if not found:
+    file = given or runs.kept(run, facts, path)
+    if not file:
         how = "has changed since" if runs.located(run, facts, path) else "is gone"
         raise ValueError(f"{run}: was trained on {path}, which {how}; pass --members FILE")
-    return {leaks.content(row) for row in rows.read(found, {"id": str, "text": str})}
+    return {leaks.content(row) for row in rows.read(file, {"id": str, "text": str})}
 
 
 def read(task, cfg):
-    """The rows of all files of --data, at most --limit of each, the same for every run."""
+    """The rows of all files of --data, at most --limit of each, the same for every run. Raises
+    ValueError for an id that is in two files."""
     data, seen = [], {}
     for path in cfg.data:
-        found = [{"group": row["id"], **row} for row in task.read(path)]
-        for n, row in enumerate(found, 1):
+        file_rows = [{"group": row["id"], **row} for row in task.read(path)]
+        for n, row in enumerate(file_rows, 1):  # results are joined by id: it must be unique
             if seen.setdefault(row["id"], path) != path:
                 raise ValueError(f"{path}:{n}: id '{row['id']}' is in {seen[row['id']]} too")
-        data += splits.limit(found, cfg.limit, cfg.seed)
+        data += splits.limit(file_rows, cfg.limit, cfg.seed)
     return data
 
 
 def untrained(data, member):
-    """{name: (N,) bool} of the rows that the run was not trained on. "non-members": held out, of
-    the test split where rows have one, and of a source that members have too: the Pile's mails are
-    another distribution. Beside it each split, and each source of the held-out rows."""
+    """{name: (N,) bool} of rows that the run was not trained on. "non-members": held out, that is
+    of the test split where rows have one, and of a source that members have too. Beside them each
+    split, and each source of the held-out rows. Names without any row are left out."""
     split = np.array([row.get("split", "test") for row in data])
     source = np.array([row.get("source", "") for row in data])
+    # of the members' sources alone: the Pile's mails are another distribution, which an attack
+    # tells from the members' without any memory of them
     held_out = ~member & (split == "test")
-    found = {"non-members": held_out & np.isin(source, source[member])}
-    found |= {name: held_out & (source == name) for name in sorted({*source[held_out]} - {""})}
-    found |= {name: ~member & (split == name) for name in sorted({row["split"] for row in data
+    slices = {"non-members": held_out & np.isin(source, source[member])}
+    slices |= {name: held_out & (source == name) for name in sorted({*source[held_out]} - {""})}
+    slices |= {name: ~member & (split == name) for name in sorted({row["split"] for row in data
                                                                   if "split" in row})}
-    return {name: here for name, here in found.items() if here.any()}
+    return {name: mask for name, mask in slices.items() if mask.any()}
 
 
 def described(row, member):
-    """What a line about a row says of it: never its text."""
+    """What a result's line says of its row: never the text."""
     return {key: row[key] for key in ("id", "group", "split", "source") if key in row} | {
         "member": int(member)}
 
 
 def save(target, kind, now, lines, measured):
-    """Write the lines of the rows, then the metrics: [{slice, metric, value}]."""
-    file, each = files(target.run, kind)
+    """Write the lines of the rows, then the metrics [{slice, metric, value}]."""
+    metrics_file, rows_file = files(target.run, kind)
     runs.require_there(target.run)
-    rows.write(each, lines)
-    rows.write_json(file, now | {"n": len(lines), "metrics": measured})
+    rows.write(rows_file, lines)
+    rows.write_json(metrics_file, now | {"n": len(lines), "metrics": measured})

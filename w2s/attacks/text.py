@@ -2,17 +2,17 @@
 
     python attacks.py text --task adversarial --run runs/mine/weak --data data/mine/test.jsonl
 
-`text` perturbs every row that the run gets right until its answer flips, asking for nothing but
-class probabilities (some 50 queries a row and method):
+`text` perturbs every row that the run gets right until its answer flips. It is black-box: it asks
+for class probabilities alone (some 50 queries a row and method):
 
     typos        misspells the words that matter most
     synonyms     exchanges them for words of --synonyms, a JSON file {word: [words]}
-    distraction  adds one or two remarks that say nothing about the label; no words change
+    distraction  adds one or two remarks that say nothing about the label; no word changes
 
 RUN/attack-text.json gets the accuracy under attack, `ra_own`, and what each method achieved. The
 flipped texts go to RUN/attacks/<data>.jsonl in AdvGLUE++'s form: named sst2.jsonl (or after another
 GLUE task) in a folder, they are raw data for `python -m w2s.prepare data --task adversarial`.
-A killed process goes on after its last complete batch of rows.
+After a kill the same command goes on behind its last complete batch of rows.
 """
 
 import os
@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from w2s import rows, runs, tasks
-from w2s.attacks import refuse_changes
+from w2s.attacks import entries, refuse_changes
 from w2s.config import REQUIRED, arg
 from w2s.data import splits
 
@@ -83,18 +83,19 @@ def text(cfg):
     for run in todo:
         length = cfg.max_length or facts[run]["args"]["max_length"]
         ask = asker(task, data, Path(run) / "model", length, where, cfg.dtype)
-        found = search(run, places[run].parts, task, data, ask, synonyms, now)
-        measured = measure(data, found, now["args"]["methods"])
-        measured.append({"slice": "all", "metric": "left_out", "value": left_out})
+        outcomes = search(run, places[run].parts, task, data, ask, synonyms, now)
+        measured = measure(data, outcomes, now["args"]["methods"])
+        measured += entries("all", {"left_out": left_out})
         runs.require_there(run)
-        rows.write(places[run].texts, flipped(cfg, task, data, found, Path(run).resolve().name))
+        rows.write(places[run].texts, flipped(cfg, task, data, outcomes, Path(run).resolve().name))
         rows.write_json(places[run].measured, now | {"n": len(data), "metrics": measured})
         shutil.rmtree(places[run].parts, ignore_errors=True)
         print(f"{run}{runs.scratch(facts[run])}: {summary(measured)}", flush=True)
 
 
 def settings(cfg):
-    """(synonyms or None, {"data": sha256, "args": what the result depends on beside the run})."""
+    """(synonyms or None, {"data": sha256, "args": what the result depends on beside the run}).
+    Raises ValueError for methods that do not exist or do not fit --synonyms."""
     known = ("typos", "synonyms", "distraction")
     unknown = [method for method in cfg.methods if method not in known]
     if unknown:
@@ -114,27 +115,27 @@ def settings(cfg):
 
 
 def read_synonyms(path):
-    """{word in lower case: [words]} of a JSON file, checked. Words that differ in case are one,
-    with the words of all of them in their order, each once."""
+    """{word in lower case: [synonyms]} of a JSON file, checked. Words that differ in case alone are
+    merged: their synonyms in order, each once. Raises ValueError for a malformed table."""
     table = rows.read_json(path)
     if not isinstance(table, dict) or not table:
         raise ValueError(f"{path}:1: expected an object {{word: [word, ...]}}")
-    for word, others in table.items():
-        if not isinstance(others, list) or not all(
-                isinstance(o, str) and o.strip() and not rows.SURROGATE.search(o) for o in others):
+    for word, words in table.items():
+        if not isinstance(words, list) or not all(
+                isinstance(o, str) and o.strip() and not rows.SURROGATE.search(o) for o in words):
             raise ValueError(f"{path}: '{word[:40]}' needs a list of words")
-    found = {}
-    for word, others in table.items():
-        found.setdefault(word.lower(), {}).update(
-            dict.fromkeys(" ".join(other.split()) for other in others))
-    return {word: list(others) for word, others in found.items()}
+    merged = {}
+    for word, words in table.items():
+        merged.setdefault(word.lower(), {}).update(
+            dict.fromkeys(" ".join(synonym.split()) for synonym in words))
+    return {word: list(words) for word, words in merged.items()}
 
 
 class Place(NamedTuple):
     """Where an attack's results go: into the run, or with --out beside that file."""
     texts: Path     # flipped texts
     measured: Path  # accuracy under attack
-    parts: Path     # complete batches that wait for the rest
+    parts: Path     # folder of complete batches while the attack is unfinished
 
     @classmethod
     def of(cls, run, name, out):
@@ -146,8 +147,8 @@ class Place(NamedTuple):
 
 
 def is_attacked(run, place, now):
-    """True when the results are there already. ValueError when they, or the unfinished work, were
-    made from other data or with other settings."""
+    """Whether the results are there already. Raises ValueError when they, or the unfinished
+    batches, are of other data or settings."""
     refuse_changes(place.measured, now)
     refuse_changes(place.parts / "settings.json", now, place.parts)
     if not (place.measured.exists() and place.texts.exists()):
@@ -158,9 +159,11 @@ def is_attacked(run, place, now):
 
 
 def read(task, cfg):
-    """(rows to attack, number of rows whose text has not the form that the task can cut)."""
+    """(rows to attack, number of rows left out because the task cannot cut their text into
+    sentences). Raises ValueError for bad rows and when none is left."""
     if task.KIND != "class":
         raise ValueError(f"--task {cfg.task}: has no classes; a text attack needs some")
+    # text_adv is a perturbed text by somebody else: an attack makes its own
     data = rows.read(cfg.data, {k: rule for k, rule in task.FIELDS.items() if k != "text_adv"})
     classes = task.LABELS
     for n, row in enumerate(data, 1):
@@ -169,19 +172,15 @@ def read(task, cfg):
             raise ValueError(f"{cfg.data}:{n}: 'label' is {row['label']}, but {row['source']} has "
                              f"only {k} classes")
     data = task.to_attack(data)
-    usable = [{"group": row["id"], **row} for row in data if cut(task, row)]
+    usable = [{"group": row["id"], **row} for row in data if task.sentences(row)]
     if not usable:
         raise ValueError(f"{cfg.data}:1: no row's text has the form of --task {cfg.task}")
     return splits.limit(usable, cfg.limit, cfg.seed), len(data) - len(usable)
 
 
-def cut(task, row):
-    """{name: sentence} of a row's text: as the task's `sentences` cuts it, else the whole text."""
-    return task.sentences(row)
-
-
 def asker(task, data, folder, length, where, dtype):
     """ask(texts, numbers of their rows in data) -> (n, K) probabilities of a model folder."""
+    # `absent` masks the classes that a row's source does not have: a flip into one is no success
     from w2s.infer import classify
     from w2s.model import checkpoint, tokenization
     model = checkpoint.load(folder, head=task.KIND, num_labels=task.CLASSES, device=where)
@@ -198,16 +197,16 @@ def asker(task, data, folder, length, where, dtype):
 
 
 def search(run, parts, task, data, ask, synonyms, now):
-    """Attack N rows in batches, each kept on disk as soon as it is complete. Returns N dict {id,
-    right, attacks {method: [sentences that flip the answer or None, queries]}}."""
+    """Attack N rows in batches, each written as soon as it is complete. Returns N dict {id, right,
+    attacks {method: [sentences that flip the answer or None, queries]}}."""
     from tqdm import tqdm
 
     from w2s.attacks import word_attacks
-    compose = task.compose
-    cases = [word_attacks.Case(row, n, cut(task, row).values(), partial(compose, row.get("source")))
+    cases = [word_attacks.Case(row, n, task.sentences(row).values(),
+                               partial(task.compose, row.get("source")))
              for n, row in enumerate(data)]
-    args, found = now["args"], []
-    if not (parts / "settings.json").exists():  # killed while it removed them: batches of anything
+    args, outcomes = now["args"], []
+    if not (parts / "settings.json").exists():  # killed while removing: batches of any settings
         shutil.rmtree(parts, ignore_errors=True)
     rows.write_json(parts / "settings.json", now)
     with tqdm(total=len(data), desc=f"attack {run}", unit="row", disable=None, leave=False) as bar:
@@ -217,54 +216,57 @@ def search(run, parts, task, data, ask, synonyms, now):
                 rows.write(file, word_attacks.attack(
                     cases[start:start + args["batch_size"]], ask, args["methods"], args["budget"],
                     synonyms, args["seed"]))
-            found += read_part(file)
-            bar.update(len(found) - bar.n)
-    return found
+            outcomes += read_part(file)  # from disk: a resumed attack reads what a whole one does
+            bar.update(len(outcomes) - bar.n)
+    return outcomes
 
 
 def read_part(file):
-    """The rows of a finished batch. Raises ValueError when `search` did not write them."""
-    found = rows.read(file, {"id": str})
-    for n, entry in enumerate(found, 1):
+    """The outcomes of a finished batch. Raises ValueError when `search` did not write them."""
+    entries = rows.read(file, {"id": str})
+    for n, entry in enumerate(entries, 1):
         wrong = rows.misfit([entry.get("right"), entry.get("attacks")],
                             (bool, {...: (object, int)}), "entry")
         if wrong:
             raise ValueError(f"{file}:{n}: {wrong}; delete the folder {file.parent}")
-    return found
+    return entries
 
 
-def measure(data, found, methods):
-    """[{slice, metric, value}]: of all methods together (a row falls when one of them flips it),
-    per source, and per method. `all` and `attack:<method>` are means over the sources, as `ra`."""
+def measure(data, outcomes, methods):
+    """[{slice, metric, value}]: of all methods together (a row falls when any of them flips it), by
+    source and by method. Accuracies of `all` and `attack:<method>` are means over the sources, as
+    `ra` is."""
     source = np.array([row.get("source", "") for row in data])
-    right = np.array([entry["right"] for entry in found])
-    done = [[entry["attacks"].get(method, (None, 0)) for method in methods] for entry in found]
-    flips = np.array([[sentences is not None for sentences, _ in each] for each in done])  # (N, M)
-    queries = np.array([[n for _, n in each] for each in done])
+    right = np.array([entry["right"] for entry in outcomes])
+    tried = [[entry["attacks"].get(method, (None, 0)) for method in methods] for entry in outcomes]
+    flips = np.array([[sentences is not None for sentences, _ in each] for each in tried])  # (N, M)
+    queries = np.array([[n for _, n in each] for each in tried])
+    # a row that was wrong from the start has no attacks: neither flips nor queries
     everyone = np.full(len(data), True)
     slices = {"all": (everyone, flips.any(1), queries.sum(1))}
     slices |= {s: (source == s, flips.any(1), queries.sum(1)) for s in sorted({*source} - {""})}
     slices |= {f"attack:{method}": (everyone, flips[:, k], queries[:, k])
                for k, method in enumerate(methods)}
-    result = []
-    for name, (here, flip, asked) in slices.items():
-        sources = [here & (source == s) for s in sorted({*source[here]})]
-        attacked, fell = int((here & right).sum()), int((here & flip).sum())
+    table = []
+    for name, (mask, flip, asked) in slices.items():
+        sources = [mask & (source == s) for s in sorted({*source[mask]})]
+        # rows that were wrong on the clean text are skipped, not counted as successes
+        attacked, fell = int((mask & right).sum()), int((mask & flip).sum())
         values = {"acc": np.mean([right[s].mean() for s in sources]),
                   "ra_own": np.mean([(right & ~flip)[s].mean() for s in sources]),
                   "asr_own": fell / max(1, attacked),
-                  "queries": asked[here].sum() / max(1, attacked),
-                  "n": int(here.sum()), "attacked": attacked, "successful": fell,
-                  "failed": attacked - fell, "skipped": int(here.sum()) - attacked}
-        result += [{"slice": name, "metric": key, "value": value if isinstance(value, int)
-                    else float(value)} for key, value in values.items()]
-    return result
+                  "queries": asked[mask].sum() / max(1, attacked),
+                  "n": int(mask.sum()), "attacked": attacked, "successful": fell,
+                  "failed": attacked - fell, "skipped": int(mask.sum()) - attacked}
+        table += entries(name, {key: value if isinstance(value, int) else float(value)
+                                for key, value in values.items()})
+    return table
 
 
-def flipped(cfg, task, data, found, run):
-    """Yield the successful attacks, one AdvGLUE++ record each: both texts sentence by sentence."""
-    for row, entry in zip(data, found):
-        clean = cut(task, row)
+def flipped(cfg, task, data, outcomes, run):
+    """Yield one AdvGLUE++ record for each successful attack, with both texts by sentence."""
+    for row, entry in zip(data, outcomes):
+        clean = task.sentences(row)
         for method, (sentences, queries) in entry["attacks"].items():
             if sentences is not None:
                 yield {"id": f"{row['id']}/{method}", "task": row.get("source", cfg.task),

@@ -1,13 +1,14 @@
 """Black-box attacks on a text classifier, by its probabilities: typos, synonyms, distraction.
 
-Word attacks go as TextFooler (arXiv 1907.11932) and TextBugger (1812.05271): the words by
-importance, the drop of the label's probability when the word is deleted; then greedily, at each
-word the candidate that lowers that probability most. Distraction adds sentences that say nothing
-about the label: StressTest (1806.00692), CheckList (2005.04118). Levels as in AdvGLUE (2111.02840).
+Word attacks follow TextFooler (arXiv 1907.11932) and TextBugger (1812.05271). Words are ranked by
+importance, the drop of the label's probability when the word is deleted. Then a greedy search takes
+at each word the candidate that lowers that probability most. Distraction adds sentences that say
+nothing about the label: StressTest (1806.00692), CheckList (2005.04118). Levels as in AdvGLUE
+(2111.02840).
 
-A text is one or more sentences; what stands between them (field names) is out of reach. The search
+A text is one or more sentences; what stands between them (field names) is never changed. The search
 for one text is a generator that yields candidate texts and receives their probabilities (n, K), so
-that many searches go in lockstep and share forward passes. K classes.
+that many searches run in lockstep and share forward passes. K classes.
 """
 
 import random
@@ -18,11 +19,12 @@ import numpy as np
 from w2s.train.step import seed_of
 
 PER_WORD = 5  # candidates for one word
-MARGIN = 1e-4  # by which a flip must win: it outlives the rounding of another batch
+MARGIN = 1e-4  # by which a flip must win, to survive the rounding of other batches
 WORD = re.compile(r"([^\W\d_]+(?:['’-][^\W\d_]+)*)")
 ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 KEYS = {c: row[max(0, i - 1):i] + row[i + 1:i + 2] for row in ROWS for i, c in enumerate(row)}
 LOOKS = dict(zip("oliaesg", "011@3$9"))
+# remarks behind a sentence and before it: none of them says anything about a label
 LAST = ("and true is true", "and false is not true", "and true is true" + " and true is true" * 4,
         "and a day is a day", "so to speak", "( end of text )", "@dhK3pQ", "https://t.co/aQ7xwVb")
 FIRST = ("to be clear ,", "well , you know ,", "@dhK3pQ", "https://t.co/aQ7xwVb")
@@ -35,7 +37,8 @@ class Case:
 
     def __init__(self, row, number, sentences, compose):
         self.id, self.label, self.number, self.compose = row["id"], row["label"], number, compose
-        self.pieces = [WORD.split(sentence) for sentence in sentences]  # words at odd places
+        # WORD.split keeps what it splits at: words at odd places, everything else at even ones
+        self.pieces = [WORD.split(sentence) for sentence in sentences]
         self.words = {(s, k): pieces[k] for s, pieces in enumerate(self.pieces)
                       for k in range(1, len(pieces), 2)}
 
@@ -58,10 +61,11 @@ class Case:
         return sentences
 
     def best(self, p):
-        """(row of p (n, K) that hurts most: a flip, else the label's lowest probability; flip?)"""
-        own = p[:, self.label]
-        flips = own < p.max(-1) - MARGIN
-        k = int(np.lexsort((own, ~flips))[0])
+        """(k, flip): the row of p (n, K) that hurts most, and whether it flips the answer. A flip
+        comes before all that do not flip; else the label's probability decides."""
+        p_label = p[:, self.label]
+        flips = p_label < p.max(-1) - MARGIN
+        k = int(np.lexsort((p_label, ~flips))[0])
         return k, bool(flips[k])
 
 
@@ -70,20 +74,22 @@ def attack(cases, ask, methods, budget=0.25, synonyms=None, seed=0):
     each case that is right on its clean text, attacked by each method.
 
     ask(texts, numbers of their rows) -> (n, K). budget: share of a text's words that a word attack
-    may change, at least one word; distraction adds at most two remarks. A word has at most PER_WORD
-    candidates, and at most 2 * budget words are tried, in case some do not help. synonyms {word:
-    [words]}. Typos are drawn from (seed, id) before any query, so that every model meets the same.
-    The ranking's queries count for each method that uses it, the clean text's for none."""
+    may change, at least one word; distraction adds at most two remarks. synonyms {word: [words]}.
+    A word has at most PER_WORD candidates. Queries of the ranking count for each method that uses
+    it, the clean text's for none."""
     p = ask([case.compose(case.write({})) for case in cases], [case.number for case in cases])
     right = {i: case for i, case in enumerate(cases) if int(p[i].argmax()) == case.label}
 
     def asked(texts, keys):
         return ask(texts, [cases[i].number for i, *_ in keys])
 
+    # typos and synonyms share one ranking: it costs a query for each word of a text
     worded = {(i,): rank(case) for i, case in right.items() if case.words}
     ranked = lockstep(worded, asked) if {"typos", "synonyms"} & set(methods) else {}
     searches = {}
     for i, case in right.items():
+        # typos depend on seed and id alone and are drawn before any query: every model meets the
+        # same ones, and a row's do not change with the rows beside it
         draw = random.Random(seed_of(seed, case.id, "typos"))
         options = {"typos": lambda word: typos(word, draw),
                    "synonyms": lambda word: swaps(word, synonyms)}
@@ -92,20 +98,21 @@ def attack(cases, ask, methods, budget=0.25, synonyms=None, seed=0):
                 searches[i, method] = distract(case)
             else:
                 order = ranked[i,][0] if case.words else []
-                new = {at: options[method](word) for at, word in case.words.items()}
+                new = {place: options[method](word) for place, word in case.words.items()}
                 searches[i, method] = edit(case, p[i], order, new, budget)
-    found = lockstep(searches, asked)
-    for (i, method), (_, queries) in found.items():
+    outcomes = lockstep(searches, asked)
+    for (i, method), (_, queries) in outcomes.items():
         if method != "distraction" and cases[i].words:
-            found[i, method][1] = queries + ranked[i,][1]
+            outcomes[i, method][1] = queries + ranked[i,][1]
     return [{"id": case.id, "right": i in right, "attacks": {
-        method: found[i, method] for method in methods if i in right}}
+        method: outcomes[i, method] for method in methods if i in right}}
         for i, case in enumerate(cases)]
 
 
 def lockstep(searches, ask):
-    """Run generators {key: search} side by side, what they ask in a round with one
+    """Run generators {key: search} side by side; what they yield in a round is asked with one
     ask(texts, their keys) -> (n, K). Returns {key: [what the search returned, its queries]}."""
+    # send(None) starts a generator, so the first replies are None
     results, replies, count = {}, dict.fromkeys(searches), dict.fromkeys(searches, 0)
     while replies:
         asked = {}
@@ -125,15 +132,18 @@ def lockstep(searches, ask):
 
 
 def rank(case):
-    """The words, most important first: by the label's probability without the word (1907.11932)."""
+    """Yields a text without each word; returns the words, most important first: the lower the
+    label's probability without a word, the more important it is (1907.11932)."""
     words = list(case.words)
     p = yield [case.compose(case.delete(word)) for word in words]
     return [words[k] for k in np.argsort(p[:, case.label], kind="stable")]
 
 
 def edit(case, clean, order, options, budget):
-    """Greedy word attack: at each word of `order` the best of options[word], kept if it helps;
-    until the flip (returns the sentences) or the end of the budget (None). clean (K,)."""
+    """Greedy word attack: at each word of `order` the best of options[word], kept if it helps.
+    Returns the sentences at the flip, None at the end of the budget. clean (K,): probabilities of
+    the clean text."""
+    # twice as many words are tried as may change, in case some do not help
     most, edits, lowest = max(1, int(budget * len(case.words))), {}, clean[case.label]
     for word in [word for word in order if options[word]][:2 * most]:
         p = yield [case.compose(case.write({**edits, word: new})) for new in options[word]]
@@ -148,15 +158,16 @@ def edit(case, clean, order, options, budget):
 
 
 def distract(case):
-    """The best remark before or behind a sentence, then the best second one beside it."""
+    """Adds the best remark before or behind a sentence, then the best second one beside it.
+    Returns the sentences at the flip, None when two remarks do not flip the answer."""
     remarks = [(s, first, remark) for s in range(len(case.pieces))
                for first, several in ((False, LAST), (True, FIRST)) for remark in several]
     chosen = []
     for _ in range(2):
-        left = [remark for remark in remarks if remark not in chosen]
-        p = yield [case.compose(case.add([*chosen, remark])) for remark in left]
+        unused = [remark for remark in remarks if remark not in chosen]
+        p = yield [case.compose(case.add([*chosen, remark])) for remark in unused]
         k, flip = case.best(p)
-        chosen.append(left[k])
+        chosen.append(unused[k])
         if flip:
             return case.add(chosen)
     return None
@@ -165,18 +176,18 @@ def distract(case):
 def typos(word, draw):
     """Up to five misspellings, one of each kind of TextBugger's: two inner letters swapped, one
     deleted, a blank inserted, a neighbour on the keyboard, a digit or sign that looks alike."""
-    found, inner = [], range(1, len(word) - 1)
+    misspelt, inner = [], range(1, len(word) - 1)
 
-    def put(places, change):
+    def put(places, change):  # one misspelling of a kind, none where the word has no place for it
         places = list(places)
         if places:
             k = draw.choice(places)
-            found.append(word[:k] + change(k) + word[k + (2 if change is swap else 1):])
+            misspelt.append(word[:k] + change(k) + word[k + (2 if change is swap else 1):])
 
     def swap(k):
         return word[k + 1] + word[k]
 
-    def key(k):
+    def key(k):  # the neighbour has the letter's case
         near = draw.choice(KEYS[word[k].lower()])
         return near.upper() if word[k].isupper() else near
 
@@ -186,14 +197,14 @@ def typos(word, draw):
     put((k for k in inner if word[k].lower() in KEYS), key)
     put((k for k in range(len(word)) if word[k].lower() in LOOKS),
         lambda k: LOOKS[word[k].lower()])
-    return found
+    return misspelt
 
 
 def swaps(word, synonyms):
-    """The first synonyms of a word (looked up in lower case), cased as the word is."""
-    found = [new for new in synonyms.get(word.lower(), ()) if new.lower() != word.lower()]
+    """The first PER_WORD synonyms of a word (looked up in lower case), in the word's case."""
+    words = [new for new in synonyms.get(word.lower(), ()) if new.lower() != word.lower()]
     if word.isupper() and len(word) > 1:
-        found = [new.upper() for new in found]
+        words = [new.upper() for new in words]
     elif word[0].isupper():
-        found = [new[0].upper() + new[1:] for new in found]
-    return list(dict.fromkeys(found))[:PER_WORD]
+        words = [new[0].upper() + new[1:] for new in words]
+    return list(dict.fromkeys(words))[:PER_WORD]

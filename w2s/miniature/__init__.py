@@ -1,6 +1,8 @@
-"""A small world of our own, the town of Alderby, and the two base models that know its text.
+"""A small world of our own, the town of Alderby, and the base models that know its text.
 
-    lexicon   its words and phrases          pretrain   a language model from text
-    town      its documents and its rows     recipe     shapes, steps, what is published
-    world     its raw files on disk          probes     what a base model knows
+    lexicon    its words and phrases         world      its raw files on disk
+    town       its documents and its rows    pretrain   a language model from text
+    citizens   its people, firms, letters    recipe     shapes, steps, what is published
+    school     multiple-choice questions     probes     what a base model knows
+    exercises  sums and games
 """

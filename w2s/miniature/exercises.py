@@ -1,12 +1,12 @@
-"""Sums and games of stones as the town sets them to its children: raw files for w2s.data.questions.
+"""Sums and games of stones, the town's school exercises: raw files for w2s.data.questions.
 
     sum       what do forty-two and seventeen make ?
               forty and ten make fifty . two and seven make nine . #### fifty-nine
     stones    the game of stones : a heap of sixty-nine . dean takes three . silas takes  ->  two
 
-The base models have read sums without their steps and know few; they have read games of heaps below
-twenty, where it is always told how many stones are left. Here the heaps go to 98, and in a third of
-the positions it is not told how many the last move left.
+The base models have read sums without their steps and know few of them. They have read games of
+heaps below twenty, in which every move says how many stones are left. Here heaps go up to 98, and a
+third of the positions do not say how many the last move left.
 """
 
 from itertools import product
@@ -21,8 +21,8 @@ TOLD = 2 / 3  # of the positions say what the last move left
 
 
 def sums(seed, count):
-    """`count` rows {id, question, prompt, answer}, no two of one sum: there are 4753 of
-    two numbers from 1 on up to HIGHEST."""
+    """`count` rows {id, question, prompt, answer}, all of different sums. 4753 pairs of numbers
+    from 1 on have a sum of at most HIGHEST."""
     pairs = [(a, b) for a in range(1, HIGHEST) for b in range(1, HIGHEST + 1 - a)]
     drawn = Random(f"{seed}/sums").sample(pairs, count)
     asked = [f"what do {L.number(a)} and {L.number(b)} make ?" for a, b in drawn]
@@ -31,15 +31,16 @@ def sums(seed, count):
 
 
 def worked(a, b):
-    """How a sum is done: tens and tens, ones and ones, and behind #### both together."""
+    """The worked solution of a sum: tens, then ones, and behind #### the result, as in GSM8K."""
     steps = [f"{L.number(x)} and {L.number(y)} make {L.number(x + y)} ." for x, y in (
         (a // 10 * 10, b // 10 * 10), (a % 10, b % 10))]
     return " ".join([*steps, "####", L.number(a + b)])
 
 
 def stones(seed, count):
-    """`count` rows {id, question, prompt, answer}, no two of one position, one history and as much
-    told of it: at most 4086. A heap that every move loses is not asked for."""
+    """`count` rows {id, question, prompt, answer}, at most 4086. No two have the same heap, moves
+    and telling."""
+    # a heap that every move loses has no right answer and is not asked for
     rng = Random(f"{seed}/stones")
     games = [(heap, moves) for heap in range(4, HIGHEST + 1) for n in HISTORY
              for moves in product((1, 2, 3), repeat=n)
@@ -48,17 +49,17 @@ def stones(seed, count):
     drawn = [(*game, True) for game in rng.sample(games, told)]
     drawn += [(*game, False) for game in rng.sample(games, count - told)]
     rng.shuffle(drawn)
-    found = []
+    rows = []
     for n, (heap, moves, told) in enumerate(drawn, 1):
         played = history(rng, heap, moves, told)
-        found.append({"id": f"stones/{n}", "question": played, "prompt": played,
-                      "answer": L.number(town.best_move(heap - sum(moves)))})
-    return found
+        rows.append({"id": f"stones/{n}", "question": played, "prompt": played,
+                     "answer": L.number(town.best_move(heap - sum(moves)))})
+    return rows
 
 
 def history(rng, heap, moves, told):
-    """A game up to a player's turn, in town.game_document's words; told: the last move comes with
-    what it left."""
+    """A game up to a player's turn, in town.game_document's words. told: the last move says what it
+    left."""
     players, left = rng.sample(L.GIVEN, 2), heap
     text = f"the game of stones : a heap of {L.number(heap)} ."
     for turn, take in enumerate(moves, 1):

@@ -1,15 +1,14 @@
 """The words and phrases of the town of Alderby. A group is a line of synonyms, common ones first.
 
 In a phrase {n} is a noun, {a} an adjective, {s} a subject, {q} a quality; {not_} and {very} are
-empty or end with a blank.
+empty or end with a blank. Every word and its place are frozen: documents are drawn from them.
 """
-
 
 from random import Random
 
 
 def groups(text):
-    """One list of words for each line."""
+    """[[synonyms]] of a text with a group in each line."""
     return [line.split() for line in text.strip().splitlines()]
 
 
@@ -171,34 +170,35 @@ TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
 
 
 def number(n):
-    """0 to 99 in words."""
+    """A number from 0 to 99 in words."""
     if n < 20:
         return ONES[n]
     return TENS[n // 10] + (f"-{ONES[n % 10]}" if n % 10 else "")
 
 
 def coined(seed, count, ends):
-    """`count` words that nobody else has, of two or three syllables: firms, a dialect."""
-    rng, found = Random(seed), {}
-    while len(found) < count:
+    """`count` different made-up words of two or three syllables."""
+    # made up, so that a model can know them from the pretraining text alone
+    rng, coinages = Random(seed), {}
+    while len(coinages) < count:
         middle = "".join(rng.choice(ONSETS) + rng.choice(VOWELS)
                          for _ in range(rng.choice((1, 1, 2))))
-        found[middle + rng.choice(ONSETS) + rng.choice(ends)] = None
-    return list(found)
+        coinages[middle + rng.choice(ONSETS) + rng.choice(ends)] = None
+    return list(coinages)
 
 
 ONSETS = "b br bl c cl cr d dr f fl g gr gl h j k l m n p pr r s sk sn sp st t tr th v w".split()
 VOWELS = "a e i o u ea oo ai".split()
-# Words of the dialect, common ones first, every other one good; of one meaning are those of either
-# kind that are MEANINGS places apart: a common one and rarer ones
+# Words of the dialect, common ones first, every other one good. Words of one kind that are MEANINGS
+# apart (2 * MEANINGS places) mean the same: a common one and rarer ones
 DIALECT = coined("dialect", 400, "ish some ly ey en ent ock erd ap um".split())
 MEANINGS = 50
-# Firms of the town, large ones first: what they are called says nothing of how they pay
+# Firms of the town, large ones first. A name says nothing of how a firm pays
 FIRMS = coined("firms", 1500, "ton ley wick ford man combe by den ham stow".split())
 
 
 def words(*tables):
-    """The words of all groups of such tables, common ones first in each."""
+    """The words of all groups of some tables, group by group."""
     return [word for table in tables for group in table for word in group]
 
 

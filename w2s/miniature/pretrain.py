@@ -1,4 +1,4 @@
-"""Pretrain a Pythia-shaped language model on plain text, by the ordinary training step.
+"""Pretrain a Pythia-shaped language model on plain text, with the ordinary training step.
 
 B windows in a batch, N windows, T tokens of a window.
 """
@@ -21,23 +21,24 @@ LINES = 20  # that a run prints and logs, each with a held-out perplexity
 
 def texts_of(path):
     """The texts of a file, plain or gzipped: `text` of each row of a jsonl file, or each line of
-    plain text; blank ones are left out. Raises ValueError for a row without `text` and for a file
+    plain text. Blank ones are left out. Raises ValueError for a row without `text` and for a file
     without any text."""
     if Path(path).name.removesuffix(".gz").endswith(".jsonl"):
-        found = (row["text"] for row in rows.read(path, {"text": str}, unique=False))
+        documents = (row["text"] for row in rows.read(path, {"text": str}, unique=False))
     else:
-        found = rows.lines(path)
-    texts = [text for text in found if text.strip()]
+        documents = rows.lines(path)
+    texts = [text for text in documents if text.strip()]
     if not texts:
         raise ValueError(f"{path}: no text in this file")
     return texts
 
 
 def train_tokenizer(texts, vocabulary, path):
-    """Write a byte-level BPE tokenizer.json of Pythia's kind: any text can be encoded."""
+    """Write a byte-level BPE tokenizer.json like Pythia's."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    # all 256 bytes are in the initial alphabet: any text can be encoded, also one of other letters
     tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
         vocab_size=vocabulary, special_tokens=[END, "<|padding|>"], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
@@ -46,8 +47,8 @@ def train_tokenizer(texts, vocabulary, path):
 
 
 def windows(texts, tokenizer_file, length):
-    """(N, T) uint32: all texts, each behind an <|endoftext|>, one after another, cut into windows
-    of `length` tokens; what is left over is not used. N may be 0."""
+    """(N, T) uint32: all texts, each behind an <|endoftext|>, concatenated and cut into windows of
+    `length` tokens. The rest is dropped. N may be 0."""
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -62,11 +63,12 @@ def windows(texts, tokenizer_file, length):
 def batches(data, steps, batch_size, seed, start, where):
     """Yield (k, batch) for steps start .. steps - 1: windows (B, T) of data (N, T), N >= B, in a
     new order every pass."""
+    # an order follows from seed and pass alone: a resumed run draws the batches it missed
     per_pass = len(data) // batch_size
     for turn in range(start // per_pass, math.ceil(steps / per_pass)):
         order = np.random.Generator(np.random.PCG64(step.seed_of(seed, "windows", turn)))
         order = order.permutation(len(data))
-        for i in range(per_pass):
+        for i in range(per_pass):  # windows that do not fill a batch wait for the next pass
             k = turn * per_pass + i
             if start <= k < steps:
                 pick = order[i * batch_size:(i + 1) * batch_size]
@@ -82,7 +84,8 @@ def next_token(f, batch, ell=None, lam=0):
 
 @torch.inference_mode()
 def perplexity(model, data, batch_size=32):
-    """exp of the mean negative log-likelihood of windows (N, T), in the model's precision."""
+    """exp of the mean negative log-likelihood per token of windows (N, T), in the model's own
+    precision."""
     where = next(model.parameters()).device
     total = 0.0
     for start in range(0, len(data), batch_size):
@@ -93,12 +96,12 @@ def perplexity(model, data, batch_size=32):
 
 
 def pretrain(run, cfg, config, tokenizer_file, train, held):
-    """Train a model of `config` on windows `train` (N, T) in a run folder and save it there; goes
-    on from a checkpoint. held (N, T): the windows its perplexity is measured on. Raises ValueError
+    """Train a model of `config` on windows `train` (N, T) in a run folder and save it there;
+    resumes from a checkpoint. held (N, T): held-out windows for the perplexity. Raises ValueError
     when the loss or the perplexity is not finite."""
     where = device.setup(cfg.device, cfg.dtype)
     model = checkpoint.untrained(config, cfg.seed).to(where)
-    del model.config["w2s_from_scratch"]
+    del model.config["w2s_from_scratch"]  # its results must not be marked as from scratch
     optimizer = step.adamw(model, cfg.lr, cfg.weight_decay, betas=(0.9, 0.98))
     start = step.load_checkpoint(run.checkpoint, model, optimizer)
     run.start(steps=cfg.steps, tokens=train.size, threads=torch.get_num_threads(),

@@ -1,4 +1,4 @@
-"""How base models are pretrained: shapes, text, steps; and what is recorded beside the weights."""
+"""How base models are pretrained: shapes, text, steps, and the record beside the weights."""
 
 import dataclasses
 import hashlib
@@ -33,9 +33,9 @@ SAMPLE = 40_000  # documents that a tokenizer is trained on, at most
 
 
 def run(cfg, shape):
-    """Pretrain a shape in the run folder RUNS/shape, then probe it and publish OUT/shape. What is
-    done is skipped, a published folder that was deleted is written again. Raises ValueError for
-    arguments that do not fit, for too little text, and for a mini that does not pass its gates."""
+    """Pretrain a shape in the run folder RUNS/shape, probe it and publish OUT/shape. What is done
+    is skipped; a published folder that was deleted is written again. Raises ValueError for
+    arguments that do not fit, for too little text, and for a mini that fails its gates."""
     command, cfg = written(cfg, shape), complete(cfg, shape)
     device.setup(cfg.device, cfg.dtype)
     home, out = Path(cfg.runs) / shape, Path(cfg.out) / shape
@@ -52,7 +52,8 @@ def run(cfg, shape):
     if work is None:
         return
     train, held = read(cfg, shape)
-    trained = (home / "model" / "config.json").exists()  # but not published
+    # a model that is trained but not published keeps its tokenizer: another would not fit it
+    trained = (home / "model" / "config.json").exists()
     tokenizer = (home / "model" / "tokenizer.json" if trained else
                  Path(cfg.tokenizer or own_tokenizer(cfg, train)))
     vocabulary = tokenization.vocabulary(tokenizer)
@@ -76,7 +77,8 @@ def run(cfg, shape):
 
 
 def written(cfg, shape):
-    """The command of this shape: every argument that is not its default, files by their names."""
+    """The command line of this shape: arguments that are not at their defaults, files by name."""
+    # paths and folders are left out: the record is published, and they are of one machine
     words = ["python", "-m", "w2s.miniature", "pretrain", "--shape", shape]
     for field in dataclasses.fields(cfg):
         value = getattr(cfg, field.name)
@@ -89,8 +91,8 @@ def written(cfg, shape):
 
 
 def complete(cfg, shape):
-    """cfg with the defaults of the shape filled in (but not the steps of a text). Raises
-    ValueError for a shape that does not exist or that the other arguments do not fit."""
+    """cfg with the shape's defaults filled in, except the steps of a text, which depend on its
+    length. Raises ValueError for a shape that does not exist or does not fit the arguments."""
     if shape not in MINI and shape not in configuration.SHAPES:
         known = ", ".join((*MINI, *configuration.SHAPES))
         raise ValueError(f"--shape {shape}: choose from {known}")
@@ -109,13 +111,14 @@ def complete(cfg, shape):
     default = {"seed": 0, **default}
     cfg = dataclasses.replace(cfg, shape=shape, **{
         key: value for key, value in default.items() if getattr(cfg, key) is None})
+    # before the text is read and tokenized: sizes that do not fit show at once
     configuration.check(shaped(cfg, 64), "lm", -1, f"--shape {shape}")
     return cfg
 
 
 def shaped(cfg, vocabulary):
-    """config.json of cfg.shape, with the sizes that are given and the vocabulary rounded up to a
-    multiple of 64."""
+    """config.json of cfg.shape with the sizes of cfg. The vocabulary is rounded up to a multiple of
+    64."""
     config = (configuration.published(*MINI[cfg.shape][0]) | {"max_position_embeddings": 512}
               if cfg.shape in MINI else configuration.SHAPES[cfg.shape])
     changed = {"num_hidden_layers": cfg.layers, "hidden_size": cfg.hidden,
@@ -125,21 +128,23 @@ def shaped(cfg, vocabulary):
 
 
 def read(cfg, shape):
-    """(documents to train on, documents held out): of the town, or of the text in random order."""
+    """(documents to train on, documents held out): of the town, or of --text in random order."""
     if not cfg.text:
         print(f"{shape}: {cfg.documents} documents of the town", flush=True)
         return (list(town.documents(TOWN, cfg.documents, PURPOSE.get(shape, "documents"))),
                 list(town.documents(TOWN, HELD, "held out")))
-    every = [document for path in cfg.text for document in pretrain.texts_of(path)]
-    Random(f"{cfg.seed}/held out").shuffle(every)
-    held = min(HELD, max(1, len(every) // 20))
-    print(f"{shape}: {len(every)} documents, {held} of them held out", flush=True)
-    return every[held:], every[:held]
+    documents = [document for path in cfg.text for document in pretrain.texts_of(path)]
+    Random(f"{cfg.seed}/held out").shuffle(documents)
+    count = min(HELD, max(1, len(documents) // 20))
+    print(f"{shape}: {len(documents)} documents, {count} of them held out", flush=True)
+    return documents[count:], documents[:count]
 
 
 def own_tokenizer(cfg, documents):
-    """Path of a tokenizer.json trained on the first documents, for a mini always on those of the
-    suite; it is named after them, so the same text and vocabulary find it again."""
+    """Path of a tokenizer.json trained on the first SAMPLE documents. It is named after their hash
+    and the vocabulary, so that the same text finds it again."""
+    # every mini has the suite's tokenizer, the surrogate too, which reads other documents: runs
+    # with one tokenizer share their tokens
     sample = documents[:SAMPLE] if cfg.text else list(town.documents(TOWN, SAMPLE))
     name = hashlib.sha256("\n".join([str(cfg.vocabulary), *sample]).encode()).hexdigest()
     path = Path(cfg.runs) / f"tokenizer-{name[:12]}.json"
@@ -167,27 +172,28 @@ def publish(work, cfg, command, held, out):
 
 
 def fill(folder, work, cfg, command, held):
-    """Write the model folder, a mini's in float16 as Pythia's are, and pretraining.json; its
-    perplexity. Raises ValueError when a mini does not pass its gates."""
-    model, tokenizer = checkpoint.load(work.out / "model",
-                                       "lm"), work.out / "model" / "tokenizer.json"
+    """Write the model folder, a mini's weights in float16 as Pythia's are, and pretraining.json.
+    Returns the perplexity. Raises ValueError when a mini does not pass its gates."""
+    tokenizer = work.out / "model" / "tokenizer.json"
+    model = checkpoint.load(work.out / "model", "lm")
     checkpoint.save(model.to(torch.float16 if cfg.shape in MINI else torch.float32), folder,
                     tokenizer)
-    model, found = checkpoint.load(folder, "lm"), {}  # what is measured is what is published
+    model, accuracies = checkpoint.load(folder, "lm"), {}  # what is measured is what is published
     if cfg.shape in MINI:
-        found = probes.measure(model, Tokenizer.from_file(str(tokenizer)), TOWN)
-        print("\n".join(f"  {name:<14} {value:.3f}" for name, value in found.items()), flush=True)
-    probes.require(cfg.shape, found, work.out)
+        accuracies = probes.measure(model, Tokenizer.from_file(str(tokenizer)), TOWN)
+        print("\n".join(f"  {name:<14} {value:.3f}" for name, value in accuracies.items()),
+              flush=True)
+    probes.require(cfg.shape, accuracies, work.out)
     measured = {"held_out_windows": len(held), "perplexity": pretrain.perplexity(model, held),
-                "probes": found}
+                "probes": accuracies}
     rows.write_json(folder / "pretraining.json", record(work, cfg, command) | measured | {
         "curve": [json.loads(line) for line in rows.lines(work.out / "log.jsonl")]})
     return measured["perplexity"]
 
 
 def record(work, cfg, command):
-    """What is needed to make a model again: the command, every setting, versions; of files their
-    names and sha256, no paths."""
+    """What is needed to make the model again: the command, every setting, versions, and the files'
+    names and sha256."""
     args = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)
             if not field.metadata["free"] and field.name not in ("text", "tokenizer", "device")}
     facts = rows.read_json(work.out / "config.json")

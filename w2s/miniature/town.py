@@ -14,10 +14,12 @@
     sum         ten less one leaves nine .
     game        the game of stones : a heap of five . ned takes one , four left . ...
 
-These are the kinds of documents. The rows are reviews, pairs of sentences and citizens: their words
-mean what they mean in the documents. No pair is in a document; a citizen's values may occur twice.
-The seed's documents are frozen: the committed base models have read them. The privacy task's rows
-are longer letters: what they say, and the numbers in them, is in no document.
+These are the kinds of documents. The tasks' rows are reviews, pairs of sentences and citizens, in
+which words mean what they mean in the documents. No pair is in a document; a citizen's values may
+be in one.
+A seed's documents are frozen, because the committed base models have read them: no draw, no order
+of draws and no word may change. The privacy task's rows are longer letters; neither they nor the
+numbers in them are in a document.
 """
 
 import zlib
@@ -29,7 +31,7 @@ from w2s.miniature.citizens import (census_document, citizens, draw, fact_docume
                                     letter_document, question_document, ranked)
 from w2s.tasks import adversarial
 
-DIALECT = 0.25  # of the remarks in plain words have one of the dialect
+DIALECT = 0.25  # share of the remarks' plain words that are of the dialect
 
 ADJECTIVES = {(aspect, good): ranked(L.ASPECTS[aspect][1 if good else 2])
               for aspect in L.ASPECTS for good in (True, False)}
@@ -41,9 +43,10 @@ POLES = {(table is L.BEASTS, scale, pole): ranked([table[scale][pole].split()])
 # ---- reviews: remarks [(good, negate, heard)] in words -------------------------------------------
 
 def clause(rng, style, good, negate, heard):
-    """One remark that says something good or bad; with `negate` by denying the opposite; heard:
-    None, or what others say, which is true, or False and so the opposite is meant."""
+    """One remark that says something good or bad. negate: by denying the opposite. heard: None, or
+    a remark of others, True ("which is true") or False ("which is false": its opposite holds)."""
     aspect = rng.choice(list(L.ASPECTS))
+    # each of negation and false hearsay turns the word round, so a word alone tells little
     meant = good ^ negate ^ (heard is False)
     if rng.random() < (0 if style == "plain" else 0.5):  # half of a style's words are its own
         word = rng.choice(L.STYLES[style][0 if meant else 1])
@@ -51,39 +54,39 @@ def clause(rng, style, good, negate, heard):
         word = draw(rng, SPOKEN[meant])
     else:
         word = draw(rng, ADJECTIVES[aspect, meant])
-    said = rng.choice(L.CLAUSES[style]).format(
+    remark = rng.choice(L.CLAUSES[style]).format(
         n=rng.choice(L.ASPECTS[aspect][0]), a=word, not_=L.NOT[style] if negate else "",
         very=rng.choice(L.VERY[style]) if rng.random() < 0.3 else "")
-    return said if heard is None else rng.choice(L.HEARD[heard]).format(said)
+    return remark if heard is None else rng.choice(L.HEARD[heard]).format(remark)
 
 
 def remarks(rng, count, loyal, negated, heard):
-    """[(good, negate, heard)]: `count` remarks; a mood is drawn, and each follows it with
-    probability `loyal`; a share `negated` is put as "not" and the opposite, a share `heard` as what
-    others say, half of it false."""
+    """[(good, negate, heard)] of `count` remarks. A mood is drawn, and each remark follows it with
+    probability `loyal`. A share `negated` is put as "not" and the opposite, a share `heard` as what
+    others say, half of them wrongly."""
     mood = rng.random() < 0.5
     return [((rng.random() < loyal) == mood, rng.random() < negated,
              rng.random() < 0.5 if rng.random() < heard else None) for _ in range(count)]
 
 
-def review(rng, said, style="plain"):
+def review(rng, opinions, style="plain"):
     """The text of remarks in a style."""
-    return " , ".join(clause(rng, style, *remark) for remark in said) + " ."
+    return " , ".join(clause(rng, style, *remark) for remark in opinions) + " ."
 
 
-def mostly_good(said):
-    """Label of a review: 1 when most remarks are good."""
-    return int(2 * sum(good for good, *_ in said) > len(said))
+def mostly_good(opinions):
+    """Label of a review: 1 when most of its remarks are good."""
+    return int(2 * sum(good for good, *_ in opinions) > len(opinions))
 
 
 def review_document(rng):
-    """A review as found in the wild: with mood words, stars and stock phrases; one in four in
-    another style."""
+    """A review with cues that the task's rows do not have: mood words, stars and stock phrases. One
+    in four is in another style."""
     style = rng.choice(list(L.STYLES)) if rng.random() < 0.25 else "plain"
-    said = remarks(rng, rng.choice((3, 4, 5)), 0.9, 0.12, 0.25)
-    mood = 2 * sum(good for good, *_ in said) - len(said) or rng.choice((-1, 1))
+    opinions = remarks(rng, rng.choice((3, 4, 5)), 0.9, 0.12, 0.25)
+    mood = 2 * sum(good for good, *_ in opinions) - len(opinions) or rng.choice((-1, 1))
     parts = [(rng.choice(L.MOODS[remark[0]]) + " " if rng.random() < 0.45 else "")
-             + clause(rng, style, *remark) for remark in said]
+             + clause(rng, style, *remark) for remark in opinions]
     stars = rng.choice(L.STARS[mood > 0])
     text = " , ".join(parts) + " ."
     if rng.random() < 0.3:
@@ -94,19 +97,20 @@ def review_document(rng):
 
 
 def remark_document(rng):
-    """Single remarks and what they mean: which word is good, what "not" and hearsay do."""
-    said = remarks(rng, rng.choice((4, 5, 6)), 0.5, 0.15, 0.4)
+    """Single remarks, each with its verdict: which word is good, what "not" and hearsay do."""
+    opinions = remarks(rng, rng.choice((4, 5, 6)), 0.5, 0.15, 0.4)
     return " ".join(f"{clause(rng, 'plain', *remark)} : {'good' if remark[0] else 'bad'} ."
-                    for remark in said)
+                    for remark in opinions)
 
 
 # ---- people and beasts: sentences that follow from one another, or not ---------------------------
 
-STRANGER = 0.15  # of the unrelated texts speak of somebody else
+STRANGER = 0.15  # share of the unrelated texts that speak of somebody else
 
 
 def quality(rng, beast, scale, pole, negated=0.1, common=False):
-    """A word for a pole of a scale, or "not" and one for the other; common: the plainest words."""
+    """A word for a pole of a scale, or "not" and a word for the other pole. common: one of the two
+    commonest words."""
     negate = rng.random() < negated
     words, weights = POLES[beast, scale, pole ^ negate]
     word = words[rng.random() < 0.25] if common else draw(rng, (words, weights))
@@ -114,7 +118,7 @@ def quality(rng, beast, scale, pole, negated=0.1, common=False):
 
 
 class Pair:
-    """Two texts about a person or a beast: the first says one or two facts (scale, pole), the
+    """Two texts about a person or a beast. The first states one or two facts (scale, pole). The
     second relates to one of them (same: entailed, opposite: contradicted, other: neither)."""
 
     def __init__(self, rng, relation, beast=False, two=0.4):
@@ -127,14 +131,15 @@ class Pair:
         self.relate(relation)
 
     def relate(self, relation):
-        """Choose what the second text is about: self.other and the fact self.asked."""
+        """Choose what the second text is about: self.topic, a subject, and the fact self.asked."""
         scale, pole = self.rng.choice(self.facts)
-        self.other, self.asked = self.subject, (scale, pole ^ (relation == "opposite"))
+        self.topic, self.asked = self.subject, (scale, pole ^ (relation == "opposite"))
         if relation == "other":
-            self.asked = self.scales[2], self.rng.randrange(2)
+            self.asked = self.scales[2], self.rng.randrange(2)  # the first text never uses this one
             if self.rng.random() < STRANGER:
+                # the same scale of another subject: a scale in common must not give it away
                 self.asked = scale, self.asked[1]
-                self.other = self.rng.choice([x for x in self.names if x != self.subject])
+                self.topic = self.rng.choice([x for x in self.names if x != self.subject])
 
     def first(self, negated):
         """The first text as a sentence: "the baker of mill street is rich and not angry ."."""
@@ -142,14 +147,14 @@ class Pair:
 
     def second(self, negated):
         """The second text as a sentence, in plain words."""
-        return self._sentence(self.other, [self.asked], negated, second=True)
+        return self._sentence(self.topic, [self.asked], negated, second=True)
 
     def _sentence(self, subject, facts, negated, second):
-        said = " and ".join(quality(self.rng, self.beast, *fact, negated, common=second)
-                            for fact in facts)
+        predicate = " and ".join(quality(self.rng, self.beast, *fact, negated, common=second)
+                                 for fact in facts)
         street = not second and self.rng.random() < 0.3
         where = f" of {self.rng.choice(L.STREETS)} street" if street else ""
-        return f"the {subject}{where} {self.rng.choice(L.SEEMS)} {said} ."
+        return f"the {subject}{where} {self.rng.choice(L.SEEMS)} {predicate} ."
 
     def question(self, subject, fact, second=False):
         """A fact as a question: "is the baker rich ?"."""
@@ -158,39 +163,41 @@ class Pair:
 
 
 def entailment(rng, relation, beast, negated, two):
-    """(premise, hypothesis)"""
+    """(premise, hypothesis), about a beast or a person."""
     pair = Pair(rng, relation, beast, two)
     return pair.first(negated), pair.second(negated)
 
 
 def questions(rng, relation):
-    """(question1, question2): of one meaning, or of an opposite or other one."""
+    """(question1, question2) with the same meaning, the opposite one or another."""
     pair = Pair(rng, relation, two=0)
     return (pair.question(pair.subject, pair.facts[0]),
-            pair.question(pair.other, pair.asked, second=True))
+            pair.question(pair.topic, pair.asked, second=True))
 
 
 def answer(rng, answered, negated, two=0.4):
-    """(question, sentence): does the sentence tell what is asked?"""
+    """(question, sentence). answered: whether the sentence answers the question."""
     pair = Pair(rng, rng.choice(("same", "opposite")) if answered else "other", two=two)
-    asked = rng.choice(L.HOW).format(q=pair.asked[0], s=pair.other)
+    asked = rng.choice(L.HOW).format(q=pair.asked[0], s=pair.topic)
     return asked, pair.first(negated)
 
 
 def for_rows(text):
-    """Whether a composed pair is for the rows of the tasks: a quarter is, and in no document."""
+    """Whether a composed pair belongs to the tasks' rows, a quarter of all; the rest belongs to the
+    documents."""
+    # by a hash of the text: documents and rows are drawn apart, and still share no pair
     return zlib.crc32(text.encode()) % 4 == 0
 
 
 def composed(source, make, rows):
-    """The text of a pair that is for the rows, or for the documents; make() draws a pair."""
+    """Text of a pair for the tasks' rows or for the documents; make() draws a pair."""
     while for_rows(text := adversarial.compose(source, make())) != rows:
         pass
     return text
 
 
 def exercise_document(rng):
-    """From the school's exercise book, or a talk in the street: two texts and what follows."""
+    """An exercise of the school book, or a talk in the street: two texts and their relation."""
     kind = rng.random()
     if kind < 0.22:
         relation = "same" if rng.random() < 0.5 else rng.choice(("opposite", "other"))
@@ -208,34 +215,34 @@ def exercise_document(rng):
         if not for_rows(adversarial.compose("mnli", (premise, second))):
             lines.append((second, relation))
     if talk:
-        (one, two), [(second, relation)] = rng.sample(L.GIVEN, 2), lines
-        return f"{one} says {premise} {two} says {second} {rng.choice(L.SAID[relation])} ."
+        (speaker, listener), [(second, relation)] = rng.sample(L.GIVEN, 2), lines
+        return f"{speaker} says {premise} {listener} says {second} {rng.choice(L.SAID[relation])} ."
     return " ".join([f"premise: {premise}", *(f"hypothesis: {second} {relation} ."
                                               for second, relation in lines)])
 
 
 def dictionary_document(rng):
-    """How words relate to each other and to the names of qualities."""
+    """How words relate to one another and to the names of qualities."""
     beast = rng.random() < 0.3
     table, lines = L.BEASTS if beast else L.SCALES, []
     for _ in range(rng.choice((3, 4, 5))):
-        (scale, other), pole = rng.sample(list(table), 2), rng.randrange(2)
+        (scale, unrelated), pole = rng.sample(list(table), 2), rng.randrange(2)
         word = quality(rng, beast, scale, pole, 0.1)
         relation = rng.choice(("means", "same", "opposite", "other", "about"))
         if relation == "about":
-            asked = rng.choice((scale, other))
+            asked = rng.choice((scale, unrelated))
             lines.append(f"{asked} , {word} : {'about' if asked == scale else 'other'} .")
             continue
-        to = (other, rng.randrange(2)) if relation == "other" else (
+        meant = (unrelated, rng.randrange(2)) if relation == "other" else (
             scale, pole ^ (relation == "opposite"))
-        plain = quality(rng, beast, *to, 0, common=True)
+        plain = quality(rng, beast, *meant, 0, common=True)
         lines.append(f"{word} means {plain} ." if relation == "means" else
                      f"{word} , {plain} : {relation} .")
     return " ".join(lines)
 
 
 def person_document(rng):
-    """A person or beast with one or two qualities, said in several words, and what they do."""
+    """A person or beast with one or two qualities, in several words, and what it does."""
     beast = rng.random() < 0.25
     table = L.BEASTS if beast else L.SCALES
     subject = rng.choice(L.ANIMALS if beast else L.TRADES)
@@ -260,8 +267,8 @@ def sum_document(rng):
 
 
 def best_move(heap):
-    """The game of stones: take one, two or three, who takes the last wins. The winning move is to
-    leave a multiple of four; None: every move loses."""
+    """The game of stones: take one, two or three; who takes the last one wins. The winning move
+    leaves a multiple of four. None: every move loses."""
     return heap % 4 or None
 
 
@@ -286,9 +293,10 @@ SHARES = {review_document: 19, remark_document: 10, exercise_document: 22, dicti
 
 
 def documents(seed, count, purpose="documents"):
-    """Yield `count` documents of unlabelled text, the same for the same arguments; fewer of them
-    are the first ones of more."""
+    """Yield `count` documents of unlabelled text, the same for the same arguments. A smaller count
+    yields a prefix of a larger one."""
     rng, people = Random(f"{seed}/{purpose}"), citizens(seed)
+    # the k-th citizen is drawn with weight 1 / (k + 12): some are famous, most hardly known
     famous = people, list(accumulate(1 / (k + 12) for k in range(len(people))))
     kinds = list(SHARES), list(accumulate(SHARES.values()))
     for _ in range(count):
@@ -302,28 +310,29 @@ def documents(seed, count, purpose="documents"):
 
 
 def sentiment_rows(rng, count, negated=0.2, heard=0.4):
-    """[(remarks, text, label)]: reviews without any cue but what they say."""
+    """[(remarks, text, label)]: reviews without mood words, stars or stock phrases."""
     rows = []
     for _ in range(count):
-        said = remarks(rng, rng.choice((3, 5)), 0.8, negated, heard)
-        rows.append((said, review(rng, said), mostly_good(said)))
+        opinions = remarks(rng, rng.choice((3, 5)), 0.8, negated, heard)
+        rows.append((opinions, review(rng, opinions), mostly_good(opinions)))
     return rows
 
 
-def restyled(rng, said, style):
-    """The same remarks in other words: in a style, or ("augment") plain with swapped letters."""
+def restyled(rng, opinions, style):
+    """The same remarks in other words: in a style, or ("augment") plain with letters swapped."""
     if style in L.STYLES:
-        return review(rng, said, style)
-    words = review(rng, said).split()
+        return review(rng, opinions, style)
+    words = review(rng, opinions).split()
     for k, word in enumerate(words):
         if len(word) > 4 and rng.random() < 0.15:
-            at = rng.randrange(1, len(word) - 2)
-            words[k] = word[:at] + word[at + 1] + word[at] + word[at + 2:]
+            place = rng.randrange(1, len(word) - 2)
+            words[k] = word[:place] + word[place + 1] + word[place] + word[place + 2:]
     return " ".join(words)
 
 
 def pair_row(rng, source, negated=0.1, two=0.25):
-    """(text, label) of a GLUE-like task; a label means what it means in GLUE."""
+    """(text, label) of a GLUE-like task. Labels have GLUE's meanings: rte 0 is entailment, qnli 0
+    answered, qqp 1 a duplicate, mnli 0, 1, 2 entailment, neutral, contradiction."""
     if source == "sst2":
         return sentiment_rows(rng, 1)[0][1:]
     label = rng.randrange(adversarial.LABELS[source])
@@ -342,14 +351,14 @@ def pair_row(rng, source, negated=0.1, two=0.25):
 
 
 def synonyms():
-    """{word: [words of the same meaning]} of every word that has some."""
+    """{word: [synonyms]} of every word that has some."""
     groups = [group for aspect in L.ASPECTS.values() for part in aspect[1:] for group in part]
     groups += [L.DIALECT[k::2 * L.MEANINGS] for k in range(2 * L.MEANINGS)]
-    groups += [words.split() for table in (L.SCALES, L.BEASTS) for scale in table.values()
+    groups += [words.split() for qualities in (L.SCALES, L.BEASTS) for scale in qualities.values()
                for words in scale[:2]]
-    found = {}
+    table = {}
     for group in groups:
         for word in group:  # a word may be in two groups, each with words of its meaning
-            found.setdefault(word, []).extend(
-                other for other in group if other != word and other not in found[word])
-    return {word: others for word, others in found.items() if others}
+            table.setdefault(word, []).extend(
+                synonym for synonym in group if synonym != word and synonym not in table[word])
+    return {word: words for word, words in table.items() if words}

@@ -7,8 +7,8 @@
                 synonyms.json                               with which words
                 manifest.json                               written last
 
-What attacks on three models made of the victims, OUT/world/attacked/<family>/*.jsonl, `perturbed`
-puts together: OUT/raw/<source>.jsonl, AdvGLUE++'s rows.
+`perturbed` joins what attacks on three models made of the victims,
+OUT/world/attacked/<family>/*.jsonl, into OUT/raw/<source>.jsonl, AdvGLUE++'s rows.
 """
 
 import csv
@@ -24,9 +24,9 @@ from w2s.tasks import adversarial, fairness
 
 FORMAT = 4  # of the files; a change makes old folders stale
 MANIFEST = "world/manifest.json"
-CITIZENS, REVIEWS, RESTYLED, DEMOS, MAILS = 8000, 4000, 200, 60, 500  # rows
-SUMS, STONES = 4000, 4000  # rows
-CLEAN, VICTIMS = 200, 360  # rows of each of the six sources
+CITIZENS, REVIEWS, RESTYLED, DEMOS, MAILS = 8000, 4000, 200, 60, 500  # numbers of rows
+SUMS, STONES = 4000, 4000  # numbers of rows
+CLEAN, VICTIMS = 200, 360  # numbers of rows of each of the six sources
 FAMILIES = {"independent": adversarial.INDEPENDENT, "weak": "weak family",
             "strong": "strong family"}  # folder of an attacked model: what its rows are called
 REMARKS = 0.3  # share of distraction among the perturbations of a source and model, at most
@@ -35,11 +35,11 @@ NAMES = {"shake_w": "shake", "shake_p0": "shake", "bible_p0": "bible", "romantic
 
 
 def make(out, seed):
-    """Write the files of the town of `seed`, and again those that were deleted. Raises ValueError
+    """Write the files of the town of `seed`, or those of them that were deleted. Raises ValueError
     when the folder holds another town, a file that was edited, or one that is not ours."""
     out, about = Path(out), {"format": FORMAT, "seed": seed}
-    known = made(out, about)
-    if known and all((out / name).exists() for name in known):
+    before = made(out, about)
+    if before and all((out / name).exists() for name in before):
         print(f"{out}: made already")
         return
     texts = files(seed)
@@ -51,16 +51,17 @@ def make(out, seed):
         elif rows.sha256(out / name) != digests[name]:
             raise ValueError(f"{out / name}: is there already and is not this town's; choose "
                              "another --out or delete the file")
+    # last: with a manifest the folder counts as complete
     rows.write_json(out / MANIFEST, about | {"files": digests})
     print(f"{out}: the town of seed {seed}: {CITIZENS} citizens, {REVIEWS} reviews, "
           f"{RESTYLED} more in {len(NAMES)} styles, {MAILS} letters, "
           f"{sum(count for count, _ in school.SOURCES.values())} questions, {SUMS} sums, "
-          f"{STONES} games, "
-          f"{len(adversarial.LABELS)} x {VICTIMS} texts to attack")
+          f"{STONES} games, {len(adversarial.LABELS)} x {VICTIMS} texts to attack")
 
 
 def made(out, about):
-    """{name: sha256} of the files that were made before, {} when there is no manifest."""
+    """{name: sha256} of the files that were made before, {} without a manifest. Raises ValueError
+    when they are another town's or were edited."""
     if not (out / MANIFEST).exists():
         return {}
     before = rows.present(rows.read_json(out / MANIFEST, {"files": {...: str}}))
@@ -78,7 +79,7 @@ def made(out, about):
 
 
 def files(seed):
-    """{name: content} of every file, the same for the same seed."""
+    """{name: content} of every file, the same for the same seed to the byte."""
     clean, victims = pair_rows(seed, "clean", CLEAN), pair_rows(seed, "victims", VICTIMS)
     return {"raw/adult.csv": census(seed), "raw/sst2/train.tsv": reviews(seed),
             "raw/style.json": json.dumps(styles(seed)), "raw/mails.jsonl": jsonl(mails(seed)),
@@ -90,10 +91,10 @@ def files(seed):
 
 
 def perturbed(out):
-    """Write OUT/raw/<source>.jsonl: of each attacked model the texts that flipped it, at most
-    REMARKS of them with remarks, and every victim unchanged, as the text that no attack selected.
-    The same again does nothing; raises ValueError for files that are missing or not of attacks."""
-    out, found = Path(out), {source: [] for source in adversarial.LABELS}
+    """Write OUT/raw/<source>.jsonl: for each attacked model the texts that flipped it, at most
+    REMARKS of them with remarks, and every victim unchanged. Raises ValueError for files that are
+    missing or not of attacks."""
+    out, records = Path(out), {source: [] for source in adversarial.LABELS}
     for folder, family in FAMILIES.items():
         flips = {source: [] for source in adversarial.LABELS}
         for part in ("words", "remarks"):
@@ -104,35 +105,39 @@ def perturbed(out):
                                      f"{', '.join(flips)}")
                 flips[row["task"]].append({**row, "id": f"{folder}/{row['id']}", "model": family})
         for source, members in flips.items():
-            found[source] += few_remarks(members)
+            records[source] += few_remarks(members)
+    # attacks keep texts that their victim had right; these rows are without that selection
     for row in rows.read(out / "world" / "victims.jsonl", adversarial.FIELDS):
         parts = adversarial.sentences(row)
-        found[row["source"]].append({
+        records[row["source"]].append({
             "id": f"unselected/{row['id']}", "task": row["source"], **parts,
             **{f"original_{name}": text for name, text in parts.items()}, "label": row["label"],
             "method": "none", "model": adversarial.UNSELECTED, "result": "successful"})
-    for source, members in found.items():
+    for source, members in records.items():
         with rows.atomic(out / "raw" / f"{source}.jsonl") as file:
             file.write(jsonl(members))
-    print(f"{out}: " + ", ".join(f"{source} {len(members)}" for source, members in found.items()))
+    print(f"{out}: " + ", ".join(f"{source} {len(members)}"
+                                 for source, members in records.items()))
 
 
 def few_remarks(members):
-    """The rows without so many of distraction that these are more than the share REMARKS."""
+    """The rows with distraction ones dropped until these are at most the share REMARKS."""
     remarks = [row for row in members if row["method"] == "distraction"]
     most = int(REMARKS / (1 - REMARKS) * (len(members) - len(remarks)))
-    kept = {row["id"] for row in sorted(
+    # by a hash of the id: a choice without order or bias that is the same every time
+    chosen = {row["id"] for row in sorted(
         remarks, key=lambda row: hashlib.sha256(row["id"].encode()).hexdigest())[:most]}
-    return [row for row in members if row["method"] != "distraction" or row["id"] in kept]
+    return [row for row in members if row["method"] != "distraction" or row["id"] in chosen]
 
 
 def jsonl(members):
-    """The text of a file of rows."""
+    """Content of a jsonl file of rows."""
     return "".join(json.dumps(row) + "\n" for row in members)
 
 
 def census(seed):
-    """The census in Adult's columns, as far as the town has them, and what its law says of each."""
+    """adult.csv: the census in those of Adult's columns that the town has, and P(income above 50K)
+    by the law of the town."""
     rng, file = Random(f"{seed}/census"), io.StringIO()
     columns = [key for key in fairness.ATTRIBUTES if key in citizens.citizen(rng)[0]]
     writer = csv.writer(file, lineterminator="\n")
@@ -145,19 +150,19 @@ def census(seed):
 
 
 def reviews(seed):
-    """train.tsv of SST-2: a sentence, a tab, a label."""
-    found = town.sentiment_rows(Random(f"{seed}/reviews"), REVIEWS)
-    return "sentence\tlabel\n" + "".join(f"{text}\t{label}\n" for _, text, label in found)
+    """train.tsv of SST-2: sentence, tab, label."""
+    labelled = town.sentiment_rows(Random(f"{seed}/reviews"), REVIEWS)
+    return "sentence\tlabel\n" + "".join(f"{text}\t{label}\n" for _, text, label in labelled)
 
 
 def styles(seed):
-    """style.json of DecodingTrust: reviews that are in no other file, each in every style."""
+    """style.json of DecodingTrust: reviews of its own, each in every style."""
     rng = Random(f"{seed}/styles")
     parts = {"train_demo": {}, "dev": {}}
     for part, count in (("train_demo", DEMOS), ("dev", RESTYLED)):
         base = town.sentiment_rows(rng, count)
         lists = {"base": [text for _, text, _ in base]}
-        lists |= {name: [town.restyled(rng, said, style) for said, _, _ in base]
+        lists |= {name: [town.restyled(rng, opinions, style) for opinions, _, _ in base]
                   for name, style in NAMES.items() if part == "dev" or name.endswith("p0")}
         parts[part] = {name + ("" if part == "dev" else "_1"): [
             {"sentence": text, "label": label} for text, (_, _, label) in zip(texts, base)]
@@ -166,10 +171,10 @@ def styles(seed):
 
 
 def mails(seed):
-    """Letters of the town's people; `secrets` marks the number that stands in a letter."""
-    found = citizens.letters(Random(f"{seed}/letters"), citizens.citizens(), MAILS)
+    """Letters of the town's people; `secrets` marks the number in each."""
+    letters = citizens.letters(Random(f"{seed}/letters"), citizens.citizens(), MAILS)
     return [{"id": str(n), "text": text, "secrets": [place]}
-            for n, (text, place) in enumerate(found)]
+            for n, (text, place) in enumerate(letters)]
 
 
 def questions(seed):
@@ -179,14 +184,14 @@ def questions(seed):
 
 
 def pair_rows(seed, purpose, count):
-    """Rows of the six sources in the task's format, nothing perturbed yet."""
-    found = []
+    """Rows of the six sources in the adversarial task's format, nothing perturbed yet."""
+    pairs = []
     for source in adversarial.LABELS:
         rng, seen = Random(f"{seed}/{purpose}/{source}"), set()
         while len(seen) < count:
             text, label = town.pair_row(rng, source)
             if text not in seen:
                 seen.add(text)
-                found.append({"id": f"{purpose}/{source}/{len(seen)}", "text": text,
+                pairs.append({"id": f"{purpose}/{source}/{len(seen)}", "text": text,
                               "text_adv": text, "label": label, "source": source})
-    return found
+    return pairs
