@@ -43,7 +43,6 @@ def test_no_trend_is_judged_by_the_stronger_student():
 def test_a_cost_within_the_margin_is_seen():
     """4.1: at most 1.5 points. An accuracy that falls by .5 to 1.2 points is as claimed."""
     fake = SimpleNamespace(task="fairness", module=tasks.load("fairness"), students=STUDENTS,
-                           name=lambda strategy, model: strategy + model,
                            steps=lambda parts, metric: [step(-.012, -.01, -.005)])
     found = {claim.text: claim.verdict for claim in claims.paper_claims(fake)}
     assert found["TFT costs weak at most 1.5 points of acc"] == "seen"

@@ -1,7 +1,7 @@
-"""What the first paper says, each with its place: Sun et al., Generalizing Trust, arXiv 2501.00418.
+"""The claims of Sun et al., Generalizing Trust (arXiv 2501.00418), each with its place.
 
-claims holds it against the runs. Numbers are the paper's, in per cent where they say so; the
-words are ours. tests/report/test_claims.py holds both to a table written from the paper.
+claims compares them with the runs. Numbers are the paper's, in per cent where they say so; the
+words are ours. tests/report/test_claims.py compares this table with one written from the paper.
 """
 
 from typing import NamedTuple
@@ -9,16 +9,17 @@ from typing import NamedTuple
 NONE, WEAK, BOTH = "none", "weak", "both"  # No TFT, Weak TFT, Weak+WTS TFT
 TABLE_1 = {"fairness": ("no", "no", "yes"), "ood": ("yes", "yes", "yes"),
            "adversarial": ("yes", "no", "yes"), "privacy": ("no", "no", "no")}
-OURS = "ours"  # in the place of a claim that is none of the paper's
+OURS = "ours"  # the `place` of a claim that is not in the paper
 
 
 class Said(NamedTuple):
-    """A claim: each of `parts`, (strategy, model), is better than the one before it in `metric`.
+    """A claim: each of `parts`, pairs (strategy, model), is better than the one before in `metric`.
 
-    metric: "trust", "task" or a measure of the task's headline. {name} in the text is the measure's
-    name. margin: "better" by more than minus this much, for what a gain costs."""
+    metric: "trust", "task" or a headline metric of the task; {name} in the text is its name.
+    number: as printed, "" where the paper gives none. margin: "better" means a difference above
+    minus this much, for claims about what trust costs."""
     place: str
-    number: str  # as printed, "" where the paper gives none
+    number: str
     text: str
     parts: tuple
     metric: str = "trust"
@@ -27,6 +28,7 @@ class Said(NamedTuple):
 
 NAIVE, AUX = "student-naive", "student-aux"
 STUDENTS = (NAIVE, AUX)
+# sections of the paper
 TFT, WTS, PRICE = "4.1, Weak TFT", "4.1, Weak+WTS TFT", "4.1, Tradeoff"
 STRENGTH, REMARKS = "4.2, Regularization Strength", "4.1, Remarks on privacy"
 
@@ -41,6 +43,8 @@ def within(place, number, text, strategy, *models, **more):
     return Said(place, number, text, tuple((strategy, model) for model in models), **more)
 
 
+# ---- claims about several properties, worded once ------------------------------------------------
+
 SIGNIFICANT = within(WTS, "significant", "Weak+WTS TFT: the {name} of student-naive is better than "
                      "that of weak", BOTH, "weak", NAIVE)
 AUX_ABOVE_NAIVE = within(WTS, "", "Weak+WTS TFT: the {name} of student-aux is better than that of "
@@ -48,9 +52,11 @@ AUX_ABOVE_NAIVE = within(WTS, "", "Weak+WTS TFT: the {name} of student-aux is be
 AMPLIFIED = tuple(Said(STRENGTH, "Figs. A2, 3", f"Weak+WTS TFT improves the {{name}} of {student}, "
                        "compared with Weak TFT", ((WEAK, student), (BOTH, student)))
                   for student in STUDENTS)
+# both TFT strategies have the same weak model, so its cost is that of Weak TFT
 CHEAP = tuple(from_none(PRICE, "1.5 % at most", f"TFT costs {model} at most 1.5 points of {{name}}",
                         model, WEAK if model == "weak" else BOTH, metric="task", margin=.015)
               for model in ("weak", *STUDENTS))
+# the figures are curves over alpha, of which student-naive and student-aux are two points
 ALPHA = tuple(within(f"App. B, Fig. {figure}", "", f"{name}: the {{name}} falls as alpha rises "
                      "from 0 (student-naive) to that of student-aux", strategy, AUX, NAIVE,
                      metric="task")
@@ -58,6 +64,8 @@ ALPHA = tuple(within(f"App. B, Fig. {figure}", "", f"{name}: the {{name}} falls 
                                              (BOTH, "Weak+WTS TFT", "A8")))
 SURPASSED = within("1, after Burns et al.", "", "No TFT: the {name} rises from weak to "
                    "student-naive to ceiling", NONE, "weak", NAIVE, "ceiling", metric="task")
+
+# ---- the paper, property by property -------------------------------------------------------------
 
 CLAIMS = {
     "fairness": (
@@ -102,5 +110,5 @@ CLAIMS = {
 
 
 def table_1(task):
-    """The paper's three cells for a task, in the order of the strategies; "-": not in the paper."""
+    """The paper's cells for a task, in the order of the strategies; "-": not in the paper."""
     return TABLE_1.get(task, ("-", "-", "-"))

@@ -1,6 +1,7 @@
 """Runs of one task read into numbers: headlines, bootstrap draws, ceiling, trends, results.csv.
 
-N test rows, m sums of a row, n seeds, D bootstrap draws. claims judges them, __main__ writes.
+N test rows, m sums of a row, n seeds, D bootstrap draws. claims judges these numbers, document
+writes them.
 """
 
 import functools
@@ -19,59 +20,60 @@ from w2s.runs import facts_of
 STRATEGIES = {"none": "No TFT", "weak": "Weak TFT", "both": "Weak+WTS TFT"}
 STUDENTS = ("student-naive", "student-aux")  # of a task without STUDENTS of its own
 UNREGULARISED = "ceiling-none"  # the ceiling of No TFT; the others', of all ceiling-*, is chosen
-ROLES = {  # role: the runs with lambda 0, with the recipe's, with another; all else is equal
+ROLES = {  # role: name of the run with lambda 0, with the recipe's, prefix for others
     "weak": ("weak-none", "weak-tft", "weak-lam-"),
     "student": ("student-naive-weak", "student-naive-both", "student-naive-lam-"),
     "ceiling": ("ceiling-none", "ceiling-tft", "ceiling-lam-")}
-CONTROLS = ("base-weak", "base-strong")  # untuned models, saved as runs
-CROSSED = "student-naive-ntf"  # student-naive on labels that a trust function chose, if it was run
+CONTROLS = ("base-weak", "base-strong")  # models before fine-tuning, saved as runs
+CROSSED = "student-naive-ntf"  # student-naive on labels that a trust function chose; optional
 NEEDED = ("DONE", "config.json", "eval.json", "predictions/test.jsonl")
-STATES = ("no", "ordered", "yes")
+STATES = ("no", "ordered", "yes")  # of a trend, rising
 
 
-@dataclass(eq=False)  # a run is itself, whatever its numbers
+@dataclass(eq=False)  # compared by identity: == of the arrays in it has no truth value
 class Run:
-    """A finished run on the test rows, sorted by id, then on the rows of the task's ATTACKED."""
+    """A finished run. Its rows are the test rows by id, then those of the files in ATTACKED."""
 
     config: dict
     metrics: dict  # {(slice, metric): value} of eval.json, attack-*.json, epsilon; nan: undefined
-    attacks: dict  # {metric: attack file that it is from}
+    attacks: dict  # {metric: name of the attack-*.json that measured it}
     seconds: float  # in training steps; nan without log.jsonl
     ids: list
     groups: list
     S: np.ndarray  # (N, m) the task's `sums`
     values: dict  # {metric: float} the headlines
-    draws: dict = None  # {metric: (D,)} their joint bootstrap draws
+    draws: dict = None  # {metric: (D,)} their bootstrap draws, joint for runs on the same rows
 
 
 @dataclass
 class Choice:
-    """Which lambda of a role is best by the rule of `choose`; no scores: it could not be chosen."""
+    """The best run of a role by the rule of `choose`; without scores: it could not be chosen."""
 
     run: str
-    select: str  # the rows that decided
+    select: str  # name of the rows that decided: "val" or "test"
     scores: dict = field(default_factory=dict)  # {run: mean over seeds}
     seeds: int = 0
-    measured: bool = False  # False: these rows have no trust, task performance decided alone
+    measured: bool = False  # False: trust is undefined on these rows, the task metric decided
 
 
 @dataclass
 class Study:
-    """One task: runs {(name, seed): Run}, missing {(name, why): seeds}, and the headline values
-    {metric: float} of a constant guess (majority)."""
+    """The runs of one task. A model in a strategy, the unit of the tables, is a (strategy, model)
+    pair; `name` says which run stands for it."""
 
     folder: Path
     module: object
     seeds: list
-    runs: dict = field(default_factory=dict)
-    missing: dict = field(default_factory=dict)
-    majority: dict = field(default_factory=dict)
-    choices: dict = field(default_factory=dict)  # {role: Choice}; the ceiling's counts
+    runs: dict = field(default_factory=dict)  # {(name, seed): Run}
+    missing: dict = field(default_factory=dict)  # {(name, why): seeds}
+    majority: dict = field(default_factory=dict)  # {metric: float} headlines of a constant guess
+    choices: dict = field(default_factory=dict)  # {role: Choice}; the tables use the ceiling's
 
     @classmethod
     def read(cls, folder, select="val", draws=10000, seed=0):
-        """The runs of RUNS/<task>; lambdas are chosen on the rows called `select`."""
+        """The Study of RUNS/<task>; lambdas are chosen on the rows called `select`."""
         study = cls(folder, tasks.load(folder.name), seeds_in(folder))
+        # without "ceiling": `name` needs its Choice, which needs these runs
         models = *study.models[:-1], *study.crossed
         names = [study.name(*part) for part in itertools.product(STRATEGIES, models)]
         names = dict.fromkeys([*names, *ROLES["ceiling"][:2], *study.controls, *study.grid_runs()])
@@ -88,25 +90,28 @@ class Study:
             self.missing.setdefault((name, why), []).append(seed)
             return
         ids, groups, S = [], [], []
-        here = [run for (_, n), run in self.runs.items() if n == seed]
-        others = {id(run.ids): run.ids for run in here}.values()  # nearly always one list
-        for path, found in measured(self.module, folder, "test"):
-            found.sort(key=lambda row: row["id"])
-            ids += [f"{path.stem} {row['id']}" for row in found]
-            groups += [str(row.get("group", row["id"])) for row in found]
-            S.append(sums(self.module, found, path))
-            if any(other[:len(ids)] != ids for other in others):
+        peers = [run for (_, n), run in self.runs.items() if n == seed]
+        known = {id(run.ids): run.ids for run in peers}.values()  # nearly always one list
+        for path, predictions in measured(self.module, folder, "test"):
+            predictions.sort(key=lambda row: row["id"])
+            ids += [f"{path.stem} {row['id']}" for row in predictions]
+            groups += [str(row.get("group", row["id"])) for row in predictions]
+            S.append(sums(self.module, predictions, path))
+            # differences between models are paired row by row, so the rows have to be the same
+            if any(peer_ids[:len(ids)] != ids for peer_ids in known):
                 raise ValueError(f"{path}: not the rows that the other runs of seed {seed} have; "
                                  f"{'attack' if len(S) > 1 else 'evaluate'} them all on one file")
-            self.majority = self.majority or majority(self.module, found)
-        ids = next((other for other in others if other == ids), ids)  # held once, not in each run
-        groups = next((run.groups for run in here[:1] if run.groups == groups), groups)
-        S, config, (metrics, attacks) = np.concatenate(S), facts_of(folder), measurements(folder)
+            self.majority = self.majority or majority(self.module, predictions)
+        # equal lists are held once and not in each run
+        ids = next((peer_ids for peer_ids in known if peer_ids == ids), ids)
+        groups = next((run.groups for run in peers[:1] if run.groups == groups), groups)
+        S, config, (entries, attacks) = np.concatenate(S), facts_of(folder), measurements(folder)
         if (epsilon := config.get("privacy", {}).get("epsilon")) is not None:
-            metrics["all", "epsilon"] = epsilon  # null: not certified
-        own = {name: metrics.get(("all", name), math.nan) for name in self.drawn}
-        self.runs[name, seed] = Run(config, metrics, attacks, seconds(folder), ids, groups, S,
-                                    headline(self.module, S.sum(0)) | own)
+            entries["all", "epsilon"] = epsilon  # null: not certified
+        # an area is no sum over rows, so it is read and not counted
+        areas = {name: entries.get(("all", name), math.nan) for name in self.drawn}
+        self.runs[name, seed] = Run(config, entries, attacks, seconds(folder), ids, groups, S,
+                                    headline(self.module, S.sum(0)) | areas)
 
     @property
     def task(self):
@@ -122,29 +127,29 @@ class Study:
 
     @property
     def controls(self):
-        """The runs of untuned models: those that the task asks for, and those that are there."""
+        """The runs of untuned models: those that the task asks for, and those that exist."""
         asked = self.module.CONTROLS
         return [name for name in CONTROLS if name in asked or any(
             self.at(name, seed).exists() for seed in self.seeds)]
 
     def grid_runs(self):
-        """The runs of other lambdas than the recipe's, in any seed, from small to large."""
-        found = {path.name for seed in self.seeds for path in self.at("", seed).glob("*-lam-*")
-                 if path.name.startswith(tuple(names[2] for names in ROLES.values()))}
-        return sorted(found, key=lambda name: (name.rsplit("-", 1)[0], lam_in(name)))
+        """The runs with other lambdas than the recipe's, of any seed, by role and lambda."""
+        names = {path.name for seed in self.seeds for path in self.at("", seed).glob("*-lam-*")
+                 if path.name.startswith(tuple(role[2] for role in ROLES.values()))}
+        return sorted(names, key=lambda name: (name.rsplit("-", 1)[0], lam_in(name)))
 
     def role(self, role):
-        """[(lambda, name of the run)] of a role with a finished run, from small to large."""
-        zero, usual, others = ROLES[role]
+        """[(lambda, run name)] of the finished runs of a role, from small lambda to large."""
+        zero, usual, prefix = ROLES[role]
         names = dict.fromkeys(name for name, _ in self.runs
-                              if name in (zero, usual) or name.startswith(others))
-        found = [(self.lam(name), name) for name in names]
-        return sorted(pair for pair in found if pair[0] is not None)
+                              if name in (zero, usual) or name.startswith(prefix))
+        pairs = [(self.lam(name), name) for name in names]
+        return sorted(pair for pair in pairs if pair[0] is not None)
 
     def lam(self, name):
-        """lambda of a run, as its config.json says; None without a finished run."""
-        found = [run.config.get("lam") for (other, _), run in self.runs.items() if other == name]
-        return found[0] if found and isinstance(found[0], (int, float)) else None
+        """lambda of a run, from its config.json; None without a finished run."""
+        lams = [run.config.get("lam") for (label, _), run in self.runs.items() if label == name]
+        return lams[0] if lams and isinstance(lams[0], (int, float)) else None
 
     @property
     def choice(self):
@@ -153,19 +158,19 @@ class Study:
 
     @property
     def crossed(self):
-        """CROSSED, where there is a run of it in any strategy."""
+        """[CROSSED] if any strategy has a run of it, else []: few trees have one."""
         return [CROSSED] if any(self.at(self.name(key, CROSSED), seed).exists()
                                 for key in STRATEGIES for seed in self.seeds) else []
 
     @property
     def files(self):
-        """Files of a run with rows beside its predictions."""
+        """Files of a run that hold rows beside its predictions."""
         return self.module.ATTACKED
 
     @property
     def drawn(self):
-        """{measure that is no sum over rows, but an area: (file of a run with its rows, the score
-        among them)}."""
+        """{metric that is an area under a curve and so no sum over rows: (file of a run with its
+        rows, name of the score in them)}."""
         return self.module.DRAWN
 
     def at(self, name, seed):
@@ -174,7 +179,7 @@ class Study:
 
     def name(self, strategy, model):
         """Name of the run that stands for a model in a strategy (reading E20: ceiling). Untuned
-        models, ceilings and runs of a grid, by their own names, are the same in each."""
+        models, ceilings and runs of a grid go by their own names, the same in each strategy."""
         if model in (*CONTROLS, *sum((names[:2] for names in ROLES.values()), ())) or (
                 "-lam-" in model):
             return model
@@ -190,7 +195,7 @@ class Study:
         return {seed: self.runs[name, seed] for seed in self.seeds if (name, seed) in self.runs}
 
     def attacks(self):
-        """{metric: attack file that it is from}."""
+        """{metric: name of the attack-*.json that measured it}."""
         return {name: file for run in self.runs.values() for name, file in run.attacks.items()}
 
     def configs(self, model):
@@ -200,11 +205,11 @@ class Study:
     def trained_on(self, strategy, model):
         """Name of the file that a model was trained on, "weak" or "wts"; "" without a run."""
         args = [run.config.get("args", {}) for run in self.of(strategy, model).values()]
-        found = [Path(str(a.get("labels") or a.get("data") or "")) for a in args]
-        return found[0].name.split(".")[0] if found else ""
+        paths = [Path(str(a.get("labels") or a.get("data") or "")) for a in args]
+        return paths[0].name.split(".")[0] if paths else ""
 
     def from_scratch(self, model):
-        """Whether a model started from random weights."""
+        """Whether any run of a model started from random weights."""
         return any(config.get("from_scratch") for config in self.configs(model))
 
     def joint(self, parts, metric):
@@ -212,15 +217,15 @@ class Study:
         each (strategy, model), on the n seeds that have them all; None without such a seed or with
         an undefined value.
 
-        The spread over seeds (head, order, split) by Student's t; beside it, where seeds share test
-        rows, a bootstrap of these rows (reading E14): what all seeds have in common no spread over
-        seeds can show. The seeds' weights depend on which seeds there are alone, so the draws of
-        two models are joint and may be subtracted."""
+        The spread over seeds (head, order, split) enters by Student's t. Where seeds share test
+        rows, a bootstrap of these rows is added (reading E14): the noise that all seeds have in
+        common does not show in the spread over seeds. The weights of the seeds depend on the list
+        of seeds alone, so the draws of two models are joint and may be subtracted."""
         runs = [self.of(*part) for part in parts]
         seeds = sorted(set.intersection(*map(set, runs)))
         values = np.array([[run[seed].values.get(metric, math.nan) for seed in seeds]
                            for run in runs])
-        if not seeds or np.isnan(values).any():
+        if not seeds or np.isnan(values).any():  # a mean over the other seeds is another quantity
             return None
         draws = np.array([[run[seed].draws[metric] for seed in seeds] for run in runs])  # (k, n, D)
         weights = seed_weights(tuple(seeds), draws.shape[-1])
@@ -229,21 +234,22 @@ class Study:
 
     def summary(self, strategy, model, metric):
         """{mean, sd, interval} of a headline metric over seeds; None without a finished run."""
-        found = self.joint([(strategy, model)], metric)
-        if found is None:
+        joint = self.joint([(strategy, model)], metric)
+        if joint is None:
             return None
-        mean, sd = statistics.mean_sd(found[0][0])
-        return {"mean": mean, "sd": sd, "interval": statistics.interval(found[1][0])}
+        (values,), (draws,) = joint
+        mean, sd = statistics.mean_sd(values)
+        return {"mean": mean, "sd": sd, "interval": statistics.interval(draws)}
 
     def sliced(self, strategy, model, part, metric):
-        """{mean, sd} over seeds of an entry of eval.json; None when there is none."""
+        """{mean, sd} over seeds of one slice and metric of eval.json; None without any."""
         values = [run.metrics.get((part, metric), math.nan)
                   for run in self.of(strategy, model).values()]
         values = [value for value in values if not math.isnan(value)]
         return dict(zip(("mean", "sd"), statistics.mean_sd(values))) if values else None
 
     def sign(self, metric):
-        """1 where more of a headline metric is better, else -1."""
+        """1 where more of a headline metric is better, else -1; <trust>_* goes with trust."""
         less = metric in self.module.LESS
         return self.module.SIGN if metric.startswith(self.module.TRUST) else -1 if less else 1
 
@@ -251,92 +257,95 @@ class Study:
         """[dict] from each of the parts, (strategy, model), to the next: means of a headline
         metric, their difference times `sign` (positive: better), its interval, its exact p over
         the n seeds that have all parts. [] without such a seed."""
-        found, sign = self.joint(parts, metric), self.sign(metric)
-        if found is None:
+        joint, sign = self.joint(parts, metric), self.sign(metric)
+        if joint is None:
             return []
-        values, change, drawn = found[0], *(sign * np.diff(each, axis=0) for each in found)
+        # joint draws: the interval of a difference is that of the differences of the draws
+        values, change, draws = joint[0], *(sign * np.diff(each, axis=0) for each in joint)
         return [{"lower": parts[k][1], "upper": parts[k + 1][1], "n": len(change[k]), "sign": sign,
                  "means": values[k:k + 2].mean(1).tolist(), "difference": float(change[k].mean()),
-                 "interval": statistics.interval(drawn[k]),
+                 "interval": statistics.interval(draws[k]),
                  "p": statistics.sign_flip_p(change[k])} for k in range(len(change))]
 
     def ladder(self, strategy, student, metric):
         """The `steps` from weak to student to ceiling, each with the trend of the three."""
         parts = [(strategy, model) for model in ("weak", student, "ceiling")]
-        found, sign = self.joint(parts, metric), self.sign(metric)
-        if found is None:
+        joint, sign = self.joint(parts, metric), self.sign(metric)
+        if joint is None:
             return []
-        trend = statistics.trend(*(sign * found[1]), means=sign * found[0].mean(1))
+        values, draws = joint
+        trend = statistics.trend(*(sign * draws), means=sign * values.mean(1))
         return [{"strategy": strategy, "student": student, "trend": trend, **step}
                 for step in self.steps(parts, metric)]
 
     def trend(self, strategy, student):
-        """"yes" | "ordered" | "no" of weak, student, ceiling in trust; None: a run is missing."""
+        """State of weak, student, ceiling in trust, of STATES; None: a run is missing."""
         ladder = self.ladder(strategy, student, self.module.TRUST)
         return ladder[0]["trend"] if ladder else None
 
     def weakest_trend(self, strategy):
         """The weakest trend of the students; None when a run of one is missing."""
-        found = [self.trend(strategy, student) for student in self.students]
-        return None if None in found else min(found, key=STATES.index)
+        trends = [self.trend(strategy, student) for student in self.students]
+        return None if None in trends else min(trends, key=STATES.index)
 
     def share(self, low, model, high):
-        """{value, interval, doubtful} of (model - low) / (high - low), each the part of a model, of
-        the mean task metric; doubtful: |high - low| <= 2 standard errors. None without a seed."""
-        found = self.joint([low, model, high], self.module.TASK)
-        if found is None:
+        """{value, interval, doubtful} of (model - low) / (high - low) in the mean task metric, each
+        a (strategy, model); doubtful: |high - low| <= 2 standard errors. None without a seed."""
+        joint = self.joint([low, model, high], self.module.TASK)
+        if joint is None:
             return None
-        means, (first, middle, last) = found[0].mean(1).tolist(), found[1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            drawn = (middle - first) / (last - first)
+        means, (first, middle, last) = joint[0].mean(1).tolist(), joint[1]
+        with np.errstate(divide="ignore", invalid="ignore"):  # a draw without a gap has no share
+            ratios = (middle - first) / (last - first)
         error = np.std(last - first, ddof=1)
         return {"value": metrics.pgr(*means),
-                "interval": statistics.interval(np.where(np.isfinite(drawn), drawn, np.nan)),
+                "interval": statistics.interval(np.where(np.isfinite(ratios), ratios, np.nan)),
                 "doubtful": bool(abs(means[2] - means[0]) <= 2 * error)}
 
     def gap_recovered(self, strategy, student):
         """(PGR of the mean task metric, whether |ceiling - weak| <= 2 standard errors) or None."""
-        found = self.share(*((strategy, model) for model in ("weak", student, "ceiling")))
-        return found and (found["value"], found["doubtful"])
+        share = self.share(*((strategy, model) for model in ("weak", student, "ceiling")))
+        return share and (share["value"], share["doubtful"])
 
     def cells(self):
-        """Yield the lines of results.csv: headlines as counted from the predictions, a student's
-        PGR, empty where its gap is within noise, the rest of eval.json; nothing undefined."""
+        """Yield the lines of results.csv: headlines counted from the predictions, PGR of a student
+        (empty where the gap is within noise), the rest of eval.json; nothing undefined."""
         models, controls = (*self.models, *self.crossed), [("none", name) for name in self.controls]
         controls += [("weak" if name.startswith("weak") else "both", name)
                      for name in self.grid_runs()]
         for strategy, model in (*itertools.product(STRATEGIES, models), *controls):
-            stands = ("student-naive", "ntf") if model == CROSSED else (model, "all")
-            shares = model in (*self.students, CROSSED)
-            clear = shares and clear_of_noise(self.share(
+            columns = ("student-naive", "ntf") if model == CROSSED else (model, "all")
+            is_student = model in (*self.students, CROSSED)
+            clear = is_student and clear_of_noise(self.share(
                 *((strategy, part) for part in ("weak", model, "ceiling"))))
             for seed, run in self.of(strategy, model).items():
                 values = run.metrics | {("all", name): v for name, v in run.values.items()
                                         if name in self.module.METRICS}
                 three = [self.of(strategy, part).get(seed) for part in ("weak", model, "ceiling")]
-                if shares and all(three):
+                if is_student and all(three):
                     scores = [part.values[self.module.TASK] for part in three]
                     if np.isfinite(scores).all():
                         values["all", "pgr"] = metrics.pgr(*scores) if clear else None
-                yield from written((self.task, strategy, *stands, seed), values)
+                yield from written((self.task, strategy, *columns, seed), values)
 
     def doubts(self):
-        """Yield (folder, metric, value in eval.json, value of the predictions) that differ."""
+        """Yield (folder, metric, value in eval.json, value of the predictions) where they differ:
+        eval.json is not of these predictions."""
         for key, run in self.runs.items():
             for metric, counted in run.values.items():
-                said = run.metrics.get(("all", metric), math.nan)
-                if abs(said - counted) > 1e-6:
-                    yield self.at(*key), metric, said, counted
+                recorded = run.metrics.get(("all", metric), math.nan)
+                if abs(recorded - counted) > 1e-6:
+                    yield self.at(*key), metric, recorded, counted
 
 
 @functools.lru_cache(64)
 def seed_weights(seeds, draws):
-    """(D, n) w2s.statistics.t_weights of n seeds; of the seeds alone."""
+    """(D, n) statistics.t_weights of n seeds, the same for every model: see Study.joint."""
     return statistics.t_weights(len(seeds), draws, np.random.default_rng(seeds))
 
 
 def lam_in(name):
-    """The lambda in the name of a run of a grid."""
+    """The lambda in the name of a run of a grid; inf, so last in the order, for no number."""
     try:
         return float(name.rsplit("-lam-", 1)[1])
     except ValueError:
@@ -344,34 +353,35 @@ def lam_in(name):
 
 
 def clear_of_noise(share):
-    """Whether what a Study.share divides by is clearly not 0; None: there is no share."""
+    """Whether the denominator of a Study.share is clearly not 0; False for None (no share)."""
     return bool(share) and not share["doubtful"]
 
 
 def choose(study, role, select):
-    """Choice of a role's lambda, readings E11 and E20: the largest mean of (task + trust) / 2 on
-    the rows called `select`; trust = 1 - |DPD| where smaller is better. The paper (A.2) takes the
-    upper right corner of such curves."""
+    """Choice of a role's lambda (readings E11, E20): the largest mean over seeds of
+    (task + trust) / 2 on the rows called `select`; where smaller trust values are better (DPD),
+    1 - value. The paper (A.2) takes the upper right corner of such curves."""
     names = [name for _, name in study.role(role)] or [ROLES[role][0]]
-    found = [key for key in study.runs if key[0] in names
-             and (study.at(*key) / "predictions" / f"{select}.jsonl").exists()]
-    pairs = {key: tradeoff(study.module, study.at(*key), select) for key in found}  # (task, trust)
+    candidates = [key for key in study.runs if key[0] in names
+                  and (study.at(*key) / "predictions" / f"{select}.jsonl").exists()]
+    pairs = {key: tradeoff(study.module, study.at(*key), select) for key in candidates}
     names = [name for name in names if any(key[0] == name for key in pairs)] or names
-    both = [seed for seed in study.seeds if all((name, seed) in pairs for name in names)]
-    if not both or len(names) < 2:
-        there = {name for name, _ in study.runs}
-        usual = [name for name in ROLES[role][1::-1] if name in there]  # the recipe's, else 0
+    # only seeds with all candidates: otherwise a lambda could win by an easier split
+    seeds = [seed for seed in study.seeds if all((name, seed) in pairs for name in names)]
+    if not seeds or len(names) < 2:
+        finished = {name for name, _ in study.runs}
+        usual = [name for name in ROLES[role][1::-1] if name in finished]  # the recipe's, else 0
         return Choice((usual or [ROLES[role][0]])[0], select)
-    mean = np.mean([[pairs[name, seed] for seed in both] for name in names], 1)  # (names, 2)
+    mean = np.mean([[pairs[name, seed] for seed in seeds] for name in names], 1)  # (names, 2)
     measured = not np.isnan(mean[:, 1]).any()
     scores = dict(zip(names, mean.mean(1) if measured else mean[:, 0]))
     best = max(names, key=scores.get)  # a tie goes to the smaller lambda
-    return Choice(best, select, scores, len(both), measured)
+    return Choice(best, select, scores, len(seeds), measured)
 
 
 def tradeoff(module, folder, part):
-    """(task, trust) of a run on the rows called `part`, 1 being the best of both."""
-    value = headline(module, sum(sums(module, found, path).sum(0)
-                                 for path, found in measured(module, folder, part)))
+    """(task, trust) of a run on the rows called `part`, turned so that more is better in both."""
+    value = headline(module, sum(sums(module, predictions, path).sum(0)
+                                 for path, predictions in measured(module, folder, part)))
     trust = value[module.TRUST]
     return value[module.TASK], trust if module.SIGN > 0 else 1 - trust

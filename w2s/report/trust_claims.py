@@ -1,5 +1,4 @@
-"""The second paper's claims, each held against the runs.
-"""
+"""The claims of Uzunoglu et al. about trust functions, each judged by the runs as in claims."""
 
 import itertools
 
@@ -7,31 +6,32 @@ from w2s import statistics
 from w2s.report.claims import OURS, Claim, arrow, judge
 from w2s.report.trust_results import CHAIN, CONFIDENCE, FULL, INSIDE, PURE, SOURCE, part, percent
 
-NEAR = (.5, .7)  # teacher's accuracy for which purity is held against PURE: near .6
+NEAR = (.5, .7)  # the purity claim is about teachers that are right in about .6 of the rows
 
-
-# ---- claims --------------------------------------------------------------------------------------
 
 def claims(study):
-    """[Claim] of the paper about a task of trust functions."""
+    """[Claim] about a task of trust functions: of the paper, and questions of ours."""
     return [Claim(text, place or SOURCE, "", ours or arrow(steps), *judge(steps))
             for text, place, steps, ours in (*choice_claims(study), *student_claims(study))]
 
 
 def choice_claims(study):
-    """Yield (text, place, steps, ours): the trust function beside other scores, and its purity."""
-    asked = OURS * (study.task == "arithmetic")
+    """Yield (text, place, steps, our numbers): the AUC of the trust function against that of other
+    scores, and its purity. An empty place: the paper's, by SOURCE."""
+    ours_alone = OURS * (study.task == "arithmetic")  # on this task a question of ours
     for regime in study.parts():
-        best = [name for name in study.abroad(regime) if name.startswith("trust-ntf")] or [
+        # in distribution the claim stands even without a run of it, as not measured
+        functions = [name for name in study.abroad(regime) if name.startswith("trust-ntf")] or [
             "trust-ntf"] * (not regime)
-        for name in best:
+        for name in functions:
             metric = f"auc, {regime}" if regime else "auc"
             steps = sum((study.steps([part(f"trust-{by}"), part(name)], metric)
                          for by in CONFIDENCE), [])
             closest = judge(steps)[1]
             yield (f"{regime or INSIDE}: the AUC of {name.removeprefix('trust-')} is above that of "
-                   "every confidence baseline", asked or OURS * bool(regime), steps,
+                   "every confidence baseline", ours_alone or OURS * bool(regime), steps,
                    closest and f"{closest['lower'].removeprefix('trust-')} {arrow([closest])}")
+    # the paper's share is of the half trusted most, so not of the share that --keep chose here
     right, half = (study.summary("none", "trust-ntf", name)
                    for name in ("purity_random", "purity_half"))
     near = right and NEAR[0] <= right["mean"] <= NEAR[1]
@@ -43,16 +43,16 @@ def choice_claims(study):
 
 
 def student_claims(study):
-    """Yield the same of students: against those on other labels, Recovery, the chain."""
+    """Yield the same for students: against students on other labels, Recovery, the chain."""
     metric = study.module.TASK
     for by, what in (("all", "all weak labels"), ("random", "as many random ones"),
                      ("confidence", "as many of the most confident")):
         yield (f"{metric} is higher on the labels of ntf than on {what}", "",
                study.steps([part(f"student-{by}"), part("student-ntf")], metric), "")
-    found = study.recovery("student-ntf")
-    steps = recovers(study, found) if found and not found["doubtful"] else []
+    recovery = study.recovery("student-ntf")
+    steps = recovers(study, recovery) if recovery and not recovery["doubtful"] else []
     yield (f"ntf: Recovery is above {100 * FULL:g} %", "" if study.task == "mcqa" else
-           OURS, steps, percent(found) if found else "")
+           OURS, steps, percent(recovery) if recovery else "")
     for lower, upper in itertools.pairwise(CHAIN):
         number = CHAIN.index(upper) + 1
         yield (f"the chain: {metric} of generation {number} is above generation {number - 1}",
@@ -61,23 +61,26 @@ def student_claims(study):
 
 
 def above(study, model, metric, level):
-    """A step from a level to a metric of a model, as in Study.steps; [] without a run."""
-    found = study.joint([part(model)], metric)
-    if found is None:
+    """[a step like those of Study.steps] from a level to a metric of a model; [] without a run."""
+    joint = study.joint([part(model)], metric)
+    if joint is None:
         return []
-    change, drawn = found[0][0] - level, found[1][0] - level
-    return [made(change, float(change.mean()), statistics.interval(drawn), level)]
+    change, draws = joint[0][0] - level, joint[1][0] - level
+    return [made(change, float(change.mean()), statistics.interval(draws), level)]
 
 
-def recovers(study, found):
-    """The same of the Recovery of ntf and FULL: the interval is that of the ratio, p of the linear
-    contrast student - base - FULL (truth - base), seed by seed."""
+def recovers(study, recovery):
+    """The same from FULL to the Recovery of ntf, a Study.share: the interval is that of the ratio,
+    p of the linear contrast student - base - FULL (truth - base), seed by seed."""
+    # linear, so that every seed has a contrast, even one without a gap to recover
     values = study.joint([part("base-strong"), part("student-ntf"), part("student-truth")],
                          study.module.TASK)[0]
     change = values[1] - values[0] - FULL * (values[2] - values[0])
-    return [made(change, found["value"] - FULL, [end - FULL for end in found["interval"]], FULL)]
+    return [made(change, recovery["value"] - FULL, [end - FULL for end in recovery["interval"]],
+                 FULL)]
 
 
 def made(change, difference, interval, level):
+    """One of Study.steps, from a level instead of a model; change (n,): its difference by seed."""
     return {"difference": difference, "interval": tuple(interval), "n": len(change), "sign": 1,
             "means": [level, level + difference], "p": statistics.sign_flip_p(change)}

@@ -1,8 +1,8 @@
 """Trust functions: students on chosen labels and how good each choice is, from finished runs.
 
-Trusted is the Study of a task of trust functions: its runs are students, its judged runs (of
-train_ntf.py) say which labels trained them. Crossing is a property whose students were trained on
-trusted labels too. N rows of a pool, D bootstrap draws.
+Trusted is the Study of a task of trust functions: its runs are students, and its judged runs, of
+train_ntf.py, the choices of the labels that trained them. Crossing is a property whose students
+were trained on trusted labels too. N rows of a pool, D bootstrap draws.
 """
 
 import itertools
@@ -21,60 +21,60 @@ from w2s.trust import score_metrics
 from w2s.trust.selection import CALIBRATION, PROBABILITIES
 
 WAYS = ("all", "random", "confidence", "margin", "entropy", "icl-confidence", "reward", "ntf",
-        "truth-n", "truth")  # to choose the labels of a student, in the order of the tables
-CHAIN = ("ntf", "gen2", "gen3")  # a student on trusted labels labels anew and is the next teacher
-OTHERWISE = {"lora": "LoRA", "grpo": "GRPO"}  # students on the labels of ntf, trained otherwise
-EXPECTED = ("all", "random", "confidence", "truth", *CHAIN)  # of run_all.sh; others if there
-SCORED = ("margin", "entropy")  # rank as confidence nearly does: a choice, and no student
+        "truth-n", "truth")  # to choose a student's labels, in the order of the tables
+CHAIN = ("ntf", "gen2", "gen3")  # the student of one generation is the teacher of the next
+OTHERWISE = {"lora": "LoRA", "grpo": "GRPO"}  # other training, on the labels of ntf
+EXPECTED = ("all", "random", "confidence", "truth", *CHAIN)  # of run_all.sh, so listed when missing
+SCORED = ("margin", "entropy")  # rank nearly as confidence does, so there is no student of them
 CONFIDENCE = ("confidence", *SCORED, "icl-confidence")
-SCORES = (*CONFIDENCE, "reward", "ntf", "ntf-zero-shot", "ntf-other-task")  # but by lot
+SCORES = (*CONFIDENCE, "reward", "ntf", "ntf-zero-shot", "ntf-other-task")  # all but random
 FILES = ("DONE", "config.json", "trust.json", "trust.jsonl")
-INSIDE = "in distribution"
-DRAWS = 1000  # at most, behind the intervals of AUC, ECE, Brier score and purity
+INSIDE = "in distribution"  # the regime of the sources that a trust function learned from
+DRAWS = 1000  # at most, for AUC, ECE, Brier score and purity: each draw weighs the whole pool
 ABOUT = {"select": str, "pool": int, "kept": int, "regimes": {...: str},  # of trust.json
          "shares": {...: (rows.NUMBER, rows.NUMBER)}}
-SOURCE = "Uzunoglu et al."  # whose claims stand without a place of their own
-PURE, FULL = .9, .8  # what purity and Recovery are held against
+SOURCE = "Uzunoglu et al."  # the place of claims whose section is not given
+PURE, FULL = .9, .8  # levels that the paper says purity and Recovery exceed
 
 
 @dataclass(eq=False)
 class Judged:
-    """A teacher's labels of the pool, each with a trust and whether it is right: a finished run of
-    train_ntf.py. A metric on a part of the pool is called "<metric>, <part>"."""
+    """A finished run of train_ntf.py: the trust of each of a teacher's labels in the pool, and
+    whether it is right. A metric on a part of the pool is called "<metric>, <part>"."""
 
-    args: dict  # of train_ntf.py
+    args: dict  # of the command
     teacher: str  # name of the run that made the labels
-    about: dict  # trust.json
-    metrics: dict  # {(slice, metric): value} of it
+    about: dict  # trust.json, of the shape ABOUT
+    metrics: dict  # {(slice, metric): value} in trust.json
     ids: list
     groups: list
     sources: list
-    score: np.ndarray  # (N,)
+    score: np.ndarray  # (N,) trust, larger means right
     right: np.ndarray  # (N,) in {0, 1}
     values: dict = field(default_factory=dict)  # {metric: float}
     draws: dict = field(default_factory=dict)  # {metric: (D,)}
 
     @classmethod
     def read(cls, folder):
-        """Raises ValueError `FILE: what is wrong`."""
+        """The Judged of a run's folder. Raises ValueError `FILE: what is wrong`."""
         path = folder / "trust.json"
         about = rows.present(rows.read_json(path, ABOUT, "run train_ntf.py again"))
         config = facts_of(folder)
         rule = {"id": str, "trust": rows.NUMBER, "right": (0, 1)}
-        found = rows.read(folder / "trust.jsonl", rule)
+        pool = rows.read(folder / "trust.jsonl", rule)
         measured = entries(path, "metrics")
-        try:
-            assert 0 < about["kept"] <= about["pool"] == len(found) and about["regimes"] is not None
+        try:  # the two files may be of different runs
+            assert 0 < about["kept"] <= about["pool"] == len(pool) and about["regimes"] is not None
             assert {("all", "right"), ("all", "right_kept")} <= measured.keys() and about["select"]
             teacher = Path(config["args"]["teacher"]).name
         except (AssertionError, KeyError, TypeError, ValueError):
             raise ValueError(f"{path}: does not belong to trust.jsonl; delete the folder and run "
                              "train_ntf.py again") from None
-        return cls(config["args"], teacher, about, measured, [row["id"] for row in found],
-                   [str(row.get("group", row["id"])) for row in found],
-                   [row.get("source", "") for row in found],
-                   np.array([row["trust"] for row in found], np.float64),
-                   np.array([row["right"] for row in found], np.float64))
+        return cls(config["args"], teacher, about, measured, [row["id"] for row in pool],
+                   [str(row.get("group", row["id"])) for row in pool],
+                   [row.get("source", "") for row in pool],
+                   np.array([row["trust"] for row in pool], np.float64),
+                   np.array([row["right"] for row in pool], np.float64))
 
     @property
     def kept(self):
@@ -82,33 +82,33 @@ class Judged:
         return self.about["kept"] / self.about["pool"]
 
     def ranked(self, parts):
-        """{end of a metric's name: (rows of that part of the pool, highest trust first, share
+        """{suffix of a metric's name: (indices of that part of the pool, highest trust first, share
         chosen, {metric: float})}; parts {name: sources}, "" the whole pool."""
         result = {}
         for name, sources in parts.items():
-            at = np.array([i for i, source in enumerate(self.sources)
-                           if not name or source in sources], int)
-            if len(at):
-                n = max(1, round(self.kept * len(at)))
-                found = score_metrics.observed(self.score[at], self.right[at], n)
-                found["purity_half"] = metrics.purity(self.score[at], self.right[at],
-                                                      max(1, len(at) // 2))
+            index = np.array([i for i, source in enumerate(self.sources)
+                              if not name or source in sources], int)
+            if len(index):
+                score, right = self.score[index], self.right[index]
+                n = max(1, round(self.kept * len(index)))  # the pool's share, of this part
+                values = score_metrics.observed(score, right, n)
+                values["purity_half"] = metrics.purity(score, right, max(1, len(index) // 2))
                 if self.about["select"] not in PROBABILITIES:
-                    found = {key: v for key, v in found.items() if key not in CALIBRATION}
-                order = at[np.argsort(-self.score[at], kind="stable")]
-                result[f", {name}" if name else ""] = order, n / len(at), found
+                    values = {key: v for key, v in values.items() if key not in CALIBRATION}
+                order = index[np.argsort(-score, kind="stable")]
+                result[f", {name}" if name else ""] = order, n / len(index), values
         return result
 
 
 @dataclass
 class Trusted(Study):
-    """One task of trust functions; a part is ("none", name of a run)."""
+    """One task of trust functions. It has no strategies: a part is ("none", name of a run)."""
 
     judged: dict = field(default_factory=dict)  # {(name, seed): Judged}
 
     @classmethod
     def read(cls, folder, draws=10000, seed=0):
-        """The runs of RUNS/<task>."""
+        """The Trusted of RUNS/<task>; draws, seed: of the bootstrap."""
         study = cls(folder, tasks.load(folder.name), seeds_in(folder))
         for name, n in itertools.product(study.names(), study.seeds):
             if name.startswith("trust-"):
@@ -121,13 +121,13 @@ class Trusted(Study):
         return study
 
     def names(self):
-        """Runs that are expected, or there."""
-        there = {path.name for seed in self.seeds for path in self.at("", seed).glob("*")}
+        """Names of the runs that are expected or exist."""
+        folders = {path.name for seed in self.seeds for path in self.at("", seed).glob("*")}
         ways = [by for by in (*WAYS, *CHAIN[1:], *OTHERWISE)
-                if by in EXPECTED or f"student-{by}" in there or f"trust-{by}" in there]
-        more = sorted({name for name in there if name.startswith("trust-ntf-")})
+                if by in EXPECTED or f"student-{by}" in folders or f"trust-{by}" in folders]
+        more = sorted({name for name in folders if name.startswith("trust-ntf-")})
         return ["weak-none", "base-strong",
-                *(f"student-{by}" for by in ways if by not in SCORED or f"student-{by}" in there),
+                *(f"student-{by}" for by in ways if by not in SCORED or f"student-{by}" in folders),
                 *(f"trust-{by}" for by in ways if by not in ("all", *OTHERWISE)), *more]
 
     @property
@@ -136,7 +136,7 @@ class Trusted(Study):
 
     @property
     def students(self):
-        """The ways to choose labels, and to go on from there, with a student in some seed."""
+        """The ways to choose labels, later generations and other training that have a student."""
         return [by for by in (*WAYS, *CHAIN[1:], *OTHERWISE) if self.of("none", f"student-{by}")]
 
     def name(self, strategy, model):
@@ -145,11 +145,11 @@ class Trusted(Study):
     def of(self, strategy, model):
         """{seed: Run or Judged} of a run's name."""
         name = self.name(strategy, model)
-        found = self.judged if name.startswith("trust-") else self.runs
-        return {seed: found[name, seed] for seed in self.seeds if (name, seed) in found}
+        runs = self.judged if name.startswith("trust-") else self.runs
+        return {seed: runs[name, seed] for seed in self.seeds if (name, seed) in runs}
 
     def configs(self, model):
-        """Of the teacher, or of the models that started where its students did."""
+        """The configurations of the teacher, or of all other models, which share one base."""
         return [run.config for (name, _), run in self.runs.items()
                 if (name == "weak-none") == (model == "weak")]
 
@@ -157,24 +157,25 @@ class Trusted(Study):
         return -1 if metric.split(",")[0] in (*CALIBRATION, "aurc") else 1
 
     def summary(self, strategy, model, metric):
-        found = super().summary(strategy, model, metric)
-        if found and metric.startswith("ece"):  # its interval is reflected, see score_metrics
-            low, high = found["interval"]
-            found["interval"] = min(low, found["mean"]), max(high, found["mean"])
-        return found
+        summary = super().summary(strategy, model, metric)
+        if summary and metric.startswith("ece"):  # reflected, an interval may leave out its mean
+            low, high = summary["interval"]
+            summary["interval"] = min(low, summary["mean"]), max(high, summary["mean"])
+        return summary
 
     def parts(self):
-        """{regime: sources of the pool that a trust function did not learn from}; "": all."""
-        found = {"": set()}
+        """{regime: sources of the pool that a trust function did not learn from}; "" is the whole
+        pool and lists none."""
+        regimes = {"": set()}
         for run in self.judged.values():
             for source, regime in run.about["regimes"].items():
                 if regime != INSIDE:
-                    found.setdefault(regime, set()).add(source)
-        return found
+                    regimes.setdefault(regime, set()).add(source)
+        return regimes
 
     def abroad(self, regime):
-        """Names of the trust functions in that regime; "": in distribution, or scores that did not
-        learn."""
+        """Names of the choices by a trust function in that regime; "": of those in distribution and
+        of scores that learned nothing."""
         return [name for name in dict.fromkeys(name for name, _ in self.judged)
                 if any(regime in set(run.about["regimes"].values()) - {INSIDE} if regime else
                        set(run.about["regimes"].values()) <= {INSIDE}
@@ -189,17 +190,19 @@ class Trusted(Study):
         return self.share(*(("none", name) for name in ("weak-none", student, "student-truth")))
 
     def cells(self):
-        """Yield the lines of results.csv; of a choice, model is the teacher whose labels it is of
-        and selection the way to choose."""
+        """Yield the lines of results.csv. For a choice, model is the teacher that gave the labels,
+        selection the way to choose."""
         for (name, seed), run in self.runs.items():
             base, weak, truth = (self.runs.get((part, seed)) and self.runs[part, seed].values["acc"]
                                  for part in ("base-strong", "weak-none", "student-truth"))
-            values, own = run.metrics | {("all", "acc"): run.values["acc"]}, run.values["acc"]
+            acc = run.values["acc"]
+            values = run.metrics | {("all", "acc"): acc}
             if name.startswith("student-") and name != "student-truth" and truth is not None:
                 for metric, low, share in (("recovery", base, self.recovery(name)),
                                            ("pgr", weak, self.gap(name))):
                     if low is not None:
-                        values["all", metric] = metrics.recovery(own, low, truth) \
+                        # one formula: PGR is Recovery above the teacher instead of the untuned
+                        values["all", metric] = metrics.recovery(acc, low, truth) \
                             if clear_of_noise(share) else None
             yield from written((self.task, "none", *stands_for(name), seed), values)
         for (name, seed), run in self.judged.items():
@@ -208,12 +211,13 @@ class Trusted(Study):
                                run.metrics | values)
 
     def doubts(self):
+        """Those of Study, and where trust.json is not of its trust.jsonl."""
         yield from super().doubts()
         for (name, seed), run in self.judged.items():
             for metric, counted in run.values.items():
-                said = run.metrics.get(("all", metric), counted)
-                if not abs(said - counted) <= 1e-4 and not math.isnan(said + counted):
-                    yield self.at(name, seed), metric, said, counted
+                recorded = run.metrics.get(("all", metric), counted)
+                if not abs(recorded - counted) <= 1e-4 and not math.isnan(recorded + counted):
+                    yield self.at(name, seed), metric, recorded, counted
 
 
 def judge_run(study, name, seed):
@@ -222,43 +226,44 @@ def judge_run(study, name, seed):
     if why := lack(folder, FILES):
         study.missing.setdefault((name, why), []).append(seed)
         return
-    study.judged[name, seed] = found = Judged.read(folder)
-    if any(run.ids != found.ids for (_, n), run in study.judged.items() if n == seed):
+    study.judged[name, seed] = judged = Judged.read(folder)
+    # scores are compared row by row, so the rows have to be the same
+    if any(run.ids != judged.ids for (_, n), run in study.judged.items() if n == seed):
         raise ValueError(f"{folder / 'trust.jsonl'}: not the pool that the other choices of seed "
                          f"{seed} have; choose them all from one file")
 
 
-def resample_judged(found, parts, draws, rng):
+def resample_judged(judged, parts, draws, rng):
     """Set values and draws of {(name, seed): Judged} on parts of their pools: groups of rows are
     drawn with replacement, the same draw for all that have the same pool, so differences stay
-    paired. What is no score of its own (truth, truth-n) is left out."""
+    paired. True labels (truth, truth-n), which are no score, and constants are left out."""
     sharing = {}
-    for _, run in sorted(found.items()):
+    for _, run in sorted(judged.items()):  # sorted: the draws depend on the order
         if not run.about["select"].startswith("truth") and len(np.unique(run.score)) > 1:
             sharing.setdefault((tuple(run.ids), tuple(run.groups)), []).append(run)
     for (_, groups), runs in sharing.items():
-        ranked, drawn = [run.ranked(parts) for run in runs], [{} for _ in runs]
+        ranked, chunks = [run.ranked(parts) for run in runs], [{} for _ in runs]
         for weight in score_metrics.resampled(np.unique(groups, return_inverse=True)[1], draws,
                                               rng):
-            for run, pieces, into in zip(runs, ranked, drawn):
-                for end, (order, share, values) in pieces.items():
-                    names = [name for name in values if name != "aurc"]  # shown nowhere
+            for run, ranking, draws_of in zip(runs, ranked, chunks):
+                for suffix, (order, share, values) in ranking.items():
+                    names = [name for name in values if name != "aurc"]  # no table has its interval
                     with np.errstate(all="ignore"):  # a draw without a row of a part, or a class
                         sample = score_metrics.weighted(run.score[order], run.right[order],
                                                 weight[:, order], share, names)
                     for name in names:
-                        into.setdefault(name + end, []).append(sample[name])
-        for run, pieces, into in zip(runs, ranked, drawn):
-            run.values |= {name + end: v for end, (*_, values) in pieces.items()
+                        draws_of.setdefault(name + suffix, []).append(sample[name])
+        for run, ranking, draws_of in zip(runs, ranked, chunks):
+            run.values |= {name + suffix: v for suffix, (*_, values) in ranking.items()
                            for name, v in values.items()}
-            run.draws = {name: np.concatenate(parts) for name, parts in into.items()}
+            run.draws = {name: np.concatenate(pieces) for name, pieces in draws_of.items()}
             for name in run.draws:
                 if name.startswith("ece"):  # the basic bootstrap, as in w2s.trust.score_metrics
                     run.draws[name] = np.maximum(0, 2 * run.values[name] - run.draws[name])
 
 
 def stands_for(name):
-    """(model, selection) in results.csv of a run of a task of trust functions."""
+    """(model, selection) in results.csv of a student, its teacher or its untuned base."""
     way = name.removeprefix("student-")
     if name in ("weak-none", "base-strong"):
         return name.removesuffix("-none"), "all"
@@ -266,56 +271,58 @@ def stands_for(name):
 
 
 def chosen_by(name, run):
-    """(model, selection) in results.csv of a choice: whose labels, chosen how."""
+    """(model, selection) in results.csv of a choice: the teacher that labelled, how it was made."""
     way = name.removeprefix("trust-")
     return stands_for(run.teacher)[0], "ntf" if way in CHAIN else way
 
 
-# ---- claims --------------------------------------------------------------------------------------
+# ---- for claims and tables -----------------------------------------------------------------------
 
 def part(name):
+    """The (strategy, model) of a run in a task without strategies."""
     return "none", name
 
 
-def percent(found):
-    """"98.9 %"; "-" where what it is a share of is within noise."""
-    return "-" if found["doubtful"] else f"{100 * found['value']:.1f} %"
+def percent(share):
+    """"98.9 %" of a Study.share; "-" where the gap that it is a share of is within noise."""
+    return "-" if share["doubtful"] else f"{100 * share['value']:.1f} %"
 
 
 # ---- a property and a trust function -------------------------------------------------------------
 
 @dataclass
 class Crossing:
-    """A property whose student-naive was trained on all labels and on trusted ones."""
+    """A property with a student-naive on all weak labels and one on trusted labels."""
 
     study: Study
-    judged: dict  # {(strategy, seed): Judged} of the weak labels that the strategy's student had
+    judged: dict  # {(strategy, seed): Judged} of the weak labels of that strategy
 
     @classmethod
     def read(cls, study):
-        """The choices of its weak labels; those that cannot be used are noted in the study."""
-        found = {}
+        """The Crossing of a Study; choices that cannot be used are noted in its `missing`."""
+        judged = {}
         for teacher, seed in itertools.product(("none", "tft"), study.seeds):
             folder = study.at(f"trust-ntf-{teacher}", seed)
             if why := lack(folder, FILES):
                 study.missing.setdefault((folder.name, why), []).append(seed)
                 continue
+            # both TFT strategies have the same weak model and so the same labels
             for key in ("none",) if teacher == "none" else ("weak", "both"):
-                found[key, seed] = Judged.read(folder)
-        return cls(study, found)
+                judged[key, seed] = Judged.read(folder)
+        return cls(study, judged)
 
     def steps(self, strategy, metric):
-        """The step from all labels to trusted ones; positive: better."""
+        """Study.steps from all labels to trusted ones; positive: better."""
         return self.study.steps([(strategy, "student-naive"), (strategy, CROSSED)], metric)
 
     def right(self, strategy):
-        """Means over seeds: share of right labels, of all and of the trusted ones; None."""
-        found = [run.metrics for (key, _), run in self.judged.items() if key == strategy]
-        return [float(np.mean([each["all", name] for each in found]))
-                for name in ("right", "right_kept")] if found else None
+        """[share of right labels among all, among the trusted], means over seeds; None without."""
+        shares = [run.metrics for (key, _), run in self.judged.items() if key == strategy]
+        return [float(np.mean([each["all", name] for each in shares]))
+                for name in ("right", "right_kept")] if shares else None
 
     def claims(self):
-        """[Claim]: does filtering raise task performance, and what does it do to the property?"""
+        """[Claim] of ours: do trusted labels improve task performance, and the property?"""
         module = self.study.module
         verbs = {module.TASK: "raise", module.TRUST: "raise" if module.SIGN > 0 else "lower"}
         result = []
@@ -326,6 +333,6 @@ class Crossing:
         return result
 
     def cells(self):
-        """Yield the lines of results.csv about the choices; those about students: Study.cells."""
+        """Yield the lines of results.csv about the choices; Study.cells has the students."""
         for (key, seed), run in self.judged.items():
             yield from written((self.study.task, key, "weak", "ntf", seed), run.metrics)
