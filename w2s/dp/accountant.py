@@ -72,10 +72,11 @@ def noise_multiplier(epsilon, q, steps, delta, method="pld"):
         return 0.0
     if method == "rdp":
         return _root(lambda sigma: _epsilon_rdp([(sigma, q, steps)], delta), epsilon, 1.0, -1.0)[0]
-    delta, at = float(delta), (1.0, -1.0)
+    delta, start = float(delta), (1.0, -1.0)
     for tolerance in (ROUGH, TOLERANCE):  # the rough answer costs little and saves most of the work
-        at = _root(lambda sigma: _epsilon_pld([(sigma, q, steps)], delta, tolerance), epsilon, *at)
-    return at[0]
+        start = _root(lambda sigma: _epsilon_pld([(sigma, q, steps)], delta, tolerance),
+                      epsilon, *start)
+    return start[0]
 
 
 def _root(function, target, sigma, slope):
@@ -85,11 +86,11 @@ def _root(function, target, sigma, slope):
     within a bracket that every fourth step halves.
     """
     lowest = min(1e-9, max(target / 2, 5e-324))  # for the logarithm of an epsilon of 0
-    most = max(1e9, 10 * target)                 # and of one that is infinite
+    highest = max(1e9, 10 * target)                 # and of one that is infinite
     floor, low, high, x, old = math.log(SMALLEST), -math.inf, math.inf, math.log(sigma), None
     for n in range(100):
         # aims at 4e-5 below the target, so that both sides of the root will do
-        y = math.log(min(max(function(math.exp(x)), lowest), most) / target) + 4e-5
+        y = math.log(min(max(function(math.exp(x)), lowest), highest) / target) + 4e-5
         low, high = (x, high) if y > 0 else (low, x)
         if old and x != old[0] and (y - old[1]) / (x - old[0]) < 0:
             slope = (y - old[1]) / (x - old[0])
@@ -164,10 +165,10 @@ def _epsilon_pld(history, delta, tolerance=TOLERANCE):
         return math.inf  # epsilon is above 5e7
     try:
         removal = _solve(history, delta, False, tolerance, 0)
-        found = max(removal, _solve(history, delta, True, tolerance, removal))
+        bound = max(removal, _solve(history, delta, True, tolerance, removal))
     except (ArithmeticError, IndexError, ValueError):  # beyond what floating point can do
         return math.inf
-    return found if math.isfinite(found) else math.inf
+    return bound if math.isfinite(bound) else math.inf
 
 
 def _solve(history, delta, add, tolerance, enough):
@@ -193,12 +194,12 @@ def _solve(history, delta, add, tolerance, enough):
     coarse = [(n, *_losses(sigma, q, COARSE, reach, add)) for sigma, q, n in parts]
     eps, last = None, False
     for trial in range(6):  # roughly, until the guess holds, and then at the tolerance asked for
-        lam, found = _saddle(coarse, fixed, delta, eps)
-        guess, last = max(found, SMALL), last or trial == 5
+        lam, estimate = _saddle(coarse, fixed, delta, eps)
+        guess, last = max(estimate, SMALL), last or trial == 5
         # the variance that costs as much as the tolerance allows: v costs v (lam + 1) / 2
         budget = 2 * (tolerance if last else ROUGH) * guess / (lam + 1)
         limit = 1 if last and tolerance < ROUGH else 1 / 8
-        period = _period(coarse, fixed + budget, lam, .9 * max(found, 0) if last else 0, delta)
+        period = _period(coarse, fixed + budget, lam, .9 * max(estimate, 0) if last else 0, delta)
         mu2 = max(fixed, budget, (9 * period / (2 * math.pi * WAVES * limit)) ** 2)
         per_du2 = sum(_variance(*part, *losses[1:], lam, add)
                       for part, losses in zip(parts, coarse))
@@ -206,7 +207,7 @@ def _solve(history, delta, add, tolerance, enough):
         fine = [(n, *_losses(sigma, q, max(du, (1 / sigma + 2 * reach) / (NODES * limit)), reach,
                              add)) for sigma, q, n in parts]
         eps = _invert(fine, mu2, lam, period, delta - lost, guess)
-        holds = eps >= .9 * found
+        holds = eps >= .9 * estimate
         if last or eps <= enough or holds and tolerance == ROUGH:
             break
         last = holds
@@ -262,13 +263,13 @@ def _saddle(parts, mu2, delta, eps=None):
     while high - low > 1e-4:
         lam = math.exp((low + high) / 2)
         log_m, first, second = _log_m(parts, mu2, lam)
-        at = first - 1 / lam - 1 / (lam + 1)
+        stationary = first - 1 / lam - 1 / (lam + 1)
         curvature = second + 1 / lam ** 2 + 1 / (lam + 1) ** 2
-        log_delta = (log_m - lam * at - math.log(lam * (lam + 1))
+        log_delta = (log_m - lam * stationary - math.log(lam * (lam + 1))
                      - math.log(2 * math.pi * curvature) / 2)
-        below = log_delta > math.log(delta) if eps is None else at < eps
+        below = log_delta > math.log(delta) if eps is None else stationary < eps
         low, high = (math.log(lam), high) if below else (low, math.log(lam))
-    return lam, at if eps is None else eps
+    return lam, stationary if eps is None else eps
 
 
 def _period(parts, mu2, lam, eps, delta):

@@ -32,12 +32,12 @@ class Canaries:
     def among(self, columns):
         """The columns with a row of two tokens for each canary that is in, and `canary` (N + in,):
         its number, -1 for a row of data. In other columns it repeats the first row."""
-        own = np.flatnonzero(self.included.numpy())
-        found = {key: column + [np.zeros(2, np.int32)] * len(own) if isinstance(column, list)
-                 else np.concatenate([column, np.repeat(column[:1], len(own), 0)])
+        numbers = np.flatnonzero(self.included.numpy())
+        extended = {key: column + [np.zeros(2, np.int32)] * len(numbers) if isinstance(column, list)
+                 else np.concatenate([column, np.repeat(column[:1], len(numbers), 0)])
                  for key, column in columns.items()}
         data = len(next(iter(columns.values())))
-        return found | {"canary": np.concatenate([np.full(data, -1), own])}
+        return extended | {"canary": np.concatenate([np.full(data, -1), numbers])}
 
     def state_dict(self):
         return {"included": self.included, "observed": self.observed}

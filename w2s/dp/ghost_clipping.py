@@ -38,12 +38,12 @@ def unsupported(model):
     """What the model has that this file cannot do, or None."""
     owners = {}
     for name, module in model.named_modules():
-        own = [p for p in module._parameters.values() if p is not None and p.requires_grad]
-        for p in own:
+        parameters = [p for p in module._parameters.values() if p is not None and p.requires_grad]
+        for p in parameters:
             if id(p) in owners:
                 return f"{owners[id(p)] or 'the model'} and {name} share a parameter"
             owners[id(p)] = name
-        if own and not isinstance(module, LAYERS):
+        if parameters and not isinstance(module, LAYERS):
             return f"{name or 'the model'} is a {type(module).__name__}"
         if isinstance(module, nn.Embedding) and (module.max_norm or module.scale_grad_by_freq):
             return f"{name} has max_norm or scale_grad_by_freq"
@@ -64,8 +64,8 @@ class Tape:
         for name, module in model.named_modules():
             if name in only if only is not None else isinstance(module, LAYERS):
                 self.hooks.append(module.register_forward_hook(partial(self.note, name)))
-                own = module.weight, getattr(module, "bias", None)
-                self.weights[name] = [names[id(p)] for p in own if p is not None]
+                parameters = module.weight, getattr(module, "bias", None)
+                self.weights[name] = [names[id(p)] for p in parameters if p is not None]
 
     def run(self, objective, f, batch, offsets=None, gradients=None):
         """(losses (B,), uses) of one forward pass. Given a dict `gradients`, backward will put the
@@ -84,15 +84,15 @@ class Tape:
             return None
         if self.offsets is not None:
             output = output + self.offsets[len(self.uses)]
-        kept = output
+        noted = output
         if self.gradients is not None:
             if not output.requires_grad:
                 self.gradients.setdefault("leaves", []).append(output.requires_grad_())
-            inputs, kept = (inputs[0].detach(), *inputs[1:]), None
+            inputs, noted = (inputs[0].detach(), *inputs[1:]), None
             output.register_hook(partial(self.keep, self.gradients, len(self.uses), module, inputs))
             if isinstance(module, nn.LayerNorm):
                 inputs = ()
-        self.uses.append((name, module, inputs, kept))
+        self.uses.append((name, module, inputs, noted))
         return output
 
     def keep(self, gradients, n, module, inputs, g):
@@ -109,17 +109,18 @@ class Tape:
 def output_gradients(tape, model, objective, batch):
     """(losses (B,), [(name, module, arguments, gradient g of the output)]). The weights are taken
     for constants, so that backward computes no gradient of theirs."""
-    trained, found = [p for p in model.parameters() if p.requires_grad], {}
+    trained, gradients = [p for p in model.parameters() if p.requires_grad], {}
     try:
         for p in trained:
             p.requires_grad_(False)
         with torch.enable_grad():
-            losses, uses = tape.run(objective, model, batch, gradients=found)
+            losses, uses = tape.run(objective, model, batch, gradients=gradients)
     finally:
         for p in trained:
             p.requires_grad_()
-    torch.autograd.grad(losses.sum(), found.pop("leaves"), allow_unused=True)
-    return losses.detach(), [(*use[:3], found[n]) for n, use in enumerate(uses) if n in found]
+    torch.autograd.grad(losses.sum(), gradients.pop("leaves"), allow_unused=True)
+    return losses.detach(), [(*use[:3], gradients[n]) for n, use in enumerate(uses)
+                             if n in gradients]
 
 
 def traced_gradients(tape, model, objective, batch, offsets):
@@ -131,9 +132,9 @@ def traced_gradients(tape, model, objective, batch, offsets):
         layers.extend((name, module, inputs[1:]) for name, module, inputs, _ in uses)
         return losses.sum(), (losses, [inputs[0] for _, _, inputs, _ in uses])
 
-    found, (losses, inputs) = torch.func.grad(total, has_aux=True)(offsets)
-    return losses, [(name, module, (x, *more), g)
-                    for (name, module, more), x, g in zip(layers, inputs, found)]
+    gradients, (losses, inputs) = torch.func.grad(total, has_aux=True)(offsets)
+    return losses, [(name, module, (x, *arguments), g)
+                    for (name, module, arguments), x, g in zip(layers, inputs, gradients)]
 
 
 class Layer:
@@ -148,9 +149,9 @@ class Layer:
         self.trains = [p is not None and p.requires_grad
                        for p in (module.weight, getattr(module, "bias", None))]
         if isinstance(module, nn.LayerNorm):
-            found = [g if isinstance(g, tuple) else
+            per_use = [g if isinstance(g, tuple) else
                      rows_of_layernorm(module, inputs[0], g, rows, seen) for inputs, g in uses]
-            self.per_row = tuple(map(sum, zip(*found)))
+            self.per_row = tuple(map(sum, zip(*per_use)))
             return
         lead = 0 if isinstance(module, nn.Embedding) else 1
         x = [inputs[0].reshape(rows, -1, *inputs[0].shape[inputs[0].ndim - lead:])
@@ -162,13 +163,13 @@ class Layer:
             return
         if module.padding_idx is not None:
             self.g = self.g * (self.x != module.padding_idx)[..., None]
-        self.g = at_first(self.x, wide(self.g))
+        self.g = sum_repeats(self.x, wide(self.g))
 
     def squared_norm(self):
         """(B,) squared norms of the rows' gradients of weight and bias, of those that train; with
         those of `table`, which then leaves out its own."""
         if isinstance(self.module, nn.LayerNorm):
-            return sum(v.square().sum(1) for v, own in zip(self.per_row, self.trains) if own)
+            return sum(v.square().sum(1) for v, trains in zip(self.per_row, self.trains) if trains)
         x, g = self.x, self.g
         if isinstance(self.module, nn.Embedding):
             return g.square().sum((1, 2))
@@ -188,8 +189,9 @@ class Layer:
         if weight:
             self.per_row = torch.bmm(g.transpose(1, 2), x)                        # (B, o, i)
             if self.table:
-                at = self.table.x + o * torch.arange(len(g), device=g.device)[:, None]
-                self.per_row.view(-1, i).index_add_(0, at.flatten(), self.table.g.flatten(0, 1))
+                indices = self.table.x + o * torch.arange(len(g), device=g.device)[:, None]
+                self.per_row.view(-1, i).index_add_(0, indices.flatten(),
+                                                    self.table.g.flatten(0, 1))
                 self.table.joined = True
             squares = squares + self.per_row.square().sum((1, 2))
         return squares
@@ -202,11 +204,11 @@ class Layer:
         if isinstance(self.module, nn.Embedding):
             return [None if self.joined else (self.x.flatten(), self.scaled(self.g, factor))]
         if isinstance(self.module, nn.LayerNorm):
-            found = [factor @ v for v in self.per_row]
+            sums = [factor @ v for v in self.per_row]
         else:
-            found = [weight and self.whole(self.product(factor)),
+            sums = [weight and self.whole(self.product(factor)),
                      bias and self.whole(factor @ self.g.sum(1))]
-        return [v if own else None for v, own in zip(found, self.trains)]
+        return [v if trains else None for v, trains in zip(sums, self.trains)]
 
     def product(self, factor):
         """(o, i) gradient of the weight, the rows times their factors."""
@@ -264,21 +266,21 @@ def lengths(products):
     return products.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
 
 
-def at_first(ids, g):
+def sum_repeats(ids, g):
     """(B, T, o): g summed up over the places of a row that have the same id (B, T), at the first of
     them, and 0 at the others."""
     B, T = ids.shape
     first = (ids[:, :, None] == ids[:, None]).to(torch.uint8).argmax(2) if T else ids
-    at = first + T * torch.arange(B, device=ids.device)[:, None]
+    indices = first + T * torch.arange(B, device=ids.device)[:, None]
     flat = g.flatten(0, 1)
-    return torch.zeros_like(flat).index_add_(0, at.flatten(), flat).view(g.shape)
+    return torch.zeros_like(flat).index_add_(0, indices.flatten(), flat).view(g.shape)
 
 
 def cross(embedding, head):
     """(B,) inner products of the two gradients of one matrix: as embedding and as Tied head."""
     B, T = embedding.x.shape
-    at = embedding.x[:, None].expand(-1, head.g.shape[1], -1)                     # (B, S, T)
-    logits = head.g.gather(2, at)
+    tokens = embedding.x[:, None].expand(-1, head.g.shape[1], -1)                     # (B, S, T)
+    logits = head.g.gather(2, tokens)
     return (logits * torch.bmm(head.x, embedding.g.transpose(1, 2))).sum((1, 2))
 
 
@@ -296,11 +298,11 @@ def clipped_sum(gradients, weights, rows, factor_of, squares=0):
         if any(p.requires_grad for p in module.parameters(False)) or isinstance(module, Tied):
             uses.setdefault(key, (module, part, []))[2].append((inputs, g))
     seen = {}
-    layers = [(weights[key[0]], Layer(module, part, rows, found, seen))
-              for key, (module, part, found) in uses.items()]
-    tables = {own[0]: layer for own, layer in layers if isinstance(layer.module, nn.Embedding)}
-    for own, layer in layers:
-        layer.table = tables.get(own[0]) if isinstance(layer.module, Tied) else None
+    layers = [(weights[key[0]], Layer(module, part, rows, layer_uses, seen))
+              for key, (module, part, layer_uses) in uses.items()]
+    tables = {names[0]: layer for names, layer in layers if isinstance(layer.module, nn.Embedding)}
+    for names, layer in layers:
+        layer.table = tables.get(names[0]) if isinstance(layer.module, Tied) else None
     heads_first = sorted(layers, key=lambda pair: pair[1].table is None)
     squares = sum([layer.squared_norm() for _, layer in heads_first if not layer.joined], squares)
     squares = squares.clamp(min=0)
@@ -308,5 +310,5 @@ def clipped_sum(gradients, weights, rows, factor_of, squares=0):
     factor = factor_of((squares + beyond).sqrt())
     doubtful = (beyond > DOUBTFUL * squares) & (factor < 1)
     factor = factor.masked_fill(doubtful, 0)
-    return [(name, value) for own, layer in layers for name, value
-            in zip(own, layer.weighted(factor)) if value is not None], squares.sqrt(), doubtful
+    return [(name, value) for names, layer in layers for name, value
+            in zip(names, layer.weighted(factor)) if value is not None], squares.sqrt(), doubtful

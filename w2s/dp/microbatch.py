@@ -24,29 +24,29 @@ TOKENS = {True: 2048, False: 2 ** 16}  # of a micro-batch of fast
 def pad(batch, rows):
     """The batch with its first row repeated `rows` times at the end, and with ids, mask and noise
     as long as a multiple of 32 tokens."""
-    found = {}
+    padded = {}
     for key, value in batch.items():
         value = torch.cat([value, value[:1].expand(rows, *value.shape[1:])]) if rows else value
         if key in ("ids", "mask", "noise") and "len" in batch:
-            more = -value.shape[1] % 32
-            value = F.pad(value, (0, 0) * (value.ndim - 2) + (0, more)) if more else value
-        found[key] = value
-    return found
+            extra = -value.shape[1] % 32
+            value = F.pad(value, (0, 0) * (value.ndim - 2) + (0, extra)) if extra else value
+        padded[key] = value
+    return padded
 
 
 def micro_batches(model, batch, per_sample=False):
     """The batch in parts that fit into memory, rows of about one length together and padding cut:
     the clipped sum does not depend on it. per_sample: whole per-sample gradients are held."""
-    B, ids = len(_any(batch)), batch.get("ids")
+    B, ids = len(first_tensor(batch)), batch.get("ids")
     canary = batch["canary"] >= 0 if "canary" in batch else torch.zeros(0)
     if 0 < int(canary.sum()) < B:  # two tokens each, not to be padded to the length of a mail
-        for own in (canary, ~canary):
-            rows = unpadded({key: value[own] for key, value in batch.items()})
+        for chosen in (canary, ~canary):
+            rows = unpadded({key: value[chosen] for key, value in batch.items()})
             yield from micro_batches(model, rows, per_sample)
         return
-    most = rows_at_once(model, batch, per_sample)
-    size = math.ceil(B / math.ceil(B / most)) if B else 1  # parts of about one size,
-    size = min(most, size + -size % unit(most))            # multiples of what is compiled
+    limit = rows_at_once(model, batch, per_sample)
+    size = math.ceil(B / math.ceil(B / limit)) if B else 1  # parts of about one size,
+    size = min(limit, size + -size % unit(limit))            # multiples of what is compiled
     if B > size and "len" in batch:
         order = batch["len"].argsort(descending=True, stable=True)
         batch = {key: value[order] for key, value in batch.items()}
@@ -63,7 +63,7 @@ def rows_at_once(model, batch, per_sample=False):
         numbers = sum(p.numel() for name, p in model.named_parameters()
                       if p.requires_grad and name.rpartition(".")[0] not in tables)
         return max(1, PER_SAMPLE // max(1, numbers))
-    on_cpu = _any(batch).device.type == "cpu"
+    on_cpu = first_tensor(batch).device.type == "cpu"
     T = ids.shape[1] if ids is not None and ids.ndim == 2 else 1
     widest = max((m.weight.shape[0] for m in model.modules()
                   if isinstance(m, (Tied, nn.Linear))), default=1)
@@ -90,5 +90,5 @@ def lookups(model):
             if type(m) is nn.Embedding and users[id(m.weight)] == 1}
 
 
-def _any(batch):
+def first_tensor(batch):
     return next(iter(batch.values()))

@@ -107,39 +107,39 @@ def tables():
 
 @functools.cache
 def aliases():
-    """(own (C + 1,), other (C + 1,)): a cell i drawn evenly stays i with probability own[i], else
-    it is other[i]; then a cell comes up by its `over`, the last one by the tail (Walker 1977)."""
+    """(stay (C + 1,), alias (C + 1,)): a cell i drawn evenly stays i with probability stay[i], else
+    it is alias[i]; then a cell comes up by its `over`, the last one by the tail (Walker 1977)."""
     _, _, over, tail = tables()
     mass = np.append(over * WIDTH, tail)
-    own, other = mass * len(mass) / mass.sum(), np.arange(len(mass))
-    small, large = (list(np.flatnonzero(side)) for side in (own < 1, own >= 1))
+    stay, alias = mass * len(mass) / mass.sum(), np.arange(len(mass))
+    small, large = (list(np.flatnonzero(side)) for side in (stay < 1, stay >= 1))
     while small and large:
         i, j = small.pop(), large[-1]
-        other[i] = j
-        own[j] -= 1 - own[i]
-        if own[j] < 1:
+        alias[i] = j
+        stay[j] -= 1 - stay[i]
+        if stay[j] < 1:
             small.append(large.pop())
-    own[small + large] = 1
-    return own, other
+    stay[small + large] = 1
+    return stay, alias
 
 
 def rest(n, draw):
     """(n,) float64 of what the rectangles leave of the normal density: a point below the cells'
     `over`, kept where it is below the density, or one of a tail. draw: numpy Generator."""
-    (_, flat, over, _), (own, other) = tables(), aliases()
-    flat, over, found = np.append(flat, 0), np.append(over, 0), []
+    (_, flat, over, _), (stay, alias) = tables(), aliases()
+    flat, over, pieces = np.append(flat, 0), np.append(over, 0), []
     while n > 0:
-        u = draw.random(int(1.8 * n) + 64) * len(own)
+        u = draw.random(int(1.8 * n) + 64) * len(stay)
         cell = u.astype(int)
-        cell = np.where(u - cell < own[cell], cell, other[cell])
+        cell = np.where(u - cell < stay[cell], cell, alias[cell])
         x, height = (cell + draw.random(len(u))) * WIDTH, 2 * draw.random(len(u)) - 1
         density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
         good = np.flatnonzero(np.abs(height) * over[cell] < density - flat[cell])[:n]
-        x, far = x[good], np.flatnonzero(cell[good] == len(own) - 1)
+        x, far = x[good], np.flatnonzero(cell[good] == len(stay) - 1)
         x[far] = tail(len(far), draw)
-        found.append(np.copysign(x, height[good]))
+        pieces.append(np.copysign(x, height[good]))
         n -= len(good)
-    return np.concatenate(found) if found else np.zeros(0)
+    return np.concatenate(pieces) if pieces else np.zeros(0)
 
 
 def tail(n, draw):
@@ -147,9 +147,9 @@ def tail(n, draw):
     own square may reject. draw: numpy Generator."""
     x, todo = np.empty(n), np.arange(n)
     while len(todo):
-        found = draw.standard_exponential(len(todo)) / REACH
-        good = 2 * draw.standard_exponential(len(todo)) > found ** 2
-        x[todo[good]], todo = REACH + found[good], todo[~good]
+        excess = draw.standard_exponential(len(todo)) / REACH
+        good = 2 * draw.standard_exponential(len(todo)) > excess ** 2
+        x[todo[good]], todo = REACH + excess[good], todo[~good]
     return x
 
 
@@ -174,15 +174,15 @@ def add(values, std, generator, divisor=1):
 
 def _blocks(values):
     """Lists of parts of the tensors, in their order, each list of at most BLOCK numbers."""
-    found, room = [], 0
+    blocks, room = [], 0
     for value in values:
         for piece in value.split(BLOCK):
             if len(piece) > room:
-                found.append([])
+                blocks.append([])
                 room = BLOCK
-            found[-1].append(piece)
+            blocks[-1].append(piece)
             room -= len(piece)
-    return found
+    return blocks
 
 
 def _add(pieces, draw, begin, scale, divisor):

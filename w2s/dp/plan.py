@@ -67,10 +67,10 @@ class Plan:
 
     def facts(self):
         """What config.json keeps; null: not certified."""
-        found = {key: getattr(self, key) for key in (
+        values = {key: getattr(self, key) for key in (
             "epsilon", "delta", "sigma", "clip", "q", "steps", "rows", "expected_batch",
             "accountant", "sampling", "method", "noise_seed")}
-        return found | {"epsilon": self.epsilon if math.isfinite(self.epsilon) else None}
+        return values | {"epsilon": self.epsilon if math.isfinite(self.epsilon) else None}
 
     def entry(self, loss):
         """What a line of the log gets: counts so far, null for the loss of no rows; nothing of a
@@ -81,10 +81,10 @@ class Plan:
 
     def note(self, g):
         """Count a step that was done with this Gradient."""
-        now = {key: getattr(g, key, 0) for key in COUNTS}
-        for key, n in (now | {"empty": int(now["rows"] == 0)}).items():
+        added = {key: getattr(g, key, 0) for key in COUNTS}
+        for key, n in (added | {"empty": int(added["rows"] == 0)}).items():
             self.counts[key] += n
-        self.done, self.rows_now = self.done + 1, now["rows"]
+        self.done, self.rows_now = self.done + 1, added["rows"]
 
     def state_dict(self):
         """For a checkpoint: the mechanisms that were run, [sigma, q, steps] each, and counts."""
@@ -113,12 +113,12 @@ class Plan:
     def told(self):
         """What was spent, when the run is over."""
         spent = self.spent(self.done)
-        said = (f"epsilon {spent:.4g} spent in {self.done} steps (delta {self.delta:g}, "
+        message = (f"epsilon {spent:.4g} spent in {self.done} steps (delta {self.delta:g}, "
                 f"{self.sampling} sampling{'' if math.isfinite(spent) else ', not certified'})")
         if self.silent:
-            return said
+            return message
         share = self.counts["clipped"] / max(1, self.counts["rows"])
-        return (f"{said}; {share:.0%} of the gradients clipped, {self.counts['nonfinite']} not "
+        return (f"{message}; {share:.0%} of the gradients clipped, {self.counts['nonfinite']} not "
                 f"finite, {self.counts['empty']} empty batches")
 
     def said(self):
@@ -126,9 +126,9 @@ class Plan:
         if self.sampling != "poisson":
             return (f"sigma {self.sigma:.4g}, C {self.clip:g}; shuffled sampling: epsilon not "
                     "certified")
-        other = "rdp" if self.accountant == "pld" else "pld"
-        return (f"epsilon {self.epsilon:.4g} ({self.accountant.upper()}; {other.upper()} "
-                f"{self.spent(self.steps, other):.4g}) at delta {self.delta:g}, Poisson sampling: "
+        second = "rdp" if self.accountant == "pld" else "pld"
+        return (f"epsilon {self.epsilon:.4g} ({self.accountant.upper()}; {second.upper()} "
+                f"{self.spent(self.steps, second):.4g}) at delta {self.delta:g}, Poisson sampling: "
                 f"sigma {self.sigma:.4g}, C {self.clip:g}, q {self.q:.4g}, {self.steps} steps")
 
 
@@ -143,11 +143,11 @@ def plan(cfg, epsilon, rows, epochs):
     if delta > 1 / rows:
         print(f"warning: delta {delta:g} is above 1/N = {1 / rows:.2g}: that permits publishing a "
               "whole row; give a smaller --delta", file=sys.stderr, flush=True)
-    how = min(1.0, cfg.batch_size / rows), steps, delta, cfg.accountant
+    terms = min(1.0, cfg.batch_size / rows), steps, delta, cfg.accountant
     sigma = cfg.noise_multiplier
     if sigma is None:
-        sigma = accountant.noise_multiplier(epsilon, *how)
-    spent = accountant.epsilon(sigma, *how) if cfg.sampling == "poisson" else math.inf
+        sigma = accountant.noise_multiplier(epsilon, *terms)
+    spent = accountant.epsilon(sigma, *terms) if cfg.sampling == "poisson" else math.inf
     target = epsilon if cfg.noise_multiplier is None else spent if math.isfinite(spent) else 0.0
     return Plan(rows, cfg.batch_size, steps, cfg.clip, sigma, delta, spent, cfg.accountant,
                 cfg.sampling, cfg.dp_method, cfg.noise_seed, target)
@@ -178,7 +178,7 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, private=None, see
     if hardening:
         raise ValueError("--alpha with DP: " + MIXES)
     device, peak = next(model.parameters()).device, optimizer.defaults["lr"]
-    more = {"compile": True} if compile else {}
+    keywords = {"compile": True} if compile else {}
 
     def bound(f, batch):
         return objective(f, batch, ell, lam)
@@ -188,7 +188,8 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, private=None, see
         batch = {key: value for key, value in batch.items() if key != "rows"}
         with devices.autocast(device, dtype):
             g = sgd.private_gradient(model, bound, batch, private.clip, private.sigma,
-                                     private.expected_batch, draw, method=private.method, **more)
+                                     private.expected_batch, draw, method=private.method,
+                                     **keywords)
         if hasattr(model, "observe"):  # canaries.Watched
             model.observe(k, g, private.clip / private.expected_batch)
         for group in optimizer.param_groups:

@@ -25,7 +25,7 @@ from torch.func import functional_call, grad, vmap
 from w2s import parallel
 from w2s.dp import ghost_clipping, noise
 from w2s.dp.ghost_clipping import Tape
-from w2s.dp.microbatch import _any, lookups, micro_batches, pad, rows_at_once, unit
+from w2s.dp.microbatch import first_tensor, lookups, micro_batches, pad, rows_at_once, unit
 from w2s.model.gpt_neox import Tied
 from w2s.model.kernels import wide
 
@@ -55,7 +55,7 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
     meaning and a model that fast cannot do.
     """
     sum_of = _method(model, method, clip, sigma, expected_batch)
-    found, total, losses = Gradient(), {}, []
+    gradient, total, losses = Gradient(), {}, []
     with whole_logits(model):
         for part in micro_batches(model, batch, sum_of is func_sum):
             sums, norms, part_losses = sum_of(model, objective, part, clip, compile)
@@ -65,23 +65,23 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
                 sums = sum_of(model, objective, rest, clip, compile)[0] if finite.any() else []
             add_up(total, sums, model)
             losses.append(part_losses[finite])
-            found.rows += len(norms)
-            found.nonfinite += int((~finite).sum())
-            found.clipped += int((norms[finite] > clip).sum())
+            gradient.rows += len(norms)
+            gradient.nonfinite += int((~finite).sum())
+            gradient.clipped += int((norms[finite] > clip).sum())
     for name, p in model.named_parameters():
         if p.requires_grad:  # noise is drawn in this order, whatever rows there were
-            found[name] = total.pop(name) if name in total else zeros(p)
-    finite = found.rows - found.nonfinite
+            gradient[name] = total.pop(name) if name in total else zeros(p)
+    finite = gradient.rows - gradient.nonfinite
     loss = float(torch.cat(losses).detach().sum()) if losses else 0.0
     if parallel.world() > 1:
-        loss, finite = add_processes(found, loss, finite)
-    found.loss = loss / finite if finite else math.nan
+        loss, finite = add_processes(gradient, loss, finite)
+    gradient.loss = loss / finite if finite else math.nan
     if sigma:
-        noise.add(found.values(), sigma * clip, generator, expected_batch)
-        return found
-    for value in found.values():
+        noise.add(gradient.values(), sigma * clip, generator, expected_batch)
+        return gradient
+    for value in gradient.values():
         value /= expected_batch
-    return found
+    return gradient
 
 
 def clip_factor(norms, clip):
@@ -109,12 +109,12 @@ def func_sum(model, objective, batch, clip, compile=False):
 
     try:
         outputs = one_row(tape, model, objective, batch)
-        offsets = [y.new_zeros(len(_any(batch)), *y.shape) for *_, y in outputs]
+        offsets = [y.new_zeros(len(first_tensor(batch)), *y.shape) for *_, y in outputs]
         (g, g_out), (losses, tokens) = vmap(grad(loss, (0, 1), has_aux=True), (None, 0, 0))(
             dense, offsets, batch)
     finally:
         tape.remove()
-    with precise(_any(batch)):
+    with precise(first_tensor(batch)):
         return _clipped(g, outputs, tokens, g_out, tape.weights, losses, clip)
 
 
@@ -140,9 +140,9 @@ def fast_sum(model, objective, batch, clip, compile=False):
     finally:
         tape.remove()
     with precise(losses):
-        found = ghost_clipping.clipped_sum(gradients, tape.weights, len(losses),
+        clipped = ghost_clipping.clipped_sum(gradients, tape.weights, len(losses),
                                         lambda norms: clip_factor(norms, clip))
-    return *with_doubtful(model, objective, batch, clip, *found), losses
+    return *with_doubtful(model, objective, batch, clip, *clipped), losses
 
 
 def with_doubtful(model, objective, batch, clip, sums, norms, doubtful):
@@ -169,14 +169,14 @@ def with_doubtful(model, objective, batch, clip, sums, norms, doubtful):
 def _wide_head(model, batch):
     """Whether the logits are most of the work, on a CPU: inductor's passes over them are slower
     than the eager ones (1.5x)."""
-    return _any(batch).device.type == "cpu" and any(
+    return first_tensor(batch).device.type == "cpu" and any(
         isinstance(m, (Tied, nn.Linear)) and m.weight.shape[0] > 8192
         for m in model.modules())
 
 
 def _compiled_sum(model, objective, batch, clip):
     """fast_sum in few shapes: rows are padded to a multiple of `unit`, tokens to one of 32."""
-    B, device = len(_any(batch)), _any(batch).device
+    B, device = len(first_tensor(batch)), first_tensor(batch).device
     rows = B + -B % unit(rows_at_once(model, batch))
     batch, counts = pad(batch, rows - B), torch.arange(rows, device=device) < B
     tape, run, shapes = _compiled(model, objective)
@@ -229,15 +229,15 @@ def one_row(tape, model, objective, batch):
     return tape.run(objective, model, {key: value[:1] for key, value in batch.items()})[1]
 
 
-def add_processes(found, loss, finite):
+def add_processes(gradient, loss, finite):
     """Add the sums and counts of all processes; (sum of the losses, number of finite rows)."""
-    for value in found.values():
+    for value in gradient.values():
         torch.distributed.all_reduce(value)
-    counts = torch.tensor([loss, finite, found.rows, found.clipped, found.nonfinite],
-                          dtype=torch.float64, device=next(iter(found.values())).device)
+    counts = torch.tensor([loss, finite, gradient.rows, gradient.clipped, gradient.nonfinite],
+                          dtype=torch.float64, device=next(iter(gradient.values())).device)
     torch.distributed.all_reduce(counts)
     loss, *counts = counts.tolist()
-    finite, found.rows, found.clipped, found.nonfinite = map(int, counts)
+    finite, gradient.rows, gradient.clipped, gradient.nonfinite = map(int, counts)
     return loss, finite
 
 

@@ -47,9 +47,9 @@ def weight_files(folder):
     if single.is_file():
         return [single]
     if not index.is_file():
-        for ends, (what, then) in FOREIGN.items():
-            if found := sorted(path for path in folder.iterdir() if path.name.endswith(ends)):
-                raise ValueError(f"{found[0]}: {what}; {then}")
+        for ends, (what, advice) in FOREIGN.items():
+            if foreign := sorted(path for path in folder.iterdir() if path.name.endswith(ends)):
+                raise ValueError(f"{foreign[0]}: {what}; {advice}")
         raise ValueError(f"{folder}: neither {single.name} nor {index.name}")
     shards = read_json(index, "an index of shards").get("weight_map")
     if not isinstance(shards, dict) or not shards:
@@ -112,8 +112,8 @@ def read_weights(folder, stored, wanted, device, dtype, read=copy_of):
     weights = {}
     for path in sorted({entry[0] for entry in stored.values()}):
         with safe_open(path, "pt") as file:
-            for name, (at, key, _, _) in stored.items():
-                if at == path:
+            for name, (source, key, _, _) in stored.items():
+                if source == path:
                     weights[name] = p = read(file, key, wanted[name], device, dtype)
                     if not finite(p):
                         raise ValueError(f"{path}: {name} has numbers that are not finite (NaN or "
@@ -136,11 +136,11 @@ def trained_head(folder, config, num_labels, head_layer):
     if not isinstance(labels, dict) or type(K) is not int or type(layer) is not int:
         raise ValueError(f"{folder / 'config.json'}: id2label, num_labels or w2s_head_layer is not "
                          "an object, a number, a number")
-    found = len(labels) or K, layer
-    for key, own, asked in zip(("num_labels", "head_layer"), found, (num_labels, head_layer)):
-        if asked not in (None, own):
-            raise ValueError(f"{folder}: its classifier has {key} {own}, not {asked}")
-    return found
+    saved = len(labels) or K, layer
+    for key, value, asked in zip(("num_labels", "head_layer"), saved, (num_labels, head_layer)):
+        if asked not in (None, value):
+            raise ValueError(f"{folder}: its classifier has {key} {value}, not {asked}")
+    return saved
 
 
 def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_layer=None,
@@ -197,9 +197,9 @@ def untrained(config, seed):
     with torch.device("meta"):
         model = GPTNeoX({**config, "w2s_from_scratch": True}, "lm")
     need = 4 * sum(p.numel() for p in model.parameters())
-    if need > (here := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+    if need > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
         raise ValueError(f"a model of this shape needs {need / 1e9:.3g} GB, this machine has "
-                         f"{here / 1e9:.3g}; make it smaller")
+                         f"{memory / 1e9:.3g}; make it smaller")
     generator, std = torch.Generator().manual_seed(seed), config.get("initializer_range", 0.02)
     weights = {}
     for name, p in model.named_parameters():

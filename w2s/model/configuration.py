@@ -43,14 +43,14 @@ def check(config, head, head_layer, where):
     for values of another kind or size than a model has."""
     config = {key: value for key, value in config.items() if value is not None}
     c = {**DEFAULTS, **config, **rotary(config, where)}
-    for key, only in ONLY.items():
-        if c.get(key, None if key == "model_type" else only) != only:
+    for key, allowed in ONLY.items():
+        if c.get(key, None if key == "model_type" else allowed) != allowed:
             raise ValueError(f"{where}: {key} = {shown(c.get(key))} is not supported, only "
-                             f"{shown(only)}: this is GPT-NeoX as Pythia uses it")
+                             f"{shown(allowed)}: this is GPT-NeoX as Pythia uses it")
     for key in (*SIZES, "max_position_embeddings"):
-        most = MOST.get(key, 2 ** 20)
-        if type(c.get(key)) is not int or not 1 <= c[key] <= most:
-            raise ValueError(f"{where}: {key} must be a positive integer up to {most}, not "
+        limit = MOST.get(key, 2 ** 20)
+        if type(c.get(key)) is not int or not 1 <= c[key] <= limit:
+            raise ValueError(f"{where}: {key} must be a positive integer up to {limit}, not "
                              f"{shown(c.get(key))}")
     for key, (low, high) in BETWEEN.items():
         if type(c[key]) not in (int, float) or not low < c[key] <= high:
@@ -82,7 +82,7 @@ def rotary(config, where):
     """{our name: value} of the rotary settings that stand in rope_scaling or else rope_parameters,
     as transformers reads them. Raises ValueError for every type but the default one, under any
     name, and for a setting that we do not compute: one that is dropped makes the logits wrong."""
-    found = {}
+    settings = {}
     for place in ("rope_parameters", "rope_scaling"):
         part = config.get(place, {})
         if not isinstance(part, dict):
@@ -90,17 +90,17 @@ def rotary(config, where):
         for key, value in part.items():
             usual = {"type": "default", "rope_type": "default", "factor": 1}.get(key)
             if key in TURNS and value is not None:
-                found[TURNS[key]] = value
+                settings[TURNS[key]] = value
             elif value not in (None, usual):
                 raise ValueError(f"{where}: {place}.{key} = {shown(value)} is not supported"
                                  + f", only {shown(usual)}" * (usual is not None)
                                  + ": positions are not scaled here")
     for key in ("rope_type", *TURNS):  # not GPT-NeoX's names: transformers ignores them
-        used = found.get(TURNS.get(key), config.get(TURNS.get(key), "default"))
+        used = settings.get(TURNS.get(key), config.get(TURNS.get(key), "default"))
         if key in config and config[key] != used:
             raise ValueError(f"{where}: {key} = {shown(config[key])} is not supported here; it "
                              "belongs into rope_parameters")
-    return found
+    return settings
 
 
 def shown(value):
@@ -123,9 +123,9 @@ def special_tokens(tokenizer, vocabulary):
 def padding(tokenizer, special):
     """The text of the token that pads: the tokenizer's own, a usual name, an end of text; None
     where no added token is one of them."""
-    own = tokenizer.get("padding")
-    own = own.get("pad_token") if isinstance(own, dict) else None
-    return next((text for text in (own, *PADS) if text in special), None)
+    pad_token = tokenizer.get("padding")
+    pad_token = pad_token.get("pad_token") if isinstance(pad_token, dict) else None
+    return next((text for text in (pad_token, *PADS) if text in special), None)
 
 
 def tokenizer_config(model, tokenizer, special):

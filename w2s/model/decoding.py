@@ -31,22 +31,22 @@ class Continuation:
     def feed(self, token, i):
         """token (B,): the i-th behind each prompt. Returns h."""
         x = self.model.embed(token[:, None])                                      # (B, 1, D)
-        at = (self.lengths + i)[:, None]
-        place = self.model.place_at(at, self.model.cos, self.model.sin, self.room, x.dtype)
+        positions = (self.lengths + i)[:, None]
+        place = self.model.place_at(positions, self.model.cos, self.model.sin, self.room, x.dtype)
         for block, cache in zip(self.model.gpt_neox.layers, self.caches):
             x = block(x, place, None, cache)
         self.h = self.model.gpt_neox.final_layer_norm(x[:, 0])
         return self.h
 
 
-def side_by_side(model, most):
-    """Tokens, of prompts and behind them, that are continued at once: `most`, fewer where their
+def side_by_side(model, limit):
+    """Tokens, of prompts and behind them, that are continued at once: `limit`, fewer where their
     keys and values would take more than a quarter of a GPU."""
     p, c = next(model.parameters()), model.settings
     if p.device.type == "cuda":
         memory = torch.cuda.get_device_properties(p.device).total_memory
-        most = min(most, memory // (4 * 8 * c["num_hidden_layers"] * c["hidden_size"]))
-    return most
+        limit = min(limit, memory // (4 * 8 * c["num_hidden_layers"] * c["hidden_size"]))
+    return limit
 
 
 @torch.no_grad()
@@ -64,8 +64,8 @@ def generate(model, ids, lengths, new_tokens, temperature=0.0, generator=None, e
     assert temperature >= 0, f"rule: temperature >= 0, got {temperature}"
     draws = generator
     if temperature and not torch.is_tensor(draws):
-        on = generator.device if generator else ids.device
-        draws = torch.rand(len(ids), new_tokens, generator=generator, device=on).to(ids.device)
+        device = generator.device if generator else ids.device
+        draws = torch.rand(len(ids), new_tokens, generator=generator, device=device).to(ids.device)
     row = Continuation(model, ids, lengths, new_tokens)
     out = ids.new_full((len(ids), new_tokens), 0 if end is None else end)
     done = torch.zeros_like(lengths, dtype=torch.bool)

@@ -29,7 +29,7 @@ class Place(NamedTuple):
     cos: torch.Tensor             # (T, R), or (B, 1, M, R) for M queries a row; float32
     sin: torch.Tensor
     bias: torch.Tensor | None     # 0 or -inf: (T, T), or (B*H, M, S); None: causal, fused kernel
-    at: torch.Tensor | None       # (B, M) positions of a row's queries; None: all T tokens
+    positions: torch.Tensor | None  # (B, M) positions of a row's queries; None: all T tokens
     wide: tuple | None = None     # the tables of Turn; None: rotate in halves
 
 
@@ -46,8 +46,8 @@ def rotate(x, place):
     pairs = place.cos.shape[-1]
     if place.wide:
         return Turn.apply(x, *place.wide, pairs)
-    one, two, rest = x.split((pairs, pairs, x.shape[-1] - 2 * pairs), -1)
-    turned = one * place.cos - two * place.sin, two * place.cos + one * place.sin
+    first, second, rest = x.split((pairs, pairs, x.shape[-1] - 2 * pairs), -1)
+    turned = first * place.cos - second * place.sin, second * place.cos + first * place.sin
     return torch.cat((turned[0].to(x.dtype), turned[1].to(x.dtype), rest), -1)
 
 
@@ -66,9 +66,9 @@ def attend(q, k, v, bias):
     return torch.bmm(scores.softmax(-1), v).view(q.shape)
 
 
-def tokens(x, at):
-    """x (B, T, D), at (B, M) -> (B, M, D), the tokens of each row that stand at `at`."""
-    return x[torch.arange(x.shape[0], device=x.device)[:, None], at]
+def tokens(x, positions):
+    """x (B, T, D), positions (B, M) -> (B, M, D): each row's tokens at its positions."""
+    return x[torch.arange(x.shape[0], device=x.device)[:, None], positions]
 
 
 class Cache:
@@ -77,13 +77,13 @@ class Cache:
     def __init__(self, room):
         self.room = room
 
-    def put(self, k, v, at):
-        """The prompt's k, v (B, H, T, d) are kept (at None); then one token a row goes to `at`."""
-        if at is None:
+    def put(self, k, v, positions):
+        """The prompt's k, v (B, H, T, d) are kept (positions None); then one token a row is added."""
+        if positions is None:
             self.k, self.v = (F.pad(x, (0, 0, 0, self.room - x.shape[2])) for x in (k, v))
             return k, v
-        rows, at = torch.arange(len(at), device=at.device), at[:, 0]
-        self.k[rows, :, at], self.v[rows, :, at] = k[:, :, 0], v[:, :, 0]
+        rows, positions = torch.arange(len(positions), device=positions.device), positions[:, 0]
+        self.k[rows, :, positions], self.v[rows, :, positions] = k[:, :, 0], v[:, :, 0]
         return self.k, self.v
 
 
@@ -134,11 +134,11 @@ class Attention(nn.Module):
             qk, v = self.split(x, ALL).split((2, 1))
             (q, k), v, bias = rotate(qk, place).unbind(), v[0], place.bias
         else:
-            q = rotate(self.split(tokens(x, last.at), QUERY)[0], last)
+            q = rotate(self.split(tokens(x, last.positions), QUERY)[0], last)
             k, v = self.split(x, KEY_VALUE).unbind()
             k, bias = rotate(k, place), last.bias
         if cache is not None:
-            k, v = cache.put(k, v, place.at)
+            k, v = cache.put(k, v, place.positions)
         return self.dense(attend(q, k, v, bias).transpose(1, 2).flatten(2))
 
 
@@ -165,7 +165,7 @@ class Block(nn.Module):
         """x (B, T, D) -> (B, T, D); with `last` only those tokens of a row, exactly: (B, M, D)."""
         attended = self.attention(self.input_layernorm(x), place, last, cache)
         if last is not None:
-            x = tokens(x, last.at)
+            x = tokens(x, last.positions)
         if self.parallel:
             return x + attended + self.mlp(self.post_attention_layernorm(x))
         x = x + attended
@@ -209,27 +209,27 @@ class GPTNeoX(nn.Module):
             wide = Turn.tables(cos, sin, x.shape[-1] // self.settings["num_attention_heads"])
         return Place(cos, sin, bias, None, wide)
 
-    def place_at(self, at, cos, sin, S, dtype):
-        """at (B, M): M queries a row, each sees positions 0..at of S."""
-        seen = torch.arange(S, device=at.device) <= at[..., None]                 # (B, M, S)
+    def place_at(self, positions, cos, sin, S, dtype):
+        """Place of M queries a row at positions (B, M): each sees the S keys up to its own."""
+        seen = torch.arange(S, device=positions.device) <= positions[..., None]   # (B, M, S)
         bias = torch.where(seen, 0.0, float("-inf")).to(dtype)[:, None]
         bias = bias.expand(-1, self.settings["num_attention_heads"], -1, -1).flatten(0, 1)
-        return Place(cos[at][:, None], sin[at][:, None], bias, at)
+        return Place(cos[positions][:, None], sin[positions][:, None], bias, positions)
 
     def embed(self, ids, noise=None):
         x = self.gpt_neox.embed_in(ids)                                           # (B, T, D)
         return x if noise is None else x + noise.to(x.dtype)
 
-    def states(self, ids, noise=None, at=None):
-        """(B, T, D) states of all tokens after the final LayerNorm; at (B, M): of the tokens there
-        alone, (B, M, D), and the last block evaluates no others."""
+    def states(self, ids, noise=None, positions=None):
+        """(B, T, D) states of all tokens after the final LayerNorm; positions (B, M): of these alone,
+        (B, M, D), and the last block evaluates no others."""
         x = self.embed(ids, noise)
-        place, few = self.place(x), None
-        if at is not None:
-            few = self.place_at(at, place.cos, place.sin, x.shape[1], x.dtype)
+        place, last = self.place(x), None
+        if positions is not None:
+            last = self.place_at(positions, place.cos, place.sin, x.shape[1], x.dtype)
         for block in self.gpt_neox.layers[:-1]:
             x = block(x, place)
-        return self.gpt_neox.final_layer_norm(self.gpt_neox.layers[-1](x, place, few))
+        return self.gpt_neox.final_layer_norm(self.gpt_neox.layers[-1](x, place, last))
 
     def last_state(self, ids, lengths, noise=None, layer=-1, caches=None):
         """(B, D) transformers' hidden_states[layer] at the last real token; -1 is after the final
@@ -277,32 +277,33 @@ class GPTNeoX(nn.Module):
                 torch._C._are_functorch_transforms_active()):
             h = self.states(ids, noise)[:, :-1].flatten(0, 1)                     # (B*(T-1), D)
             return (self.token_nll(h, target).view(mask.shape) * mask).sum(1)
-        kept = mask.flatten().nonzero()[:, 0]                                     # (P,)
-        h, truth = self.kept_states(ids, mask, noise, kept), target[kept]
+        predicted = mask.flatten().nonzero()[:, 0]                                     # (P,)
+        h, truth = self.predicted_states(ids, mask, noise, predicted), target[predicted]
         on_cpu = h.device.type == "cpu"
-        most, few = (limit[on_cpu] // self.settings["vocab_size"] + 1
+        held, at_once = (limit[on_cpu] // self.settings["vocab_size"] + 1
                      for limit in (LOGITS_HELD, LOGITS_AT_ONCE))
-        if len(h) <= few:
-            nll = self.token_nll(h, truth) * mask.flatten()[kept]
+        if len(h) <= at_once:
+            nll = self.token_nll(h, truth) * mask.flatten()[predicted]
         else:
             W, grad = self.embed_out.weight, torch.is_grad_enabled()
-            weight = mask.flatten()[kept].to(wide(h).dtype)
-            nll = TokenNLL.apply(h, W, truth, weight, (most, few),
+            weight = mask.flatten()[predicted].to(wide(h).dtype)
+            nll = TokenNLL.apply(h, W, truth, weight, (held, at_once),
                                  (grad and h.requires_grad, grad and W.requires_grad))
-        nll = nll.new_zeros(target.shape).index_put((kept,), nll)
+        nll = nll.new_zeros(target.shape).index_put((predicted,), nll)
         return nll.view(mask.shape).sum(1)
 
-    def kept_states(self, ids, mask, noise, kept):
-        """(P, D) states of the tokens kept (P,), places in mask (B, T - 1) flattened. Where they
+    def predicted_states(self, ids, mask, noise, predicted):
+        """(P, D) states of the predicted tokens (P,), places in mask (B, T - 1) flattened. Where they
         are few (an answer's) the last block evaluates no others: SFT 1.12-1.19x (4 blocks, CPU)."""
         number = (mask != 0).cumsum(1)                                            # (B, T - 1)
         M = int(number[:, -1].max()) if mask.numel() else 0
         if 2 * M > mask.shape[1]:
-            return self.states(ids, noise)[:, :-1].flatten(0, 1).index_select(0, kept)
-        row, place = kept // mask.shape[1], kept % mask.shape[1]
-        slot = number.flatten()[kept] - 1
-        at = kept.new_zeros(len(ids), max(1, M)).index_put((row, slot), place)    # (B, M)
-        return self.states(ids, noise, at)[row, slot]
+            return self.states(ids, noise)[:, :-1].flatten(0, 1).index_select(0, predicted)
+        row, column = predicted // mask.shape[1], predicted % mask.shape[1]
+        slot = number.flatten()[predicted] - 1
+        positions = predicted.new_zeros(len(ids), max(1, M))                      # (B, M)
+        positions = positions.index_put((row, slot), column)
+        return self.states(ids, noise, positions)[row, slot]
 
     def token_nll(self, h, target):
         """h (P, D), target (P,) -> (P,) float32 (float64 in a float64 model)"""

@@ -46,18 +46,18 @@ class TokenNLL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, h, W, token, weight, sizes, wanted):
-        on = torch.is_autocast_enabled(h.device.type)
-        dtype = torch.get_autocast_dtype(h.device.type) if on else h.dtype
-        nll, *found = by_chunks(h, W, token, weight, dtype, sizes, wanted)
-        ctx.save_for_backward(h, W, token, weight, *found)
+        autocast = torch.is_autocast_enabled(h.device.type)
+        dtype = torch.get_autocast_dtype(h.device.type) if autocast else h.dtype
+        nll, *gradients = by_chunks(h, W, token, weight, dtype, sizes, wanted)
+        ctx.save_for_backward(h, W, token, weight, *gradients)
         ctx.rest = dtype, sizes, wanted
         return nll
 
     @staticmethod
     def backward(ctx, g):
-        h, W, token, weight, *found = ctx.saved_tensors
+        h, W, token, weight, *gradients = ctx.saved_tensors
         if bool((g == g[0]).all()):
-            g_h, g_W = (x if x is None else x * g[0].to(x.dtype) for x in found)
+            g_h, g_W = (x if x is None else x * g[0].to(x.dtype) for x in gradients)
         else:
             _, g_h, g_W = by_chunks(h, W, token, weight * g, *ctx.rest)
         return g_h, g_W, None, None, None, None
@@ -71,20 +71,20 @@ def by_chunks(h, W, token, weight, dtype, sizes, wanted):
     g_h, g_W = (torch.zeros_like(x) if w else None for x, w in zip((h, W), wanted))
     W, size = W.to(dtype), -(-len(h) // max(1, round(len(h) / sizes[0])))
     for start in range(0, len(h), size):
-        at = slice(start, start + size)
-        part = h[at].to(dtype)
+        rows = slice(start, start + size)
+        part = h[rows].to(dtype)
         logits = F.linear(part, W)
         for x, y, w, out in zip(*(x.split(sizes[1]) for x in (
-                logits, token[at], weight[at], nll[at]))):
-            own, z = wide(x.gather(1, y[:, None]))[:, 0], wide(x)
-            out.copy_((softmax_(z) - own) * w)
+                logits, token[rows], weight[rows], nll[rows]))):
+            chosen, z = wide(x.gather(1, y[:, None]))[:, 0], wide(x)
+            out.copy_((softmax_(z) - chosen) * w)
             if any(wanted):
                 z.mul_(w[:, None])
                 z[torch.arange(len(y), device=y.device), y] -= w
                 if z is not x:                                # bfloat16
                     x.copy_(z)
         if wanted[0]:
-            g_h[at] = logits @ W
+            g_h[rows] = logits @ W
         if wanted[1] and g_W.dtype == dtype:
             g_W.addmm_(logits.t(), part)
         elif wanted[1]:

@@ -16,18 +16,18 @@ def load_tokenizer(folder):
     return tokenizer
 
 
-def read_tokenizer(path, then):
-    """The tokenizer in a file. Raises ValueError that names it and ends with `then`."""
+def read_tokenizer(path, advice):
+    """The tokenizer in a file. Raises ValueError that names it and ends with `advice`."""
     from tokenizers import Tokenizer
     if not os.path.isfile(path):  # a pipe would be waited for
-        raise ValueError(f"{path}: no usable tokenizer (no such file); {then}")
+        raise ValueError(f"{path}: no usable tokenizer (no such file); {advice}")
     try:
         with _quiet():
             return Tokenizer.from_file(str(path))
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the library raises bare Exception, and Rust's panics
-        raise ValueError(f"{path}: no usable tokenizer, or not a tokenizer.json ({error}); {then}"
+        raise ValueError(f"{path}: no usable tokenizer, or not a tokenizer.json ({error}); {advice}"
                          ) from None
 
 
@@ -35,13 +35,13 @@ def read_tokenizer(path, then):
 def _quiet():
     """Without what Rust writes to stderr before it raises a panic: a trace of its own stack."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(nowhere)
 
 
