@@ -232,7 +232,7 @@ ERRORS = [
     (GRPO, "enumerate(rows.tolist())]\n", "enumerate(range(len(rows)))]\n", "train/test_grpo.py::test_rewards_get_the_row_and_the_tokens_and_must_be_finite"),
     # LoRA
     (LORA, "self.base, self.scale = base, alpha / rank", "self.base, self.scale = base, rank / alpha", "model/test_lora.py::test_the_formula_on_paper"),
-    (LORA, "W.to(wide) + self.scale * (B", "W.to(wide) + (B", "model/test_lora.py::test_the_formula_on_paper"),
+    (LORA, "wide(W) + self.scale * (wide(B)", "wide(W) + (wide(B)", "model/test_lora.py::test_the_formula_on_paper"),
     (LORA, "math.sqrt(5)", "0", "model/test_lora.py::test_training_starts_at_the_base_model_and_moves_only_a_b_and_the_class_head"),
     (LORA, "alpha = rank if alpha is None else alpha", "alpha = 1 if alpha is None else alpha", "model/test_lora.py::test_alpha_is_the_rank_where_it_is_not_said"),
     (LORA, 'p.requires_grad_(HEAD in name.split("."))', "p.requires_grad_(False)", "model/test_lora.py::test_training_starts_at_the_base_model_and_moves_only_a_b_and_the_class_head"),

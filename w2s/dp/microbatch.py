@@ -12,8 +12,6 @@ from torch import nn
 
 from w2s.model.gpt_neox import Tied
 
-pass
-
 PER_SAMPLE = 2 ** 26  # numbers in the per-sample gradients that func holds at a time
 LOGITS = {True: 2 ** 25, False: 2 ** 28}  # of a micro-batch: on a CPU 134 MB, else 1 GB
 TOKENS = {True: 2048, False: 2 ** 16}  # of a micro-batch of fast

@@ -58,12 +58,7 @@ class Source:
     """Keys one after the other, from one key: what a torch.Generator is to torch."""
 
     def __init__(self, key):
-        self.manual_seed(key)
-
-    def manual_seed(self, key):
-        """Begin anew with a key, a whole number of any size; returns self."""
         self.key, self.used = int(key), 0
-        return self
 
     def next(self):
         """A 128-bit key, another one each time."""

@@ -16,6 +16,8 @@ import math
 import torch
 from torch import nn
 
+from w2s.model.kernels import wide
+
 TARGET, HEAD = "query_key_value", "score"
 
 
@@ -42,8 +44,7 @@ class LoRA(nn.Module):
     def merged(self):
         """The base layer, W being W'; added up in float32 at least."""
         W, A, B = (layer.weight for layer in (self.base, self.A, self.B))
-        wide = torch.promote_types(W.dtype, torch.float32)
-        W.copy_(W.to(wide) + self.scale * (B.to(wide) @ A.to(wide)))
+        W.copy_(wide(W) + self.scale * (wide(B) @ wide(A)))
         return self.base
 
 
