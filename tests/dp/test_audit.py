@@ -274,7 +274,7 @@ def unclipped(model, objective, batch, clip, sigma, *more, **options):
 
 
 def repeated(model, objective, batch, clip, sigma, B, draw, **options):
-    return TRUE(model, objective, batch, clip, sigma, B, draw.manual_seed(3), **options)
+    return TRUE(model, objective, batch, clip, sigma, B, dp.noise.Source(3), **options)
 
 
 @pytest.mark.parametrize("broken", (quiet, unclipped, repeated))

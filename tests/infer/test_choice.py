@@ -34,7 +34,7 @@ def end_of(m, *parts):
     """model.hidden of the tokens joined."""
     ids = torch.from_numpy(np.concatenate(parts)).long()[None]
     with torch.no_grad():
-        return m.hidden(ids, torch.tensor([ids.shape[1]]))[0].numpy()
+        return m.last_state(ids, torch.tensor([ids.shape[1]]))[0].numpy()
 
 
 @pytest.fixture(scope="module")

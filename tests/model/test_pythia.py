@@ -127,7 +127,7 @@ def test_logits_and_hidden_agree_with_transformers(hf, case, T, device, toleranc
     expected = theirs(hf, case, lm).to(device)(ids, output_hidden_states=True)
     assert worst(lm.to(device)(ids, lengths)[seen], expected.logits[seen]) < tolerance
     last = expected.hidden_states[-1][torch.arange(4), lengths - 1]
-    assert worst(lm.hidden(ids, lengths), last) < tolerance
+    assert worst(lm.last_state(ids, lengths), last) < tolerance
     expected = theirs(hf, case, classifier).to(device)(ids).logits
     assert worst(classifier.to(device)(ids, lengths), expected) < tolerance
 
@@ -164,7 +164,7 @@ def test_noise_is_added_to_the_embeddings(hf):
     expected = reference(inputs_embeds=embedded, output_hidden_states=True)
     assert worst(model(ids, lengths, noise), expected.logits) < 1e-5
     last = expected.hidden_states[-1][torch.arange(4), lengths - 1]
-    assert worst(model.hidden(ids, lengths, noise), last) < 1e-5
+    assert worst(model.last_state(ids, lengths, noise), last) < 1e-5
 
 
 @pytest.mark.parametrize("layer", [-1, -2, -3])
@@ -173,7 +173,7 @@ def test_head_layer_reads_that_hidden_state_of_transformers(hf, layer, tmp_path,
     states = theirs(hf, "pythia", model).gpt_neox(ids, output_hidden_states=True).hidden_states
     expected = states[layer][torch.arange(4), lengths - 1] @ model.score.weight.T
     assert worst(model(ids, lengths), expected) < 1e-5
-    assert worst(model.hidden(ids, lengths), states[-1][torch.arange(4), lengths - 1]) < 1e-5
+    assert worst(model.last_state(ids, lengths), states[-1][torch.arange(4), lengths - 1]) < 1e-5
     checkpoint.save(model, tmp_path, tokenizer_file)
     assert torch.equal(checkpoint.load(tmp_path, "class")(ids, lengths), model(ids, lengths))
 
@@ -196,7 +196,7 @@ def test_golden_logits_hold_without_transformers():
     ids, lengths = expected["ids"], expected["lengths"]
     lm, classifier = checkpoint.load(GOLDEN, "lm"), checkpoint.load(GOLDEN, "class", num_labels=3)
     assert worst(lm(ids, lengths), expected["lm"]) < 1e-5
-    assert worst(lm.hidden(ids, lengths), expected["hidden"]) < 1e-5
+    assert worst(lm.last_state(ids, lengths), expected["hidden"]) < 1e-5
     assert torch.equal(classifier(ids, lengths), torch.zeros(3, 3))
     classifier.score.weight.data.copy_(expected["score"])
     assert worst(classifier(ids, lengths), expected["class"]) < 1e-5
@@ -473,7 +473,7 @@ def test_saving_over_shards_or_a_single_file_leaves_only_the_new_weights(folder,
 def test_the_last_block_shortcut_equals_the_full_evaluation(case, T):
     model, (ids, lengths) = ours(case), batch(T)
     full = model.states(ids)[torch.arange(4), lengths - 1]
-    assert worst(model.hidden(ids, lengths), full) < 2e-6      # other matrix shapes, same sums
+    assert worst(model.last_state(ids, lengths), full) < 2e-6      # other matrix shapes, same sums
 
 
 def test_padding_changes_nothing():
@@ -492,7 +492,7 @@ def test_rows_beyond_the_rotary_tables_are_exact_too():
     short.load_state_dict(model.state_dict())
     ids, lengths = batch(30)
     assert torch.equal(short(ids, lengths), model(ids, lengths))
-    assert torch.equal(short.hidden(ids, lengths), model.hidden(ids, lengths))
+    assert torch.equal(short.last_state(ids, lengths), model.last_state(ids, lengths))
 
 
 @pytest.mark.parametrize("held, few", [(2 ** 27, 2 ** 22), (2 ** 27, 3 * V), (7 * V, 3 * V)])

@@ -139,7 +139,7 @@ def test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i(labelled, tas
             mcqa.prompt(row) + mcqa.options(row)[mcqa.weak_class(row)])
         ids = torch.tensor([tokenizer.encode(said, add_special_tokens=False).ids])
         with torch.no_grad():
-            expected = model.hidden(ids, torch.tensor([ids.shape[1]]))[0]
+            expected = model.last_state(ids, torch.tensor([ids.shape[1]]))[0]
             if task == "fairness":
                 z = model(ids, torch.tensor([ids.shape[1]]))[0]
                 assert np.abs(z.numpy() - row["logits"]).max() < 1e-5

@@ -51,11 +51,13 @@ def composed(history, delta, method="pld"):
         _check("q", q, 0 <= _number("q", q) <= 1, "a number in [0, 1]")
         _check("steps", steps, 0 <= _number("steps", steps) <= MOST and steps == int(steps),
                f"a whole number from 0 to {MOST:g}")
+    # steps that release nothing, or nothing but noise, cost nothing
     history = [(float(sigma), float(q), int(steps)) for sigma, q, steps in history
                if q > 0 and steps > 0 and sigma < math.inf]
     if not history or any(sigma == 0 for sigma, _, _ in history):
         return math.inf if history else 0.0
     delta = float(delta)
+    # both are upper bounds, so the smaller one is too
     bound = _epsilon_rdp(history, delta)
     return bound if method == "rdp" else min(bound, _epsilon_pld(history, delta))
 
@@ -72,10 +74,12 @@ def noise_multiplier(epsilon, q, steps, delta, method="pld"):
         return 0.0
     if method == "rdp":
         return _root(lambda sigma: _epsilon_rdp([(sigma, q, steps)], delta), epsilon, 1.0, -1.0)[0]
-    delta, at = float(delta), (1.0, -1.0)
-    for tolerance in (ROUGH, TOLERANCE):  # the rough answer costs little and saves most of the work
-        at = _root(lambda sigma: _epsilon_pld([(sigma, q, steps)], delta, tolerance), epsilon, *at)
-    return at[0]
+    delta, start = float(delta), (1.0, -1.0)
+    # the rough answer costs little, and from there the exact one needs few evaluations
+    for tolerance in (ROUGH, TOLERANCE):
+        start = _root(lambda sigma: _epsilon_pld([(sigma, q, steps)], delta, tolerance),
+                      epsilon, *start)
+    return start[0]
 
 
 def _root(function, target, sigma, slope):
@@ -85,12 +89,13 @@ def _root(function, target, sigma, slope):
     within a bracket that every fourth step halves.
     """
     lowest = min(1e-9, max(target / 2, 5e-324))  # for the logarithm of an epsilon of 0
-    most = max(1e9, 10 * target)                 # and of one that is infinite
+    highest = max(1e9, 10 * target)              # and of one that is infinite
     floor, low, high, x, old = math.log(SMALLEST), -math.inf, math.inf, math.log(sigma), None
     for n in range(100):
-        # aims at 4e-5 below the target, so that both sides of the root will do
-        y = math.log(min(max(function(math.exp(x)), lowest), most) / target) + 4e-5
+        # aim 4e-5 below the target: then an x on either side of the root keeps within it
+        y = math.log(min(max(function(math.exp(x)), lowest), highest) / target) + 4e-5
         low, high = (x, high) if y > 0 else (low, x)
+        # a slope that does not fall comes from rounding or the two caps: keep the one before
         if old and x != old[0] and (y - old[1]) / (x - old[0]) < 0:
             slope = (y - old[1]) / (x - old[0])
         if abs(y) < 4e-5 or high - low < 1e-5 or high <= floor:
@@ -110,12 +115,14 @@ def rdp(sigma, q, alpha):
     analytic in |Im u| < pi sigma its error falls exponentially, here to about 1e-14.
     """
     _check("alpha", alpha, _number("alpha", alpha) > 1, "a number above 1")
+    # nobody is drawn; no noise; everybody is drawn: the Gaussian mechanism, alpha / (2 sigma^2)
     if q == 0 or sigma == 0 or q == 1:
         return 0.0 if q == 0 else math.inf if sigma == 0 else alpha / 2 / sigma / sigma
     m, du = 1 / sigma, min(.5, .5 * sigma)
     if m > 50:  # the two parts of the mixture do not overlap: exact to e^-300
         return float(np.logaddexp(alpha * math.log1p(-q), alpha * math.log(q)
                                   + alpha * (alpha - 1) * m * m / 2)) / (alpha - 1)
+    # the integrand has its mass around 0 and alpha m; 12 standard deviations further are nothing
     u = np.arange(-12, alpha * m + 12 + du, du)
     log_ratio = m * u - m * m / 2
     power = alpha * np.logaddexp(math.log1p(-q), math.log(q) + log_ratio) - u * u / 2
@@ -142,19 +149,22 @@ def _epsilon_rdp(history, delta):
 
 def _best_of(orders, history, delta, best=math.inf):
     """(least epsilon of the orders and of `best`, the order that gives it)."""
+    # what the conversion to (epsilon, delta) costs at each order
     paid = np.log1p(-1 / orders) - (math.log(delta) + np.log(orders)) / (orders - 1)
     order = None
     for k, alpha in enumerate(orders):
         spent = sum(steps * rdp(sigma, q, alpha) for sigma, q, steps in history)
         best, order = min((best, order), (spent + paid[k], alpha), key=lambda pair: pair[0])
-        if spent + paid[k:].min() > best:  # spent grows with alpha: no later order is better
+        if spent + paid[k:].min() > best:  # the divergence grows with alpha: stop here
             break
     return max(0.0, float(best)), order
 
 
 def _epsilon_pld(history, delta, tolerance=TOLERANCE):
-    """The larger epsilon of the two directions, or inf (see SMALLEST). Epsilon falls with sigma and
-    grows with q, so a bound for less noise and more rows is one."""
+    """The larger epsilon of the two directions (removal, addition), or inf (see SMALLEST).
+
+    Epsilon falls with sigma and grows with q, so a bound for less noise and more rows is one: a
+    sigma above LARGEST and a q below LEAST are replaced by these."""
     if any(sigma < SMALLEST * (1 - 1e-9) and q < 1 for sigma, q, _ in history):
         return math.inf
     if delta < DELTAS or sum(steps for *_, steps in history) > STEPS:
@@ -162,12 +172,13 @@ def _epsilon_pld(history, delta, tolerance=TOLERANCE):
     history = [(min(sigma, LARGEST), max(q, LEAST), steps) for sigma, q, steps in history]
     if sum(steps / sigma / sigma for sigma, q, steps in history if q == 1) > 1e8:
         return math.inf  # epsilon is above 5e7
+    # of addition nothing below removal matters, so its bound is not tightened beyond that
     try:
         removal = _solve(history, delta, False, tolerance, 0)
-        found = max(removal, _solve(history, delta, True, tolerance, removal))
+        bound = max(removal, _solve(history, delta, True, tolerance, removal))
     except (ArithmeticError, IndexError, ValueError):  # beyond what floating point can do
         return math.inf
-    return found if math.isfinite(found) else math.inf
+    return bound if math.isfinite(bound) else math.inf
 
 
 def _solve(history, delta, add, tolerance, enough):
@@ -177,36 +188,38 @@ def _solve(history, delta, add, tolerance, enough):
     M(z) e^(-z eps) / (2 pi z (z + 1)) with M(z) = E[e^(z L)], for any lam = Re z > 0; composition
     multiplies M. Every deviation from it only adds to delta:
     1. the losses move to a grid of spacing du, "connecting the dots"; what lies outside is `lost`;
-    2. one more, tiny, Gaussian release, of squared mean mu2, ends the integral: it multiplies M by
-       e^(mu2 z (z + 1) / 2);
+    2. one more, tiny, Gaussian release, of squared mean mu2, makes the integral end: it multiplies
+       M by e^(mu2 z (z + 1) / 2);
     3. the trapezoid rule with spacing 2 pi / period yields the sum of e^(lam k period) delta(eps +
        k period) over all whole k, not only k = 0;
     4. `_invert` adds a bound on the rounding errors.
-    lam, du, mu2 and period, from a coarse grid and a guess, decide only how tight the result is:
-    a bound of at most `enough` is not tightened.
+    lam, du, mu2 and period come from a coarse grid and a guess and decide only how tight the bound
+    is. A bound of at most `enough` is not tightened.
     """
+    # without sampling the losses are Gaussian and add up in closed form, as one mu2
     parts = [(sigma, q, n) for sigma, q, n in history if q < 1]
-    fixed = sum(n / sigma / sigma for sigma, q, n in history if q == 1)  # plainly Gaussian
+    fixed = sum(n / sigma / sigma for sigma, q, n in history if q == 1)
     steps = sum(n for _, _, n in parts)
     reach = math.sqrt(2 * math.log(1e7 * (1 + steps) / delta))
     lost = steps * math.exp(-reach ** 2 / 2)
     coarse = [(n, *_losses(sigma, q, COARSE, reach, add)) for sigma, q, n in parts]
     eps, last = None, False
     for trial in range(6):  # roughly, until the guess holds, and then at the tolerance asked for
-        lam, found = _saddle(coarse, fixed, delta, eps)
-        guess, last = max(found, SMALL), last or trial == 5
+        lam, estimate = _saddle(coarse, fixed, delta, eps)
+        guess, last = max(estimate, SMALL), last or trial == 5
         # the variance that costs as much as the tolerance allows: v costs v (lam + 1) / 2
         budget = 2 * (tolerance if last else ROUGH) * guess / (lam + 1)
         limit = 1 if last and tolerance < ROUGH else 1 / 8
-        period = _period(coarse, fixed + budget, lam, .9 * max(found, 0) if last else 0, delta)
+        period = _period(coarse, fixed + budget, lam, .9 * max(estimate, 0) if last else 0, delta)
         mu2 = max(fixed, budget, (9 * period / (2 * math.pi * WAVES * limit)) ** 2)
         per_du2 = sum(_variance(*part, *losses[1:], lam, add)
                       for part, losses in zip(parts, coarse))
+        # the grid adds variance too, per_du2 du^2: as much as mu2 may
         du = min(COARSE, math.sqrt(budget / per_du2)) if parts else COARSE
         fine = [(n, *_losses(sigma, q, max(du, (1 / sigma + 2 * reach) / (NODES * limit)), reach,
                              add)) for sigma, q, n in parts]
         eps = _invert(fine, mu2, lam, period, delta - lost, guess)
-        holds = eps >= .9 * found
+        holds = eps >= .9 * estimate
         if last or eps <= enough or holds and tolerance == ROUGH:
             break
         last = holds
@@ -222,7 +235,8 @@ def _losses(sigma, q, du, reach, add):
     """
     m = 1 / sigma
     u = np.arange(-reach, m + reach + du, du)
-    mass = np.zeros_like(u)  # over the density at u; Gauss-Legendre between the points
+    # mass over the density at u, by Gauss-Legendre of three points between the grid's
+    mass = np.zeros_like(u)
     for place, weight in zip(.5 + np.sqrt(.15) * np.array([-1, 0, 1]), np.array([5, 8, 5]) / 18):
         right = math.exp(-m * du * (1 - place)) * math.expm1(-m * du * place) / math.expm1(-m * du)
         for step, share in ((place * du, 1 - right), ((place - 1) * du, right)):
@@ -241,6 +255,7 @@ def _variance(sigma, q, steps, loss, p, lam, add):
 
 def _moments(loss, p, lam, *values):
     """ln M(lam) of one step, and the means of values (J,) under weights p e^(lam loss)."""
+    # relative to the largest power, so that no exponential overflows
     power = lam * loss
     top = power[p > 0].max()
     w = p * np.exp(np.minimum(power - top, 0))
@@ -258,38 +273,44 @@ def _log_m(parts, mu2, lam):
 
 def _saddle(parts, mu2, delta, eps=None):
     """(lam, eps) where the integrand of `_solve` is flat; eps None: saddle-point approximation."""
+    # by bisection on ln lam: the larger lam, the larger eps and the smaller delta(eps)
     low, high = math.log(1e-6), math.log(1e9)
     while high - low > 1e-4:
         lam = math.exp((low + high) / 2)
         log_m, first, second = _log_m(parts, mu2, lam)
-        at = first - 1 / lam - 1 / (lam + 1)
+        stationary = first - 1 / lam - 1 / (lam + 1)
         curvature = second + 1 / lam ** 2 + 1 / (lam + 1) ** 2
-        log_delta = (log_m - lam * at - math.log(lam * (lam + 1))
+        log_delta = (log_m - lam * stationary - math.log(lam * (lam + 1))
                      - math.log(2 * math.pi * curvature) / 2)
-        below = log_delta > math.log(delta) if eps is None else at < eps
+        below = log_delta > math.log(delta) if eps is None else stationary < eps
         low, high = (math.log(lam), high) if below else (low, math.log(lam))
-    return lam, at if eps is None else eps
+    return lam, stationary if eps is None else eps
 
 
 def _period(parts, mu2, lam, eps, delta):
-    """A period with e^(lam k period) delta(eps + k period) < 1e-7 delta, k = -1, 1 (Chernoff)."""
+    """A period with e^(lam k period) delta(eps + k period) < 1e-7 delta, k = -1, 1 (Chernoff).
+
+    Then the copies that the trapezoid rule adds (`_solve`, 3) cost next to nothing."""
     def width(x):
         return (_log_m(parts, mu2, x)[0] - x * eps - math.log(1e-7 * delta)) / abs(x - lam)
 
+    # a bound at any other tilt holds: below lam for the copy before, above it for the one behind
     return max(min(width(lam * x) for x in (0, .25, .5, .75)),
                min(width(lam * (1 + 2. ** k)) for k in range(-4, 8)), 1 / lam)
 
 
 def _invert(parts, mu2, lam, period, delta, eps):
     """The least eps >= 0 with delta(eps) <= delta (see `_solve`), by Newton's method from eps."""
+    # mu2's factor is e^(-mu2 Im(z)^2 / 2): beyond 9 of its standard deviations nothing is left
     count = math.ceil(9 / math.sqrt(mu2) * period / (2 * math.pi))
     z = lam + 2j * math.pi / period * np.arange(count + 1)
+    # tilted by lam and scaled by M(lam): no term exceeds 1, and powers are sums of logarithms
     log_m, log_c = _log_m(parts, mu2, lam)[0], mu2 * (z * (z + 1) - lam * (lam + 1)) / 2
     error = 2e-14
     for n, loss, p in parts:
         w = p * np.exp(lam * loss - (lam * loss).max())
         s, inexact = _characteristic(w / w.sum(), loss, z.imag)
-        near = np.abs(s) < .1  # the logarithm of 1 + s, to the last digit
+        near = np.abs(s) < .1  # log1p there, or n steps would magnify the rounding of 1 + s
         log_size = np.log1p(np.where(near, 2 * s.real + np.abs(s) ** 2, 0)) / 2
         log_size[~near] = np.log(np.abs(1 + s[~near]) + 1e-300)
         log_c += n * (log_size + 1j * np.angle(1 + s))
@@ -308,6 +329,7 @@ def _invert(parts, mu2, lam, period, delta, eps):
     goal, low, high = math.log(delta), 0.0, math.inf
     if log_delta(0.0)[0] <= goal:
         return 0.0
+    # to 1e-9 below the goal, never above it; where Newton leaves the bracket, bisection
     for _ in range(100):
         value, slope = log_delta(eps)
         low, high = (max(low, eps), high) if value > goal else (low, eps)
@@ -328,8 +350,10 @@ def _characteristic(w, loss, t):
     far = np.abs(loss) * t[-1] > 3
     x, y = loss[~far] * t[-1], t / t[-1]
     terms = np.cumprod([w[~far], *(x / k for k in range(1, 34))], axis=0).sum(1)
+    # powers of i; that of order 0 is left out, since 1 is subtracted
     terms *= [0, 1, *[-1, -1, 1, 1] * 8]
     near = np.polynomial.polynomial.polyval(y * y, np.stack([terms[::2], terms[1::2]], 1))
+    # a power of two for the FFT, at least twice as fine as the frequencies need
     size = 1 << math.ceil(math.log2(4 * len(t) + 64))
     reach, ratio = 16, size / (2 * len(t))
     tau = reach / (2 * math.pi * (2 - 1 / ratio))
@@ -344,6 +368,7 @@ def _characteristic(w, loss, t):
 
 
 def _number(name, value):
+    """float(value); ValueError for what is no number, a text that reads as one included."""
     try:
         return float(None if isinstance(value, str) else value)
     except (TypeError, ValueError, OverflowError):
@@ -351,5 +376,6 @@ def _number(name, value):
 
 
 def _check(name, value, good, expected):
+    """ValueError in one form for all arguments, unless `good`."""
     if not good:
         raise ValueError(f"{name}: expected {expected}, got {value!r}")

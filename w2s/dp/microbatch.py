@@ -1,4 +1,4 @@
-"""Parts of a private batch that fit into memory: the clipped sum does not depend on them.
+"""Micro-batches: parts of a private batch that fit into memory, with the same clipped sum.
 
 B rows, T tokens of a batch.
 """
@@ -12,41 +12,41 @@ from torch import nn
 
 from w2s.model.gpt_neox import Tied
 
-pass
-
 PER_SAMPLE = 2 ** 26  # numbers in the per-sample gradients that func holds at a time
 LOGITS = {True: 2 ** 25, False: 2 ** 28}  # of a micro-batch: on a CPU 134 MB, else 1 GB
 TOKENS = {True: 2048, False: 2 ** 16}  # of a micro-batch of fast
 
 
-# ---- one private gradient ------------------------------------------------------------------------
-
 def pad(batch, rows):
     """The batch with its first row repeated `rows` times at the end, and with ids, mask and noise
-    as long as a multiple of 32 tokens."""
-    found = {}
+    padded to a multiple of 32 tokens: few shapes, so that torch.compile compiles few graphs."""
+    padded = {}
     for key, value in batch.items():
         value = torch.cat([value, value[:1].expand(rows, *value.shape[1:])]) if rows else value
+        # with lengths, padding behind a row changes nothing; without them it would be read
         if key in ("ids", "mask", "noise") and "len" in batch:
-            more = -value.shape[1] % 32
-            value = F.pad(value, (0, 0) * (value.ndim - 2) + (0, more)) if more else value
-        found[key] = value
-    return found
+            extra = -value.shape[1] % 32
+            value = F.pad(value, (0, 0) * (value.ndim - 2) + (0, extra)) if extra else value
+        padded[key] = value
+    return padded
 
 
 def micro_batches(model, batch, per_sample=False):
-    """The batch in parts that fit into memory, rows of about one length together and padding cut:
-    the clipped sum does not depend on it. per_sample: whole per-sample gradients are held."""
-    B, ids = len(_any(batch)), batch.get("ids")
+    """Yield the batch in parts that fit into memory: rows of about one length together, common
+    padding cut. per_sample: whole per-sample gradients are held (sgd.func_sum)."""
+    B, ids = len(first_tensor(batch)), batch.get("ids")
     canary = batch["canary"] >= 0 if "canary" in batch else torch.zeros(0)
-    if 0 < int(canary.sum()) < B:  # two tokens each, not to be padded to the length of a mail
-        for own in (canary, ~canary):
-            rows = unpadded({key: value[own] for key, value in batch.items()})
+    # canaries have two tokens each, which would be padded to the length of a mail
+    if 0 < int(canary.sum()) < B:
+        for chosen in (canary, ~canary):
+            rows = unpadded({key: value[chosen] for key, value in batch.items()})
             yield from micro_batches(model, rows, per_sample)
         return
-    most = rows_at_once(model, batch, per_sample)
-    size = math.ceil(B / math.ceil(B / most)) if B else 1  # parts of about one size,
-    size = min(most, size + -size % unit(most))            # multiples of what is compiled
+    limit = rows_at_once(model, batch, per_sample)
+    # parts of about one size, and that a multiple of what is compiled
+    size = math.ceil(B / math.ceil(B / limit)) if B else 1
+    size = min(limit, size + -size % unit(limit))
+    # a sum does not depend on the order of its rows, so they may be sorted by length
     if B > size and "len" in batch:
         order = batch["len"].argsort(descending=True, stable=True)
         batch = {key: value[order] for key, value in batch.items()}
@@ -58,37 +58,43 @@ def micro_batches(model, batch, per_sample=False):
 def rows_at_once(model, batch, per_sample=False):
     """Rows of a micro-batch, as many as memory permits."""
     ids = batch.get("ids")
+    # book-keeping holds states and logits; func also a gradient of every weight for each row
     if per_sample:
         tables = lookups(model)
         numbers = sum(p.numel() for name, p in model.named_parameters()
                       if p.requires_grad and name.rpartition(".")[0] not in tables)
         return max(1, PER_SAMPLE // max(1, numbers))
-    on_cpu = _any(batch).device.type == "cpu"
+    on_cpu = first_tensor(batch).device.type == "cpu"
     T = ids.shape[1] if ids is not None and ids.ndim == 2 else 1
+    # of what is held at once the widest output is most: logits, where there is an LM head
     widest = max((m.weight.shape[0] for m in model.modules()
                   if isinstance(m, (Tied, nn.Linear))), default=1)
     return max(1, min(LOGITS[on_cpu] // (T * widest), TOKENS[on_cpu] // T))
 
 
 def unit(rows):
-    """Rows of a compiled micro-batch are a multiple of this: a power of two, 16 if so many fit."""
+    """What rows of a compiled micro-batch are a multiple of: 16, or a smaller power of two where
+    fewer fit."""
     return min(16, 2 ** int(math.log2(rows)))
 
 
 def unpadded(batch):
-    """The batch without tokens that are padding in all its rows."""
+    """The batch without the tokens that are padding in all its rows."""
     longest = int(batch["len"].max())
     return batch | {key: batch[key][:, :longest] for key in ("ids", "mask", "noise")
                     if key in batch}
 
 
 def lookups(model):
-    """Names of the embeddings whose matrix no other layer uses."""
+    """Names of the embeddings whose matrix no other layer uses: those whose per-sample gradient
+    follows from that of their output (sgd.func_sum)."""
+    # counted by identity: a Tied head holds the embedding in a list, where modules() is blind
     users = Counter(id(p) for m in model.modules() for p in m._parameters.values())
     users.update(id(m.weight) for m in model.modules() if isinstance(m, Tied))
     return {name for name, m in model.named_modules()
             if type(m) is nn.Embedding and users[id(m.weight)] == 1}
 
 
-def _any(batch):
+def first_tensor(batch):
+    """Any tensor of the batch: all have its rows and its device."""
     return next(iter(batch.values()))

@@ -1,4 +1,4 @@
-"""Gaussian noise for privacy: secret keys, streams that never meet, float64 numbers with tails.
+"""Gaussian noise for privacy: secret keys, streams that do not meet, float64 numbers with tails.
 
 A run's draws come from 128-bit keys, one for each purpose and step (`key_of`, `secret`). On a CPU
 the noise of a key is cut into blocks of at most BLOCK numbers, and a block has an SFC64 generator
@@ -8,10 +8,11 @@ the same 192 bits. A step of a 12B model has 11,445 blocks; for the 1e10 blocks 
 steps that has probability 1e-38 (birthday bound), two equal keys among a million steps 1e-27.
 
 The numbers are exact but for rounding. Below the normal density lie rectangles, WIDTH wide, whose
-areas are whole multiples of 1/SLOTS: a slot, the first 16 bits of a random number of 53, says in
-which one a number lies, and the others where in it, on a lattice of 2^-43. The 1 % of slots that no
-rectangle has stands for what they leave of the density, wedges and tails, and is drawn from just
-that (`rest`). A vectorised normal_ in float32 ends at 5.77 standard deviations; these end nowhere.
+areas are whole multiples of 1/SLOTS. Of a random number of 53 bits the first 16, a slot, say in
+which rectangle it lies and the others where in it, on a lattice of 2^-43. The 1 % of slots without
+a rectangle stands for what rectangles leave of the density, wedges and tails, and is drawn from
+just that (`rest`). A vectorised normal_ in float32 ends at 5.77 standard deviations; these end
+nowhere.
 
 On CUDA each slice of at most SLICE numbers is drawn by torch's Philox, whose 64-bit seed is drawn
 from the key: two of the 716 slices of a 12B model's step are equal with probability 1e-14. Its
@@ -40,12 +41,14 @@ PIECES, BITS = 4, 32  # in which a secret travels to other processes, as int64
 
 def key_of(*parts):
     """A 128-bit key, a hash of the parts (an identity, a seed, a purpose, a step)."""
+    # the separator keeps (1, 23) and (12, 3) apart
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:16], "big")
 
 
 def secret():
     """128 bits from the system, the same in every process of a group; kept nowhere."""
+    # in pieces, because a tensor of int64 holds no 128 bits
     value = secrets.randbits(PIECES * BITS)
     if parallel.world() > 1:
         parts = torch.tensor([value >> BITS * i & 2 ** BITS - 1 for i in range(PIECES)])
@@ -55,33 +58,30 @@ def secret():
 
 
 class Source:
-    """Keys one after the other, from one key: what a torch.Generator is to torch."""
+    """A sequence of keys from one key, an integer of any size (a torch.Generator takes 64 bits)."""
 
     def __init__(self, key):
-        self.manual_seed(key)
-
-    def manual_seed(self, key):
-        """Begin anew with a key, a whole number of any size; returns self."""
         self.key, self.used = int(key), 0
-        return self
 
     def next(self):
-        """A 128-bit key, another one each time."""
+        """The next 128-bit key."""
         self.used += 1
         return key_of("source", self.key, self.used)
 
 
 def next_key(generator):
-    """A 128-bit key of a Source or a torch.Generator; the generator moves on."""
+    """A 128-bit key from a Source or a torch.Generator, which moves on."""
     if isinstance(generator, Source):
         return generator.next()
+    # the seed as well: torch's generator on the CPU starts from the low 32 bits of it alone
     drawn = torch.randint(2 ** 63 - 1, (2,), generator=generator, device=generator.device)
     return key_of("generator", generator.initial_seed(), *drawn.tolist())
 
 
 def stream(key, block):
-    """numpy's Generator of SFC64, its state a hash of key and block, begun as SFC64 begins."""
+    """numpy's Generator of SFC64 whose state is a hash of key and block, warmed up as SFC64 is."""
     words = np.frombuffer(hashlib.sha256(f"{key}/{block}".encode()).digest()[:24], "<u8")
+    # the state itself, all 192 bits: numpy's seeding would keep 128 of them
     bits = np.random.SFC64(0)
     bits.state = bits.state | {"state": {"state": np.append(words, np.uint64(1))}}
     bits.random_raw(12, output=False)
@@ -92,11 +92,12 @@ def stream(key, block):
 
 @functools.cache
 def tables():
-    """(slots (SLOTS,), where the slot's rectangle begins or nan; flat (C,), height of the
-    rectangles; over (C,), how much higher the density is at most; tail, the mass of one). Float64;
+    """(slots (SLOTS,): where the slot's rectangle begins, or nan; flat (C,): heights of the
+    rectangles; over (C,): how much higher the density is at most; the mass of one tail). Float64;
     C cells of one side, from 0 to REACH."""
     edges = np.arange(0, REACH + WIDTH, WIDTH)
     density = np.exp(-edges ** 2 / 2) / math.sqrt(2 * math.pi)
+    # rounded down at a cell's outer edge, where the density is least: a rectangle stays below it
     count = np.floor(SLOTS * WIDTH * density[1:]).astype(int)
     begin = np.repeat(edges[:-1], count)
     slots = np.full(SLOTS, math.nan)
@@ -107,49 +108,54 @@ def tables():
 
 @functools.cache
 def aliases():
-    """(own (C + 1,), other (C + 1,)): a cell i drawn evenly stays i with probability own[i], else
-    it is other[i]; then a cell comes up by its `over`, the last one by the tail (Walker 1977)."""
+    """(stay (C + 1,), alias (C + 1,)): alias table (Walker 1977) of the cells' `over` and the tail.
+
+    A cell i drawn uniformly stays i with probability stay[i], else it becomes alias[i]."""
     _, _, over, tail = tables()
     mass = np.append(over * WIDTH, tail)
-    own, other = mass * len(mass) / mass.sum(), np.arange(len(mass))
-    small, large = (list(np.flatnonzero(side)) for side in (own < 1, own >= 1))
+    stay, alias = mass * len(mass) / mass.sum(), np.arange(len(mass))
+    small, large = (list(np.flatnonzero(side)) for side in (stay < 1, stay >= 1))
+    # each step fills up one cell that has too little from one that has more than its share
     while small and large:
         i, j = small.pop(), large[-1]
-        other[i] = j
-        own[j] -= 1 - own[i]
-        if own[j] < 1:
+        alias[i] = j
+        stay[j] -= 1 - stay[i]
+        if stay[j] < 1:
             small.append(large.pop())
-    own[small + large] = 1
-    return own, other
+    stay[small + large] = 1  # 1 but for rounding
+    return stay, alias
 
 
 def rest(n, draw):
-    """(n,) float64 of what the rectangles leave of the normal density: a point below the cells'
-    `over`, kept where it is below the density, or one of a tail. draw: numpy Generator."""
-    (_, flat, over, _), (own, other) = tables(), aliases()
-    flat, over, found = np.append(flat, 0), np.append(over, 0), []
+    """(n,) float64 from what the rectangles leave of the normal density, by rejection: a point in a
+    cell's `over`, taken where it is below the density, or one of a tail. draw: numpy Generator."""
+    (_, flat, over, _), (stay, alias) = tables(), aliases()
+    flat, over, pieces = np.append(flat, 0), np.append(over, 0), []
     while n > 0:
-        u = draw.random(int(1.8 * n) + 64) * len(own)
+        # one random number gives the cell and, by its fraction, the choice of cell or alias
+        u = draw.random(int(1.8 * n) + 64) * len(stay)
         cell = u.astype(int)
-        cell = np.where(u - cell < own[cell], cell, other[cell])
+        cell = np.where(u - cell < stay[cell], cell, alias[cell])
+        # height in (-1, 1): its sign becomes that of the number, its size is tested
         x, height = (cell + draw.random(len(u))) * WIDTH, 2 * draw.random(len(u)) - 1
         density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
         good = np.flatnonzero(np.abs(height) * over[cell] < density - flat[cell])[:n]
-        x, far = x[good], np.flatnonzero(cell[good] == len(own) - 1)
+        x, far = x[good], np.flatnonzero(cell[good] == len(stay) - 1)
         x[far] = tail(len(far), draw)
-        found.append(np.copysign(x, height[good]))
+        pieces.append(np.copysign(x, height[good]))
         n -= len(good)
-    return np.concatenate(found) if found else np.zeros(0)
+    return np.concatenate(pieces) if pieces else np.zeros(0)
 
 
 def tail(n, draw):
-    """(n,) float64, normal numbers above REACH (Marsaglia 1964): an exponential number, which its
-    own square may reject. draw: numpy Generator."""
+    """(n,) float64, normal numbers above REACH (Marsaglia 1964): exponential numbers, rejected by
+    their squares. draw: numpy Generator."""
     x, todo = np.empty(n), np.arange(n)
     while len(todo):
-        found = draw.standard_exponential(len(todo)) / REACH
-        good = 2 * draw.standard_exponential(len(todo)) > found ** 2
-        x[todo[good]], todo = REACH + found[good], todo[~good]
+        # the density at REACH + e falls as e^(-REACH e) e^(-e^2 / 2): one is drawn, one tested
+        excess = draw.standard_exponential(len(todo)) / REACH
+        good = 2 * draw.standard_exponential(len(todo)) > excess ** 2
+        x[todo[good]], todo = REACH + excess[good], todo[~good]
     return x
 
 
@@ -157,12 +163,14 @@ def add(values, std, generator, divisor=1):
     """Turn every number v of the tensors into (v + std z) / divisor, in place, z standard normal.
 
     values: contiguous tensors, float32 or float64, of one device. generator: a Source or a
-    torch.Generator; the same key gives the same numbers, whatever the number of threads."""
+    torch.Generator, which moves on. One key gives the same numbers, whatever the number of
+    threads. Limits of floating point: reading P15."""
     values, key = [value.view(-1) for value in values], next_key(generator)
     if values and values[0].device.type != "cpu":
         _on_device(values, std, key, divisor)
         return
     blocks = _blocks(values)
+    # begin + SLOTS WIDTH u lies in the slot's rectangle, u being the whole random number
     begin = torch.from_numpy(tables()[0] - np.arange(SLOTS) * WIDTH)
 
     def work(n):
@@ -174,23 +182,26 @@ def add(values, std, generator, divisor=1):
 
 def _blocks(values):
     """Lists of parts of the tensors, in their order, each list of at most BLOCK numbers."""
-    found, room = [], 0
+    # blocks depend on the tensors' sizes alone, so threads may take them in any order
+    blocks, room = [], 0
     for value in values:
         for piece in value.split(BLOCK):
             if len(piece) > room:
-                found.append([])
+                blocks.append([])
                 room = BLOCK
-            found[-1].append(piece)
+            blocks[-1].append(piece)
             room -= len(piece)
-    return found
+    return blocks
 
 
 def _add(pieces, draw, begin, scale, divisor):
-    """`add` for the tensors of one block; begin: where the rectangle of slot s begins, less s times
-    WIDTH; scale: the standard deviation after the division. Where both do the same, the faster of
-    numpy and torch."""
+    """`add` for the tensors of one block.
+
+    begin: where the rectangle of slot s begins, less s WIDTH; scale: the standard deviation after
+    the division. Calls numpy or torch, whichever is faster at a step."""
     size = sum(map(len, pieces))
     holes = rest(size // 80 + 64, draw)  # for 1 % of the numbers; at 1.25 % never too few
+    # buffers that are used again stay in the cache
     buffers = views = [torch.empty(CHUNK, dtype=dtype) for dtype in
                        (torch.float64, torch.int64, torch.float64, torch.bool, pieces[0].dtype)]
     for part in (part for piece in pieces for part in piece.mul_(1 / divisor).split(CHUNK)):
@@ -208,7 +219,8 @@ def _add(pieces, draw, begin, scale, divisor):
 
 
 def _on_device(values, std, key, divisor):
-    """`add` where the tensors are on CUDA."""
+    """`add` for tensors on CUDA, by torch's Philox."""
+    # in slices, since each needs as many float64 numbers beside it
     parts = [part for value in values for part in value.split(SLICE)]
     seeds = stream(key, 0).integers(0, 2 ** 64 - 1, len(parts), np.uint64, endpoint=True)
     for part, seed in zip(parts, seeds.tolist()):

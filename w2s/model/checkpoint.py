@@ -1,5 +1,4 @@
-"""Folders in Hugging Face layout: reading, writing and making them. Nothing is unpickled.
-"""
+"""Model folders in Hugging Face layout: read, written, drawn anew. Nothing is unpickled."""
 
 import contextlib
 import json
@@ -14,9 +13,10 @@ from w2s.model.gpt_neox import GPTNeoX
 from w2s.model.configuration import (check, padding, saved_config, shown, special_tokens,
                                      tokenizer_config)
 
-OBSOLETE = (".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq")  # published buffers
+# Buffers that published checkpoints hold and nobody reads: masks and frequencies are computed
+OBSOLETE = (".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq")
 RENAMED = {"lm_head.weight": "embed_out.weight"}      # transformers 5 in memory, not on disk
-FOREIGN = {  # ends of names of weights that we do not read: what they are, what to do
+FOREIGN = {  # ends of weight files that we do not read: what such a file is, what to do instead
     (".bin", ".pt", ".pth", ".pkl", ".ckpt"): (
         "a pickled checkpoint, and we never unpickle", "where you trust it, convert it with "
         "transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"),
@@ -33,7 +33,8 @@ def read_json(path, what):
         raise ValueError(f"{path}: no such file; it should be {what}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        json.dumps(content, ensure_ascii=False).encode()  # half a character could not be saved
+        # a lone surrogate parses but cannot be written again: refuse it here, not after training
+        json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error}); it should be {what}") from error
     if not isinstance(content, dict):
@@ -42,19 +43,23 @@ def read_json(path, what):
 
 
 def weight_files(folder):
-    """The safetensors files of a folder: one, or the shards of its index. Nothing is unpickled."""
+    """Paths of a folder's safetensors files: one, or the shards of its index.
+
+    Raises ValueError that says what to do: for other formats (FOREIGN), a broken index, a missing
+    shard."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
         return [single]
-    if not index.is_file():
-        for ends, (what, then) in FOREIGN.items():
-            if found := sorted(path for path in folder.iterdir() if path.name.endswith(ends)):
-                raise ValueError(f"{found[0]}: {what}; {then}")
+    if not index.is_file():  # say what is there instead, and what to do with it
+        for ends, (what, advice) in FOREIGN.items():
+            if foreign := sorted(path for path in folder.iterdir() if path.name.endswith(ends)):
+                raise ValueError(f"{foreign[0]}: {what}; {advice}")
         raise ValueError(f"{folder}: neither {single.name} nor {index.name}")
     shards = read_json(index, "an index of shards").get("weight_map")
     if not isinstance(shards, dict) or not shards:
         raise ValueError(f"{index}: no weight_map; fetch the file again")
-    for name in shards.values():  # nothing outside the folder, and what rows.sha256 counts
+    # an index may not lead out of the folder: rows.sha256 hashes the files in it
+    for name in shards.values():
         if not (isinstance(name, str) and Path(name).name == name and name.endswith(".safetensors")
                 and name[0] != "."):
             raise ValueError(f"{index}: {shown(name)} is no .safetensors file of this folder; "
@@ -68,9 +73,10 @@ def weight_files(folder):
 
 @contextlib.contextmanager
 def room(path):
-    """ValueError where there is no memory for the model alone, whatever the batch."""
+    """Context that turns a lack of memory for the model alone into a ValueError naming `path`."""
     try:
         yield
+    # torch raises RuntimeError, safetensors an error of its own: only the text says it was memory
     except (MemoryError, RuntimeError, SafetensorError, OSError) as error:
         if not (isinstance(error, MemoryError) or "memory" in str(error)):
             raise
@@ -80,12 +86,15 @@ def room(path):
 
 
 def headers(folder):
-    """{name: (file, name in the file, shape, dtype)} of a folder's tensors, without old buffers."""
+    """{name: (file, name in the file, shape, dtype)} of a folder's tensors, without old buffers.
+
+    Only the headers are read, so that a folder that does not fit is refused before its weights
+    take memory."""
     stored = {}
     for path in weight_files(folder):
         try:
             with room(path), safe_open(path, "pt") as file:
-                for key in file.keys():
+                for key in file.keys():  # slices give shape and dtype without reading numbers
                     entry, name = file.get_slice(key), RENAMED.get(key, key)
                     stored[name] = path, key, tuple(entry.get_shape()), entry.get_dtype()
         except (SafetensorError, OSError) as error:
@@ -94,13 +103,16 @@ def headers(folder):
 
 
 def copy_of(file, key, p, device, dtype):
-    """The tensor `key` of an open file, a copy: a map of the file could change under us."""
+    """Tensor `key` of an open file as a copy: a map of the file would change with the file."""
     return file.get_tensor(key).to(device, dtype, copy=True)
 
 
 def read_weights(folder, stored, wanted, device, dtype, read=copy_of):
-    """The values of the parameters `wanted` {name: p}, each by read(file, key, p, device, dtype).
-    Raises ValueError for missing and unexpected names, other shapes, and integer weights."""
+    """{name: value} of the parameters `wanted` {name: p}, by read(file, key, p, device, dtype).
+
+    Raises ValueError for missing and unexpected names, other shapes, integer weights and numbers
+    that are not finite."""
+    # names first, then shapes: one message about all of the file instead of the first tensor
     missing, extra = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
     if missing or extra:
         raise ValueError(f"{folder}: the weights do not fit config.json: {len(missing)} missing "
@@ -110,10 +122,11 @@ def read_weights(folder, stored, wanted, device, dtype, read=copy_of):
             raise ValueError(f"{path}: {name} is {kind} {list(shape)}; config.json needs "
                              f"{list(wanted[name].shape)} in F32, F16 or BF16")
     weights = {}
+    # file by file, so that each shard is opened once
     for path in sorted({entry[0] for entry in stored.values()}):
         with safe_open(path, "pt") as file:
-            for name, (at, key, _, _) in stored.items():
-                if at == path:
+            for name, (source, key, _, _) in stored.items():
+                if source == path:
                     weights[name] = p = read(file, key, wanted[name], device, dtype)
                     if not finite(p):
                         raise ValueError(f"{path}: {name} has numbers that are not finite (NaN or "
@@ -123,35 +136,37 @@ def read_weights(folder, stored, wanted, device, dtype, read=copy_of):
 
 
 def finite(p):
-    """Whether all numbers of p, or of this process's part of it, are finite. The sum says so at a
-    quarter of the time, unless it overflows."""
+    """Whether all numbers of p, or of this process's part of it, are finite."""
+    # a finite sum proves it in a quarter of the time; the sum of finite numbers may overflow
     p = p.to_local() if hasattr(p, "to_local") else p
     return bool(p.sum().isfinite()) or bool(p.isfinite().all())
 
 
 def trained_head(folder, config, num_labels, head_layer):
     """(num_labels, head_layer) of a folder's own `score`; ValueError where others are asked for."""
+    # id2label, where there is one, counts the classes; without either key transformers assumes 2
     labels, K, layer = (default if config.get(key) is None else config[key] for key, default in
                         (("id2label", {}), ("num_labels", 2), ("w2s_head_layer", -1)))
     if not isinstance(labels, dict) or type(K) is not int or type(layer) is not int:
         raise ValueError(f"{folder / 'config.json'}: id2label, num_labels or w2s_head_layer is not "
                          "an object, a number, a number")
-    found = len(labels) or K, layer
-    for key, own, asked in zip(("num_labels", "head_layer"), found, (num_labels, head_layer)):
-        if asked not in (None, own):
-            raise ValueError(f"{folder}: its classifier has {key} {own}, not {asked}")
-    return found
+    saved = len(labels) or K, layer
+    # a trained head has one shape and reads one layer: as another it would compute nonsense
+    for key, value, asked in zip(("num_labels", "head_layer"), saved, (num_labels, head_layer)):
+        if asked not in (None, value):
+            raise ValueError(f"{folder}: its classifier has {key} {value}, not {asked}")
+    return saved
 
 
 def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_layer=None,
          ready=None, read=copy_of):
     """A model from a folder in Hugging Face layout.
 
-    head "class" takes the folder's own `score`, or starts a zero one over an LM checkpoint, whose
-    LM head it ignores. num_labels None: the folder's, else 2. head_layer None: the folder's, else
-    -1, the final LayerNorm; -2 reads transformers' hidden_states[-2] (docs/deviations.md, E12).
-    ready(model), given, may change the model before it has weights, on the meta device; read: what
-    reads them then, for instance shares of them (w2s.parallel).
+    head "class" takes the folder's own `score`; over an LM checkpoint it starts at zero and the LM
+    head is ignored. num_labels None: the folder's, else 2. head_layer None: the folder's, else -1,
+    the final LayerNorm; -2 reads transformers' hidden_states[-2] (docs/deviations.md, E12).
+    ready(model) may change the model before it has weights, on the meta device; read(file, key, p,
+    device, dtype) reads one of them, for instance this process's share (w2s.parallel).
     Raises ValueError, one line that names the file, for whatever is wrong with the folder."""
     if dtype == torch.float16:
         raise ValueError("dtype float16: attention overflows in pythia-14m and the loss is NaN "
@@ -161,6 +176,7 @@ def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_
         raise ValueError(f"{folder}: no such folder")
     config = read_json(folder / "config.json", "the configuration of a GPT-NeoX model")
     check(config, head, -1, folder / "config.json")
+    # names say what kind of model it is: AutoModel drops the prefix, a classifier has no LM head
     stored = headers(folder)
     if "embed_in.weight" in stored:
         raise ValueError(f"{folder}: saved without its head (AutoModel); save it anew as "
@@ -172,36 +188,40 @@ def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_
         num_labels, head_layer = trained_head(folder, config, num_labels, head_layer)
     num_labels, head_layer = (default if given is None else given
                               for given, default in ((num_labels, 2), (head_layer, -1)))
-    with torch.device("meta"):
+    with torch.device("meta"):  # no memory for weights that the file's replace
         model = GPTNeoX(config, head, num_labels, head_layer, folder / "config.json")
-    if ready:
+    if ready:  # sharding comes before reading: no process then holds the whole model
         ready(model)
     wanted = dict(model.named_parameters())
     if "embed_out.weight" not in wanted:              # a class head, or tied embeddings
         stored.pop("embed_out.weight", None)
     if head == "class" and "score.weight" not in stored:
         p = wanted.pop("score.weight")
-        fresh["score.weight"] = (  # zeros_like imports sympy, .7 s: only where p is shared out
+        fresh["score.weight"] = (  # zeros_like imports sympy, .7 s: only where p is sharded
             torch.zeros_like(p, dtype=dtype, device=device) if hasattr(p, "placements") else
             torch.zeros(p.shape, dtype=dtype, device=device))
     with room(folder):
         weights = read_weights(folder, stored, wanted, device, dtype, read)
+        # assign: parameters on the meta device have no memory to copy into
         model.load_state_dict({**weights, **fresh}, assign=True)
-        return model.to(device)                       # the rotary tables
+        return model.to(device)  # the rotary tables, which are in no file
 
 
 def untrained(config, seed):
-    """An LM as transformers initialises GPT-NeoX: N(0, initializer_range) matrices, zero biases,
-    LayerNorm (1, 0); drawn on the CPU in the parameters' order. Its config: w2s_from_scratch.
-    Raises ValueError for more parameters than this machine could hold."""
+    """An LM with random weights, as transformers initialises GPT-NeoX.
+
+    Matrices are N(0, initializer_range^2), biases zero, LayerNorm (1, 0). Its config says
+    w2s_from_scratch. Raises ValueError for more parameters than this machine could hold."""
     with torch.device("meta"):
         model = GPTNeoX({**config, "w2s_from_scratch": True}, "lm")
     need = 4 * sum(p.numel() for p in model.parameters())
-    if need > (here := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+    # asked before, since Linux would grant the memory and kill the process later
+    if need > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
         raise ValueError(f"a model of this shape needs {need / 1e9:.3g} GB, this machine has "
-                         f"{here / 1e9:.3g}; make it smaller")
+                         f"{memory / 1e9:.3g}; make it smaller")
     generator, std = torch.Generator().manual_seed(seed), config.get("initializer_range", 0.02)
     weights = {}
+    # on the CPU and in the parameters' order: one seed gives one model on every device
     for name, p in model.named_parameters():
         weights[name] = torch.full(p.shape, float(name.endswith("norm.weight")), device="cpu")
         if p.ndim == 2:
@@ -215,10 +235,12 @@ def untrained(config, seed):
 def put(path, write):
     """write(temporary name), then rename: a file that exists is complete, whatever happens.
     Raises OSError that names `path`, also for a full disk under safetensors."""
-    temporary = path.with_name(f".{path.name}.part")  # what is left of a kill goes with the next
+    # always the same name, so that what a killed process left goes with the next write
+    temporary = path.with_name(f".{path.name}.part")
     try:
+        # the mode of an ordinary new file: other users may read a model that umask lets them read
         temporary.touch()
-        mode = temporary.stat().st_mode      # by umask; safetensors 0.8 leaves 0600
+        mode = temporary.stat().st_mode  # safetensors 0.8 leaves 0600
         write(temporary)
         temporary.chmod(mode)
         os.replace(temporary, path)
@@ -229,6 +251,7 @@ def put(path, write):
 
 
 def put_json(path, content):
+    """Write a JSON file by `put`."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     put(path, lambda name: name.write_text(text, encoding="utf-8"))
 
@@ -237,18 +260,19 @@ def save(model, folder, tokenizer_file, shard_bytes=4_500_000_000, whole=torch.T
     """Write config.json, weights and tokenizer so that transformers 4 and 5 load the folder, as
     AutoModelForSequenceClassification (if head_layer is -1) or AutoModelForCausalLM.
 
-    config.json comes last: a folder without it is unfinished. Keys of it that we do not know are
-    kept. Weights over shard_bytes are split, with an index; whole(p) gives them, in their order,
-    those of one file at a time. Raises ValueError for a tokenizer_file that is not a tokenizers
-    JSON file, OSError for what cannot be written."""
+    Unknown keys of config.json are kept. Weights over shard_bytes are split, with an index;
+    whole(p) gives the tensor to write, called in order, for one file at a time. Raises ValueError
+    for a tokenizer_file that is not a tokenizers JSON file, OSError for what cannot be written."""
     folder, tokenizer = Path(folder), read_json(Path(tokenizer_file), "a tokenizers JSON file")
     special = special_tokens(tokenizer, model.settings["vocab_size"])
     folder.mkdir(parents=True, exist_ok=True)
+    # byte for byte, not as the library would write it: the hash of the folder depends on it
     content = Path(tokenizer_file).read_bytes()
     put(folder / "tokenizer.json", lambda name: name.write_bytes(content))
     put_json(folder / "tokenizer_config.json", tokenizer_config(model, tokenizer, special))
     write_weights(model.state_dict(), folder, shard_bytes, whole)
     pad = padding(tokenizer, special)
+    # config.json last: a folder without it is unfinished
     put_json(folder / "config.json", saved_config(model, special.get(pad)))
     if pad is None:
         print(f"note: {folder}: the tokenizer has no padding token, so transformers reads one text "
@@ -256,10 +280,13 @@ def save(model, folder, tokenizer_file, shard_bytes=4_500_000_000, whole=torch.T
 
 
 def write_weights(weights, folder, shard_bytes, whole):
-    """model.safetensors, or model-i-of-n.safetensors and their index; the other form is removed."""
+    """Write model.safetensors, or model-i-of-n.safetensors and their index.
+
+    The other form, left by an earlier save, is removed: a loader could take either."""
     shards, room = [{}], shard_bytes
+    # in the parameters' order: the other processes gather them in it too (training.finish)
     for name, p in weights.items():
-        if p.nbytes > room and shards[-1]:
+        if p.nbytes > room and shards[-1]:  # a tensor above shard_bytes gets a file of its own
             shards, room = [*shards, {}], shard_bytes
         shards[-1][name], room = p, room - p.nbytes
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"

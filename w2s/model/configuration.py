@@ -1,5 +1,4 @@
-"""config.json of GPT-NeoX: published shapes, what is refused by name, what a saved folder needs.
-"""
+"""config.json of GPT-NeoX: published shapes, what is refused by name, what a saved folder needs."""
 
 import json
 
@@ -7,14 +6,19 @@ HEAD = {"class": "class", "letters": "lm", "text": "lm"}          # of a task's 
 CLASS_NAME = {"class": "GPTNeoXForSequenceClassification", "lm": "GPTNeoXForCausalLM"}
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
          "intermediate_size")
+# What an absent key means, to transformers and so to us
 DEFAULTS = {"layer_norm_eps": 1e-5, "attention_bias": True, "use_parallel_residual": True,
             "tie_word_embeddings": False, "max_position_embeddings": 2048,
-            "rotary_emb_base": 10000, "rotary_pct": 0.25}        # transformers' own
+            "rotary_emb_base": 10000, "rotary_pct": 0.25}
+# Other values would load and be computed wrongly, so they are refused
 ONLY = {"model_type": "gpt_neox", "hidden_act": "gelu", "hidden_dropout": 0, "attention_dropout": 0}
+# Bounds far beyond any published model: a spoilt number must not ask for all the memory there is
 MOST = {"num_hidden_layers": 256, "max_position_embeddings": 2 ** 20}  # others: 2 ** 20
 BETWEEN = {"layer_norm_eps": (0, 0.1), "rotary_emb_base": (1, 1e12), "rotary_pct": (0, 1)}
 FLAGS = ("attention_bias", "use_parallel_residual", "tie_word_embeddings")
+# transformers 5 keeps the rotary settings under other names, in an object of their own
 TURNS = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
+# In this order: a token made for padding, else an end of text, which models also pad with
 PADS = ("<|padding|>", "<|pad|>", "<pad>", "[PAD]", "<|endoftext|>", "</s>", "<eos>", "[SEP]")
 
 
@@ -38,19 +42,19 @@ SHAPES = {
 # ---- reading a folder ----------------------------------------------------------------------------
 
 def check(config, head, head_layer, where):
-    """The config with transformers' defaults filled in, null being absent, and either spelling of
-    the rotary settings. Raises ValueError, naming `where`, for what this file does not compute and
-    for values of another kind or size than a model has."""
+    """The config with transformers' defaults filled in and either spelling of the rotary settings
+    read. null counts as absent. Raises ValueError, naming `where`, for what gpt_neox.py does not
+    compute and for values of another type or size than a model has."""
     config = {key: value for key, value in config.items() if value is not None}
     c = {**DEFAULTS, **config, **rotary(config, where)}
-    for key, only in ONLY.items():
-        if c.get(key, None if key == "model_type" else only) != only:
+    for key, allowed in ONLY.items():
+        if c.get(key, None if key == "model_type" else allowed) != allowed:
             raise ValueError(f"{where}: {key} = {shown(c.get(key))} is not supported, only "
-                             f"{shown(only)}: this is GPT-NeoX as Pythia uses it")
+                             f"{shown(allowed)}: this is GPT-NeoX as Pythia uses it")
     for key in (*SIZES, "max_position_embeddings"):
-        most = MOST.get(key, 2 ** 20)
-        if type(c.get(key)) is not int or not 1 <= c[key] <= most:
-            raise ValueError(f"{where}: {key} must be a positive integer up to {most}, not "
+        limit = MOST.get(key, 2 ** 20)
+        if type(c.get(key)) is not int or not 1 <= c[key] <= limit:
+            raise ValueError(f"{where}: {key} must be a positive integer up to {limit}, not "
                              f"{shown(c.get(key))}")
     for key, (low, high) in BETWEEN.items():
         if type(c[key]) not in (int, float) or not low < c[key] <= high:
@@ -60,11 +64,12 @@ def check(config, head, head_layer, where):
         for k in c[key] if type(c.get(key)) is list else [c.get(key, -1)]:
             if type(k) is not int or not -1 <= k < c["vocab_size"]:
                 raise ValueError(f"{where}: {key} must be below vocab_size, not {shown(k)}")
-    for key in FLAGS:
+    for key in FLAGS:  # a text "false" would be true to Python
         if type(c[key]) is not bool:
             raise ValueError(f"{where}: {key} must be true or false, not {shown(c[key])}")
     if c["hidden_size"] % c["num_attention_heads"]:
         raise ValueError(f"{where}: hidden_size is not a multiple of num_attention_heads")
+    # an odd number of rotated dimensions is rounded up to whole pairs, which must fit into d
     d = c["hidden_size"] // c["num_attention_heads"]
     turned = int(d * c["rotary_pct"])
     if not 1 <= turned <= d - turned % 2 or turned * c["max_position_embeddings"] > 2 ** 24:
@@ -79,10 +84,12 @@ def check(config, head, head_layer, where):
 
 
 def rotary(config, where):
-    """{our name: value} of the rotary settings that stand in rope_scaling or else rope_parameters,
-    as transformers reads them. Raises ValueError for every type but the default one, under any
-    name, and for a setting that we do not compute: one that is dropped makes the logits wrong."""
-    found = {}
+    """{our name: value} of the rotary settings in rope_scaling or else rope_parameters.
+
+    Raises ValueError for every type but the default one, under any name, and for a setting that we
+    do not compute: to drop one silently would make the logits wrong."""
+    settings = {}
+    # in transformers' order: rope_scaling wins where both objects stand
     for place in ("rope_parameters", "rope_scaling"):
         part = config.get(place, {})
         if not isinstance(part, dict):
@@ -90,21 +97,22 @@ def rotary(config, where):
         for key, value in part.items():
             usual = {"type": "default", "rope_type": "default", "factor": 1}.get(key)
             if key in TURNS and value is not None:
-                found[TURNS[key]] = value
+                settings[TURNS[key]] = value
             elif value not in (None, usual):
                 raise ValueError(f"{where}: {place}.{key} = {shown(value)} is not supported"
                                  + f", only {shown(usual)}" * (usual is not None)
                                  + ": positions are not scaled here")
-    for key in ("rope_type", *TURNS):  # not GPT-NeoX's names: transformers ignores them
-        used = found.get(TURNS.get(key), config.get(TURNS.get(key), "default"))
+    # at the top level transformers ignores these names: refuse what it would not have used
+    for key in ("rope_type", *TURNS):
+        used = settings.get(TURNS.get(key), config.get(TURNS.get(key), "default"))
         if key in config and config[key] != used:
             raise ValueError(f"{where}: {key} = {shown(config[key])} is not supported here; it "
                              "belongs into rope_parameters")
-    return found
+    return settings
 
 
 def shown(value):
-    """A value for a message, as JSON writes it (null, true), cut."""
+    """A value as a message shows it: in JSON's words (null, true), cut to 60 characters."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, default=repr)
     return text if len(text) < 60 else text[:57] + "..."
 
@@ -112,7 +120,8 @@ def shown(value):
 # ---- writing a folder ----------------------------------------------------------------------------
 
 def special_tokens(tokenizer, vocabulary):
-    """{text: id} of the added tokens of a tokenizer.json's content that the model knows."""
+    """{text: id} of the added tokens in a tokenizer.json's content that the model has a row for."""
+    # any JSON may stand in a damaged file, so nothing is taken for granted
     added = tokenizer.get("added_tokens")
     entries = [(entry.get("content"), entry.get("id")) for entry in
                (added if isinstance(added, list) else []) if isinstance(entry, dict)]
@@ -121,31 +130,34 @@ def special_tokens(tokenizer, vocabulary):
 
 
 def padding(tokenizer, special):
-    """The text of the token that pads: the tokenizer's own, a usual name, an end of text; None
-    where no added token is one of them."""
-    own = tokenizer.get("padding")
-    own = own.get("pad_token") if isinstance(own, dict) else None
-    return next((text for text in (own, *PADS) if text in special), None)
+    """Text of the padding token: the tokenizer's own, else the first of PADS; None where no added
+    token is one of them."""
+    pad_token = tokenizer.get("padding")
+    pad_token = pad_token.get("pad_token") if isinstance(pad_token, dict) else None
+    return next((text for text in (pad_token, *PADS) if text in special), None)
 
 
 def tokenizer_config(model, tokenizer, special):
-    """For AutoTokenizer. Not GPTNeoXTokenizer: in transformers 5 that class builds itself, with
-    its own normaliser, instead of reading tokenizer.json. Of transformers 4: GPT-NeoX takes no
-    token_type_ids, and a text is continued at its right end."""
+    """tokenizer_config.json, by which AutoTokenizer reads tokenizer.json."""
+    # not GPTNeoXTokenizer: in transformers 5 that class builds itself, with a normaliser of its
+    # own; and transformers 4 has to be told that GPT-NeoX takes no token_type_ids
     pad, end = padding(tokenizer, special), "<|endoftext|>"
     roles = dict.fromkeys(("bos_token", "eos_token", "unk_token"), end if end in special else None)
     return {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False,
             "model_max_length": model.settings["max_position_embeddings"],
             "model_input_names": ["input_ids", "attention_mask"],
+            # a text is continued at its right end, so padding must not stand there
             "padding_side": "left" if model.kind == "lm" else "right",
             **{role: text for role, text in (roles | {"pad_token": pad}).items() if text}}
 
 
 def saved_config(model, pad):
-    """The model's config.json with what transformers and `load` need to read it back. pad: the id
-    by which transformers' class head finds the last real token."""
+    """The model's config.json with what transformers and `load` need to read it back.
+
+    pad: the token id by which transformers' class head finds the last real token, or None."""
     config, base, part = dict(model.config), model.rotary[1], model.settings["rotary_pct"]
     dtype = str(model.gpt_neox.embed_in.weight.dtype).removeprefix("torch.")
+    # dtype and the rotary settings twice: transformers 4 and 5 read different keys
     config.update(architectures=[CLASS_NAME[model.kind]], torch_dtype=dtype, dtype=dtype,
                   rotary_pct=part, rotary_emb_base=base,
                   rope_parameters={**(config.get("rope_parameters") or {}), "rope_type": "default",
@@ -154,6 +166,7 @@ def saved_config(model, pad):
         config["pad_token_id"] = pad
     if model.kind == "class":
         K, labels = model.score.out_features, config.get("id2label")
+        # the base model's labels stay only where they name exactly these K classes
         if not (isinstance(labels, dict) and {*labels} == {str(k) for k in range(K)}
                 and all(isinstance(label, str) for label in labels.values())
                 and len({*labels.values()}) == K):

@@ -10,16 +10,16 @@ from w2s.model.kernels import largest
 
 
 class Continuation:
-    """Prompts read once and continued token by token. h (B, D): the final-LayerNorm state of each
-    row's newest token. ids (B, T) right-padded, lengths (B,); `room` tokens may follow.
+    """Prompts read once and continued token by token, with a key-value cache.
 
-    Tokens may be fed anew from any place i: what stood there and behind it is forgotten, so several
-    continuations of one prompt read it once. Raises ValueError where prompt and room exceed
-    max_position_embeddings."""
+    ids (B, T) right-padded, lengths (B,); `room` tokens may follow. h (B, D): the final-LayerNorm
+    state of each row's newest token. Tokens may be fed again from any place i: what stood there and
+    behind it is forgotten, so several continuations share one reading of the prompt. Raises
+    ValueError where prompt and room exceed max_position_embeddings."""
 
     def __init__(self, model, ids, lengths, room):
         assert model.kind == "lm", 'rule: a continuation needs head="lm"'
-        ids = ids[:, :int(lengths.max())]             # on CUDA padded further
+        ids = ids[:, :int(lengths.max())]  # padding (CUDA's is wider) must not count as prompt
         self.model, self.lengths, self.room = model, lengths, ids.shape[1] + room
         if self.room > len(model.cos):
             raise ValueError(f"generate: {ids.shape[1]} prompt + {room} new tokens exceed the "
@@ -29,24 +29,26 @@ class Continuation:
         self.h = model.last_state(ids, lengths, caches=self.caches)
 
     def feed(self, token, i):
-        """token (B,): the i-th behind each prompt. Returns h."""
+        """Append token (B,), the i-th behind each prompt; returns the new h (B, D)."""
+        # masking by position hides what the cache still holds behind i
         x = self.model.embed(token[:, None])                                      # (B, 1, D)
-        at = (self.lengths + i)[:, None]
-        place = self.model.place_at(at, self.model.cos, self.model.sin, self.room, x.dtype)
+        positions = (self.lengths + i)[:, None]
+        place = self.model.place_at(positions, self.model.cos, self.model.sin, self.room, x.dtype)
         for block, cache in zip(self.model.gpt_neox.layers, self.caches):
             x = block(x, place, None, cache)
         self.h = self.model.gpt_neox.final_layer_norm(x[:, 0])
         return self.h
 
 
-def side_by_side(model, most):
-    """Tokens, of prompts and behind them, that are continued at once: `most`, fewer where their
-    keys and values would take more than a quarter of a GPU."""
+def side_by_side(model, limit):
+    """Number of tokens, of prompts and behind them, that are continued at once: at most `limit`."""
+    # on a GPU their keys and values may take a quarter of its memory, at 8 bytes a token, layer and
+    # dimension: two numbers of float32
     p, c = next(model.parameters()), model.settings
     if p.device.type == "cuda":
         memory = torch.cuda.get_device_properties(p.device).total_memory
-        most = min(most, memory // (4 * 8 * c["num_hidden_layers"] * c["hidden_size"]))
-    return most
+        limit = min(limit, memory // (4 * 8 * c["num_hidden_layers"] * c["hidden_size"]))
+    return limit
 
 
 @torch.no_grad()
@@ -54,18 +56,18 @@ def generate(model, ids, lengths, new_tokens, temperature=0.0, generator=None, e
              watch=None):
     """Continue each row from its own last real token: (B, new_tokens) int64.
 
-    temperature 0 is greedy, else softmax(logits / temperature) is sampled as the numbers draws
-    (B, new_tokens) in [0, 1) say, which come from `generator` (None: torch's global one) unless
-    they are given in its place. A row that wrote `end` goes on with `end`, and when all did nothing
-    more is computed. watch(h, logits, token), called with h (B, D) before each token, its logits
-    (B, V) and the token (B,); then once with (h, None, None) of the last one. Raises ValueError
-    where prompt and new tokens exceed max_position_embeddings, and when logits to sample from were
-    not finite."""
+    temperature 0 is greedy, else softmax(logits / temperature) is sampled by one uniform number a
+    token, (B, new_tokens) in [0, 1): drawn from `generator` (None: torch's global one), or given as
+    a tensor in its place. A row that wrote `end` goes on with `end`; when all did, nothing more is
+    computed. watch(h, logits, token) is called for each token with the state h (B, D) before it,
+    its logits (B, V) and the token (B,), then once with (h, None, None) for the last state. Raises
+    ValueError where prompt and new tokens exceed max_position_embeddings, and when logits to sample
+    from were not finite."""
     assert temperature >= 0, f"rule: temperature >= 0, got {temperature}"
     draws = generator
     if temperature and not torch.is_tensor(draws):
-        on = generator.device if generator else ids.device
-        draws = torch.rand(len(ids), new_tokens, generator=generator, device=on).to(ids.device)
+        device = generator.device if generator else ids.device
+        draws = torch.rand(len(ids), new_tokens, generator=generator, device=device).to(ids.device)
     row = Continuation(model, ids, lengths, new_tokens)
     out = ids.new_full((len(ids), new_tokens), 0 if end is None else end)
     done = torch.zeros_like(lengths, dtype=torch.bool)
@@ -73,10 +75,10 @@ def generate(model, ids, lengths, new_tokens, temperature=0.0, generator=None, e
     for i in range(new_tokens):
         if temperature or watch:
             logits = model.head(row.h)
-            finite &= logits.amax(-1).isfinite()
+            finite &= logits.amax(-1).isfinite()  # asked once at the end: no wait for a GPU here
             u = draws[:, i] if temperature else None
             out[:, i] = sample(logits, temperature, u)
-        else:
+        else:  # nobody reads the logits, so the product may have another shape
             out[:, i] = greedy(model, row.h)
         if end is not None:
             out[:, i].masked_fill_(done, end)
@@ -95,8 +97,8 @@ def generate(model, ids, lengths, new_tokens, temperature=0.0, generator=None, e
 
 
 def greedy(model, h):
-    """(B,) the most probable token behind each state h (B, D). On CPU the product is W h^T, in half
-    the time of h W^T (4.2 against 9.0 ms at 14m, B = 32), and runs as in `largest`."""
+    """(B,) the most probable token behind each state h (B, D). On CPU by W h^T, which takes half
+    the time of h W^T (4.2 against 9.0 ms at 14m, B = 32), and by runs of 128 as in `largest`."""
     weight = model.embed_out.weight
     if h.device.type != "cpu" or len(weight) % 128:
         return model.head(h).argmax(-1)
@@ -109,6 +111,8 @@ def sample(logits, temperature, u):
     """logits (B, V) -> (B,) int64: where the distribution function passes u (B,), in [0, 1)."""
     if temperature == 0:
         return largest(logits)
+    # inversion, so that a row's token depends on its own u alone and not on the batch around it
     z = logits.float()
     cdf = ((z - z.amax(-1, keepdim=True)) / temperature).softmax(-1).cumsum(-1)
+    # cdf's end is 1 but for rounding: scale u to it, and stay inside the vocabulary
     return (cdf <= u[:, None] * cdf[:, -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)

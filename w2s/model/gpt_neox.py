@@ -29,25 +29,26 @@ class Place(NamedTuple):
     cos: torch.Tensor             # (T, R), or (B, 1, M, R) for M queries a row; float32
     sin: torch.Tensor
     bias: torch.Tensor | None     # 0 or -inf: (T, T), or (B*H, M, S); None: causal, fused kernel
-    at: torch.Tensor | None       # (B, M) positions of a row's queries; None: all T tokens
+    positions: torch.Tensor | None  # (B, M) of a row's queries; None: all T tokens
     wide: tuple | None = None     # the tables of Turn; None: rotate in halves
 
 
 def rotary_tables(positions, dims, base, device):
     """cos and sin (positions, R) float32 of RoPE (arXiv 2104.09864) over the first `dims` of d."""
+    # float32 whatever the model's dtype: bfloat16 tables cost two digits (`rotate`)
     frequency = base ** -(torch.arange(0, dims, 2, dtype=torch.float32, device=device) / dims)
     angle = torch.arange(positions, dtype=torch.float32, device=device)[:, None] * frequency
     return angle.cos(), angle.sin()
 
 
 def rotate(x, place):
-    """x (..., T, d): pair i is dimensions (i, R + i), as GPT-NeoX has it; the rest passes through.
-    In float32 whatever x is: only 2R of d dimensions, and tables in bf16 cost two digits."""
+    """Rotary positions: pair i of x (..., T, d) is dimensions (i, R + i), as in GPT-NeoX; the other
+    d - 2R pass through. Computed in float32 whatever x is: bfloat16 tables cost two digits."""
     pairs = place.cos.shape[-1]
     if place.wide:
         return Turn.apply(x, *place.wide, pairs)
-    one, two, rest = x.split((pairs, pairs, x.shape[-1] - 2 * pairs), -1)
-    turned = one * place.cos - two * place.sin, two * place.cos + one * place.sin
+    first, second, rest = x.split((pairs, pairs, x.shape[-1] - 2 * pairs), -1)
+    turned = first * place.cos - second * place.sin, second * place.cos + first * place.sin
     return torch.cat((turned[0].to(x.dtype), turned[1].to(x.dtype), rest), -1)
 
 
@@ -61,14 +62,15 @@ def attend(q, k, v, bias):
     """softmax(q k^T / sqrt(d) + bias) v: q (B, H, Tq, d), k and v (B, H, S, d) -> (B, H, Tq, d)."""
     if bias is None:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    # batched products with scale and mask in one call: vmap runs the fused kernel row by row
     rows, k, v = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)                # (B*H, ., d)
     scores = torch.baddbmm(bias, rows, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
     return torch.bmm(scores.softmax(-1), v).view(q.shape)
 
 
-def tokens(x, at):
-    """x (B, T, D), at (B, M) -> (B, M, D), the tokens of each row that stand at `at`."""
-    return x[torch.arange(x.shape[0], device=x.device)[:, None], at]
+def tokens(x, positions):
+    """x (B, T, D), positions (B, M) -> (B, M, D): each row's tokens at its positions."""
+    return x[torch.arange(x.shape[0], device=x.device)[:, None], positions]
 
 
 class Cache:
@@ -77,13 +79,15 @@ class Cache:
     def __init__(self, room):
         self.room = room
 
-    def put(self, k, v, at):
-        """The prompt's k, v (B, H, T, d) are kept (at None); then one token a row goes to `at`."""
-        if at is None:
+    def put(self, k, v, positions):
+        """Store keys and values and return those to attend to. positions None: the prompt's k, v
+        (B, H, T, d), padded to S; (B, 1): one token a row, (B, H, 1, d), at its position."""
+        if positions is None:
             self.k, self.v = (F.pad(x, (0, 0, 0, self.room - x.shape[2])) for x in (k, v))
             return k, v
-        rows, at = torch.arange(len(at), device=at.device), at[:, 0]
-        self.k[rows, :, at], self.v[rows, :, at] = k[:, :, 0], v[:, :, 0]
+        # rows have prompts of their own lengths, so their new tokens stand at different places
+        rows, positions = torch.arange(len(positions), device=positions.device), positions[:, 0]
+        self.k[rows, :, positions], self.v[rows, :, positions] = k[:, :, 0], v[:, :, 0]
         return self.k, self.v
 
 
@@ -96,6 +100,7 @@ class FusedQKV(nn.Linear):
 
     def forward(self, x, part=ALL):
         """x (B, T, D) -> (B, T, H * n * d): only the n of (query, key, value) that `part` names."""
+        # the last block needs queries of few tokens but keys and values of all
         weight, bias = (p if p is None or part == ALL else
                         p.unflatten(0, (self.heads, 3, -1))[:, part].flatten(0, 2)
                         for p in (self.weight, self.bias))
@@ -103,7 +108,7 @@ class FusedQKV(nn.Linear):
 
 
 class Tied(nn.Module):
-    """A head without a matrix of its own: the embedding's."""
+    """An LM head that shares the embedding's matrix (tie_word_embeddings)."""
 
     def __init__(self, embedding):
         super().__init__()
@@ -130,15 +135,15 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.heads, part.stop - part.start, -1)).permute(3, 0, 2, 1, 4)
 
     def forward(self, x, place, last=None, cache=None):
-        if last is None:
+        if last is None:  # every token is a query; queries and keys are rotated in one call
             qk, v = self.split(x, ALL).split((2, 1))
             (q, k), v, bias = rotate(qk, place).unbind(), v[0], place.bias
-        else:
-            q = rotate(self.split(tokens(x, last.at), QUERY)[0], last)
+        else:             # only the queries of `last`, which still see keys of all tokens
+            q = rotate(self.split(tokens(x, last.positions), QUERY)[0], last)
             k, v = self.split(x, KEY_VALUE).unbind()
             k, bias = rotate(k, place), last.bias
         if cache is not None:
-            k, v = cache.put(k, v, place.at)
+            k, v = cache.put(k, v, place.positions)
         return self.dense(attend(q, k, v, bias).transpose(1, 2).flatten(2))
 
 
@@ -165,71 +170,81 @@ class Block(nn.Module):
         """x (B, T, D) -> (B, T, D); with `last` only those tokens of a row, exactly: (B, M, D)."""
         attended = self.attention(self.input_layernorm(x), place, last, cache)
         if last is not None:
-            x = tokens(x, last.at)
-        if self.parallel:
+            x = tokens(x, last.positions)
+        if self.parallel:  # Pythia: attention and MLP both read the block's input
             return x + attended + self.mlp(self.post_attention_layernorm(x))
         x = x + attended
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
 class GPTNeoX(nn.Module):
-    """head "class": logits (B, K) of the last real token; "lm": (B, T, V). config: a dict."""
+    """Head "class" gives logits (B, K) of the last real token, head "lm" logits (B, T, V).
+
+    config: the dict of config.json. Raises ValueError, naming `where`, for what is not supported
+    (configuration.check)."""
 
     def __init__(self, config, head, num_labels=2, head_layer=-1, where="config.json"):
         super().__init__()
         self.config, self.kind, self.head_layer = dict(config), head, head_layer
-        self.whole = False                            # nll: all logits at once, in their places
+        self.whole = False  # True: nll has all logits at once, as per-sample gradients need them
         c = self.settings = check(config, head, head_layer, where)
         self.gpt_neox = nn.Module()
-        table = torch.zeros(c["vocab_size"], c["hidden_size"])  # nn.Embedding's own start imports
-        self.gpt_neox.embed_in = nn.Embedding.from_pretrained(table, freeze=False)  # dynamo: 1.4 s
+        # from a table of zeros: nn.Embedding's own initialisation imports dynamo, 1.4 s
+        table = torch.zeros(c["vocab_size"], c["hidden_size"])
+        self.gpt_neox.embed_in = nn.Embedding.from_pretrained(table, freeze=False)
         self.gpt_neox.layers = nn.ModuleList(Block(c) for _ in range(c["num_hidden_layers"]))
         self.gpt_neox.final_layer_norm = nn.LayerNorm(c["hidden_size"], c["layer_norm_eps"])
         if head == "class":
             self.score = nn.Linear(c["hidden_size"], num_labels, bias=False)
-            nn.init.zeros_(self.score.weight)
+            nn.init.zeros_(self.score.weight)  # E12 in docs/deviations.md
         elif c["tie_word_embeddings"]:
             self.embed_out = Tied(self.gpt_neox.embed_in)
         else:
             self.embed_out = nn.Linear(c["hidden_size"], c["vocab_size"], bias=False)
         dims = int(c["hidden_size"] // c["num_attention_heads"] * c["rotary_pct"])
         self.rotary = dims, c["rotary_emb_base"]
+        # on the CPU also where the model is built on the meta device: no file holds the tables,
+        # and they are not persistent, so that state_dict() is exactly a checkpoint
         cos, sin = rotary_tables(c["max_position_embeddings"], *self.rotary, "cpu")
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
     def place(self, x):
-        """x (B, T, D): all T tokens, causal. Rows longer than the tables compute their own."""
+        """Place of all T tokens of x (B, T, D), causal. Longer rows than the tables compute their
+        own."""
         T, bias, wide = x.shape[1], None, None
         if explicit(T, x.device):
             bias = torch.full((T, T), float("-inf"), dtype=x.dtype, device=x.device).triu(1)
         cos, sin = ((self.cos[:T], self.sin[:T]) if T <= len(self.cos) else
                     rotary_tables(T, *self.rotary, x.device))
+        # Turn is for eager code: torch.func takes no Function that saves tensors in its forward
         if not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()):
             wide = Turn.tables(cos, sin, x.shape[-1] // self.settings["num_attention_heads"])
         return Place(cos, sin, bias, None, wide)
 
-    def place_at(self, at, cos, sin, S, dtype):
-        """at (B, M): M queries a row, each sees positions 0..at of S."""
-        seen = torch.arange(S, device=at.device) <= at[..., None]                 # (B, M, S)
+    def place_at(self, positions, cos, sin, S, dtype):
+        """Place of M queries a row at positions (B, M): each sees the S keys up to its own."""
+        seen = torch.arange(S, device=positions.device) <= positions[..., None]   # (B, M, S)
         bias = torch.where(seen, 0.0, float("-inf")).to(dtype)[:, None]
         bias = bias.expand(-1, self.settings["num_attention_heads"], -1, -1).flatten(0, 1)
-        return Place(cos[at][:, None], sin[at][:, None], bias, at)
+        return Place(cos[positions][:, None], sin[positions][:, None], bias, positions)
 
     def embed(self, ids, noise=None):
+        """(B, T, D) embeddings of ids (B, T), with noise (B, T, D) added where given (Eq. 8)."""
         x = self.gpt_neox.embed_in(ids)                                           # (B, T, D)
         return x if noise is None else x + noise.to(x.dtype)
 
-    def states(self, ids, noise=None, at=None):
-        """(B, T, D) states of all tokens after the final LayerNorm; at (B, M): of the tokens there
-        alone, (B, M, D), and the last block evaluates no others."""
+    def states(self, ids, noise=None, positions=None):
+        """(B, T, D) states of all tokens after the final LayerNorm. With positions (B, M) only of
+        the tokens there, (B, M, D), and the last block evaluates no others."""
         x = self.embed(ids, noise)
-        place, few = self.place(x), None
-        if at is not None:
-            few = self.place_at(at, place.cos, place.sin, x.shape[1], x.dtype)
+        place, last = self.place(x), None
+        if positions is not None:
+            last = self.place_at(positions, place.cos, place.sin, x.shape[1], x.dtype)
+        # only the last block may leave tokens out: every other one's states are keys of the next
         for block in self.gpt_neox.layers[:-1]:
             x = block(x, place)
-        return self.gpt_neox.final_layer_norm(self.gpt_neox.layers[-1](x, place, few))
+        return self.gpt_neox.final_layer_norm(self.gpt_neox.layers[-1](x, place, last))
 
     def last_state(self, ids, lengths, noise=None, layer=-1, caches=None):
         """(B, D) transformers' hidden_states[layer] at the last real token; -1 is after the final
@@ -237,6 +252,7 @@ class GPTNeoX(nn.Module):
         x = self.embed(ids, noise)
         place = self.place(x)
         last = self.place_at((lengths - 1)[:, None], place.cos, place.sin, x.shape[1], x.dtype)
+        # hidden_states[-2] is what the last block reads, so that block is not run at all
         blocks = list(self.gpt_neox.layers)[:len(self.gpt_neox.layers) + 1 + layer]
         caches = caches or [None] * len(blocks)
         for block, cache in zip(blocks[:-1], caches):
@@ -245,31 +261,31 @@ class GPTNeoX(nn.Module):
         return self.gpt_neox.final_layer_norm(x) if layer == -1 else x
 
     def head(self, h):
-        """h (..., D) -> logits (..., K) or (..., V)"""
+        """Logits (..., K) or (..., V) of states h (..., D)."""
         return (self.score if self.kind == "class" else self.embed_out)(h)
 
     def forward(self, ids, lengths, noise=None, mask=None):
         """ids (B, T) int64 right-padded, lengths (B,) int64 >= 1, noise (B, T, D) added to the
         embeddings -> (B, K) for "class", (B, T, V) for "lm", (B,) as `nll` if a mask is given."""
-        if mask is not None:
+        if mask is not None:  # `nll` comes through here, see there
             return self.row_nll(ids, mask, noise)
         if self.kind == "class":
             return self.head(self.last_state(ids, lengths, noise, self.head_layer))
         return self.head(self.states(ids, noise))
 
-    def hidden(self, ids, lengths, noise=None):
-        """(B, D) final-LayerNorm state at the last real token, whatever the class head reads."""
-        return self.last_state(ids, lengths, noise)
-
     def nll(self, ids, lengths, mask):
         """Per-row sum of -log p(ids[t] | ids[:t]) over the t with mask[:, t] = 1: (B,), in nats.
-        mask (B, T), or weights; its column 0 is ignored, nothing predicts token 0. Fastest where
-        the results of all rows have one gradient: a mean over tokens belongs into the weights."""
+
+        mask (B, T) may hold weights. Its column 0 is ignored: nothing predicts token 0. Fastest
+        where all rows' results have the same gradient, so a mean over tokens belongs into the
+        weights (TokenNLL computes its gradients again where they differ)."""
         return self(ids, lengths, mask=mask)    # by __call__: functional_call, DDP and FSDP see it
 
     def row_nll(self, ids, mask, noise=None):
-        """Logits only where mask is not 0, a part of the tokens at a time (TokenNLL). Compiled
-        (inductor fuses the loss into them), under torch.func and if `whole`: all tokens at once."""
+        """`nll`, with logits only where mask is not 0, for some tokens at a time (TokenNLL).
+
+        All tokens at once where it is compiled (inductor fuses the loss into the logits), under
+        torch.func, and if `whole`."""
         assert self.kind == "lm", 'rule: nll needs head="lm"'
         target = ids[:, 1:].flatten()
         mask = mask[:, 1:]
@@ -277,33 +293,38 @@ class GPTNeoX(nn.Module):
                 torch._C._are_functorch_transforms_active()):
             h = self.states(ids, noise)[:, :-1].flatten(0, 1)                     # (B*(T-1), D)
             return (self.token_nll(h, target).view(mask.shape) * mask).sum(1)
-        kept = mask.flatten().nonzero()[:, 0]                                     # (P,)
-        h, truth = self.kept_states(ids, mask, noise, kept), target[kept]
+        predicted = mask.flatten().nonzero()[:, 0]                                # (P,)
+        h, truth = self.predicted_states(ids, mask, noise, predicted), target[predicted]
         on_cpu = h.device.type == "cpu"
-        most, few = (limit[on_cpu] // self.settings["vocab_size"] + 1
+        held, at_once = (limit[on_cpu] // self.settings["vocab_size"] + 1
                      for limit in (LOGITS_HELD, LOGITS_AT_ONCE))
-        if len(h) <= few:
-            nll = self.token_nll(h, truth) * mask.flatten()[kept]
+        if len(h) <= at_once:  # the loss in place gains nothing on few logits (docs/speed.md)
+            nll = self.token_nll(h, truth) * mask.flatten()[predicted]
         else:
+            # each gradient costs a product, so only those that are asked for
             W, grad = self.embed_out.weight, torch.is_grad_enabled()
-            weight = mask.flatten()[kept].to(wide(h).dtype)
-            nll = TokenNLL.apply(h, W, truth, weight, (most, few),
+            weight = mask.flatten()[predicted].to(wide(h).dtype)
+            nll = TokenNLL.apply(h, W, truth, weight, (held, at_once),
                                  (grad and h.requires_grad, grad and W.requires_grad))
-        nll = nll.new_zeros(target.shape).index_put((kept,), nll)
+        nll = nll.new_zeros(target.shape).index_put((predicted,), nll)
         return nll.view(mask.shape).sum(1)
 
-    def kept_states(self, ids, mask, noise, kept):
-        """(P, D) states of the tokens kept (P,), places in mask (B, T - 1) flattened. Where they
-        are few (an answer's) the last block evaluates no others: SFT 1.12-1.19x (4 blocks, CPU)."""
+    def predicted_states(self, ids, mask, noise, predicted):
+        """(P, D) states before the predicted tokens (P,), indices into the flat mask (B, T - 1).
+
+        Where they are few (an answer's tokens) the last block evaluates no others: 1.12-1.19x in
+        supervised fine-tuning (4 blocks, CPU)."""
         number = (mask != 0).cumsum(1)                                            # (B, T - 1)
         M = int(number[:, -1].max()) if mask.numel() else 0
         if 2 * M > mask.shape[1]:
-            return self.states(ids, noise)[:, :-1].flatten(0, 1).index_select(0, kept)
-        row, place = kept // mask.shape[1], kept % mask.shape[1]
-        slot = number.flatten()[kept] - 1
-        at = kept.new_zeros(len(ids), max(1, M)).index_put((row, slot), place)    # (B, M)
-        return self.states(ids, noise, at)[row, slot]
+            return self.states(ids, noise)[:, :-1].flatten(0, 1).index_select(0, predicted)
+        row, column = predicted // mask.shape[1], predicted % mask.shape[1]
+        slot = number.flatten()[predicted] - 1
+        # rows with fewer than M such tokens fill up with position 0, whose states nobody reads
+        positions = predicted.new_zeros(len(ids), max(1, M))                      # (B, M)
+        positions = positions.index_put((row, slot), column)
+        return self.states(ids, noise, positions)[row, slot]
 
     def token_nll(self, h, target):
-        """h (P, D), target (P,) -> (P,) float32 (float64 in a float64 model)"""
+        """(P,) -log p of target (P,) at states h (P, D), float32 (float64 in a float64 model)."""
         return F.cross_entropy(wide(self.head(h)), target, reduction="none")

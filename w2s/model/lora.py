@@ -3,9 +3,9 @@
     W' = W + (alpha / r) B A        A (r, D) Kaiming-uniform, B (3D, r) zero: training starts at W
 
 Everything else is frozen but the class head `score`, which peft too trains and saves. A and B are
-plain linear layers, so that dp's book-keeping and torch.func see nothing new: DP-LoRA is DP on the
-few weights that train. Which layers, how A starts and alpha = r are peft 0.21's for GPT-NeoX;
-tests/model/test_lora.py holds us to it.
+plain linear layers, so that dp/ghost_clipping.py and torch.func need nothing new: DP-LoRA is DP on
+the few weights that train. The layers, the start of A and alpha = r are peft 0.21's for GPT-NeoX;
+tests/model/test_lora.py compares.
 
 D inputs, r rank, o outputs (3D).
 """
@@ -16,45 +16,51 @@ import math
 import torch
 from torch import nn
 
+from w2s.model.kernels import wide
+
 TARGET, HEAD = "query_key_value", "score"
 
 
 class LoRA(nn.Module):
-    """W x + (alpha / r) B A x. B is a layer of W's class: it too gives the rows `part` alone."""
+    """W x + (alpha / r) B A x, in place of the layer W (`base`)."""
 
     def __init__(self, base, rank, alpha, generator):
         super().__init__()
         self.base, self.scale = base, alpha / rank
         like = dict(dtype=base.weight.dtype, device=base.weight.device)
+        # on the meta device first: nn.Linear's own start would draw from the global generator
         self.A = nn.Linear(base.in_features, rank, bias=False, device="meta")
+        # drawn on the CPU, so that a seed gives the same A on every device
         start = nn.init.kaiming_uniform_(torch.empty(self.A.weight.shape), math.sqrt(5),
-                                         generator=generator)  # drawn on the CPU: the same anywhere
+                                         generator=generator)
         self.A.weight = nn.Parameter(start.to(**like))
+        # of W's class (FusedQKV), because it too must give the rows that `part` names alone
         self.B = copy.deepcopy(base)
         self.B.in_features, self.B.bias = rank, None
         self.B.weight = nn.Parameter(torch.zeros(len(base.weight), rank, **like))
 
     def forward(self, x, *part):
-        """x (..., D) -> (..., o), or those of the o that `part` names."""
+        """x (..., D) -> (..., o), or only those of the o that `part` names."""
         return self.base(x, *part) + self.scale * self.B(self.A(x), *part)
 
     @torch.no_grad()
     def merged(self):
-        """The base layer, W being W'; added up in float32 at least."""
+        """The base layer with W' for W."""
         W, A, B = (layer.weight for layer in (self.base, self.A, self.B))
-        wide = torch.promote_types(W.dtype, torch.float32)
-        W.copy_(W.to(wide) + self.scale * (B.to(wide) @ A.to(wide)))
+        # in float32 at least: a bfloat16 model rounds once, not at every step of the sum
+        W.copy_(wide(W) + self.scale * (wide(B) @ wide(A)))
         return self.base
 
 
 def apply(model, rank, alpha=None, generator=None):
     """Put LoRA of this rank on every `query_key_value` of the model, in place, and freeze all else
-    but `score`; the model.
+    but `score`; returns the model.
 
-    alpha None: rank, so that alpha / rank = 1. A is drawn from `generator`, on the CPU; None:
-    torch's global one. An optimizer is to be made after this. Raises ValueError for a rank that is
+    alpha None: rank, so that alpha / rank = 1. generator: a CPU generator that A is drawn from
+    (None: torch's global one). Make the optimizer after this. Raises ValueError for a rank that is
     not in 1 .. D, an alpha that is not positive, a model that has LoRA already or no such layer."""
     owners = [module for module in model.modules() if hasattr(module, TARGET)]
+    # owners, not layers, because the layer is replaced as an attribute of its owner
     layers = [getattr(owner, TARGET) for owner in owners]
     if any(isinstance(layer, LoRA) for layer in layers):
         raise ValueError("LoRA: the model has it already; merge it first")
@@ -67,6 +73,7 @@ def apply(model, rank, alpha=None, generator=None):
     alpha = rank if alpha is None else alpha
     if not 0 < alpha < math.inf:
         raise ValueError(f"LoRA: alpha {alpha} is not a positive number")
+    # before A and B exist, so that they train; by whole names, since a model may wrap another
     for name, p in model.named_parameters():
         p.requires_grad_(HEAD in name.split("."))
     for owner, layer in zip(owners, layers):
@@ -75,14 +82,15 @@ def apply(model, rank, alpha=None, generator=None):
 
 
 def merge(model):
-    """Fold every B A into its W, in place, and put the plain layers back; the model.
+    """Fold every B A into its W, in place, and put the plain layers back; returns the model.
 
-    state_dict() has its old names again, so that pythia.save writes an ordinary folder, and all
+    state_dict() has its old names again, so that checkpoint.save writes an ordinary folder, and all
     parameters train again. Raises ValueError for a model without LoRA."""
     owners = [module for module in model.modules()
               if isinstance(getattr(module, TARGET, None), LoRA)]
     if not owners:
         raise ValueError("LoRA: the model has none to merge")
+    # the layers themselves come back, with W changed in place: names and identities are as before
     for owner in owners:
         setattr(owner, TARGET, getattr(owner, TARGET).merged())
-    return model.requires_grad_(True)
+    return model.requires_grad_(True)  # `apply` froze them; a merged model is an ordinary one
