@@ -13,7 +13,7 @@ from tests.dp.test_sgd import plan
 from w2s import device, metrics, scheduler
 from w2s.attacks import text as attack
 from w2s.data import splits
-from w2s.dp import plan as dp_plan
+from w2s.dp import private_run as dp_plan
 from w2s.train import grpo
 
 ROOT = Path(__file__).parent.parent

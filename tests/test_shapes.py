@@ -20,7 +20,7 @@ from tests.conftest import read_json
 from w2s import attacks, config, hidden_states, prepare, rows, runs
 from w2s.attacks import audit
 from w2s.attacks import text as perturbing
-from w2s.dp import plan as dp_plan
+from w2s.dp import private_run as dp_plan
 from w2s.model import checkpoint as folders
 from w2s.train import step
 from w2s.trust import ntf

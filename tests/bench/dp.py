@@ -23,7 +23,7 @@ from tests.bench import machine, models, step
 from tests.bench.harness import Case, Variant
 from w2s import device as devices
 from w2s.dp import microbatch, noise
-from w2s.dp import plan as dp_plan
+from w2s.dp import private_run as dp_plan
 from w2s.dp import sgd as dp
 from w2s.model import checkpoint
 from w2s.train import step as product

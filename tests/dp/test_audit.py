@@ -16,7 +16,7 @@ from tests.dp.test_sgd import batch, model, of_text, plan, rows_of
 from w2s import config, rows, training
 from w2s.attacks import audit
 from w2s.dp import accountant, canaries
-from w2s.dp import plan as dp_plan
+from w2s.dp import private_run as dp_plan
 from w2s.dp import sgd as dp
 
 RUNS = 10 if os.environ.get("W2S_SLOW") else 1

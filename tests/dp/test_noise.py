@@ -13,7 +13,7 @@ import torch
 from tests.dp.test_sgd import plan
 from w2s import runs
 from w2s.dp import noise
-from w2s.dp import plan as dp_plan
+from w2s.dp import private_run as dp_plan
 
 DRAW = noise.key_of("tests of noise")
 

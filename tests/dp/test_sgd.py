@@ -14,7 +14,7 @@ from torch import nn
 
 from w2s import parallel
 from w2s.dp import accountant, microbatch, noise
-from w2s.dp import plan as dp_plan
+from w2s.dp import private_run as dp_plan
 from w2s.dp import sgd as dp
 from w2s.model import gpt_neox, configuration
 from w2s.tasks import adversarial, privacy

@@ -20,7 +20,7 @@ from tests.conftest import read_json
 from tests.dp.test_sgd import batch, model, of_class, of_text
 from w2s import config, rows, runs, training
 from w2s.dp import ghost_clipping
-from w2s.dp import plan as dp_plan
+from w2s.dp import private_run as dp_plan
 from w2s.dp import sgd as dp
 from w2s.model import checkpoint, decoding, gpt_neox, lora
 from w2s.train import step

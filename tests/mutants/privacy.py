@@ -3,7 +3,7 @@
 MAIL_TEXT = "w2s/data/mail_text.py"
 MAIL_FILES = "w2s/data/mail_files.py"
 MICROBATCH = "w2s/dp/microbatch.py"
-PRIVATE_TRAINING = "w2s/dp/plan.py"
+PRIVATE_TRAINING = "w2s/dp/private_run.py"
 DP, BOOK, NOISE, ACCOUNTANT = ("w2s/dp/sgd.py", "w2s/dp/ghost_clipping.py", "w2s/dp/noise.py",
                                "w2s/dp/accountant.py")
 CANARIES, AUDIT, GUARANTEES = "w2s/dp/canaries.py", "w2s/attacks/audit.py", "w2s/report/privacy_statement.py"

@@ -2,4 +2,4 @@
 
 from w2s import names_of
 
-__getattr__ = names_of(__name__, "sgd", "plan", "microbatch")
+__getattr__ = names_of(__name__, "sgd", "private_run", "microbatch")

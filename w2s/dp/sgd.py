@@ -11,7 +11,7 @@ the *expected* batch size: a batch has as many rows as were drawn, and one witho
 alone. `func_sum` is the algorithm line by line, `fast_sum` computes the same sum by book-keeping.
 Sums and noise are in float32 whatever the forward pass computes in.
 
-Steps 1 and 5 are in dp/plan.py, noise in dp/noise.py. Its generators are not cryptographic, and
+Steps 1 and 5 are in dp/private_run.py, noise in dp/noise.py. Its generators are not cryptographic, and
 whoever knows the seed can subtract the noise: train what you release with --noise-seed system
 (readings P14 and P15).
 """

@@ -8,7 +8,7 @@ import numpy as np
 
 from w2s import rows
 from w2s.data import mail, splits
-from w2s.dp import plan as dp_plan
+from w2s.dp import private_run as dp_plan
 from w2s.infer import lm
 from w2s.model import tokenization
 
@@ -91,7 +91,7 @@ def encode(rows, tokenizer, max_length, target="label", lm_loss="both"):
 
 
 def batches(columns, *args, width=0, **kwargs):
-    """dp.plan.batches, each batch with mask (B, T): 1 where a token is predicted."""
+    """dp.batches, each batch with mask (B, T): 1 where a token is predicted."""
     for k, batch in dp_plan.batches(columns, *args, **kwargs):
         yield k, lm.masked(batch)
 
