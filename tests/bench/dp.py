@@ -22,7 +22,7 @@ from torch import nn
 from tests.bench import machine, models, step
 from tests.bench.harness import Case, Variant
 from w2s import device as devices
-from w2s.dp import microbatch, noise
+from w2s.dp import microbatch
 from w2s.dp import private_run as dp_plan
 from w2s.dp import sgd as dp
 from w2s.model import checkpoint
@@ -102,7 +102,7 @@ class Bench:
     def noise(self):
         values = [dp.zeros(p) for p in self.model.parameters()]
         draw = torch.Generator(self.device)
-        return lambda: noise.add(values, 1e-3, draw)
+        return lambda: dp.add_noise(values, 1e-3, draw)
 
     def noise_of_opacus(self, secure):
         """Opacus' noise, drawn, added and divided as its optimizer does."""

@@ -3,7 +3,7 @@
     1. Poisson sampling: each row is in a step's batch with probability q = B/N      `batches`
     2. per-sample gradients  g_i = grad l(theta, x_i)                                `func_sum`
     3. clip                  g_i <- g_i min(1, C / |g_i|)                            `clip_factor`
-    4. noise and average     g~ = (sum_i g_i + N(0, sigma^2 C^2 I)) / B              `noise.add`
+    4. noise and average     g~ = (sum_i g_i + N(0, sigma^2 C^2 I)) / B              `add_noise`
     5. a step of SGD or AdamW along g~                                               `make_step`
 
 The paper prints max(1, C/|g|) (reading P1) and adds noise to the mean (P2); this is Abadi's. B is
@@ -11,8 +11,8 @@ the *expected* batch size: a batch has as many rows as were drawn, and one witho
 alone. `func_sum` is the algorithm line by line, `fast_sum` computes the same sum by book-keeping.
 Sums and noise are in float32 whatever the forward pass computes in.
 
-Steps 1 and 5 are in dp/private_run.py, noise in dp/noise.py. Its generators are not cryptographic, and
-whoever knows the seed can subtract the noise: train what you release with --noise-seed system
+Steps 1 and 5 are in dp/private_run.py, noise in dp/noise.py. Its generators are not cryptographic,
+and whoever knows the seed can subtract the noise: train what you release with --noise-seed system
 (readings P14 and P15).
 """
 
@@ -275,6 +275,12 @@ def add_up(total, sums, model):
             total[name] += value
         else:
             total[name] = value
+
+
+def add_noise(values, std, generator):
+    """Add N(0, std^2) to every number of the tensors, in place. generator: a torch.Generator or a
+    noise.Source, which moves on."""
+    noise.add(values, std, generator)
 
 
 def zeros(p):

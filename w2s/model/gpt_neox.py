@@ -273,6 +273,10 @@ class GPTNeoX(nn.Module):
             return self.head(self.last_state(ids, lengths, noise, self.head_layer))
         return self.head(self.states(ids, noise))
 
+    def hidden(self, ids, lengths, noise=None):
+        """(B, D) final-LayerNorm state at the last real token, whatever the class head reads."""
+        return self.last_state(ids, lengths, noise)
+
     def nll(self, ids, lengths, mask):
         """Per-row sum of -log p(ids[t] | ids[:t]) over the t with mask[:, t] = 1: (B,), in nats.
 
