@@ -290,7 +290,7 @@ def test_bands_are_one_standard_deviation():
     assert found["low"] == pytest.approx([.6 - .02 ** .5, .8 - .02 ** .5])  # sd of .5, .7: .02^.5
     assert found["high"] == pytest.approx([.6 + .02 ** .5, .8 + .02 ** .5])
     curve = trust_pictures.curve_of(-np.arange(100.), np.arange(100) < 10)  # the first ten right
-    shares = dict(zip(trust_tables.GRID.round(2), curve))
+    shares = dict(zip(trust_pictures.GRID.round(2), curve))
     assert [shares[x] for x in (.02, .1, .2, 1.)] == pytest.approx([1, 1, .5, .1])
 
 

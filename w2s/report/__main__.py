@@ -29,7 +29,7 @@ class Config:
 
 
 def main(config):
-    from w2s.report import document
+    from w2s.report import document  # here: it imports torch, which --help does not need
     document.write(config)
 
 

@@ -1,4 +1,4 @@
-"""The report of finished runs: which blocks it has, in which order.
+"""The report of finished runs: reads them, puts its blocks in order, writes its files.
 """
 
 import itertools
@@ -24,41 +24,56 @@ def write(config):
     folder = Path(config.runs)
     if not folder.is_dir():
         raise FileNotFoundError(2, "no such folder of runs (--runs)", str(folder))
-    studies = [Study.read(folder / task, config.select, config.draws, config.seed)
-               for task in tasks_in(folder)]
-    chosen = [trust_results.Trusted.read(folder / task, config.draws, config.seed)
-              for task in tasks_in(folder, trust=False)]
-    crossings = [trust_results.Crossing.read(study) for study in studies if study.crossed]
-    every = [*studies, *chosen]
-    if not any(study.runs for study in every):
+    properties = [Study.read(folder / task, config.select, config.draws, config.seed)
+                  for task in tasks_in(folder)]
+    trusted = [trust_results.Trusted.read(folder / task, config.draws, config.seed)
+               for task in tasks_in(folder, trust=False)]
+    crossings = [trust_results.Crossing.read(study) for study in properties if study.crossed]
+    studies = [*properties, *trusted]
+    if not any(study.runs for study in studies):
         raise ValueError(f"{folder}: no finished run in <task>/seed<k>/<run>/")
-    steps = inequalities(studies)
-    pictures, files, excuse = draw(drawings(studies) | trust_pictures.drawings(chosen, crossings),
-                                   config.figures == "yes")
-    verdicts = {study.task: claims(study) for study in studies if study.runs}
-    verdicts |= {study.task: trust_claims.claims(study) for study in chosen if study.runs}
+    steps = inequalities(properties)  # of all properties at once: Holm's correction needs them all
+    pictures, files, excuse = draw(
+        drawings(properties) | trust_pictures.drawings(trusted, crossings),
+        config.figures == "yes")
+    title = f"Weak-to-strong trustworthiness: {folder.resolve().name}"
+    verdicts = verdicts_of(properties, trusted, crossings)
+    gaps = warnings(studies)
+    short = [*([glance(properties), legend(properties)] if properties else []),
+             *trust_tables.glance(trusted), tally(verdicts, studies)]
+    # from what a reader must know first to what only a doubtful one looks up
+    blocks = [Heading(title, 1), *opening(config, studies), *premise(properties),
+              *trust_tables.premise(trusted), *gaps, *short, *figure(pictures, "overview"),
+              *(trends(properties) if properties else []), *scorecard(studies, verdicts), *excuse,
+              *(trust_tables.overview(trusted) if trusted else []),
+              *itertools.chain(*(chapter(study, steps, pictures) for study in properties)),
+              *itertools.chain(*(trust_tables.chapter(study, pictures) for study in trusted)),
+              *trust_tables.crossing_table(crossings), *figure(pictures, "crossing"),
+              *method(config, studies, steps)]
+    texts = {"report.html": render.html(title, blocks), "report.md": render.markdown(blocks),
+             "results.csv": csv_text([*studies, *crossings])}
+    files = {name: text.encode() for name, text in texts.items()} | files
+    # all or none: an interrupted report does not leave new tables beside old figures
+    rows.write_together({folder / name: content for name, content in files.items()})
+    show([*short, *(gap for gap in gaps if isinstance(gap, Text)), Text("Report: " + "\n        "
+          .join(str(folder / name) for name in texts))])
+
+
+def verdicts_of(properties, trusted, crossings):
+    """{task: [Claim]} of the tasks with a finished run."""
+    verdicts = {study.task: claims(study) for study in properties if study.runs}
+    verdicts |= {study.task: trust_claims.claims(study) for study in trusted if study.runs}
     for crossing in crossings:
         verdicts[crossing.study.task] += crossing.claims()
-    title = f"Weak-to-strong trustworthiness: {folder.resolve().name}"
-    short = [*([glance(studies), legend(studies)] if studies else []),
-             *trust_tables.glance(chosen), tally(verdicts, every)]
-    gaps = warnings(every)
-    chapters = [chapter(study, steps, pictures) for study in studies]
-    blocks = [Heading(title, 1), *opening(config, every), *premise(studies),
-              *trust_tables.premise(chosen), *gaps, *short,
-              *([pictures["overview"]] if "overview" in pictures else []),
-              *(trends(studies) if studies else []), *scorecard(every, verdicts), *excuse,
-              *(trust_tables.overview(chosen) if chosen else []),
-              *itertools.chain(*chapters),
-              *itertools.chain(*(trust_tables.chapter(study, pictures) for study in chosen)),
-              *trust_tables.crossing_table(crossings), *([pictures["crossing"]] if "crossing"
-                                                           in pictures else []),
-              *method(config, every, steps)]
-    texts = {"report.html": render.html(title, blocks), "report.md": render.markdown(blocks),
-             "results.csv": csv_text([*every, *crossings])}
-    files = {name: text.encode() for name, text in texts.items()} | files
-    rows.write_together({folder / name: content for name, content in files.items()})
-    shown = [*short, *(gap for gap in gaps if isinstance(gap, Text)), Text("Report: " + "\n        "
-             .join(str(folder / file) for file in texts))]
+    return verdicts
+
+
+def figure(pictures, name):
+    """[Picture], or [] where it was not drawn."""
+    return [pictures[name]] if name in pictures else []
+
+
+def show(blocks):
+    """Print the short form; in colour on a terminal, unless the environment says otherwise."""
     colour = sys.stdout.isatty() or bool(os.environ.get("CLICOLOR_FORCE"))
-    print("\n" + render.terminal(shown, colour and not os.environ.get("NO_COLOR")), end="")
+    print("\n" + render.terminal(blocks, colour and not os.environ.get("NO_COLOR")), end="")

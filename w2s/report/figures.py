@@ -1,8 +1,10 @@
-"""One figure a property, in the manner of GT's Fig. 2: trust above, task performance below; lines
-over a number (purity, chain); differences with their intervals (crossing).
+"""How the figures are drawn: grouped bars of one property (`draw`, in the manner of Fig. 2 of Sun
+et al.), dots of all properties (`overview`), lines over a number (`lines`: purity, chain, fairness
+frontier), differences with their intervals (`changes`: crossing).
 
-matplotlib is optional and imported here only (requirements-figures.txt); without it `draw` raises
-ImportError.
+matplotlib is optional (requirements-figures.txt) and imported inside the functions, so a report
+without figures does not need it; without it each of the four raises ImportError. They use Figure
+and not pyplot, which keeps every figure in memory until it is closed.
 """
 
 import functools
@@ -10,22 +12,28 @@ import math
 import re
 import textwrap
 
+from w2s.report.render import signed
+
 # weak, naive, aux, ceiling: Okabe and Ito's colours, told apart in grey and by colour-blind eyes
 COLOURS = ("#999999", "#56B4E9", "#0072B2", "#E69F00")
-INK, PALE, RULE, PAPER, LEFT = "#222222", "#666666", "#e6e6e6", "#ffffff", 0.06
-LINES = {"ntf": (INK, "-"), "ntf-zero-shot": (INK, (0, (1, 1))),
+INK, PALE, RULE, PAPER = "#222222", "#666666", "#e6e6e6", "#ffffff"
+LEFT = 0.06  # left edge of title, notes and axes, as a share of the figure's width
+DASHED, DOTTED = (0, (4, 3)), (0, (1, 1))
+# {name of a curve: (colour, line style)}: a score or a role looks the same in every figure. Scores
+# of one kind share a colour: ntf in black, the teacher's own confidence in orange
+LINES = {"ntf": (INK, "-"), "ntf-zero-shot": (INK, DOTTED),
          "ntf-other-task": (INK, (0, (4, 2))), "confidence": ("#E69F00", "-"),
-         "margin": ("#E69F00", (0, (4, 2))), "entropy": ("#E69F00", (0, (1, 1))),
+         "margin": ("#E69F00", (0, (4, 2))), "entropy": ("#E69F00", DOTTED),
          "icl-confidence": ("#CC79A7", "-"), "reward": ("#009E73", "-"),
          "weak": (COLOURS[0], "-"), "student": (COLOURS[2], "-"), "ceiling": (COLOURS[3], "-"),
-         "Bayes": (INK, (0, (4, 3))),
-         "random": (PALE, (0, (4, 3))), "best possible": ("#56B4E9", (0, (4, 3)))}
-EXTRA = (INK, "#0072B2", "#E69F00", "#009E73")  # lines with no colour of their own
+         "Bayes": (INK, DASHED), "random": (PALE, DASHED), "best possible": ("#56B4E9", DASHED)}
+EXTRA = (INK, "#0072B2", "#E69F00", "#009E73")  # curves that LINES does not name, in turn
 SMALL = {"textcoords": "offset points", "fontsize": 7.5}
 
 
 def literally(draw):
-    """What is drawn has names from outside in it: a $ is a $, not the beginning of a formula."""
+    """A decorator: a $ in a text is drawn as it is. Names from outside stand in the figures, and
+    matplotlib would take what is between two $ for a formula, and raise where it is none."""
     @functools.wraps(draw)
     def drawn(*arguments):
         from matplotlib import rc_context
@@ -46,25 +54,21 @@ def draw(title, subtitle, notes, groups, bars, panels):
     """
     from matplotlib.figure import Figure
 
-    below = [line for note in notes for line in textwrap.wrap(note, 160, break_on_hyphens=False)]
+    notes = _wrapped(notes, 160)
     height = 3.1 * len(panels) + 1.9
     figure = Figure(figsize=(10, height), facecolor=PAPER)
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axis, panel in zip(axes, panels):
         _panel(axis, panel, len(groups), bars)
-    for g, (name, note) in enumerate(groups):
+    for g, (name, note) in enumerate(groups):  # once, above the first panel: all share their x
         middle = (_place(g, 0, bars) + _place(g, len(bars) - 1, bars)) / 2
         for text, up, style in ((name, 49, dict(fontsize=11, weight="bold", color=INK)),
                                 (note, 36, dict(fontsize=8.5, color=PALE))):
             axes[0].annotate(text, (middle, 1), (0, up), xycoords=("data", "axes fraction"),
                              textcoords="offset points", ha="center", **style)
-    figure.text(LEFT, 1 - 0.36 / height, title, fontsize=15, weight="bold", color=INK)
-    figure.text(LEFT, 1 - 0.45 / height, textwrap.fill(subtitle, 125), va="top", fontsize=9.5,
-                color=PALE)
-    figure.text(LEFT, 0.12 / height, "\n".join(below), va="bottom", fontsize=8, color=PALE,
-                linespacing=1.4)
+    _texts(figure, title, subtitle, notes)
     figure.subplots_adjust(left=LEFT, right=0.92, top=1 - 1.7 / height, hspace=0.36,
-                           bottom=(0.6 + 0.16 * len(below)) / height)
+                           bottom=(0.6 + 0.16 * len(notes)) / height)
     return figure
 
 
@@ -77,20 +81,19 @@ def overview(title, subtitle, groups, bars, panels):
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(10, 2.4 * rows + 1.2), facecolor=PAPER)
     axes = figure.subplots(rows, 2, squeeze=False).flatten()
-    for axis in axes[len(panels):]:
+    for axis in axes[len(panels):]:  # an odd number of properties leaves a place empty
         axis.set_visible(False)
     for axis, panel in zip(axes, panels):
         for (g, b), (mean, low, high) in panel["values"].items():
-            x = g + .18 * (b - (len(bars) - 1) / 2)
-            colour = COLOURS[-1 if b == len(bars) - 1 else b]
+            x = g + .18 * (b - (len(bars) - 1) / 2)  # the dots of a group stand around its tick
+            colour = COLOURS[-1 if b == len(bars) - 1 else b]  # ceiling: last
             axis.vlines(x, low, high, color=colour, linewidth=1.6, zorder=2)
             axis.plot(x, mean, "o", color=colour, markersize=7, zorder=3)
         arrow = {"higher": "↑", "lower": "↓"}[panel["better"]]
-        axis.set_title(f"{panel['name']}   ({arrow} is better)", loc="left", fontsize=9.5,
-                       color=INK, pad=7)
+        _headed(axis, f"{panel['name']}   ({arrow} is better)", "y", pad=7)
         axis.set_xticks(range(len(groups)), groups)
         axis.set_xlim(-.5, len(groups) - .5)
-        axis.grid(axis="y", color=RULE, linewidth=0.7, zorder=0)
+    # empty plots, so that the legend has every model, also one without a run in the first panel
     dots = [axes[0].plot([], [], "o", color=colour, label=name)[0]
             for name, colour in zip(bars, (*COLOURS[:len(bars) - 1], COLOURS[-1]))]
     _around(figure, axes, title, subtitle, [], left=.06, right=.98)
@@ -102,26 +105,29 @@ def overview(title, subtitle, groups, bars, panels):
 
 @literally
 def lines(title, subtitle, notes, x, y, curves, across=()):
-    """A matplotlib Figure of lines: x, y: names of the axes, or of x {place: name}; curves: [{name,
-    x, mean, low, high, band}], low and high a band around the line or, without `band`, intervals
-    at its points; None: neither. across: [(value, name)] to compare with."""
+    """A matplotlib Figure of lines.
+
+    x, y: names of the axes, or of x {position: name of its tick}. curves: [{"name", "x", "mean",
+    "low", "high", "band"}]; low and high, each a sequence or None, are drawn as a band around the
+    line or, without `band`, as intervals at its points. across: [(value, name)] to compare with.
+    """
     from matplotlib.figure import Figure
 
-    below = [line for note in notes for line in textwrap.wrap(note, 150, break_on_hyphens=False)]
+    notes = _wrapped(notes, 150)
     figure = Figure(figsize=(10, 5.4), facecolor=PAPER)
     axis = figure.subplots()
     for k, curve in enumerate(curves):
         colour, style = LINES.get(curve["name"], (EXTRA[k % len(EXTRA)], "-"))
-        own = {"color": colour, "linestyle": style, "linewidth": 2.2 if colour == INK else 1.6}
-        axis.plot(curve["x"], curve["mean"], label=curve["name"], zorder=3,
-                  marker=None if curve["band"] else "o", markersize=5, **own)
+        axis.plot(curve["x"], curve["mean"], label=curve["name"], zorder=3, color=colour,
+                  linestyle=style, linewidth=2.2 if colour == INK else 1.6,
+                  marker=None if curve["band"] else "o", markersize=5)
         if curve["low"] is not None and curve["band"]:
             axis.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=.15,
                               linewidth=0, zorder=2)
         elif curve["low"] is not None:
             axis.vlines(curve["x"], curve["low"], curve["high"], color=colour, linewidth=1.2)
     for value, name in across:
-        axis.axhline(value, color=PALE, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        _line_across(axis, value)
         axis.annotate(f"{name} {value:.3f}", (0, value), (3, 3), xycoords=("axes fraction", "data"),
                       **SMALL, color=PALE)
     if isinstance(x, dict):
@@ -129,21 +135,22 @@ def lines(title, subtitle, notes, x, y, curves, across=()):
         axis.set_xlim(min(x) - .25, max(x) + .25)
     else:
         axis.set_xlabel(x, fontsize=9, color=INK)
-    axis.set_title(y, loc="left", fontsize=9.5, color=INK, pad=9)
+    # beside the axis: inside it would hide a curve, since these may run anywhere
     axis.legend(loc="center left", bbox_to_anchor=(1.01, .5), frameon=False, fontsize=8.5,
                 labelcolor=INK)
-    axis.grid(axis="y", color=RULE, linewidth=0.7, zorder=0)
-    _around(figure, [axis], title, subtitle, below, right=0.78)
+    _headed(axis, y, "y")
+    _around(figure, [axis], title, subtitle, notes, right=0.78)
     return figure
 
 
 @literally
 def changes(title, subtitle, notes, names, panels):
     """A matplotlib Figure of differences, one panel beside the other: names of its lines, from the
-    top; panels: [{"name", "values": {line: (difference, low, high)}}], positive: better."""
+    top; panels: [{"name", "values": {line: (difference, low, high)}}], positive: better. An
+    interval that excludes 0 is blue above it and orange below; one that includes 0 is grey."""
     from matplotlib.figure import Figure
 
-    below = [line for note in notes for line in textwrap.wrap(note, 150, break_on_hyphens=False)]
+    notes = _wrapped(notes, 150)
     figure = Figure(figsize=(10, 2.6 + 0.3 * len(names)), facecolor=PAPER)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, panel in zip(axes, panels):
@@ -152,49 +159,54 @@ def changes(title, subtitle, notes, names, panels):
             colour = COLOURS[2] if low > 0 else COLOURS[3] if high < 0 else COLOURS[0]
             axis.hlines(line, low, high, color=colour, linewidth=2.4, zorder=2)
             axis.plot(difference, line, "o", color=colour, markersize=6, zorder=3)
-            axis.annotate(f"{round(difference, 3) + 0.:+.3f}", (difference, line), (0, 6),
-                          ha="center", **SMALL, color=INK)
-        axis.set_title(panel["name"], loc="left", fontsize=9.5, color=INK, pad=9)
-        axis.grid(axis="x", color=RULE, linewidth=0.7, zorder=0)
+            axis.annotate(signed(difference), (difference, line), (0, 6), ha="center", **SMALL,
+                          color=INK)
+        _headed(axis, panel["name"], "x")
     axes[0].set_yticks(range(len(names)), names)
-    axes[0].set_ylim(len(names) - .4, -.6)
-    _around(figure, axes, title, subtitle, below, left=0.22, right=0.97)
+    axes[0].set_ylim(len(names) - .4, -.6)  # reversed: the first name stands at the top
+    _around(figure, axes, title, subtitle, notes, left=0.22, right=0.97)
     return figure
 
 
-def _around(figure, axes, title, subtitle, below, left=LEFT, right=0.92):
+# ---- parts of a figure ---------------------------------------------------------------------------
+
+def _wrapped(notes, width):
+    """The lines of all notes; how many they are sets the room under the axes."""
+    return [line for note in notes for line in textwrap.wrap(note, width, break_on_hyphens=False)]
+
+
+def _texts(figure, title, subtitle, notes):
+    """Title and subtitle above, the lines of the notes below. Distances are in inches, so they are
+    the same in a high and in a low figure."""
+    height = figure.get_figheight()
+    figure.text(LEFT, 1 - 0.36 / height, title, fontsize=15, weight="bold", color=INK)
+    figure.text(LEFT, 1 - 0.45 / height, textwrap.fill(subtitle, 125), va="top", fontsize=9.5,
+                color=PALE)
+    figure.text(LEFT, 0.12 / height, "\n".join(notes), va="bottom", fontsize=8, color=PALE,
+                linespacing=1.4)
+
+
+def _around(figure, axes, title, subtitle, notes, left=LEFT, right=0.92):
     """Title, subtitle and notes of a figure, and quiet axes."""
     height = figure.get_figheight()
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.spines[["left", "bottom"]].set_color(PALE)
         axis.tick_params(labelsize=8.5, colors=INK, length=0)
-    figure.text(LEFT, 1 - 0.36 / height, title, fontsize=15, weight="bold", color=INK)
-    figure.text(LEFT, 1 - 0.45 / height, textwrap.fill(subtitle, 125), va="top", fontsize=9.5,
-                color=PALE)
-    figure.text(LEFT, 0.12 / height, "\n".join(below), va="bottom", fontsize=8, color=PALE,
-                linespacing=1.4)
+    _texts(figure, title, subtitle, notes)
     figure.subplots_adjust(left=left, right=right, top=1 - 1.15 / height, wspace=.1,
-                           bottom=(0.65 + 0.16 * len(below)) / height)
+                           bottom=(0.65 + 0.16 * len(notes)) / height)
 
 
-def save(figure, file, kind):
-    """Write a figure to an open binary file, kind "png" | "svg"; same figure, same bytes."""
-    from matplotlib import rc_context
-
-    undated = {"Date": None} if kind == "svg" else None
-    with rc_context({"svg.hashsalt": "w2s", "svg.fonttype": "none", "text.parse_math": False}):
-        figure.savefig(file, format=kind, dpi=160, metadata=undated)
+def _headed(axis, name, across, pad=9):
+    """A panel's name at its left, and pale lines across the values of one axis, "x" or "y"."""
+    axis.set_title(name, loc="left", fontsize=9.5, color=INK, pad=pad)
+    axis.grid(axis=across, color=RULE, linewidth=0.7, zorder=0)
 
 
-def inline(svg, name):
-    """The <svg> element of a saved figure, to stand in a page beside others: its ids begin with
-    `name`, and ink and paper are the page's (--ink, --pale, --rule, --paper), light or dark."""
-    svg = re.sub("<metadata>.*?</metadata>", "", svg[svg.index("<svg"):], flags=re.S)
-    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    for colour, variable in ((INK, "ink"), (PALE, "pale"), (RULE, "rule"), (PAPER, "paper")):
-        svg = svg.replace(colour, f"var(--{variable})")
-    return svg
+def _line_across(axis, value):
+    """A dashed line at a value to compare with."""
+    axis.axhline(value, color=PALE, linewidth=0.9, linestyle=DASHED, zorder=1)
 
 
 def _panel(axis, panel, groups, bars):
@@ -203,39 +215,39 @@ def _panel(axis, panel, groups, bars):
     for g in range(groups):
         for b in range(len(bars)):
             value = panel["values"].get((g, b))
-            colour = COLOURS[-1 if b == len(bars) - 1 else b % len(COLOURS)]  # the ceiling's is one
+            colour = COLOURS[-1 if b == len(bars) - 1 else b % len(COLOURS)]  # ceiling: last
             _bar(axis, _place(g, b, bars), value, colour, bottom)
     place = -math.inf
     for value, name in sorted(panel["lines"]):
-        axis.axhline(value, color=PALE, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        place = max(value, place + (top - bottom) * 0.14)  # their names stand one above the other
+        _line_across(axis, value)
+        # lines may be close together: a name moves up until it does not cover the one below
+        place = max(value, place + (top - bottom) * 0.14)
         axis.annotate(f"{name}\n{value:.3f}", (1, place), (4, 0), va="center", **SMALL, color=PALE,
                       xycoords=("axes fraction", "data"))
     axis.set_ylim(bottom, top)
     axis.set_xlim(-0.7, _place(groups - 1, len(bars) - 1, bars) + 0.7)
-    places = [(_place(g, b, bars), bars[b]) for g in range(groups) for b in range(len(bars))]
-    axis.set_xticks([x for x, _ in places], [name for _, name in places], fontsize=8, color=INK)
+    ticks = [(_place(g, b, bars), bars[b]) for g in range(groups) for b in range(len(bars))]
+    axis.set_xticks([x for x, _ in ticks], [name for _, name in ticks], fontsize=8, color=INK)
     arrow = {"higher": "↑ higher", "lower": "↓ lower"}[panel["better"]]
-    start = f"; axis starts at {bottom:g}" if bottom else ""
-    axis.set_title(f"{panel['name']}   ({arrow} is better{start})", loc="left", fontsize=9.5,
-                   color=INK, pad=9)
+    start = f"; axis starts at {bottom:g}" if bottom else ""  # bars that are cut must say so
+    _headed(axis, f"{panel['name']}   ({arrow} is better{start})", "y")
     axis.spines[["top", "right", "bottom"]].set_visible(False)
     axis.spines["left"].set_color(PALE)
     axis.tick_params(axis="x", length=0)
     axis.tick_params(axis="y", labelsize=8, colors=PALE)
-    axis.grid(axis="y", color=RULE, linewidth=0.7, zorder=0)
     axis.set_axisbelow(True)
 
 
 def _bar(axis, x, value, colour, bottom):
-    """One bar with its interval and its mean in small digits above."""
+    """One bar with its interval and its mean in small digits above; value: (mean, low, high) or
+    None."""
     if value is None or math.isnan(value[0]):
         axis.annotate("no run", (x, bottom), (0, 4), ha="center", **SMALL, color=PALE)
         return
     mean, low, high = value
     axis.bar(x, mean - bottom, bottom=bottom, width=0.86, color=colour, zorder=2)
     if not math.isnan(low):
-        axis.vlines(x, low, high, color=PAPER, linewidth=3, zorder=3)
+        axis.vlines(x, low, high, color=PAPER, linewidth=3, zorder=3)  # sets it off a dark bar
         axis.vlines(x, low, high, color=INK, linewidth=1.2, zorder=3)
     top = mean if math.isnan(high) else max(mean, high)
     axis.annotate(f"{mean:.3f}", (x, top), (0, 3), ha="center", **SMALL, color=INK)
@@ -252,4 +264,31 @@ def _range(values, lines):
     values = [v for v in values + [v for v, _ in lines] if not math.isnan(v)] or [0.0, 1.0]
     low, high = min(values), max(values)
     bottom = math.floor((low - 0.15 * (high - low)) * 20) / 20 if low > 0.3 else min(0.0, low)
+    # .14 above the highest for its digits; 1e-9, since an axis from 0 to 0 has no scale
     return bottom, bottom + (high - bottom) * 1.14 + 1e-9
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+def save(figure, file, kind):
+    """Write a figure to an open binary file, kind "png" | "svg"; same figure, same bytes."""
+    from matplotlib import rc_context
+
+    # an SVG would carry the time it was made, and ids with a random salt
+    undated = {"Date": None} if kind == "svg" else None
+    # fonttype none: letters stay text, which can be searched and is smaller than their outlines
+    with rc_context({"svg.hashsalt": "w2s", "svg.fonttype": "none", "text.parse_math": False}):
+        figure.savefig(file, format=kind, dpi=160, metadata=undated)
+
+
+def inline(svg, name):
+    """The <svg> element of a saved figure, to stand in a page beside others.
+
+    Its ids begin with `name`, since ids that two figures share would mix up their parts. Ink and
+    paper are the page's (--ink, --pale, --rule, --paper), so a figure is dark on a dark page.
+    """
+    svg = re.sub("<metadata>.*?</metadata>", "", svg[svg.index("<svg"):], flags=re.S)
+    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    for colour, variable in ((INK, "ink"), (PALE, "pale"), (RULE, "rule"), (PAPER, "paper")):
+        svg = svg.replace(colour, f"var(--{variable})")
+    return svg

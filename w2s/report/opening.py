@@ -1,4 +1,4 @@
-"""What the report is about: which runs, splits, files and machine, what to be warned of, how.
+"""What the report is about: which runs, data, machine and code; warnings; how numbers were made.
 """
 
 import math
@@ -12,42 +12,39 @@ import torch
 from w2s import rows
 from w2s.report import render, trust_tables
 from w2s.report.measurements import prepared
-from w2s.report.render import Bullets, Heading, Text, mean
+from w2s.report.render import Bullets, Heading, Text, mean, seed_count
 from w2s.report.results import STRATEGIES, UNREGULARISED
 
 
 # ---- what was run --------------------------------------------------------------------------------
 
 def opening(config, studies):
-    """What was run, on which data, for how long, on what, with which code."""
-    data, about, sizes = Path(config.data or Path(config.runs) / "data"), {}, []
+    """What was run, on which data, for how long, on what, with which code: blocks."""
+    data, sizes, titles = data_folder(config), [], {}
     for study in studies:
         counts, files, _ = prepared(data / study.task)
-        shown = ", ".join(f"{split} {n}" for split, n in counts.items()) or "no manifest found"
-        sizes.append((f"{study.module.TITLE}, rows", shown + f" (of {', '.join(files)})" *
+        splits = ", ".join(f"{split} {n}" for split, n in counts.items()) or "no manifest found"
+        sizes.append((f"{study.module.TITLE}, rows", splits + f" (of {', '.join(files)})" *
                       bool(files) + split_of(data / study.task)))
         seeds = ", ".join(map(str, study.seeds))
-        about.setdefault(f"{models(study)}; seed{'s' * (len(study.seeds) > 1)} {seeds}", []).append(
-            study.module.TITLE)
-    ran = [run for study in studies for run in study.runs.values()]
-    heads = [f"**{' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}: {said}; "
-             f"{len(ran)} finished runs{' in all' * (len(about) > 1)}.**"
-             for said, names in about.items()]
-    spent = [run.seconds for run in ran if run.seconds == run.seconds]  # not nan
-    wall = [f"the whole command {clock(config.seconds)}"] if config.seconds is not None else []
-    times = [f"{clock(sum(spent))} in training steps, summed over {len(spent)} runs"] * bool(spent)
-    versions = {f"torch {v['torch']}, Python {v['python']}" for run in ran
-                if {"torch", "python"} <= (v := run.config.get("versions") or {}).keys()}
-    commits = sorted({run.config["commit"] for run in ran if run.config.get("commit")})
-    facts = [*sizes, ("Time", "; ".join(times + wall)), ("Machine", machine()),
-             ("Software", "; ".join(sorted(versions))),
-             ("Commit", ", ".join(f"`{c[:9]}{'+' * c.endswith('+')}`" for c in commits)
-              + " (+: with changed files)" * any(c.endswith("+") for c in commits)),
+        # tasks with the same models and seeds share one sentence
+        titles.setdefault(f"{models(study)}; seed{'s' * (len(study.seeds) > 1)} {seeds}",
+                          []).append(study.module.TITLE)
+    runs = [run for study in studies for run in study.runs.values()]
+    heads = [f"**{' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}: {setting}; "
+             f"{len(runs)} finished runs{' in all' * (len(titles) > 1)}.**"
+             for setting, names in titles.items()]
+    facts = [*sizes, ("Time", time_spent(config, runs)), ("Machine", machine()), *code(runs),
              ("Command", config.command and f"`{config.command}`"),
-             ("Test files, sha256", "; ".join(f"{study.task} {' '.join(found)}" for study in studies
-                                              if (found := digests(study))))]
+             ("Test files, sha256", "; ".join(f"{study.task} {' '.join(sums)}" for study in studies
+                                              if (sums := digests(study))))]
     return [*([Text(config.note)] if config.note else []), *map(Text, heads),
-            Bullets([f"{name}: {said}" for name, said in facts if said])]
+            Bullets([f"{name}: {fact}" for name, fact in facts if fact])]
+
+
+def data_folder(config):
+    """The folder of the prepared data, DATA/<task>."""
+    return Path(config.data or Path(config.runs) / "data")
 
 
 def split_of(folder):
@@ -58,18 +55,41 @@ def split_of(folder):
         folder / "manifest.json").exists() else ""
 
 
+def time_spent(config, runs):
+    """Training time of the runs and time of the whole command, each where it is known. Runs side by
+    side add up in the first and not in the second."""
+    seconds = [run.seconds for run in runs if not math.isnan(run.seconds)]
+    times = [f"{clock(sum(seconds))} in training steps, summed over {len(seconds)} runs"] \
+        if seconds else []
+    if config.seconds is not None:
+        times.append(f"the whole command {clock(config.seconds)}")
+    return "; ".join(times)
+
+
+def code(runs):
+    """[(name, fact)]: versions and commits of the code, all that occur: a folder of runs may have
+    grown over several."""
+    versions = {f"torch {v['torch']}, Python {v['python']}" for run in runs
+                if {"torch", "python"} <= (v := run.config.get("versions") or {}).keys()}
+    commits = sorted({run.config["commit"] for run in runs if run.config.get("commit")})
+    changed = " (+: with changed files)" * any(commit.endswith("+") for commit in commits)
+    # 9 digits name a commit; the + of a changed working tree stays
+    short = [f"`{commit[:9]}{'+' * commit.endswith('+')}`" for commit in commits]
+    return [("Software", "; ".join(sorted(versions))), ("Commit", ", ".join(short) + changed)]
+
+
 def digests(study):
     """The first digits of the sha256 of each seed's test file, as evaluate.py noted them."""
-    found = {}
+    digest = {}
     for name, seed in study.runs:
-        if seed not in found:
-            noted = rows.read_json(study.at(name, seed) / "eval.json")
-            found[seed] = str(noted.get("test", {}).get("data", ""))[:12]
-    return [digest for _, digest in sorted(found.items()) if digest]
+        if seed not in digest:  # the runs of a seed have the same rows: Study.read requires it
+            evaluated = rows.read_json(study.at(name, seed) / "eval.json")
+            digest[seed] = str(evaluated.get("test", {}).get("data", ""))[:12]
+    return [text for _, text in sorted(digest.items()) if text]
 
 
 def premise(studies):
-    """What the runs about properties are."""
+    """How the runs about properties are made, for a reader without the paper."""
     return [Text("A weak model is fine-tuned on ground truth (weak) and labels a second split; a "
                  "strong model is fine-tuned on those labels, without (student-naive) and with "
                  "(student-aux) the confidence loss. The ceiling is the strong model fine-tuned on "
@@ -79,7 +99,8 @@ def premise(studies):
 
 
 def machine():
-    """"AMD EPYC 7B13, 2 cores": processor, graphics card and cores where the report is made."""
+    """"AMD EPYC 7B13, 2 cores; NVIDIA H200 (where ...)": of the machine that makes the report. The
+    runs may be from another, which their files do not name."""
     try:
         cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())[1]
     except (OSError, TypeError):
@@ -97,55 +118,71 @@ def clock(seconds):
         f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+# ---- what to be warned of ------------------------------------------------------------------------
+
 def warnings(studies):
     """What a reader must know first: models from scratch or no better than a constant guess, files
     that disagree, runs that miss."""
-    fresh = [f"{study.module.TITLE} ({', '.join(names)})" for study in studies
-             if (names := [model for model in study.models if study.from_scratch(model)])]
+    scratch = [f"{study.module.TITLE} ({', '.join(names)})" for study in studies
+               if (names := [model for model in study.models if study.from_scratch(model)])]
+    blocks = [Text(f"**Trained from scratch, nothing pretrained**: {'; '.join(scratch)}.")] \
+        if scratch else []
+    guessing = [f"{study.module.TITLE}, {name}: {', '.join(names)}" for study in studies
+                for key, name in STRATEGIES.items() if (names := guessers(study, key))]
+    # eval.json may be older than the predictions; the numbers of the report are the predictions'
     doubts = [f"{run}: eval.json says {metric} {said:.6f}, its predictions give {counted:.6f}, "
               "which stands here; run evaluate.py again"
               for study in studies for run, metric, said, counted in study.doubts()]
     missing = [f"{study.task}/{name}: {why} (seed {', '.join(map(str, seeds))})"
                for study in studies for (name, why), seeds in study.missing.items()]
-    blocks = [Text(f"**Trained from scratch, nothing pretrained**: {'; '.join(fresh)}.")] \
-        if fresh else []
-    guessing = [f"{study.module.TITLE}, {name}: {', '.join(names)}" for study in studies
-                for key, name in STRATEGIES.items() if (names := guessers(study, key))]
-    level = [f"{study.module.TITLE}: {study.module.TASK} of weak {mean(low)}, ceiling {mean(high)}"
-             for study in studies if (gap := study.gap_recovered("none", study.students[0])
-                                      if study.students else None) and gap[1]
-             and (low := study.summary("none", "weak", study.module.TASK))
-             and (high := study.summary("none", "ceiling", study.module.TASK))]
     runs = sum(len(seeds) for study in studies for seeds in study.missing.values())
-    for head, found in (
+    for head, items in (
             ("**No better than a constant guess.** The task performance of some models is not "
              "clearly above that of the most frequent label, so their trust and PGR say little; "
              "the report lists them.", guessing),
             ("**No capability gap.** The strong model's ceiling is not clearly above the weak "
              "model (2 standard errors): there is little for weak-to-strong training to show.",
-             level),
+             without_gap(studies)),
             (f"**Doubtful.** {len(doubts)} of the numbers in eval.json cannot be had from the "
              "predictions; the report lists them.", doubts),
             (f"**Not finished.** {runs} run{'s are' if runs > 1 else ' is'} missing, and so are "
              "their numbers; the report lists them.", missing)):
-        blocks += [Text(head), Bullets(found)] if found else []
+        # the terminal shows the heads alone: a list of missing runs may be long
+        blocks += [Text(head), Bullets(items)] if items else []
     return blocks
+
+
+def without_gap(studies):
+    """["title: accuracy of weak and ceiling"] of the tasks whose ceiling, under No TFT, is within 2
+    standard errors of the weak model."""
+    items = []
+    for study in studies:
+        # weak and ceiling are the same for every student, so the first one's gap tells
+        gap = study.gap_recovered("none", study.students[0]) if study.students else None
+        if gap and gap[1]:
+            weak, ceiling = (study.summary("none", model, study.module.TASK)
+                             for model in ("weak", "ceiling"))
+            if weak and ceiling:
+                items.append(f"{study.module.TITLE}: {study.module.TASK} of weak {mean(weak)}, "
+                             f"ceiling {mean(ceiling)}")
+    return items
 
 
 def guessers(study, strategy):
     """The models whose interval of the task metric reaches down to the majority class."""
     metric = study.module.TASK
-    found = {model: study.summary(strategy, model, metric) for model in study.models}
-    return [model for model, of in found.items()
-            if of and of["interval"][0] <= study.majority.get(metric, math.nan)]
+    summaries = {model: study.summary(strategy, model, metric) for model in study.models}
+    # a task without classes has no majority: nothing is <= nan
+    return [model for model, summary in summaries.items()
+            if summary and summary["interval"][0] <= study.majority.get(metric, math.nan)]
 
 
-# ---- one property --------------------------------------------------------------------------------
+# ---- how the numbers were made -------------------------------------------------------------------
 
 def method(config, studies, steps):
-    """How the numbers were made."""
+    """How the numbers were made; steps: of claims.inequalities."""
     fewest = min(len(study.seeds) for study in studies)
-    few = [f"**A property has {fewest} seed{'s' * (fewest > 1)} only**: at least 3 are needed to "
+    few = [f"**A property has {seed_count(fewest)} only**: at least 3 are needed to "
            "say anything about the spread over seeds."] if fewest < 3 else []
     why = " as the paper seems to do, which favours it." if config.select == "test" else "."
     return [Heading("How these numbers were made"), Bullets([
@@ -164,36 +201,39 @@ def method(config, studies, steps):
           else []),
         *trust_tables.method(studies, config.draws),
         *(f"{study.module.TITLE}, rows: {'; '.join(notes)}." for study in studies
-          if (notes := prepared(Path(config.data or Path(config.runs) / "data") / study.task)[2])),
+          if (notes := prepared(data_folder(config) / study.task)[2])),
         "Every number, seed by seed, is in `results.csv`."])]
 
 
 # ---- words ---------------------------------------------------------------------------------------
 
 def lines(study):
-    """[((strategy, model), [first two cells])] of a table with a line for each model."""
+    """[((strategy, model), [first two cells])] of a table with a line for each model; the name of
+    the strategy stands in its first line only."""
     groups = [(key, name, study.models) for key, name in STRATEGIES.items()]
     if study.controls:
-        other = [name for _, name in study.role("ceiling")
-                 if name not in (study.choice.run, UNREGULARISED)]
-        groups += [("none", "not chosen", other), ("none", "untuned", study.controls)]
+        # beside untuned models all ceilings stand, also those that the rule did not choose
+        others = [name for _, name in study.role("ceiling")
+                  if name not in (study.choice.run, UNREGULARISED)]
+        groups += [("none", "not chosen", others), ("none", "untuned", study.controls)]
     return [((key, model), ["" if i else name, label(study, model)])
             for key, name, models in groups for i, model in enumerate(models)]
 
 
 def label(study, model):
+    """A model's name; one that started from random weights says so in every table."""
     return f"{model} (from scratch)" if study.from_scratch(model) else model
 
 
 def models(study):
     """"weak pythia-14m (14.1M parameters), strong pythia-410m (405M parameters)", with "from
-    scratch" where that is so."""
-    shown = []
+    scratch" where that is so; read from the runs of weak and ceiling."""
+    names = []
     for size, model in (("weak", "weak"), ("strong", "ceiling")):
-        config = next(iter(study.configs(model)), {})
+        config = next(iter(study.configs(model)), {})  # the first stands for all
         path = config.get("model_name") or config.get("args", {}).get("model") or "model unknown"
         n = config.get("parameters")
         count = f" ({n / 1e6:.3g}M parameters)" if isinstance(n, (int, float)) else ""
         fresh = " from scratch" * study.from_scratch(model)
-        shown.append(f"{size} {render.plain(Path(str(path)).name)}{fresh}{count}")
-    return ", ".join(shown)
+        names.append(f"{size} {render.plain(Path(str(path)).name)}{fresh}{count}")
+    return ", ".join(names)

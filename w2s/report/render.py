@@ -4,23 +4,24 @@ Text carries `code` and **bold** as in Markdown. The page needs no network and n
 readable on a phone (a wide table scrolls in its own box), in light and dark, and on paper.
 """
 
+import math
 import re
 import textwrap
 from dataclasses import dataclass
 from html import escape
 
-# words that are cells of their own and get a colour
+# words that are cells of their own and get a colour: {word: CSS class}
 TONES = {"seen": "good", "not clear": "between", "not seen": "bad", "reversed": "bad",
          "not run": "gone", "not measured": "gone"}
 TREND = re.compile(r"(yes|ordered|no) \((yes|no)\)")  # our state and the paper's: agreement counts
-GONE = "-"  # in the place of a number that there is not
+GONE = "-"  # stands for a number that is undefined or was not measured
 ANSI = {"good": 34, "between": 33, "bad": 31, "gone": 2}  # blue, yellow, red, faint
 
 
 @dataclass
 class Heading:
     text: str
-    level: int = 2
+    level: int = 2  # headings of level 2 are the entries of the page's contents
 
 
 @dataclass
@@ -35,23 +36,24 @@ class Bullets:
 
 @dataclass
 class Table:
-    """A blank first cell belongs to the one above it."""
+    """A blank first cell belongs to the one above it: in HTML the two are one cell."""
 
     caption: str
     head: list
-    body: list
+    body: list  # rows of str, each as long as head
 
     def right(self):
-        """Which columns hold numbers: [bool]."""
+        """Which columns are aligned to the right: [bool], True where every cell begins as a number
+        or an interval does, or is GONE or blank."""
         return [all(re.match(r"[-+\d\[]|$", row[i]) for row in self.body)
                 for i in range(len(self.head))]
 
     def lines(self):
         """The cells padded to equal columns: [[str]], the head first."""
         rows = [self.head, *self.body]
-        width = [max(len(row[i]) for row in rows) for i in range(len(self.head))]
-        return [[text.rjust(w) if right else text.ljust(w)
-                 for text, w, right in zip(row, width, self.right())] for row in rows]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(self.head))]
+        return [[text.rjust(width) if right else text.ljust(width)
+                 for text, width, right in zip(row, widths, self.right())] for row in rows]
 
 
 @dataclass
@@ -63,55 +65,83 @@ class Picture:
     svg: str
 
 
-# ---- numbers as words: GONE for one that is nan --------------------------------------------------
+# ---- numbers as words ----------------------------------------------------------------------------
+# A number that is nan, or a summary that is None, is GONE. summary: of Study.summary or
+# Study.sliced; step: one of Study.steps.
 
-def mean(found):
+def mean(summary):
     """"0.812"."""
-    return f"{found['mean']:.3f}" if found and found["mean"] == found["mean"] else GONE
+    return f"{summary['mean']:.3f}" if summary and not math.isnan(summary["mean"]) else GONE
 
 
-def spread(found):
-    """"0.812 ± 0.004"; without ± for one seed."""
-    return f"{mean(found)} ± {found['sd']:.3f}".removesuffix(" ± nan") if found and \
-        found["mean"] == found["mean"] else GONE
+def spread(summary):
+    """"0.812 ± 0.004"; without ± for one seed, whose sd is nan."""
+    if mean(summary) == GONE:
+        return GONE
+    return f"{mean(summary)} ± {summary['sd']:.3f}".removesuffix(" ± nan")
+
+
+def spread_and_interval(summary):
+    """["0.812 ± 0.004", "[0.801, 0.823]"]: two cells."""
+    return [spread(summary), format_interval(summary["interval"]) if summary else GONE]
 
 
 def signed(value):
     """"+0.020"; never -0.000."""
-    return f"{round(value, 3) + 0.:+.3f}" if value == value else GONE
+    # adding 0. turns a negative zero, which rounding leaves, into a positive one
+    return f"{round(value, 3) + 0.:+.3f}" if not math.isnan(value) else GONE
 
 
 def format_interval(ends, show="{:.3f}".format):
     """"[0.801, 0.823]"."""
-    return f"[{', '.join(map(show, ends))}]" if ends[0] == ends[0] else GONE
+    return f"[{', '.join(map(show, ends))}]" if not math.isnan(ends[0]) else GONE
 
 
 def format_p(step, name):
-    """A p of a difference; one seed has none."""
-    return f"{step[name]:.3f}" if step["n"] > 1 and step[name] == step[name] else GONE
+    """step[name], a p value; one seed has none."""
+    return f"{step[name]:.3f}" if step["n"] > 1 and not math.isnan(step[name]) else GONE
+
+
+def difference_cells(step):
+    """["-0.020", "[-0.030, -0.010]", "0.250"]: difference, interval and p. A step is positive where
+    the model is better; shown is the change of the metric itself, so a smaller gap has a minus."""
+    sign = step["sign"]
+    return [signed(sign * step["difference"]),
+            # a negative sign swaps the ends
+            format_interval(sorted(sign * end for end in step["interval"]), signed),
+            format_p(step, "p")]
+
+
+def seed_count(n):
+    """"1 seed", "3 seeds"."""
+    return f"{n} seed{'s' * (n > 1)}"
 
 
 def tone(text):
-    """The colour of a cell's word, or None: a "no" where the paper says no agrees with it."""
-    if found := TREND.fullmatch(text):
-        return "good" if found[1] == found[2] else "between" if found[1] == "ordered" else "bad"
+    """The CSS class of a cell's word, or None. A trend is good where it agrees with the paper, so
+    "no (no)" is."""
+    if trend := TREND.fullmatch(text):
+        return "good" if trend[1] == trend[2] else "between" if trend[1] == "ordered" else "bad"
     return TONES.get(text)
 
 
 # ---- what comes from outside ---------------------------------------------------------------------
+# Names of models, runs, slices and files stand in the report: they must not move a cursor, open a
+# tag or break a table.
 
+# control characters but tab and line feed, overrides of the direction of writing, lone surrogates
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-TAG = re.compile("<(?=[A-Za-z/!?])")
+TAG = re.compile("<(?=[A-Za-z/!?])")  # not the < of "weak < student", which is no tag
 
 
 def plain(text):
-    """A name or text from outside as one that steers no terminal and that UTF-8 can hold: other
-    characters are "?"; line ends are blanks."""
+    """Text from outside without characters that steer a terminal or that UTF-8 cannot encode:
+    each becomes "?", a line end a blank."""
     return UNSEEN.sub("?", text.replace("\r", " ").replace("\n", " "))
 
 
 def _safe(block):
-    """The block with `plain` texts; the lines of a Text stay lines."""
+    """The block with `plain` texts. The lines of a Text stay lines."""
     match block:
         case Heading():
             return Heading(plain(block.text), block.level)
@@ -128,7 +158,7 @@ def _safe(block):
 # ---- three ways to show --------------------------------------------------------------------------
 
 def markdown(blocks):
-    """The report as Markdown; its tables read as plain text too. No HTML is in it."""
+    """The report as Markdown without HTML; tables are padded, so that they read as plain text."""
     return TAG.sub("&lt;", "\n\n".join(_markdown(_safe(block)) for block in blocks)) + "\n"
 
 
@@ -145,7 +175,7 @@ def _markdown(block):
             rule = "|".join("-" * (len(text) + 1) + ("-", ":")[right]
                             for text, right in zip(block.lines()[0], block.right()))
             return "\n".join([f"### {block.caption}", "", head, f"|{rule}|", *body])
-    return block.text
+    return block.text  # Text is Markdown already
 
 
 def terminal(blocks, colour=False):
@@ -155,9 +185,10 @@ def terminal(blocks, colour=False):
 
 def _terminal(block, colour):
     if isinstance(block, Table):
-        lines = [[_paint(text) if colour else text for text in row] for row in block.lines()]
-        lines = ["  ".join(row).rstrip() for row in lines]
-        width = max(len("  ".join(row)) for row in block.lines())
+        rows = block.lines()
+        width = len("  ".join(rows[0]))  # before painting: escape codes take no room on the screen
+        lines = ["  ".join(_paint(text) if colour else text for text in row).rstrip()
+                 for row in rows]
         return "\n".join([block.caption, "-" * width, lines[0], "-" * width, *lines[1:]])
     return "\n".join(textwrap.fill(line, 100, break_long_words=False, break_on_hyphens=False)
                      for line in re.sub(r"\*\*|`", "", _markdown(block)).splitlines())
@@ -165,12 +196,12 @@ def _terminal(block, colour):
 
 def _paint(text):
     """A padded cell in the colour of its word."""
-    found = tone(text.strip())
-    return f"\x1b[{ANSI[found]}m{text}\x1b[0m" if found else text
+    colour = tone(text.strip())
+    return f"\x1b[{ANSI[colour]}m{text}\x1b[0m" if colour else text
 
 
 def html(title, blocks):
-    """The report as one page."""
+    """The report as one page; the contents stand before the first heading of level 2."""
     title, blocks = plain(title), [_safe(block) for block in blocks]
     links = [f'<a href="#{_anchor(block.text)}">{_inline(block.text)}</a>' for block in blocks
              if isinstance(block, Heading) and block.level == 2]
@@ -193,6 +224,7 @@ def _html(block):
             return "<ul>\n" + "\n".join(f"<li>{_inline(item)}" for item in block.items) + "\n</ul>"
         case Picture():
             label = escape(block.caption)
+            # a screen reader says the caption instead of every number on the axes
             svg = block.svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
             return f"<figure>{_box(svg, block.caption)}<figcaption>{label}</figcaption></figure>"
         case Table():
@@ -201,7 +233,8 @@ def _html(block):
 
 
 def _box(content, label):
-    """What is wider than the screen scrolls in here, by keyboard too."""
+    """What is wider than the screen scrolls in here, not the whole page."""
+    # tabindex: the arrow keys scroll a box only when it can have the focus
     return (f'<div class="wide" role="region" tabindex="0" aria-label="{escape(label)}">'
             f"{content}</div>")
 
@@ -213,12 +246,13 @@ def _table(table):
                    for text, c in zip(table.head, classes))
     lines = []
     for i, row in enumerate(table.body):
-        format_interval = 1
-        while i + format_interval < len(table.body) and not table.body[i + format_interval][0]:
-            format_interval += 1
-        spans = f' rowspan="{format_interval}"' if format_interval > 1 else ""
+        span = 1  # this row and those below with a blank first cell
+        while i + span < len(table.body) and not table.body[i + span][0]:
+            span += 1
+        rowspan = f' rowspan="{span}"' if span > 1 else ""
+        # a sentence gets a least width, else a phone breaks it after every word
         long = _class(["long"] if len(row[0]) > 30 else [])
-        first = f'<th scope="row"{spans}{long}>{_inline(row[0])}</th>' if row[0] or i == 0 else ""
+        first = f'<th scope="row"{rowspan}{long}>{_inline(row[0])}</th>' if row[0] or i == 0 else ""
         cells = "".join(f"<td{_class([*c, tone(text)])}>{_inline(text)}</td>"
                         for text, c in zip(row[1:], classes[1:]))
         lines.append(f"<tr{_class(['group'] if first else [])}>{first}{cells}</tr>")
@@ -227,20 +261,24 @@ def _table(table):
 
 
 def _class(names):
+    """" class=..." of the names that are not None."""
     names = " ".join(filter(None, names))
     return f' class="{names}"' if names else ""
 
 
 def _anchor(text):
+    """The id of a heading, for the links of the contents."""
     return re.sub(r"\W+", "-", text.lower()).strip("-")
 
 
 def _inline(text):
     """Text with `code` and **bold** as HTML."""
+    # escaped first, so that the only tags are those made here
     text = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text, quote=False))
     return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
 
 
+# Two palettes, written out in the page: printing takes the light one whatever the screen has.
 LIGHT = """--paper: #ffffff; --ink: #1c2126; --pale: #57606a; --rule: #d9dee3; --link: #0a58a8;
 --good: #cfe3f7; --good-ink: #0b3d70; --between: #fbe6b3; --between-ink: #5c4300;
 --bad: #f6d5cf; --bad-ink: #7a1f10; --gone: #eceff1; --gone-ink: #57606a;"""

@@ -1,7 +1,8 @@
-"""The report on trust functions: tables, pictures and words of w2s.report.trust_results.
+"""The tables of trust functions (w2s.report.trust_results).
 
-In the order of the paper: students by the labels that train them (its main result), how good each
-choice is (its Table 1), the chain; then trusted labels for the properties of the other paper.
+In the order of the paper (Uzunoglu et al.): students by the labels that train them (its main
+result), how good each choice is (its Table 1), the chain; then trusted labels for the properties of
+the other paper. trust: the score of a label.
 """
 
 import itertools
@@ -11,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from w2s.report.claims import judge
-from w2s.report.render import (GONE, Bullets, Heading, Table, Text, format_interval, format_p,
-                                mean, signed, spread)
+from w2s.report.render import (GONE, Bullets, Heading, Table, Text, difference_cells,
+                                format_interval, format_p, mean, signed, spread,
+                                spread_and_interval)
 from w2s.report.results import CROSSED, STRATEGIES
-from w2s.report.trust_results import CHAIN, DRAWS, INSIDE, OTHERWISE, SCORES, WAYS, part, percent
-
+from w2s.report.trust_results import (CHAIN, DRAWS, INSIDE, OTHERWISE, SCORES, WAYS, Trusted, part,
+                                      percent)
 
 # Uzunoglu et al., the columns of their main table: untuned student, student on true labels, in per
 # cent, and the Recovery of one of the methods with its accuracy
@@ -27,11 +29,10 @@ SAID = {"all": "all weak labels (naive)", "random": "as many as ntf, drawn by lo
         "icl-confidence": "the same behind solved examples", "reward": "a verifier's probability",
         "ntf": "the neural trust function", "truth-n": "the rows of ntf with true labels",
         "truth": "all rows with true labels"}
-GRID = np.arange(2, 101) / 100  # shares of a pool in the purity figure
 
 
 def premise(studies):
-    """What the runs about trust functions are."""
+    """How the runs about trust functions are made, for a reader without the paper."""
     return [Text("A weak teacher labels questions; a score says how far each label can be trusted; "
                  "only the labels with the largest scores train the strong student. The trust "
                  "function (ntf) is a small network that reads the teacher's last hidden state and "
@@ -41,19 +42,18 @@ def premise(studies):
 
 def glance(studies):
     """The headline means of every task, in 100 columns; the terminal shows these tables."""
+    if not studies:
+        return []
     students, scores = [], []
     for study in studies:
         accuracy = {name: mean(acc(study, name)) for name in ("weak-none", "base-strong", *(
             f"student-{by}" for by in ("all", "random", "confidence", *CHAIN, "truth")))}
         students.append([study.task, *accuracy.values(), share(study.recovery("student-ntf")),
                          share(study.gap("student-ntf"))])
-        for name in scored(study, ""):
+        for i, name in enumerate(scored(study, "")):
             cells = [mean(study.summary("none", f"trust-{name}", metric))
                      for metric in ("purity_random", "auc", "ece", "brier", "purity")]
-            scores.append(["" if scores and study.task in {row[0] for row in scores} else
-                           study.task, name, *cells])
-    if not studies:
-        return []
+            scores.append(["" if i else study.task, name, *cells])
     return [Table("Trusted labels at a glance: accuracy on test rows, means over seeds",
                   ["task", "teacher", "untuned", "all", "random", "confid.", "ntf", "gen2", "gen3",
                    "truth", "Recovery", "PGR"], students),
@@ -68,7 +68,9 @@ def glance(studies):
 
 
 def overview(studies):
-    """The paper's main table in its form, and its values."""
+    """The paper's main table in its form, and its values below: other models and questions, so they
+    stand there for the size of the effects."""
+    # WAYS ends with truth, which has a column of its own
     ways = [by for by in WAYS[:-1] if any(by in study.students for study in studies)]
     body = []
     for study in studies:
@@ -80,7 +82,7 @@ def overview(studies):
     for k, (base, truth, _) in enumerate(PAPER, 1):
         body.append(["the paper's" if k == 1 else "", f"column {k}", "", f"{base / 100:.3f}",
                      f"{truth / 100:.3f}", *("" for _ in ways)])
-    known = "; ".join(f"column {k}, {said}" for k, (*_, said) in enumerate(PAPER, 1) if said)
+    known = "; ".join(f"column {k}, {best}" for k, (*_, best) in enumerate(PAPER, 1) if best)
     return [Heading("Which labels to trust"),
             Table("Students by the labels that train them: accuracy on test rows (Recovery)",
                   ["task", "teacher → student", "teacher", "untuned", "truth", *ways], body),
@@ -95,28 +97,30 @@ def overview(studies):
 
 
 def chapter(study, pictures):
-    """Everything about one task."""
-    found = [pictures[name] for kind in ("purity", "chain")
+    """Everything about one task. pictures: {name: Picture} of those that were drawn."""
+    drawn = [pictures[name] for kind in ("purity", "chain")
              if (name := f"{study.task}-{kind}") in pictures]
-    return [Heading(study.module.TITLE), *found[:1], *choice_table(study), *student_table(study),
-            *found[1:], *chain_table(study), *answer_table(study)]
+    return [Heading(study.module.TITLE), *drawn[:1], *choice_table(study), *student_table(study),
+            *drawn[1:], *chain_table(study), *answer_table(study)]
 
 
 def choice_table(study):
-    """The form of the paper's Table 1: methods as rows; AUC, ECE, Brier score, purity."""
+    """The form of the paper's Table 1: methods as rows; AUC, ECE, Brier score, purity. A group of
+    rows a regime: where the trust function learned from such questions, and where from others."""
     body = []
     for regime, sources in study.parts().items():
+        # metrics on a part of the pool carry its name: "auc, other distribution"
         end, names = (f", {regime}" if regime else ""), scored(study, regime)
         where = f"{regime}: {', '.join(sorted(sources))}" if regime else INSIDE
         for i, name in enumerate(names):
             auc, ece, brier, purity = (study.summary("none", f"trust-{name}", metric + end)
                                        for metric in ("auc", "ece", "brier", "purity"))
-            body.append(["" if i else where, name, *both(auc), spread(ece), spread(brier),
-                         *both(purity)])
+            body.append(["" if i else where, name, *spread_and_interval(auc), spread(ece),
+                         spread(brier), *spread_and_interval(purity)])
     if not body:
         return []
     right = study.summary("none", "trust-ntf", "purity_random")
-    kept = {f"{100 * run.kept:.0f} %" for run in study.of("none", "trust-ntf").values()}
+    shares = {f"{100 * run.kept:.0f} %" for run in study.of("none", "trust-ntf").values()}
     return [Table(f"{study.module.TITLE}: how good each choice of labels is",
                   ["labels", "score", "AUC", "95 % interval", "ECE", "Brier", "purity",
                    "95 % interval"], body),
@@ -125,7 +129,7 @@ def choice_table(study):
                      "ECE, Brier: how far the score is from a probability, smaller is better; "
                      f"{GONE}: the score is none",
                      "purity: share of right labels among those chosen "
-                     f"({' or '.join(sorted(kept))} of the pool)" +
+                     f"({' or '.join(sorted(shares))} of the pool)" +
                      f"; of all the teacher's labels {mean(right)} are right" * bool(right),
                      *(["ntf: here it also reads how certain the teacher was (`--features "
                         "both`); in the paper the hidden state alone"] * any(
@@ -145,11 +149,13 @@ def student_table(study):
     for name in names:
         way = {"weak-none": "(teacher)", "base-strong": "(untuned student)"}.get(
             name, name.removeprefix("student-"))
+        # for these three a share is 0 or 1 by definition, or is not of a student
         shares = [shown(study.recovery(name)), shown(study.gap(name))] if name not in (
             "weak-none", "base-strong", "student-truth") else ["", ""]
         steps = study.steps([part("student-all"), part(name)], study.module.TASK) \
             if name.startswith("student-") and name != "student-all" else []
-        body.append([way, *labels(study, way), *both(acc(study, name)), *shares, change(steps)])
+        body.append([way, *labels(study, way), *spread_and_interval(acc(study, name)), *shares,
+                     change(steps)])
     return [Table(f"{study.module.TITLE}: students by the labels that train them",
                   ["labels", "rows", "right", study.module.TASK, "95 % interval", "Recovery", "PGR",
                    "above all"], body),
@@ -166,11 +172,14 @@ def student_table(study):
 
 
 def labels(study, way):
-    """[rows, share of right ones] of the labels that train a student, means over seeds."""
+    """[rows, share of right ones] of the labels that train a student, means over seeds; blank
+    where no choice was judged."""
+    # student-all has no choice of its own: that of ntf was made from all the labels, and counts
+    # their right ones. lora and grpo train on the labels of ntf
     by = {"all": "ntf", "lora": "ntf", "grpo": "ntf"}.get(way, way)
     choices = study.of("none", f"trust-{by}") or (
         {seed: run for (_, seed), run in study.judged.items() if run.teacher == "weak-none"}
-        if way in ("all", "truth") else {})
+        if way in ("all", "truth") else {})  # any choice has the whole pool
     if not choices:
         return ["", ""]
     rows = np.mean([run.about["pool" if way in ("all", "truth") else "kept"]
@@ -181,21 +190,22 @@ def labels(study, way):
 
 
 def chain_table(study):
-    """A line a generation: the teacher's labels, the choice, the student."""
-    body, teacher = [], "weak-none"
-    for number, way in enumerate(CHAIN, 1):
-        student = acc(study, f"student-{way}")
-        before = number > 1 and f"student-{CHAIN[number - 2]}"
-        steps = study.steps([part(before), part(f"student-{way}")], study.module.TASK) if before \
-            else []
-        body.append([str(number), teacher.replace("weak-none", "weak"), *(
-            mean(study.summary("none", f"trust-{way}", metric))
-            for metric in ("purity_random", "purity", "auc")), *both(student),
-            shown(study.recovery(f"student-{way}")), change(steps),
-            format_p(steps[0], "p") if steps else ""])
-        teacher = f"student-{way}"
+    """A line a generation: the teacher's labels, the choice, the student; [] where no second
+    generation was trained."""
     if not any(study.of("none", f"student-{way}") for way in CHAIN[1:]):
         return []
+    body, teacher = [], "weak-none"
+    for number, way in enumerate(CHAIN, 1):
+        student = f"student-{way}"
+        # the first generation has none before it to be compared with
+        steps = study.steps([part(teacher), part(student)], study.module.TASK) \
+            if number > 1 else []
+        body.append([str(number), teacher.replace("weak-none", "weak"), *(
+            mean(study.summary("none", f"trust-{way}", metric))
+            for metric in ("purity_random", "purity", "auc")),
+            *spread_and_interval(acc(study, student)), shown(study.recovery(student)),
+            change(steps), format_p(steps[0], "p") if steps else ""])
+        teacher = student  # of the next generation
     return [Table(f"{study.module.TITLE}: the chain",
                   ["generation", "teacher", "labels right", "chosen: right", "AUC",
                    f"student's {study.module.TASK}", "95 % interval", "Recovery", "above the last",
@@ -208,11 +218,11 @@ def chain_table(study):
 
 def answer_table(study):
     """Shares of each answer in the pool and among the labels chosen by ntf (reading T5)."""
-    found = [run.about.get("shares") or {} for run in study.of("none", "trust-ntf").values()]
-    names = sorted({name for shares in found for name in shares})
-    if not 1 < len(names) <= 10:
+    seeds = [run.about.get("shares") or {} for run in study.of("none", "trust-ntf").values()]
+    names = sorted({name for shares in seeds for name in shares})
+    if not 1 < len(names) <= 10:  # free answers have no places
         return []
-    means = [[f"{np.mean([shares.get(name, (0, 0))[k] for shares in found]):.3f}" for name in names]
+    means = [[f"{np.mean([shares.get(name, (0, 0))[k] for shares in seeds]):.3f}" for name in names]
              for k in (0, 1)]
     return [Table(f"{study.module.TITLE}: answers, by place", ["labels", *names],
                   [["all", *means[0]], ["chosen by ntf", *means[1]]]),
@@ -221,22 +231,21 @@ def answer_table(study):
 
 
 def crossing_table(crossings):
-    """Students on all labels and on trusted ones, under each strategy."""
+    """Students on all labels and on trusted ones, under each strategy; [] without a crossing."""
     body = []
     for crossing in crossings:
         study, module = crossing.study, crossing.study.module
         for (key, name), metric in itertools.product(STRATEGIES.items(),
                                                      (module.TASK, module.TRUST)):
-            right = crossing.right(key) if metric == module.TASK else None
-            pair = [mean(study.summary(key, model, metric)) for model in ("student-naive", CROSSED)]
+            first = metric == module.TASK  # of a strategy's two lines: names and labels stand once
+            right = crossing.right(key) if first else None
+            means = [mean(study.summary(key, model, metric))
+                     for model in ("student-naive", CROSSED)]
             steps = crossing.steps(key, metric)
-            step = [signed(steps[0]["sign"] * steps[0]["difference"]), format_interval(sorted(
-                steps[0]["sign"] * end for end in steps[0]["interval"]), signed),
-                format_p(steps[0], "p")] if steps else ["", "", ""]
-            first = metric == module.TASK
             body.append([module.TITLE if first and key == "none" else "", name if first else "",
-                         " → ".join(f"{share:.3f}" for share in right) if right else "",
-                         metric, *pair, *step, judge(steps)[0]])
+                         " → ".join(f"{share:.3f}" for share in right) if right else "", metric,
+                         *means, *(difference_cells(steps[0]) if steps else ["", "", ""]),
+                         judge(steps)[0]])
     if not body:
         return []
     less = [c.study.module.TRUST for c in crossings if c.study.module.SIGN < 0]
@@ -259,7 +268,7 @@ def judging(studies):
     return [Text("Trust functions: of several scores the closest rival stands here. A share is "
                  "compared with the one in the claim, Recovery by the interval of the ratio; it is "
                  "not judged where truth - untuned is within 2 standard errors.")
-            ] if any(hasattr(study, "judged") for study in studies) else []
+            ] if any(isinstance(study, Trusted) for study in studies) else []
 
 
 def method(studies, draws):
@@ -267,7 +276,7 @@ def method(studies, draws):
     return [f"AUC, ECE, Brier score, purity: {min(draws, DRAWS)} draws of seeds, then of groups of "
             "rows of the pool; scores of the same labels share each draw. The interval of the ECE "
             "is reflected: noise makes a sample's larger. Recovery, PGR: the ratio in each draw of "
-            "the means over seeds."] if any(hasattr(study, "judged") for study in studies) else []
+            "the means over seeds."] if any(isinstance(study, Trusted) for study in studies) else []
 
 
 # ---- words ---------------------------------------------------------------------------------------
@@ -278,33 +287,31 @@ def acc(study, name):
 
 
 def scored(study, regime):
-    """The scores that were measured there, by lot too."""
-    inside = {name.removeprefix("trust-") for name in study.abroad("")}
-    there = inside | {name.removeprefix("trust-") for name in study.abroad(regime)}
-    return [by for by in ("random", *SCORES) if by in there]
+    """Names of the scores that were measured in a regime ("": in distribution), in the order of the
+    tables. Those that did not learn, or learned in distribution, stand in each."""
+    runs = [*study.abroad(""), *study.abroad(regime)]
+    names = {name.removeprefix("trust-") for name in runs}
+    return [by for by in ("random", *SCORES) if by in names]
 
 
-def both(found):
-    """["0.812 ± 0.004", "[0.801, 0.823]"]."""
-    return [spread(found), format_interval(found["interval"]) if found else GONE]
+# A share is what Study.share returns, of Recovery or PGR: None without runs.
 
-
-def share(found):
+def share(of):
     """"98.9 %"."""
-    return percent(found) if defined(found) else GONE
+    return percent(of) if defined(of) else GONE
 
 
-def defined(found):
+def defined(of):
     """False where truth and base are equal, so that there is no share."""
-    return bool(found) and not math.isnan(found["value"])
+    return bool(of) and not math.isnan(of["value"])
 
 
-def shown(found):
-    """"98.9 % [95, 102]"."""
-    if not defined(found) or found["doubtful"]:
+def shown(of):
+    """"98.9 % [95, 102]"; GONE where what it is a share of is within noise."""
+    if not defined(of) or of["doubtful"]:
         return GONE
-    interval = format_interval(found["interval"], lambda end: f"{100 * end:.0f}")
-    return f"{percent(found)} {interval}"
+    interval = format_interval(of["interval"], lambda end: f"{100 * end:.0f}")
+    return f"{percent(of)} {interval}"
 
 
 def change(steps):
@@ -315,12 +322,8 @@ def change(steps):
 
 
 def sizes(study):
-    """Names of the teacher's and the student's model."""
+    """Yield the names of the teacher's and of the student's model."""
     for model in ("weak", "ceiling"):
         config = next(iter(study.configs(model)), {})
         yield Path(str(config.get("model_name") or config.get("args", {}).get("model") or
                        "unknown")).name
-
-
-def seeds(study):
-    return f"{len(study.seeds)} seed{'s' * (len(study.seeds) > 1)}"

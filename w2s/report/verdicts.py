@@ -1,4 +1,4 @@
-"""At a glance: what rose, what fell, which claims of the paper hold.
+"""The short answer: headline means, Table 1 beside the paper's, claims with their verdicts.
 """
 
 import itertools
@@ -8,32 +8,32 @@ from w2s import statistics
 from w2s.report import paper, trust_tables
 from w2s.report.claims import OURS, VERDICTS, recovered
 from w2s.report.measurements import properties
-from w2s.report.render import GONE, Heading, Table, Text, format_p, mean, signed, format_interval
+from w2s.report.render import GONE, Heading, Table, Text, difference_cells, mean, seed_count
 from w2s.report.results import STRATEGIES, STUDENTS
 
+# the report's three states; the paper's Table 1 has the first and the last
 TREND = ("yes = weak < student < ceiling in trust, and the 95 % intervals of both differences "
          "exclude 0; ordered = in that order, but an interval includes 0; no = another order.")
 
-
-# ---- verdicts ------------------------------------------------------------------------------------
 
 def glance(studies):
     """The headline means of every property, in 100 columns; the terminal shows this table."""
     body, models = [], ("weak", *STUDENTS, "ceiling")
     for study in studies:
-        module, said = study.module, dict(zip(STRATEGIES, paper.table_1(study.task)))
+        module, published = study.module, dict(zip(STRATEGIES, paper.table_1(study.task)))
         metrics = module.TASK, module.TRUST, *module.ALSO
         for metric, key in itertools.product(metrics, STRATEGIES):
             means = [mean(study.summary(key, model, metric)) if model in study.models else ""
                      for model in models]
-            last = ["", ""]
+            # PGR is a share of task performance, the trend is one of trust: a line has one of them
+            pgr = trend = ""
             if metric == module.TRUST:
-                last = ["", f"{study.weakest_trend(key) or GONE} ({said[key]})"]
+                trend = f"{study.weakest_trend(key) or GONE} ({published[key]})"
             if metric == module.TASK:
                 gaps = [study.gap_recovered(key, student) for student in study.students]
-                last = [" ".join(map(recovered, gaps)), ""]
+                pgr = " ".join(map(recovered, gaps))
             body.append([f"{study.task} {metric}" if key == "none" else "", STRATEGIES[key], *means,
-                         *last])
+                         pgr, trend])
     head = ["property", "strategy", *(model.removeprefix("student-") for model in models),
             "PGR naive aux", "trend (paper)"]
     return Table("Results at a glance: means over seeds", head, body)
@@ -52,37 +52,42 @@ def legend(studies):
 
 
 def tally(verdicts, studies):
-    """How many claims got which verdict, and what verdicts rest on."""
-    claims = [claim for found in verdicts.values() for claim in found]
+    """How many claims got which verdict, and what verdicts rest on. verdicts: {task: [Claim]}."""
+    papers, questions = by_source([claim for of_task in verdicts.values() for claim in of_task])
     words = []
-    for name, part in (("of the papers", [c for c in claims if c.place != OURS]),
-                       ("of ours", [c for c in claims if c.place == OURS])):
+    for name, part in (("of the papers", papers), ("of ours", questions)):
         count = Counter(claim.verdict for claim in part)
-        said = ", ".join(f"{count[word]} {word}" for word in VERDICTS if count[word])
-        words += [f"{len(part)} claims {name}: {said}."] if part else []
+        counts = ", ".join(f"{count[word]} {word}" for word in VERDICTS if count[word])
+        words += [f"{len(part)} claims {name}: {counts}."] if part else []
     seeds = sorted({len(study.seeds) for study in studies})
-    reach = "; ".join(f"{n} seed{'s' * (n > 1)}: {statistics.smallest_p(n):g}" for n in seeds)
+    reach = "; ".join(f"{seed_count(n)}: {statistics.smallest_p(n):g}" for n in seeds)
     return Text(" ".join(words) + " Verdicts rest on 95 % intervals that are not corrected for "
                 "their number; the smallest p that a sign-flip test over seeds can reach is, with "
                 f"{reach}.")
 
 
+def by_source(claims):
+    """(claims of the papers, questions of ours). Apart, so that ours count neither for nor against
+    the papers."""
+    return [c for c in claims if c.place != OURS], [c for c in claims if c.place == OURS]
+
+
 def trends(studies):
-    """Table 1 of the paper beside ours."""
+    """Table 1 of the paper beside ours, in its order; a property that was not run has its lines."""
     body, ran = [], {study.task: study for study in studies}
     for task, module in properties().items():
         if task not in ran and task not in paper.TABLE_1:
-            continue
+            continue  # a property of a user's own, without runs here
         body.append([module.TITLE, "paper", *paper.table_1(task)])
-        found = {"ours": ["not run"] * len(STRATEGIES)}
+        lines = {"ours": ["not run"] * len(STRATEGIES)}
         if task in ran:
             study = ran[task]
-            found = {f"ours, {student}": [study.trend(key, student) for key in STRATEGIES]
+            lines = {f"ours, {student}": [study.trend(key, student) for key in STRATEGIES]
                      for student in study.students}
             if len(study.students) > 1:
-                found["ours, both"] = [study.weakest_trend(key) for key in STRATEGIES]
-        body += [["", whose, *(word or "not run" for word in words)]
-                 for whose, words in found.items()]
+                lines["ours, both"] = [study.weakest_trend(key) for key in STRATEGIES]
+        body += [["", whose, *(state or "not run" for state in states)]
+                 for whose, states in lines.items()]
     return [Heading("Does the property go from weak to strong?"),
             Table("Table 1 of the paper, and ours", ["property", "whose", *STRATEGIES.values()],
                   body),
@@ -91,15 +96,17 @@ def trends(studies):
 
 
 def scorecard(studies, verdicts):
-    """Each claim of the paper with its verdict, a table a property or task."""
-    tables = [Table(f"{study.module.TITLE}: {what}",
-                    ["claim", "verdict", "place", "number", "here", "difference", "95 % interval",
-                     "p"], [claim_row(claim) for claim in found])
-              for study in studies for what, found in (
-                  ("claims of the paper", [c for c in verdicts.get(study.task, ())
-                                           if c.place != OURS]),
-                  ("questions of ours", [c for c in verdicts.get(study.task, ())
-                                         if c.place == OURS])) if found]
+    """Each claim with its verdict, the paper's and ours in tables of their own; then how to read
+    them. verdicts: {task: [Claim]}."""
+    # place says where in the paper, so that a reader can look each claim up
+    head = ["claim", "verdict", "place", "number", "here", "difference", "95 % interval", "p"]
+    tables = []
+    for study in studies:
+        papers, questions = by_source(verdicts.get(study.task, ()))
+        for whose, part in (("claims of the paper", papers), ("questions of ours", questions)):
+            if part:
+                tables.append(Table(f"{study.module.TITLE}: {whose}", head,
+                                    [claim_row(claim) for claim in part]))
     trend = ("place: section, table or figure of Sun et al. (arXiv 2501.00418); number: as printed "
              "there, nothing where the paper gives none; ours: no claim of the paper. A trend "
              "needs all of its differences: the weakest stands here, of both students in Table 1. "
@@ -118,11 +125,6 @@ def scorecard(studies, verdicts):
 
 
 def claim_row(claim):
-    """The cells of a claim; the difference in the metric's own direction."""
-    first = [claim.text, claim.verdict, claim.place, claim.number, claim.ours]
-    if claim.step is None:
-        return [*first, "", "", ""]
-    step, sign = claim.step, claim.step["sign"]
-    return [*first, signed(sign * step["difference"]),
-            format_interval(sorted(sign * end for end in step["interval"]), signed),
-            format_p(step, "p")]
+    """The cells of a claim. What was not measured has no step, so its last cells are blank."""
+    cells = [claim.text, claim.verdict, claim.place, claim.number, claim.ours]
+    return [*cells, *(difference_cells(claim.step) if claim.step else ["", "", ""])]
