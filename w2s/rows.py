@@ -105,19 +105,31 @@ def join(left, right, path=None):
 
 
 @contextlib.contextmanager
-def atomic(path, mode="w"):
-    """Open a temporary neighbour of `path` for writing; on success it takes the name `path`."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def replacing(path):
+    """The path of a temporary neighbour of `path`, for who writes files himself; on success it
+    takes the name `path`, on an error it is removed: a file that exists is complete."""
     part = _part(path)
     try:
-        with open(part, mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
+        yield part
         os.replace(part, path)
-    except BaseException as error:
+    except BaseException:  # Ctrl-C too; what a kill leaves goes with the next write
         with contextlib.suppress(OSError):
             part.unlink()
-        if isinstance(error, OSError) and error.filename in (None, str(part)):
+        raise
+
+
+@contextlib.contextmanager
+def atomic(path, mode="w"):
+    """Open a temporary neighbour of `path` for writing; on success it takes the name `path`. Raises
+    OSError that names `path`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with replacing(path) as part, open(
+                part, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+    except OSError as error:
+        if error.filename in (None, str(_part(path))):  # nobody knows the temporary name
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 

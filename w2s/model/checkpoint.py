@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from w2s import rows
 from w2s.model.gpt_neox import GPTNeoX
 from w2s.model.configuration import (check, padding, saved_config, shown, special_tokens,
                                      tokenizer_config)
@@ -215,17 +216,14 @@ def untrained(config, seed):
 def put(path, write):
     """write(temporary name), then rename: a file that exists is complete, whatever happens.
     Raises OSError that names `path`, also for a full disk under safetensors."""
-    temporary = path.with_name(f".{path.name}.part")  # what is left of a kill goes with the next
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode      # by umask; safetensors 0.8 leaves 0600
-        write(temporary)
-        temporary.chmod(mode)
-        os.replace(temporary, path)
+        with rows.replacing(path) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode      # by umask; safetensors 0.8 leaves 0600
+            write(temporary)
+            temporary.chmod(mode)
     except (OSError, SafetensorError) as error:
         raise OSError(f"{path}: cannot write: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def put_json(path, content):
