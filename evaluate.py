@@ -111,13 +111,13 @@ def read_eval(file):
 
 def is_evaluated(run, name, digest, cfg):
     """True when the numbers are there already. ValueError when they were made otherwise."""
-    from w2s import rows
+    from w2s import runs
     file = Path(run) / "eval.json"
-    found = read_eval(file).get(name)
-    if found is None or not (Path(run) / "predictions" / f"{name}.jsonl").exists():
+    entry = read_eval(file).get(name)
+    if entry is None or not (Path(run) / "predictions" / f"{name}.jsonl").exists():
         return False
-    made = rows.present(found.get("args", {}))
-    if found.get("data") != digest or made != rows.present(settings(cfg)):
+    same = runs.same_settings(entry.get("args", {}), settings(cfg))
+    if entry.get("data") != digest or not same:
         raise ValueError(f"{file}: '{name}' was measured on other data or with other settings; "
                          "delete the file to measure anew")
     print(f"{run}: {name} is evaluated already")

@@ -123,11 +123,11 @@ def refuse_foreign(cfg, task):
 
 def is_labelled(file, digest, cfg):
     """True when the labels are there already. ValueError when they were made otherwise."""
-    from w2s import hidden_states, rows
+    from w2s import hidden_states, rows, runs
     meta = Path(f"{file}.meta.json")
     if not (file.exists() and meta.exists()):
         return False
-    if rows.present(rows.read_json(meta, {})) != rows.present(settings(digest, cfg)):
+    if not runs.same_settings(rows.read_json(meta, {}), settings(digest, cfg)):
         raise ValueError(f"{file}: made from other data or with other settings; delete it to make "
                          "it anew")
     if cfg.hidden and not hidden_states.states_of(file).exists():

@@ -229,19 +229,23 @@ def parse(Config, doc, argv=None):
     hints = typing.get_type_hints(Config)
     own = Config.__dict__.get("__annotations__", {})  # the script's own arguments come first
     for field in sorted(dataclasses.fields(Config), key=lambda field: field.name not in own):
-        flag = "--" + field.name.replace("_", "-")
-        parser.add_argument(flag, **_option(field, hints[field.name]))
+        parser.add_argument(flag_of(field.name), **_option(field, hints[field.name]))
     config = Config(**vars(parser.parse_args(argv)))
     for field in dataclasses.fields(Config):
         _check(field, getattr(config, field.name))
     return config
 
 
+def flag_of(name):
+    """The flag of an argument: max_length is "--max-length"."""
+    return "--" + name.replace("_", "-")
+
+
 def check_value(Config, name, values):
     """ValueError when the strings `values` are no value of an argument of a Config: as parse would
     say it. yes and no are those of a flag that takes none."""
     field = Config.__dataclass_fields__[name]
-    kind, flag = typing.get_type_hints(Config)[name], "--" + name.replace("_", "-")
+    kind, flag = typing.get_type_hints(Config)[name], flag_of(name)
     if kind is bool:
         if values not in (("yes",), ("no",)):
             raise ValueError(f"{flag} {' '.join(values)}: expected yes or no")
@@ -254,16 +258,6 @@ def check_value(Config, name, values):
             _check(field, _reader(typing.get_args(kind)[0] if many else kind)(value))
         except argparse.ArgumentTypeError as error:
             raise ValueError(f"{flag}: {error}") from None
-
-
-def check_flags(Config, doc):
-    """Show --help, or refuse bad flags, as `launch` would, and else do nothing: for a module that
-    has to import what takes long at its head."""
-    utf8()
-    try:
-        parse(Config, doc)
-    except ValueError as error:
-        fail(describe(error), 1)
 
 
 def describe(error):
@@ -362,7 +356,7 @@ def number(value):
 
 def _check(field, value):
     """ValueError when a value, or one of a list, breaks the field's rule."""
-    flag, rule = "--" + field.name.replace("_", "-"), field.metadata
+    flag, rule = flag_of(field.name), field.metadata
     for one in value if isinstance(value, list) else ():
         _check(field, one)
     if rule["choices"] and value is not None and value not in rule["choices"]:

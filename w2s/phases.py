@@ -5,7 +5,7 @@ A command's own words say what the run is; recipes (w2s.recipes) add what it tra
 
 from pathlib import Path
 
-from w2s import recipes
+from w2s import config, recipes
 from w2s.commands import (HERE, Commands, before, fast_bfloat16, has_mmlu, model, placed, shown)
 
 TASKS = sorted(path.stem for path in (HERE / "w2s" / "tasks").glob("[a-z]*.py"))
@@ -67,7 +67,7 @@ class Experiment(Commands):
         for name in PASSED_ON:
             value = getattr(options, name)
             if value is not None:
-                flag, words = "--" + name.replace("_", "-"), (shown(value),)
+                flag, words = config.flag_of(name), (shown(value),)
                 lines += [recipes.Line(flag, "*", run, flag, words) for run in (
                     "*", *(INFERENCE if name == "device" else ()))]
         if options.recipe:

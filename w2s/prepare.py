@@ -201,7 +201,7 @@ def options(task, cfg):
     for field in dataclasses.fields(cfg):
         if field.name not in (*known, "task", "raw", "out", "limit") and (
                 getattr(cfg, field.name) != field.default):
-            raise ValueError(f"--{field.name.replace('_', '-')} means nothing to --task {cfg.task}")
+            raise ValueError(f"{config.flag_of(field.name)} means nothing to --task {cfg.task}")
     return {name: getattr(cfg, name) for name in known
             if name != "raw" and getattr(cfg, name, None) is not None}
 
@@ -221,8 +221,7 @@ def is_prepared(out, arguments, raw=None):
         "arguments": {}, "files": {...: str}, "sources": {...: {"sha256": str}}, "looked_for": {}},
         "choose another --out"))
     old = before.get("arguments", {}) | {"format": before.get("format")}
-    changed = [f"--{key.replace('_', '-')} {runs.shown(old.get(key))} -> {runs.shown(value)}"
-               for key, value in (arguments | {"format": FORMAT}).items() if old.get(key) != value]
+    changed = runs.changed_arguments(old, arguments | {"format": FORMAT})
     changed += raw.changes(before) if raw else []
     files = before.get("files", {})
     if not changed and not all((out / name).exists() for name in files):

@@ -6,23 +6,17 @@ changed. No torch here, so that skipping costs no import.
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import json
 import os
 import platform
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: folders are not locked
-    fcntl = None
-
 from w2s import hub, rows, whatis
-from w2s.config import follows
+from w2s.config import flag_of, follows
+from w2s.locks import hold, release  # noqa: F401: runs.release lets go of what runs.hold holds
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -133,75 +127,6 @@ class Follower(Run):
 
     def finish(self):
         pass
-
-
-def hold(folder):
-    """Keep other processes out of a run folder until this one ends; wait for one that is in it. A
-    folder is one, however it is spelt or linked to: nobody waits for himself. Where the file system
-    has no locks a warning says so, and work goes on. Returns True when it had to wait: what was
-    read before may have changed."""
-    waited = False
-    while fcntl is not None and (handle := _open_lock(folder)):
-        try:
-            waited |= _lock(handle, folder)
-        except OSError as error:  # Lustre without -o flock, NFS without a lock daemon, FUSE
-            if not any(file is None for file in _held.values()):
-                print(f"warning: {folder}: the file system has no locks ({error.strerror}); do not "
-                      "start two commands on one folder", file=sys.stderr)
-            _held[_identity(handle)] = None
-            handle.close()
-            return waited
-        with contextlib.suppress(OSError):  # else who held it deleted the folder meanwhile
-            if os.path.samestat(os.stat(handle.name), os.fstat(handle.fileno())):
-                _held[_identity(handle)] = handle  # released with the process, or by release()
-                return waited
-        handle.close()
-    return waited
-
-
-def _open_lock(folder):
-    """The open .lock of a folder; None where this process holds it already, and where there is none
-    to be had: a finished run on a disk that is read only needs none."""
-    path = Path(folder) / ".lock"
-    try:
-        handle = None if path.exists() and not path.is_file() else open(path, "a")
-    except OSError:
-        handle = None
-    if handle is None:
-        return None
-    if _identity(handle) in _held:  # closing it releases nothing: flock is of what open() returned
-        handle.close()
-        return None
-    return handle
-
-
-def _lock(handle, folder):
-    """Lock an open file. Returns True when it had to wait. Raises OSError where that cannot be."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
-    print(f"{folder}: waiting for another process that works in this folder", flush=True)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    return True
-
-
-def _identity(handle):
-    found = os.fstat(handle.fileno())
-    return found.st_dev, found.st_ino
-
-
-def release():
-    """Let other processes into all the folders that this one holds."""
-    while _held:
-        handle = _held.popitem()[1]
-        if handle:
-            handle.close()
-
-
-_held = {}  # {(device, inode) of a .lock: its open file, None where it cannot be locked}
 
 
 def distinct(folders):
@@ -343,13 +268,11 @@ def require_done(run, task, relatives=False):
 def _refuse_changes(out, before, now, free):
     """ValueError that lists the arguments and inputs that differ from the run in the folder. Inputs
     are compared by content, so a moved file is no change; `free` arguments change no result."""
-    changed = [f"--{key.replace('_', '-')} {shown(before['args'].get(key))} -> {shown(value)}"
-               for key, value in now["args"].items()
-               if key not in free and before["args"].get(key) != value]
+    changed = changed_arguments(before["args"], now["args"], free)
     if sorted(before["inputs"].values()) != sorted(now["inputs"].values()):
         changed += [f"content of {path}" for path, digest in now["inputs"].items()
                     if digest not in before["inputs"].values()]
-    elif exchanged := [f"--{key.replace('_', '-')}" for key in now["args"]
+    elif exchanged := [flag_of(key) for key in now["args"]
                        if None is not _content(before, key) != _content(now, key) is not None]:
         changed.append(f"the files of {' and '.join(exchanged)} exchanged")
     if before.get("script") != now["script"]:
@@ -357,6 +280,18 @@ def _refuse_changes(out, before, now, free):
     if changed:
         raise ValueError(f"{out}: holds a run made with other settings ({'; '.join(changed)}); "
                          "choose another --out or delete the folder")
+
+
+def changed_arguments(before, now, free=()):
+    """["--flag old -> new", ...]: the arguments {name: value} that have another value now, but the
+    `free` ones."""
+    return [f"{flag_of(key)} {shown(before.get(key))} -> {shown(value)}"
+            for key, value in now.items() if key not in free and before.get(key) != value]
+
+
+def same_settings(before, now):
+    """Whether two {name: value} say the same; what is null is as what is not there."""
+    return rows.present(before) == rows.present(now)
 
 
 def _content(facts, key):

@@ -406,7 +406,7 @@ ERRORS = [
     (PAGE, 'return f"{round(value, 3) + 0.:+.3f}"', 'return f"{value:+.3f}"', "report/test_shown.py::test_words_of_numbers"),
     (PAGE, 'f"{mean(found)} ± {found[\'sd\']:.3f}"', 'f"{mean(found)} ± {2 * found[\'sd\']:.3f}"', "report/test_numbers_by_hand.py::test_the_headline_table_has_mean_sd_and_interval_of_its_own_column"),
     (EVALUATE, 'entry["value"] = None if math.isnan(entry["value"]) else entry["value"]', 'entry["value"] = 0 if math.isnan(entry["value"]) else entry["value"]', "report/test_shown.py::test_evaluate_keeps_what_is_not_defined_apart_from_zero"),
-    (EVALUATE, 'if found.get("data") != digest or made != rows.present(settings(cfg)):', 'if made != rows.present(settings(cfg)):', "report/test_shown.py::test_evaluate_keeps_what_is_not_defined_apart_from_zero"),
+    (EVALUATE, 'if entry.get("data") != digest or not same', 'if not same', "report/test_shown.py::test_evaluate_keeps_what_is_not_defined_apart_from_zero"),
     (EVALUATE, 'before | {name: {', '{name: {', "report/test_shown.py::test_evaluate_keeps_what_is_not_defined_apart_from_zero"),
     # the pool and the command
     (POOL, 'for other in ("read", "write") if way == "write" else ("write",):', 'for other in ("write",):', "test_scheduler.py::test_a_writer_waits_for_those_that_read"),
