@@ -18,9 +18,9 @@ EVALUATE = "evaluate.py"
 
 ERRORS = [
     # rows: read, joined, with their states
-    (ROWS, 'other = table[row["id"]]\n', 'other = right[len(joined)]\n',
+    (ROWS, 'partner = table[row["id"]]\n', 'partner = right[len(joined)]\n',
      "test_rows.py::test_join_is_by_id_and_refuses_what_is_missing_double_or_contradictory"),
-    (ROWS, "            if row[key] != other[key]:\n", "            if type(row[key]) is not type(other[key]):\n",
+    (ROWS, "            if row[key] != partner[key]:\n", "            if type(row[key]) is not type(partner[key]):\n",
      "test_rows.py::test_join_is_by_id_and_refuses_what_is_missing_double_or_contradictory"),
     (ROWS, 'if unique and row.get("id") is not None:', 'if not unique and row.get("id") is not None:',
      "test_rows.py::test_damage_is_one_line_that_names_file_and_line"),
@@ -70,7 +70,7 @@ ERRORS = [
      "test_runs.py::test_the_identity_of_a_run_is_of_content_and_not_of_names"),
     (RUNS, '["step"] < step:', '["step"] <= step:',
      "test_runs.py::test_a_log_is_cut_to_the_steps_before_the_checkpoint"),
-    (RUNS, "and digest in (None, rows.sha256(found))), None)", "), None)",
+    (RUNS, "and digest in (None, rows.sha256(place))), None)", "), None)",
      "data/test_leaks.py::test_what_cannot_be_checked_is_said"),
     (RUNS, "related = relatives and name in RELATED and task in RELATED", "related = name in RELATED and task in RELATED",
      "test_runs.py::test_a_run_of_a_related_task_may_label_and_is_not_measured"),
