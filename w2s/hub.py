@@ -143,9 +143,9 @@ def snapshot(name, revision, patterns, repo_type="model", lacking=None):
         why = f"{here} lacks {absent}" if absent and constants.HF_HUB_OFFLINE else public(error)
         socks = "; or unset ALL_PROXY" if isinstance(error, ImportError) else ""
         raise ValueError(
-            f"{name}: no local folder, and not to be had from {where}{version} ({why}{socks}); pass "
-            "a local path, set HF_ENDPOINT for a mirror, or HF_HUB_OFFLINE=1 to use only the cache "
-            f"{home}") from error
+            f"{name}: no local folder, and not to be had from {where}{version} ({why}{socks}); "
+            "pass a local path, set HF_ENDPOINT for a mirror, or HF_HUB_OFFLINE=1 to use only the "
+            f"cache {home}") from error
 
 
 def cached(home, name, revision, repo_type):
