@@ -112,7 +112,7 @@ ERRORS = [
     # staleness of labels and measurements
     (LABEL, 'for key in ("task", "temperature", "prefix", "decode", "seed")}', 'for key in ("task", "prefix", "decode", "seed")}',
      "test_scripts.py::test_labels_and_measures_of_other_content_or_settings_are_never_taken_for_done"),
-    (LABEL, '"max_length": cfg.max_length, "dtype": cfg.dtype, **own,', '"dtype": cfg.dtype, **own,',
+    (LABEL, '"max_length": cfg.max_length, "dtype": cfg.dtype, **how,', '"dtype": cfg.dtype, **how,',
      "test_scripts.py::test_labels_and_measures_of_other_content_or_settings_are_never_taken_for_done"),
     (LABEL, 'return {"data": digest, "max_length"', 'return {"max_length"',
      "test_scripts.py::test_labels_and_measures_of_other_content_or_settings_are_never_taken_for_done"),

@@ -53,7 +53,7 @@ ERRORS = [
     (PHASES, 'self._train(cell, "ceiling-tft", strong, rows)', 'self._train(cell, "ceiling-tft", strong, rows, lam=0)', PAPER),
     (PHASES, 'for lam in self._grid(cell, "ceiling-tft"):', 'for lam in self._grid(cell, "weak-tft"):', PAPER),
     (PHASES, 'for lam in self._grid(cell, "student-naive-both"):', 'for lam in self._grid(cell, "weak-tft"):', MINI),
-    (COMMANDS, 'if not mine or float(mine[1]) != lam]', ']', MINI),
+    (COMMANDS, 'if not words or float(words[1]) != lam]', ']', MINI),
     # seeds, splits, rows
     (COMMANDS, '"--task": cell.task, "--seed": cell.seed, "--out": cell.R / run, "--model": base,', '"--task": cell.task, "--seed": 0, "--out": cell.R / run, "--model": base,', PAPER),
     (COMMANDS, '"--task": cell.task, "--seed": cell.seed, "--out": cell.R / run,\n            "--model": base or', '"--task": cell.task, "--seed": 0, "--out": cell.R / run,\n            "--model": base or', PAPER),
@@ -409,9 +409,9 @@ ERRORS = [
     (EVALUATE, 'if entry.get("data") != digest or not same', 'if not same', "report/test_shown.py::test_evaluate_keeps_what_is_not_defined_apart_from_zero"),
     (EVALUATE, 'before | {name: {', '{name: {', "report/test_shown.py::test_evaluate_keeps_what_is_not_defined_apart_from_zero"),
     # the pool and the command
-    (POOL, 'for other in ("read", "write") if way == "write" else ("write",):', 'for other in ("write",):', "test_scheduler.py::test_a_writer_waits_for_those_that_read"),
-    (POOL, 'wait |= inside[other][path].union(*(at[other][p] for p in path.parents))', 'wait |= inside[other][path]', "test_scheduler.py::test_what_a_command_waits_for"),
-    (POOL, 'wait |= inside[other][path].union(*(at[other][p] for p in path.parents))', 'wait |= at[other][path].union(*(at[other][p] for p in path.parents))', "test_scheduler.py::test_what_a_command_waits_for"),
+    (POOL, 'for earlier in ("read", "write") if way == "write" else ("write",):', 'for earlier in ("write",):', "test_scheduler.py::test_a_writer_waits_for_those_that_read"),
+    (POOL, 'wait |= inside[earlier][path].union(*(naming[earlier][p] for p in path.parents))', 'wait |= inside[earlier][path]', "test_scheduler.py::test_what_a_command_waits_for"),
+    (POOL, 'wait |= inside[earlier][path].union(*(naming[earlier][p] for p in path.parents))', 'wait |= naming[earlier][path].union(*(naming[earlier][p] for p in path.parents))', "test_scheduler.py::test_what_a_command_waits_for"),
     (POOL, 'WRITES = ("--out", "--run")', 'WRITES = ("--out",)', "test_scheduler.py::test_what_a_command_waits_for"),
     (POOL, 'means = {kind: sum(seconds) / len(seconds)', 'means = {kind: max(seconds)', "test_scheduler.py::test_the_time_ahead_is_that_of_the_same_run_with_another_seed"),
     (POOL, 'return re.sub(r"\\bseed\\d+ ", "", self.title)', 'return self.title', "test_scheduler.py::test_a_kind_is_the_same_run_of_any_seed"),

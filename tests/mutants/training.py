@@ -166,7 +166,7 @@ ERRORS = [
     (LABEL, "if loaded[0] != run:", "if loaded[0] is None:", EACH),
     (LABEL, 'cfg.max_length or args["max_length"]', "cfg.max_length or 128", EACH),
     (LABEL, '"max_length": cfg.max_length, "dtype"', '"dtype"', EACH),
-    (LABEL, '"dtype": cfg.dtype, **own,', "**own,", EACH),
+    (LABEL, '"dtype": cfg.dtype, **how,', "**how,", EACH),
     (LABEL, 'for key in ("task", "temperature", "prefix"', 'for key in ("task", "prefix"', EACH),
     (LABEL, "{path: rows.sha256(path) for path", "{path: Path(path).name for path", EACH),
     (LABEL, "rows.remove(hidden_states.states_of(file))  # of labels made otherwise", "pass", EACH),
