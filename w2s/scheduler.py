@@ -128,7 +128,7 @@ def before(commands):
     waits = []
     for command in commands:
         named, option, wait = [], None, set()
-        # every value of an option counts as a path; one that is none is nobody else's either
+        # every value of an option counts as a path: one that is no path is never written to
         words = sum((word.split("=", 1) if word.startswith("--") else [word]
                      for word in command.words[1:]), [])
         writes = next((option for option in WRITES if option in words), None)
