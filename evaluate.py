@@ -55,7 +55,7 @@ def main(cfg):
         raise ValueError(f"--scoring has no effect on --task {cfg.task}; leave it out")
     data = {name: task.read(path) for name, path in files.items()}
     where = device.setup(cfg.device, cfg.dtype)
-    encoded = {}  # runs that share a tokenizer share the encoded rows
+    encoded = {}  # by what encoding depends on: runs that share a tokenizer share the encoded rows
     for run in filter(todo.get, todo):
         folder = Path(run) / "model"
         model = checkpoint.load(folder, configuration.HEAD[task.KIND], task.CLASSES, where)
@@ -68,20 +68,21 @@ def main(cfg):
                 encoded[key] = task.encode(data[name], tokenization.load_tokenizer(folder), length,
                                            **more)
             tokenization.require_fit(encoded[key], model.config["vocab_size"], folder)
-            found = task.predictions(model, encoded[key], cfg.dtype, f"evaluate {run} {name}",
-                                     **scoring)
-            predictions = [{k: row[k] for k in KEEP if k in row} | p
-                           for row, p in zip(data[name], found)]
+            outputs = task.predictions(model, encoded[key], cfg.dtype, f"evaluate {run} {name}",
+                                       **scoring)
+            predictions = [{k: row[k] for k in KEEP if k in row} | output
+                           for row, output in zip(data[name], outputs)]
             measured = task.evaluate(predictions)
             shown = save(Path(run), name, predictions, measured, digests[name], cfg)
             print(f"{run}{runs.scratch(facts[run])}: {name:<5} {shown}", flush=True)
 
 
 def save(run, name, predictions, measured, digest, cfg):
-    """Write predictions/<name>.jsonl, then the entry `name` of eval.json; return the headline."""
+    """Write predictions/<name>.jsonl, then the entry `name` of eval.json; return the headline. In
+    this order a kill leaves no entry without its predictions."""
     from w2s import rows, runs
     runs.require_there(run)
-    for entry in measured:  # null: not defined on these rows
+    for entry in measured:  # nan, which JSON lacks, becomes null: not defined on these rows
         entry["value"] = None if math.isnan(entry["value"]) else entry["value"]
     before = read_eval(run / "eval.json")
     if before.pop(name, None):  # of predictions that somebody deleted
@@ -94,7 +95,8 @@ def save(run, name, predictions, measured, digest, cfg):
 
 
 def settings(cfg):
-    """What changes the numbers, beside run and data."""
+    """What changes the numbers, beside run and data. Scoring only where it is not the default:
+    entries from before it existed stay valid."""
     return {"max_length": cfg.max_length, "dtype": cfg.dtype,
             **({} if cfg.scoring == "token" else {"scoring": cfg.scoring})}
 
@@ -104,20 +106,20 @@ def read_eval(file):
     from w2s import rows
     if not file.exists():
         return {}
-    found = rows.read_json(file, {...: {"data": str, "args": {}}},
-                           "delete the file to measure anew")
-    return {name: rows.present(entry) for name, entry in rows.present(found).items()}
+    entries = rows.read_json(file, {...: {"data": str, "args": {}}},
+                             "delete the file to measure anew")
+    return {name: rows.present(entry) for name, entry in rows.present(entries).items()}
 
 
 def is_evaluated(run, name, digest, cfg):
-    """True when the numbers are there already. ValueError when they were made otherwise."""
-    from w2s import rows
+    """Whether the numbers exist. ValueError when they were made from something else."""
+    from w2s import runs
     file = Path(run) / "eval.json"
-    found = read_eval(file).get(name)
-    if found is None or not (Path(run) / "predictions" / f"{name}.jsonl").exists():
+    entry = read_eval(file).get(name)
+    if entry is None or not (Path(run) / "predictions" / f"{name}.jsonl").exists():
         return False
-    made = rows.present(found.get("args", {}))
-    if found.get("data") != digest or made != rows.present(settings(cfg)):
+    same = runs.same_settings(entry.get("args", {}), settings(cfg))
+    if entry.get("data") != digest or not same:
         raise ValueError(f"{file}: '{name}' was measured on other data or with other settings; "
                          "delete the file to measure anew")
     print(f"{run}: {name} is evaluated already")

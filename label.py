@@ -64,13 +64,14 @@ def main(cfg):
                          "neither right nor wrong; leave it out")
     data = {path: task.read(path) for path in dict.fromkeys(path for _, path, _ in todo)}
     where = device.setup(cfg.device, cfg.dtype)
-    loaded = None, None
+    loaded = None, None  # (run, its model): one model is in memory at a time
     for run, path, file in todo:
         folder = Path(run) / "model"
         if loaded[0] != run:
             loaded = run, checkpoint.load(folder, configuration.HEAD[task.KIND], task.CLASSES,
                                           where)
-        Path(f"{file}.meta.json").unlink(missing_ok=True)  # says of the labels how they were made
+        # it says how the labels were made: killed from here on, they are made again
+        Path(f"{file}.meta.json").unlink(missing_ok=True)
         about = write(file, task, loaded[1], folder, data[path], facts[run]["args"], cfg)
         runs.require_there(run)
         rows.write_json(f"{file}.meta.json", settings(digests[path], cfg))
@@ -78,8 +79,9 @@ def main(cfg):
 
 
 def write(file, task, model, folder, data, args, cfg):
-    """Label rows with the model of a folder, trained with `args`, and write labels and states; a
-    line about them. What a row's label is made of goes with this call, before the next one."""
+    """Label rows with the model of a folder, trained with `args`, and write labels and states.
+    Returns a line about them. A function, so that encoded rows and states are freed before the next
+    file's."""
     from w2s import hidden_states, rows, runs
     from w2s.model import tokenization
     tokenizer = tokenization.load_tokenizer(folder)
@@ -100,20 +102,22 @@ def write(file, task, model, folder, data, args, cfg):
 
 def place(run, name, facts, cfg):
     """The labels file of a run for the data called `name`."""
-    other = "" if facts["args"]["task"] == cfg.task else f"{cfg.task}-"
-    return Path(run) / "labels" / f"{other}{name}"
+    prefix = "" if facts["args"]["task"] == cfg.task else f"{cfg.task}-"
+    return Path(run) / "labels" / f"{prefix}{name}"
 
 
 def settings(digest, cfg):
     """What the labels depend on, beside the run."""
-    own = {key: getattr(cfg, key) for key in ("task", "temperature", "prefix", "decode", "seed")}
-    return {"data": digest, "max_length": cfg.max_length, "dtype": cfg.dtype, **own,
+    how = {key: getattr(cfg, key) for key in ("task", "temperature", "prefix", "decode", "seed")}
+    # scoring only where it is not the default: labels from before it existed stay valid
+    return {"data": digest, "max_length": cfg.max_length, "dtype": cfg.dtype, **how,
             **({} if cfg.scoring == "token" else {"scoring": cfg.scoring})}
 
 
 def refuse_foreign(cfg, task):
     """ValueError for a flag that this task's labels do not depend on."""
     idle = {"prefix", "decode", "seed", "temperature", "scoring"} - {*task.LABEL}
+    # the most probable token is not drawn
     idle |= {"temperature", "seed"} if "decode" in task.LABEL and cfg.decode == "greedy" else set()
     for name in sorted(idle):
         if getattr(cfg, name) != Config.__dataclass_fields__[name].default:
@@ -122,12 +126,12 @@ def refuse_foreign(cfg, task):
 
 
 def is_labelled(file, digest, cfg):
-    """True when the labels are there already. ValueError when they were made otherwise."""
-    from w2s import hidden_states, rows
+    """Whether the labels exist. ValueError when they were made from something else."""
+    from w2s import hidden_states, rows, runs
     meta = Path(f"{file}.meta.json")
     if not (file.exists() and meta.exists()):
         return False
-    if rows.present(rows.read_json(meta, {})) != rows.present(settings(digest, cfg)):
+    if not runs.same_settings(rows.read_json(meta, {}), settings(digest, cfg)):
         raise ValueError(f"{file}: made from other data or with other settings; delete it to make "
                          "it anew")
     if cfg.hidden and not hidden_states.states_of(file).exists():

@@ -51,6 +51,7 @@ def main(cfg):
     from w2s import hub, runs, tasks
     tasks.check(cfg.task)
     folder = hub.folder(cfg.model, cfg.revision)
+    # a run that is done ends here: torch, which takes long to import, comes below
     run = runs.begin(cfg.out, "train_student.py", cfg, {"model": folder, "labels": cfg.labels})
     if run is None:
         return

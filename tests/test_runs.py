@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from w2s import runs, whatis
+from w2s import locks, runs, whatis
 from w2s.config import arg
 
 ROOT = Path(__file__).parent.parent
@@ -63,7 +63,7 @@ def test_a_process_never_waits_for_itself_however_a_folder_is_spelt(run):
     (run.parent / "x").mkdir()
     for name in spellings(run):
         assert in_time(lambda name=name: runs.hold(name)), name
-    assert len(runs._held) == 1
+    assert len(locks._held) == 1
 
 
 def test_a_folder_is_worked_in_once_under_its_first_name(run):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from w2s import runs
+from w2s import locks, runs
 from w2s.scheduler import Command, ahead, before
 
 ROOT = Path(__file__).parent.parent
@@ -183,9 +183,9 @@ def test_folders_are_released_when_their_command_ends(script, tmp_path):
     assert done.returncode == 0 and "waiting" not in done.stdout, done.stderr
     assert time.monotonic() - began < 5
     runs.hold(tmp_path)
-    assert runs._held
+    assert locks._held
     runs.release()
-    assert not runs._held
+    assert not locks._held
 
 
 @pytest.mark.parametrize("line", ["echo hello", "python -m", "python", "", "# a phase only"])

@@ -15,7 +15,7 @@ import pytest
 from w2s import config, recipes
 
 ROOT = Path(__file__).parent.parent
-CHAPTERS = ("whatis rows hidden_states hub runs config device parallel metrics statistics",
+CHAPTERS = ("whatis rows hidden_states hub locks runs config device parallel metrics statistics",
             "model", "data", "train", "dp", "infer", "trust", "tasks", "attacks", "report",
             "card training prepare recipes scheduler commands phases experiment", "miniature")
 ORDER = {name: place for place, names in enumerate(CHAPTERS) for name in names.split()}

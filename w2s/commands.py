@@ -1,5 +1,4 @@
-"""What the commands of an experiment are made of: their words, and the runs and rows they name.
-"""
+"""What the commands of an experiment are made of: their words, and the runs and rows they name."""
 
 import os
 import shutil
@@ -13,19 +12,19 @@ HERE = Path(__file__).parent.parent
 
 
 class Step(NamedTuple):
-    """A command: a script, what it is asked for, and in which phase."""
+    """A command: its script and arguments, and the phase to which it belongs."""
     phase: str
     title: str
     script: str  # "train_weak.py", "w2s.prepare data"
     task: str
     run: str  # its name in recipes
     trained: bool  # whether it trains a model
-    own: dict  # {flag: [value, ...]}: what the run is
-    usual: dict  # the same, where no recipe says otherwise
+    own: dict  # {flag: value or [value, ...]}: what the run is, which no recipe changes
+    usual: dict  # {flag: value} where no recipe says otherwise
 
 
 class Cell(NamedTuple):
-    """A task and a seed: its rows D, its runs R."""
+    """A task and a seed: the folder of its rows D, and that of its runs R."""
     task: str
     seed: int
     D: Path
@@ -33,7 +32,8 @@ class Cell(NamedTuple):
 
 
 class Commands:
-    """How an experiment (w2s.phases) adds a command to its steps, and writes one down."""
+    """The half of an experiment (w2s.phases) that adds commands to its steps and spells them out.
+    It reads options, preset, tasks, rows, out, lines and split_seed of the other half."""
 
     def _train(self, cell, run, base, rows, **own):
         own = {f"--{name}": value for name, value in own.items()}
@@ -68,20 +68,24 @@ class Commands:
                 "--run": [cell.R / run for run in runs]})
 
     def _add(self, script, title, task, run, own, usual=None, trained=False):
+        """A Step of the phase that is being planned."""
         self.steps.append(Step(self.phase, title, script, task, run, trained, own, usual or {}))
 
     def each(self, which=lambda task: True):
+        """The Cells of the tasks for which which(task) is true, of every seed."""
         seeds = self.options.seeds or (1 if self.preset == "smoke" else 3)
         return [self._cell(task, seed) for task in self.tasks if which(task)
                 for seed in range(seeds)]
 
     def _cell(self, task, seed):
+        # rows of one's own may be the same for all seeds: DIR/<task> without folders of seeds
         D = self.rows / task
         if self.split_seed is None and (not self.options.data or (D / f"seed{seed}").is_dir()):
             D = D / f"seed{seed}"
         return Cell(task, seed, D, self.out / task / f"seed{seed}")
 
     def _over(self, cells, *parts):
+        """Each part of all cells, then the next part: commands that may run side by side."""
         for part in parts:
             for cell in cells:
                 part(cell)
@@ -99,12 +103,12 @@ class Commands:
 
     def _grid(self, cell, run):
         """The lambdas of a run's grid, but the one that the run itself has."""
-        if self.everything:
+        if self.everything:  # the plan that knows every name has a run of a grid too
             return [1.0]
         step = Step("", "", "train_weak.py", cell.task, run, True, {}, {})
-        mine = recipes.settings([line for line in self.lines if line.flag == "--lam"], step)
+        words = recipes.settings([line for line in self.lines if line.flag == "--lam"], step)
         return [lam for lam in recipes.grid(self.lines, cell.task, run)
-                if not mine or float(mine[1]) != lam]
+                if not words or float(words[1]) != lam]
 
     def has_validation(self, cell):
         """Whether the task has validation rows."""
@@ -122,7 +126,7 @@ class Commands:
         words = [*(["-m", script] if not script.endswith(".py") else [script]), *command]
         for flag, value in step.own.items():
             words += [flag, *(map(shown, value) if isinstance(value, list) else [shown(value)])]
-        if step.run in ("world", "perturbed") or self.everything:
+        if step.run in ("world", "perturbed") or self.everything:  # no recipe speaks of these
             return words
         more = recipes.settings(self.lines, step)
         for flag, value in step.usual.items():
@@ -149,16 +153,18 @@ def before(generation):
 
 
 def shown(value):
+    """A value as a word of a command; a float exactly, since the script reads it again."""
     return config.number(value) if isinstance(value, float) else str(value)
 
 
 def has_mmlu(raw):
+    """Whether the folder of raw files holds MMLU, without which nothing is chosen zero-shot."""
     return bool(raw) and any(Path(raw).rglob("*[mM][mM][lL][uU]*"))
 
 
 def fast_bfloat16():
-    """Whether training in bfloat16 pays here: a CUDA device, or a CPU with such instructions (1.7
-    times as fast)."""
+    """Whether training in bfloat16 pays here: a CUDA device, or a CPU with instructions for it (1.7
+    times as fast). Asked without torch: a dry run must not wait for its import."""
     try:
         about = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -22,9 +22,9 @@ import time
 import typing
 
 REQUIRED = dataclasses.MISSING
-LOST = "gloo|NCCL|Connection (closed|reset)"  # of torch.distributed: another process has ended
-MOST = 10 ** 10  # of an integer without an upper end of its own: no torch takes a seed of 10^30
-PATIENCE = 10  # seconds in which another process of torchrun may say what is wrong
+LOST = "gloo|NCCL|Connection (closed|reset)"  # torch.distributed's words for a process that ended
+MOST = 10 ** 10  # largest integer where a field has no `high`: torch takes no seed of 10^30
+PATIENCE = 10  # seconds that a follower leaves the first process of torchrun to report an error
 
 
 def arg(default, help, *, choices=None, low=None, above=None, high=None, free=False):
@@ -115,7 +115,7 @@ def launch(main, Config, doc, argv=None):
         utf8()
     try:
         streams()
-        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: files are closed, parts removed
         if processes()[0] > 0:
             sys.stdout = open(os.devnull, "w")
         sys.exit(main(parse(Config, doc, argv)))
@@ -133,7 +133,8 @@ def launch(main, Config, doc, argv=None):
         fail(f"a package cannot be loaded ({describe(error)}); it is not installed whole "
              "(requirements.txt), or the memory limit is too low for it", 1)
     except BaseException as error:
-        panic = type(error).__module__ == "pyo3_runtime"  # of Rust, under tokenizers, safetensors
+        # a panic of Rust, under tokenizers and safetensors, is a BaseException and no Exception
+        panic = type(error).__module__ == "pyo3_runtime"
         if os.environ.get("W2S_DEBUG") or not (panic or isinstance(error, Exception)):
             raise
         first = (str(error).splitlines() or [""])[0]
@@ -145,20 +146,21 @@ def launch(main, Config, doc, argv=None):
 
 
 def unexpected(error):
-    """One line for an exception that nobody foresaw, with its place and without the data in it."""
+    """One line for an exception that nobody foresaw: its type, place, and message, cut short."""
     frame = error.__traceback__
-    while frame.tb_next:
+    while frame.tb_next:  # the innermost frame, where it was raised
         frame = frame.tb_next
     place = os.path.basename(frame.tb_frame.f_code.co_filename)
-    said = " ".join(str(error).split())
-    said = said if len(said) < 200 else said[:197] + "..."
-    return (f"unexpected {type(error).__name__} in {place}:{frame.tb_lineno} ({said}); W2S_DEBUG=1 "
-            "shows where; please report it")
+    message = " ".join(str(error).split())
+    message = message if len(message) < 200 else message[:197] + "..."
+    return (f"unexpected {type(error).__name__} in {place}:{frame.tb_lineno} ({message}); "
+            "W2S_DEBUG=1 shows where; please report it")
 
 
 def dispatch(program, commands, doc):
-    """Launch the command, {name: (main, Config)}, that the first argument names. A third element is
-    the command's own text for --help; without it that is `doc`. A function gives the tuple."""
+    """Launch the command that the first argument names, of {name: (main, Config)}. A third element
+    is the command's own text for --help (default: `doc`). In place of the tuple may stand a
+    function that returns it: then only the chosen command's module is imported."""
     utf8()
     streams()
     name, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
@@ -168,16 +170,17 @@ def dispatch(program, commands, doc):
         fail(f"expected {' or '.join(commands)}, got '{name}' (see {program} --help)", 2)
     else:
         sys.argv[0] = f"{program} {name}"
-        found = commands[name]
-        main, Config, *own = found() if callable(found) else found
-        launch(main, Config, *(own or [doc]), argv)
+        command = commands[name]
+        main, Config, *text = command() if callable(command) else command
+        launch(main, Config, *(text or [doc]), argv)
 
 
 def utf8():
-    """Start this program again where a path could not be written down as it is given: in Python's
-    UTF-8 mode, which LC_ALL=C switches on unless PYTHONUTF8=0 forbids it."""
+    """Start this program again in Python's UTF-8 mode where the file system's encoding is another:
+    there a path could not be written down as it is given. Python switches to that
+    mode by itself under LC_ALL=C, unless PYTHONUTF8=0 forbids it."""
     if not sys.flags.utf8_mode and sys.getfilesystemencoding() != "utf-8":
-        os.environ["PYTHONUTF8"] = "1"  # of the processes that it starts, too
+        os.environ["PYTHONUTF8"] = "1"  # for the processes that it starts, too
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
@@ -200,14 +203,15 @@ class _Stream(io.TextIOWrapper):
     def _unread(self, error):
         if error.errno not in (errno.EPIPE, errno.EIO):  # a pipe or a terminal that is gone
             raise error
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.fileno())
+        os.close(null)
 
 
 def streams():
     """Make stdout and stderr streams that never stop the work: one that is closed is /dev/null, and
-    a character that the console lacks is replaced. Files must not get the numbers 0 to 2."""
+    a character that the console lacks is replaced. A file that we open must not get one of the
+    numbers 0 to 2: what is printed would end up in it."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -227,21 +231,26 @@ def parse(Config, doc, argv=None):
     parser = _Parser(description=doc, allow_abbrev=False,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     hints = typing.get_type_hints(Config)
-    own = Config.__dict__.get("__annotations__", {})  # the script's own arguments come first
-    for field in sorted(dataclasses.fields(Config), key=lambda field: field.name not in own):
-        flag = "--" + field.name.replace("_", "-")
-        parser.add_argument(flag, **_option(field, hints[field.name]))
+    # in --help the script's own arguments come before those that it inherits from Training
+    declared = Config.__dict__.get("__annotations__", {})
+    for field in sorted(dataclasses.fields(Config), key=lambda field: field.name not in declared):
+        parser.add_argument(flag_of(field.name), **_option(field, hints[field.name]))
     config = Config(**vars(parser.parse_args(argv)))
     for field in dataclasses.fields(Config):
         _check(field, getattr(config, field.name))
     return config
 
 
+def flag_of(name):
+    """The flag of an argument: max_length is "--max-length"."""
+    return "--" + name.replace("_", "-")
+
+
 def check_value(Config, name, values):
-    """ValueError when the strings `values` are no value of an argument of a Config: as parse would
-    say it. yes and no are those of a flag that takes none."""
+    """ValueError, in the words of `parse`, when the strings `values` are no value of the argument
+    `name`. For a flag that takes no value they are yes or no."""
     field = Config.__dataclass_fields__[name]
-    kind, flag = typing.get_type_hints(Config)[name], "--" + name.replace("_", "-")
+    kind, flag = typing.get_type_hints(Config)[name], flag_of(name)
     if kind is bool:
         if values not in (("yes",), ("no",)):
             raise ValueError(f"{flag} {' '.join(values)}: expected yes or no")
@@ -256,16 +265,6 @@ def check_value(Config, name, values):
             raise ValueError(f"{flag}: {error}") from None
 
 
-def check_flags(Config, doc):
-    """Show --help, or refuse bad flags, as `launch` would, and else do nothing: for a module that
-    has to import what takes long at its head."""
-    utf8()
-    try:
-        parse(Config, doc)
-    except ValueError as error:
-        fail(describe(error), 1)
-
-
 def describe(error):
     """One line for an exception."""
     if isinstance(error, OSError) and error.strerror:
@@ -276,19 +275,19 @@ def describe(error):
 
 
 def processes():
-    """(number of this process, their number) of torchrun; (0, 1) without it: a RANK that is left in
-    the environment says nothing where WORLD_SIZE is 1 or absent. Raises ValueError for what no
-    torchrun sets."""
-    found = {}
+    """(rank, number of processes) under torchrun; (0, 1) without it: a RANK that is left in the
+    environment says nothing where WORLD_SIZE is 1 or absent. Raises ValueError for what no torchrun
+    sets."""
+    numbers = {}
     for name, default in (("WORLD_SIZE", "1"), ("RANK", None)):
         try:
-            found[name] = int(os.environ.get(name, default))
+            numbers[name] = int(os.environ.get(name, default))
         except (TypeError, ValueError):
-            if found.get("WORLD_SIZE", 2) > 1:
+            if numbers.get("WORLD_SIZE", 2) > 1:
                 raise ValueError(f"{name} is {os.environ.get(name, 'not set')} in the environment, "
                                  "which torchrun does not set; unset WORLD_SIZE and RANK, or start "
                                  "the processes with torchrun") from None
-    rank, world = found.get("RANK", 0), found["WORLD_SIZE"]
+    rank, world = numbers.get("RANK", 0), numbers["WORLD_SIZE"]
     if world > 1 and not 0 <= rank < world:
         raise ValueError(f"RANK is {rank} and WORLD_SIZE {world} in the environment; unset both, "
                          "or start the processes with torchrun")
@@ -296,7 +295,7 @@ def processes():
 
 
 def follows():
-    """Whether another process of torchrun writes and speaks: all but the first follow."""
+    """Whether this process leaves files and messages to the first one of torchrun."""
     try:
         return processes()[0] > 0
     except ValueError:  # `launch` refuses it
@@ -304,8 +303,9 @@ def follows():
 
 
 def fail(text, code, wait=None):
-    """Print `error: text` on stderr and leave. A process that follows (wait: any) first lets others
-    say it in its place: then torchrun ends this one."""
+    """Print `error: text` on stderr and exit. A follower (or, with `wait`, any process) first waits
+    for the process that knows the cause to report it: then torchrun ends this one, so that the
+    error is printed once."""
     if follows() if wait is None else wait:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(PATIENCE)
@@ -314,6 +314,8 @@ def fail(text, code, wait=None):
 
 
 class _Parser(argparse.ArgumentParser):
+    """argparse prints the whole usage above an error; ours is one line."""
+
     def error(self, message):
         fail(f"{message} (see {self.prog} --help)", 2)
 
@@ -345,6 +347,7 @@ def _option(field, kind):
 
 
 def _reader(kind):
+    """What argparse calls with the text of a value; its error names the type, not a function."""
     def read(text):
         try:
             return kind(text)
@@ -355,16 +358,17 @@ def _reader(kind):
 
 
 def number(value):
-    """A number as text from which it can be read again, exactly; short where that suffices."""
+    """Text from which exactly this number is read again, short where that suffices: rounded, a
+    0.50000001 that is refused would look like a 0.5, which is not."""
     short = f"{value:g}"
     return short if float(short) == value else repr(value)
 
 
 def _check(field, value):
     """ValueError when a value, or one of a list, breaks the field's rule."""
-    flag, rule = "--" + field.name.replace("_", "-"), field.metadata
-    for one in value if isinstance(value, list) else ():
-        _check(field, one)
+    flag, rule = flag_of(field.name), field.metadata
+    for item in value if isinstance(value, list) else ():
+        _check(field, item)
     if rule["choices"] and value is not None and value not in rule["choices"]:
         raise ValueError(f"{flag} {value}: choose from {', '.join(map(str, rule['choices']))}")
     if isinstance(value, str) and not value.strip() and field.default != "":

@@ -10,7 +10,8 @@ import torch
 
 
 def setup(name="auto", dtype="float32"):
-    """The torch.device called `name` ("auto": cuda when there is one), prepared for speed.
+    """The torch.device called `name` ("auto": cuda when there is one), with torch's settings for
+    speed on it. Without torchrun "cuda" is the first GPU, with it the process's own.
 
     Raises ValueError for a device that is not there and for a dtype that does not work."""
     if dtype == "float16":
@@ -20,7 +21,7 @@ def setup(name="auto", dtype="float32"):
         raise ValueError(f"--dtype {dtype}: choose float32 or bfloat16")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    several = os.environ.get("WORLD_SIZE", "1") != "1"  # else LOCAL_RANK is left over
+    several = os.environ.get("WORLD_SIZE", "1") != "1"  # of one process LOCAL_RANK is a leftover
     if name == "cuda" and several and "LOCAL_RANK" in os.environ:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
@@ -44,7 +45,7 @@ def setup(name="auto", dtype="float32"):
 
 
 def autocast(device, dtype):
-    """Context in which matrix products run in bfloat16, or as they are for float32."""
+    """Context in which matrix products run in bfloat16; for float32 one that changes nothing."""
     if dtype == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -70,7 +71,7 @@ def fast_float32():
         backend.fp32_precision = "bf16"
     except (AttributeError, RuntimeError):
         return
-    draw = torch.Generator().manual_seed(0)
+    draw = torch.Generator().manual_seed(0)  # its own, so that no other draw changes
     a, b = (torch.randn(64, 256, generator=draw), torch.randn(256, 64, generator=draw))
     exact = a.double() @ b.double()
     if ((a @ b) - exact).abs().max() > 1e-5 * exact.abs().max():
@@ -78,10 +79,11 @@ def fast_float32():
 
 
 def pays_to_compile(choice, device, steps, vocabulary=0):
-    """Whether to torch.compile a step that will run `steps` times. On two CPU cores a cold compile
-    costs as much as 1,600-1,800 steps of 14m save; on CUDA launch overhead makes it pay early. Of a
-    language model with a full vocabulary it never pays on CPU: 1.12x the time (14m), since a loss
-    that works in place has fewer passes than what inductor makes of all logits."""
+    """Whether to torch.compile a step that will run `steps` times; choice "auto", "on" or "off". On
+    two CPU cores a cold compile costs as much as 1,600-1,800 steps of 14m save; on CUDA launch
+    overhead makes it pay early. For a language model with a full vocabulary it never pays on CPU:
+    1.12x the time (14m), since a loss that works in place makes fewer passes than inductor's code
+    over all logits. Raises ValueError for "on" where torch cannot compile."""
     if device.type == "cpu":
         pays = steps >= 2000 and vocabulary < 2 ** 14
     else:
@@ -99,7 +101,7 @@ def pays_to_compile(choice, device, steps, vocabulary=0):
 @functools.cache
 def no_compiler(kind):
     """Why torch.compile does not work on this kind of device, found by compiling a sum; None where
-    it does. In slim images it has no compiler, no headers, or no folder to write to."""
+    it does. Slim images lack a compiler, headers, or a folder to write to."""
     if kind == "cuda" and not torch.cuda.is_available():
         return None
     try:
@@ -107,22 +109,24 @@ def no_compiler(kind):
         torch.compile(lambda x: (x + 1).sin().sum(), dynamic=True)(x).item()
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = next((line for line in lines if "compiler" in line.lower()), (lines or [""])[0])
-        return f"{type(error).__name__}: {said[:150]}"
+        reason = next((line for line in lines if "compiler" in line.lower()), (lines or [""])[0])
+        return f"{type(error).__name__}: {reason[:150]}"
 
 
 def compiled(function, device, parameters):
-    """torch.compile for this device, of a function for a model of so many parameters. CPU: one
-    program for all lengths (dynamic=True: 4 % slower, never compiled again). CUDA: one for each of
-    the few lengths that `collate` makes; below 200M parameters a CUDA graph, since some 500 kernels
-    of a few microseconds would wait for their launches. A graph's result holds until the next."""
+    """torch.compile for this device, of a function of a model with this number of parameters. CPU:
+    one program for all lengths (dynamic=True: 4 % slower, never compiled again). CUDA: one for each
+    of the few lengths that `collate` makes; below 200M parameters as a CUDA graph, since some 500
+    kernels of a few microseconds would wait for their launches. The next call of a graph overwrites
+    the result of the last one."""
     if device.type == "cpu":
         return torch.compile(function, dynamic=True)
+    # beyond the limit dynamo runs the function uncompiled
     torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
     mode = "reduce-overhead" if parameters < 2e8 else None
     run = torch.compile(function, dynamic=False, mode=mode)
 
-    def anew(*args, **named):
-        torch.compiler.cudagraph_mark_step_begin()
+    def step(*args, **named):
+        torch.compiler.cudagraph_mark_step_begin()  # the last call's results are no longer needed
         return run(*args, **named)
-    return anew
+    return step

@@ -71,6 +71,7 @@ class Config:
 
 
 def main(options, preset="miniature"):
+    """Check the plan of a preset, then print its commands (--dry-run) or run them."""
     command = f"bash run_all.sh {shlex.join(sys.argv[1:])}".strip()
     plan = Experiment(options, preset, command)
     check(plan)
@@ -83,13 +84,14 @@ def main(options, preset="miniature"):
             phase = step.phase
             print(shlex.join([os.environ.get("W2S_PYTHON", sys.executable), *words]))
         return
-    from w2s import scheduler
+    from w2s import scheduler  # here: --dry-run works without tqdm
     cores = os.cpu_count() or 1
+    # one command at a time on a GPU; on a CPU the jobs share the cores, or each would take all
     jobs = options.jobs or (1 if shutil.which("nvidia-smi") else min(cores, 4))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if sys.stdout.isatty():
-        os.environ["CLICOLOR_FORCE"] = "1"  # the pool hands the report's screen on
+        os.environ["CLICOLOR_FORCE"] = "1"  # the report prints to a pipe, which is shown here
     scheduler.finish([scheduler.Command(n, step.phase, step.title, shlex.join(words), words)
                  for n, (step, words) in enumerate(zip(plan.steps, lines))], jobs)
 
@@ -107,6 +109,7 @@ def check(plan):
     check_models(plan)
     if options.town is not None and plan.preset != "miniature":
         raise ValueError("--town: only the miniature has towns; leave it out")
+    # a recipe may name what this experiment leaves out, but nothing that no experiment has
     every = Experiment(Config(tasks="all", seeds=1), "miniature", everything=True)
     recipes.check(plan.lines, every.steps, TASKS)
     if selects(plan) == "val":
@@ -123,9 +126,11 @@ def selects(plan):
     report = plan.line(plan.steps[-1])
     return report[report.index("--select") + 1] if "--select" in report else "val"
 
+
 def check_models(plan):
-    """A model must be there; and a surrogate that is a teacher or a student would be evaluated
-    on its own attacks."""
+    """ValueError for a model that is neither a folder nor a name of the hub, for one that the
+    preset does not use, and for a surrogate that is a teacher or a student: it would be evaluated
+    on attacks against itself."""
     options = plan.options
     used = [*([plan.weak] if plan.preset != "smoke" else ()),
             *(plan.strong if plan.preset != "smoke" else ()),
@@ -147,9 +152,10 @@ def check_models(plan):
 
 
 def check_training(plan):
-    """Parse every training command with its script's own parser, and ask the task."""
+    """Parse every training command with its script's own parser, and let the task check it. The
+    ValueError names the recipe's line where one sets the flag."""
     from w2s import tasks, training
-    seen = set()
+    seen = set()  # the commands of other seeds differ in nothing that is checked
     for step in plan.steps:
         words = plan.line(step)[1:]
         if not step.trained or (step.task, step.run) in seen:

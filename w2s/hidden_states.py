@@ -1,5 +1,4 @@
-"""Hidden states beside a labels file: row i is line i, the metadata has the hash of the ids.
-"""
+"""Hidden states beside a labels file: row i is line i, the metadata has the hash of the ids."""
 
 import hashlib
 import json
@@ -19,7 +18,8 @@ def states_of(path):
 def write_states(path, states, labelled):
     """Write states (N, D) float32, row i of the labelled row i, as safetensors' `save` would but
     without its two copies of them; the metadata has the sha256 of their ids."""
-    import numpy as np  # here: only who needs it waits for it
+    import numpy as np  # here, so that commands without states do not wait for the import
+    # the format: 8 bytes of length, a JSON header filled up to 8 bytes, then the numbers
     states = np.ascontiguousarray(states, "<f4")
     header = json.dumps({"__metadata__": {"ids": ids_digest(labelled)}, "hidden": {
         "dtype": "F32", "shape": states.shape, "data_offsets": [0, states.nbytes]}},
@@ -39,20 +39,21 @@ def read_states(path, labelled):
     whatis.special(path)
     try:
         with safe_open(path, "numpy") as file:
-            found, digest = file.get_tensor("hidden"), (file.metadata() or {}).get("ids")
-        if found.dtype != "float32":
-            raise TypeError(f"numbers of {found.dtype}, expected float32")
+            states, digest = file.get_tensor("hidden"), (file.metadata() or {}).get("ids")
+        if states.dtype != "float32":
+            raise TypeError(f"numbers of {states.dtype}, expected float32")
     except (SafetensorError, OSError, TypeError, AttributeError) as error:  # numpy has no bfloat16
         raise ValueError(f"{path}: damaged ({error}); delete it and label the rows with label.py "
                          "--hidden again") from None
-    if digest != ids_digest(labelled) or found.ndim != 2 or len(found) != len(labelled):
+    # states have no ids: in another order every row would get another row's state, silently
+    if digest != ids_digest(labelled) or states.ndim != 2 or len(states) != len(labelled):
         raise ValueError(f"{path}: states of other rows, or in another order (the sha256 of the "
                          "ids differs); delete it and label the rows with label.py --hidden again")
-    return found
+    return states
 
 
 def ids_digest(labelled):
-    """sha256 of the id column: one id a line."""
+    """sha256 of the id column: one id a line, so that it depends on their order."""
     digest = hashlib.sha256()
     for row in labelled:
         digest.update(f"{row['id']}\n".encode())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from w2s import whatis
 
-TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # variables that are secrets
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # environment variables whose values are secret
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SMALL = ("config.json", "tokenizer.json", INDEX)
 
@@ -27,8 +27,8 @@ def folder(name_or_path, revision=None):
     Raises ValueError, one line that says what was tried."""
     if os.path.exists(name_or_path):
         return local(name_or_path, revision)
-    name, at, asked = str(name_or_path).partition("@")
-    if at and (revision not in (None, asked) or not asked):
+    name, sign, asked = str(name_or_path).partition("@")
+    if sign and (revision not in (None, asked) or not asked):
         raise ValueError(f"{name_or_path}: which revision? Say {name}@REVISION or --revision, once")
     revision = asked or revision
     path = snapshot(name, revision, [*SMALL, SINGLE], lacking=lacking)
@@ -40,12 +40,13 @@ def folder(name_or_path, revision=None):
         raise ValueError(f"{name}: the repository has no safetensors weights, and we never "
                          "unpickle others; where you trust it, convert it with transformers "
                          "(save_pretrained) and pass the new folder")
-    return snapshot(name, path.name, [*SMALL, *shards(path)], lacking=lacking)  # the same commit
+    # path.name is the commit: the branch may have moved since its index was fetched
+    return snapshot(name, path.name, [*SMALL, *shards(path)], lacking=lacking)
 
 
 def local(path, revision=None):
-    """A local model folder, given back as it is. Raises ValueError for a file, a run and the like,
-    and where a revision is asked of it."""
+    """The path of a local model folder. Raises ValueError for a file, a run and the like, and for a
+    revision, which only the hub has."""
     if revision:
         raise ValueError(f"--revision {revision}: {path} is a local folder, which has no revisions")
     if wrong := whatis.no_model(path):
@@ -54,21 +55,22 @@ def local(path, revision=None):
 
 
 def shards(path):
-    """Names of the shards in a folder's index, sorted. Raises ValueError where it is none."""
+    """Names of the shards in a folder's index, sorted. Raises ValueError for a broken index and for
+    names that lead out of the folder or are no safetensors: a pickle would run code."""
     try:
-        found = sorted({*json.loads((path / INDEX).read_text(encoding="utf-8"))[
+        names = sorted({*json.loads((path / INDEX).read_text(encoding="utf-8"))[
             "weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
         raise ValueError(f"{path / INDEX}: not an index of shards; delete the file and fetch it "
                          "again") from None
-    if not found or not all(re.fullmatch(r"\w[\w.-]*\.safetensors", str(n)) for n in found):
+    if not names or not all(re.fullmatch(r"\w[\w.-]*\.safetensors", str(n)) for n in names):
         raise ValueError(f"{path / INDEX}: names shards that are no .safetensors files of this "
                          "folder; delete the file and fetch it again")
-    return found
+    return names
 
 
 def lacking(path):
-    """The first file that a cached model lacks, or None."""
+    """The first file that a cached model lacks, or None: a download may have been interrupted."""
     weights = [SINGLE] if not (path / INDEX).is_file() or (path / SINGLE).is_file() \
         else shards(path)
     return next((name for name in ("config.json", "tokenizer.json", *weights)
@@ -97,13 +99,13 @@ def web(address, most=1 << 27):
         raise ValueError(f"{address}: not in the cache {path.parent} (offline)")
     try:
         with urlopen(address, timeout=20) as answer:
-            content = answer.read(most + 1)
+            content = answer.read(most + 1)  # one byte more tells whether there are more
     except Exception as error:  # of ssl, a proxy, a server that does not speak HTTP
         raise ValueError(f"{public(address)}: {public(error)}") from None
     if len(content) > most:
         raise ValueError(f"{address}: more than {most} bytes")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{os.getpid()}")  # several commands may fetch at once
     part.write_bytes(content)
     part.replace(path)
     return path
@@ -124,7 +126,7 @@ def snapshot(name, revision, patterns, repo_type="model", lacking=None):
     except Exception as error:  # not installed, or a variable that it cannot read
         raise ValueError(f"{name}: no local folder, and huggingface_hub cannot be used "
                          f"({public(error)}); pass a local path") from None
-    for handler in logging.getLogger("huggingface_hub").handlers:
+    for handler in logging.getLogger("huggingface_hub").handlers:  # it warns with the address
         handler.filters[:] = [_Public()]
     try:
         return Path(snapshot_download(name, repo_type=repo_type, revision=revision,
@@ -132,37 +134,40 @@ def snapshot(name, revision, patterns, repo_type="model", lacking=None):
     except Exception as error:  # of huggingface_hub, its HTTP library, ssl, a proxy, json: anything
         home = Path(constants.HF_HUB_CACHE)
         here = cached(home, name, revision or "main", repo_type)
-        gone = isinstance(error, errors.RevisionNotFoundError)
+        gone = isinstance(error, errors.RevisionNotFoundError)  # the hub answered: believe it
         absent = lacking(here) if here and lacking else None
         if here and lacking and not absent and not gone:
             return here
         where = "the cache (offline)" if constants.HF_HUB_OFFLINE else public(constants.ENDPOINT)
-        at = f", revision {revision}" if revision else ""
+        version = f", revision {revision}" if revision else ""
         why = f"{here} lacks {absent}" if absent and constants.HF_HUB_OFFLINE else public(error)
         socks = "; or unset ALL_PROXY" if isinstance(error, ImportError) else ""
         raise ValueError(
-            f"{name}: no local folder, and not to be had from {where}{at} ({why}{socks}); pass a "
-            "local path, set HF_ENDPOINT for a mirror, or HF_HUB_OFFLINE=1 to use only the cache "
-            f"{home}") from error
+            f"{name}: no local folder, and not to be had from {where}{version} ({why}{socks}); "
+            "pass a local path, set HF_ENDPOINT for a mirror, or HF_HUB_OFFLINE=1 to use only the "
+            f"cache {home}") from error
 
 
 def cached(home, name, revision, repo_type):
     """The snapshot folder of a revision in the hub's cache `home`, or None."""
     folder = home / "--".join([f"{repo_type}s", *name.split("/")])
     ref = folder / "refs" / revision
+    # a branch or tag is a file that holds its commit; a commit is its own name
     commit = ref.read_text(encoding="utf-8").strip() if ref.is_file() else revision
-    found = folder / "snapshots" / commit
-    return found if commit and found.is_dir() else None
+    path = folder / "snapshots" / commit
+    return path if commit and path.is_dir() else None
 
 
 def secrets():
-    """Tokens, and users with their passwords in addresses of this environment, longest first."""
-    found = {os.environ.get(name, "").strip() for name in TOKENS}
+    """Tokens, and logins (user:password) in addresses of this environment, the longest first: a
+    password may be a part of a longer one."""
+    texts = {os.environ.get(name, "").strip() for name in TOKENS}
     for name, value in os.environ.items():
         if name == "HF_ENDPOINT" or name.lower().endswith("_proxy"):
             login = re.match(r"(?:\w+://)?(.*)@", value)
-            found |= {login[1], login[1].partition(":")[2]} if login else set()
-    return sorted((secret for secret in found if len(secret) > 2), key=len, reverse=True)
+            texts |= {login[1], login[1].partition(":")[2]} if login else set()
+    # a secret of one or two characters would blot out half of every message
+    return sorted((secret for secret in texts if len(secret) > 2), key=len, reverse=True)
 
 
 class _Public(logging.Filter):
@@ -173,9 +178,9 @@ class _Public(logging.Filter):
         return True
 
 
-def public(said):
+def public(message):
     """An error or an address as one line, without the user, password or token in it."""
-    text = textwrap.shorten(str(said) or type(said).__name__, 300, placeholder=" ...")
+    text = textwrap.shorten(str(message) or type(message).__name__, 300, placeholder=" ...")
     for secret in secrets():
         text = text.replace(secret, "...")
     text = re.sub(r"//[^/\s@]*(:[^/\s]*)?@", "//", text)

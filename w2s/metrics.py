@@ -82,7 +82,7 @@ def extraction(true, generated):
     if len(true) != len(generated) or len(true) == 0:
         raise ValueError(f"true has {len(true)} rows and generated {len(generated)}: expected as "
                          "many of both, and at least one")
-    fraction, prefix = [], []
+    fraction, prefix = [], []  # of each row: they may differ in length
     for i, (x, y) in enumerate(zip(true, generated)):
         match = _matches(x, y, i)
         fraction.append(float(match.mean()))
@@ -99,7 +99,7 @@ def exposure(true, others):
     true: the secret's log-probability; others (C,): the candidates'. From 0 (no more likely than
     any of them) to log2(1 + C) (the most likely one); a tie counts one half.
     """
-    others = _columns(others=([true, *others], REAL))[0]
+    others = _columns(others=([true, *others], REAL))[0]  # one check for all of them
     true, others = others[0], others[1:]
     rank = 1 + (others > true).sum() + (others == true).sum() / 2
     return float(np.log2(1 + len(others)) - np.log2(rank))
@@ -115,6 +115,7 @@ def auc(score, label):
     negatives = len(label) - positives
     if not positives or not negatives:
         raise ValueError("label has one class only: the area under the ROC curve is undefined")
+    # Mann and Whitney: the area is the rank sum of the positives, shifted and scaled
     _, place, count = np.unique(score, return_inverse=True, return_counts=True)
     rank = (np.cumsum(count) - (count - 1) / 2)[place]  # the mean rank of a tie
     return float((rank @ label - positives * (positives + 1) / 2) / (positives * negatives))
@@ -151,7 +152,7 @@ def tpr_at_fpr(score, label, bound):
     score (N,) real, larger means 1; label (N,) in {0, 1}; bound in [0, 1]. In [0, 1].
     """
     fpr, tpr = roc(score, label)
-    return float(tpr[fpr <= bound + 1e-12].max())
+    return float(tpr[fpr <= bound + 1e-12].max())  # k / n may be the bound, but for a digit
 
 
 def reliability(p, label, bins=15, mass="width"):
@@ -212,7 +213,7 @@ def nll(p, label):
     """Mean negative log-likelihood in nats, p kept within [1e-7, 1 - 1e-7]: one row that is surely
     wrong costs 16.1, not infinity. p (N,) probabilities of label 1, label (N,) in {0, 1}."""
     p, label = _columns(p=(p, PROBABILITY), label=(label, BINARY))
-    p = p.clip(1e-7, 1 - 1e-7)
+    p = p.clip(1e-7, 1 - 1e-7)  # float32's softmax reaches exactly 0 and 1
     return float(-np.mean(np.where(label == 1, np.log(p), np.log1p(-p))))
 
 
@@ -254,7 +255,7 @@ def entropy(p):
     """(N,) entropies in nats, lower is more confident. p: N rows of class probabilities, (N, K) or
     of different K."""
     p = _distributions(p)
-    return -(p * np.log(np.where(p > 0, p, 1))).sum(1)
+    return -(p * np.log(np.where(p > 0, p, 1))).sum(1)  # 0 log 0 = 0
 
 
 def margin(p):
@@ -324,7 +325,7 @@ def _distributions(p):
     if hasattr(p, "detach"):
         p = p.detach().cpu().double().numpy()
     filled = _table(p)
-    if filled is None:  # of different K, or wrong
+    if filled is None:  # rows of different K, or a wrong one, which this loop names
         rows = [_array(row, f"p row {i}", PROBABILITY) for i, row in enumerate(p)]
         if not rows:
             raise ValueError("p: expected at least one row")
@@ -338,13 +339,13 @@ def _distributions(p):
 
 
 def _exact(number):
-    """The number with all its digits, if it is short as it is."""
+    """The number for a message, in full where %g would round it: 1.0000001 must not read as 1."""
     short = f"{number:g}"
     return short if float(short) == number or np.isnan(number) else repr(float(number))
 
 
 def _table(p):
-    """Float64 (N, K) of probabilities, K >= 2, at once; None where that is not what p is."""
+    """p as float64 (N, K) where it is a table of probabilities with K >= 2, else None."""
     try:
         table = np.asarray(p, np.float64)
     except (TypeError, ValueError):
@@ -362,6 +363,7 @@ def _rates(predicted, a):
 
 
 def _gap(predicted, a):
+    """Mean of predicted where a = 1, minus that where a = 0."""
     without, with_ = _rates(predicted, a)
     return with_ - without
 

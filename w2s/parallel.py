@@ -1,10 +1,10 @@
 """Several processes of torchrun train one model: replicated, or sharded over them (FSDP2).
 
 Every process collates the whole batch and draws all of its noise, as one process does. Only the
-model sees a share: `Spread` gives it the rows rank, rank + world, ..., and puts the outputs of all
-processes together again. So objective, hardened prediction and loss are those of the whole batch,
-the same number everywhere; own rows alone carry gradient, and the processes' gradients add up to
-one process's, but for the order of the sum.
+model sees a share: `Spread` gives it the rows rank, rank + world, ..., and gathers the outputs of
+all processes. So objective, hardened prediction and loss are those of the whole batch, the same
+number everywhere. A process has the gradient of its own rows; the gradients of all processes add up
+to those of a single one, but for the order of the sum.
 
     replicated   each process has the model; `add_gradients` after backward
     sharded      `shard`: torch.distributed.fsdp.fully_shard on each block and on the rest (Zhao et
@@ -27,9 +27,9 @@ import torch.distributed as dist
 from torch.utils.checkpoint import checkpoint
 
 BUCKET = 2 ** 24           # numbers of gradient that travel together: 67 MB
-LATE = 60                  # seconds after which waiting for the others is said
-PATIENCE = datetime.timedelta(hours=2)  # while the first process writes, the others wait
-STATE = 16                 # bytes of a parameter that trains: it, its gradient, two moments
+LATE = 60                  # seconds after which a message says that we wait for the others
+PATIENCE = datetime.timedelta(hours=2)  # timeout: the others wait while the first process writes
+STATE = 16                 # bytes of a trained parameter in float32: it, its gradient, two moments
 ROOM = .8                  # share of a device's memory that these may take
 KINDS = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16",
          torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
@@ -38,8 +38,9 @@ KINDS = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", tor
 # ---- processes -----------------------------------------------------------------------------------
 
 def join(device):
-    """Let the processes that torchrun started meet, each on its device; (rank, their number), (0,
-    1) without torchrun. Raises ValueError for a device that several of them would share."""
+    """Join the process group that torchrun started, each process on its device. Returns (rank,
+    number of processes), (0, 1) without torchrun. Raises ValueError for a device that several
+    processes would share."""
     if int(os.environ.get("WORLD_SIZE", 1)) <= 1:
         return 0, 1
     if device.type == "cuda" and str(device.index) != os.environ.get("LOCAL_RANK"):
@@ -48,6 +49,7 @@ def join(device):
     if not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
+        # a WORLD_SIZE left in the environment would make this wait in silence
         late = threading.Timer(LATE, print, [
             f"waiting for the other processes of torchrun: WORLD_SIZE is {os.environ['WORLD_SIZE']}"
             " in the environment; if there are none, unset it"], {"file": sys.stderr})
@@ -60,7 +62,7 @@ def join(device):
 
 
 def leave():
-    """Wait for the other processes, then part."""
+    """Wait for the other processes, then leave the group: one that ended first would look lost."""
     if world() > 1:
         dist.barrier()
         dist.destroy_process_group()
@@ -72,7 +74,7 @@ def world():
 
 
 def rank():
-    """This one's number: 0 writes and speaks for all."""
+    """This process's number; number 0 writes files and messages for all."""
     return dist.get_rank() if world() > 1 else 0
 
 
@@ -80,7 +82,7 @@ def rank():
 
 class Spread:
     """The model as objectives call it, f(ids, lengths, noise=None) and f.nll(ids, lengths, mask),
-    every process computing its rows. run: the model, or what torch.compile made of it."""
+    with each process computing its rows. run: the model, or what torch.compile made of it."""
 
     def __init__(self, model, run):
         self.model, self.run = model, run
@@ -93,19 +95,20 @@ class Spread:
 
 
 def together(f, *columns, **named):
-    """f of columns (B, ...), (B, ...): own rows from here, with gradient, the others' from there.
+    """f of columns (B, ...) -> (B, ...): this process's rows are computed here and carry gradient,
+    the others' come from their processes and carry none.
 
-    A process without rows (B < W) computes row 0 for nobody: it has to take part in what the
-    processes do together in forward and backward."""
-    B, mine = len(columns[0]), slice(rank(), None, world())
-    some = mine if rank() < B else slice(1)
-    found = f(*(x[some] for x in columns),
-              **{key: x if x is None else x[some] for key, x in named.items()})
-    found = found[:len(range(B)[mine])]
-    result = found.new_zeros(B, *found.shape[1:])
-    result[mine] = found.detach()
-    dist.all_reduce(result)  # x + 0: exact
-    result[mine] = found
+    A process without rows (B < W) computes row 0 and drops it: it has to take part in the
+    collectives of forward and backward."""
+    B, share = len(columns[0]), slice(rank(), None, world())
+    taken = share if rank() < B else slice(1)
+    outputs = f(*(x[taken] for x in columns),
+                **{key: x if x is None else x[taken] for key, x in named.items()})
+    outputs = outputs[:len(range(B)[share])]
+    result = outputs.new_zeros(B, *outputs.shape[1:])
+    result[share] = outputs.detach()
+    dist.all_reduce(result)  # each row is x + 0 + ... + 0: exact in any order
+    result[share] = outputs  # once more, now with gradient
     return result
 
 
@@ -118,15 +121,15 @@ def add(x):
 
 @torch.no_grad()
 def add_gradients(model):
-    """Sum the gradients of a replicated model over all processes, some in a bucket. Those of a
-    sharded one are summed already, in backward."""
+    """Sum the gradients of a replicated model over all processes, in buckets: few large messages
+    are faster than many small ones. Those of a sharded model are summed already, in backward."""
     if world() == 1:
         return
-    mine = [p.grad for p in model.parameters() if p.grad is not None and not sharded(p)]
-    while mine:
-        bucket = [mine.pop()]
-        while mine and sum(g.numel() for g in bucket) < BUCKET:
-            bucket.append(mine.pop())
+    gradients = [p.grad for p in model.parameters() if p.grad is not None and not sharded(p)]
+    while gradients:
+        bucket = [gradients.pop()]
+        while gradients and sum(g.numel() for g in bucket) < BUCKET:
+            bucket.append(gradients.pop())
         flat = torch.cat([g.flatten() for g in bucket])
         dist.all_reduce(flat)
         for g, part in zip(bucket, flat.split([g.numel() for g in bucket])):
@@ -135,9 +138,9 @@ def add_gradients(model):
 
 def not_finite(model):
     """Name of a parameter that is not finite in some process, or None; every process calls it."""
-    names, found = zip(*model.named_parameters())
-    bad = torch.stack([~torch.isfinite(local(p)).all() for p in found]).int()
-    if world() > 1:
+    names, parameters = zip(*model.named_parameters())
+    bad = torch.stack([~torch.isfinite(local(p)).all() for p in parameters]).int()
+    if world() > 1:  # all have to stop together: one that goes on would wait for the others
         dist.all_reduce(bad, dist.ReduceOp.MAX)
     return names[int(bad.argmax())] if bool(bad.any()) else None
 
@@ -187,7 +190,7 @@ def shard(model, device, dtype="float32"):
 # ---- parameters that are shared out --------------------------------------------------------------
 
 def sharded(p):
-    """Whether p is a DTensor."""
+    """Whether p is a DTensor, of which this process holds some rows."""
     return hasattr(p, "placements")
 
 
@@ -197,30 +200,31 @@ def local(p):
 
 
 def whole(p):
-    """All of p, of a shared one as a copy on the CPU; then every process has to call it."""
+    """All of p; of a sharded one a copy on the CPU, for which every process has to call this."""
     return p.detach().full_tensor().cpu() if sharded(p) else p.detach().contiguous()
 
 
 def read(file, key, p, device, dtype=None):
-    """The tensor `key` of an open safetensors file, a copy, for the parameter p: where p is shared
-    out (and has this shape), this process's rows of it, and nothing else is read."""
+    """The tensor `key` of an open safetensors file, copied, for the parameter p. Of a sharded p (of
+    this shape) only this process's rows are read, so that no process needs room for the model."""
     entry = file.get_slice(key)
     if not sharded(p) or tuple(entry.get_shape()) != tuple(p.shape):
         return file.get_tensor(key).to(device, dtype, copy=True)
     from torch.distributed.tensor import DTensor
-    n = -(-len(p) // world())
+    n = -(-len(p) // world())  # torch.chunk's rows a process: rounded up, the last ones get fewer
     first, end = (min(len(p), n * i) for i in (rank(), rank() + 1))
-    found = entry[first:end] if first < end else torch.empty(0, *p.shape[1:])
-    return DTensor.from_local(found.to(device, dtype, copy=True), p.device_mesh, p.placements,
+    share = entry[first:end] if first < end else torch.empty(0, *p.shape[1:])
+    return DTensor.from_local(share.to(device, dtype, copy=True), p.device_mesh, p.placements,
                               run_check=False, shape=p.shape, stride=p.stride())
 
 
 def write(path, tensors, metadata):
-    """A safetensors file of tensors {name: tensor}, in memory one at a time. Every process calls
-    it, the first one writes. metadata: {str: str}."""
+    """Write a safetensors file of tensors {name: tensor}, gathered one at a time: safetensors' own
+    `save_file` wants them all in memory. Every process calls it, the first one writes. metadata:
+    {str: str}."""
     if rank() and not any(map(sharded, tensors.values())):
         return
-    tensors = dict(sorted(tensors.items(), key=lambda item: -item[1].itemsize))  # all aligned
+    tensors = dict(sorted(tensors.items(), key=lambda item: -item[1].itemsize))  # aligned
     header, end = {"__metadata__": metadata}, 0
     for name, p in tensors.items():
         start, end = end, end + p.numel() * p.itemsize

@@ -5,7 +5,7 @@ A command's own words say what the run is; recipes (w2s.recipes) add what it tra
 
 from pathlib import Path
 
-from w2s import recipes
+from w2s import config, recipes
 from w2s.commands import (HERE, Commands, before, fast_bfloat16, has_mmlu, model, placed, shown)
 
 TASKS = sorted(path.stem for path in (HERE / "w2s" / "tasks").glob("[a-z]*.py"))
@@ -27,7 +27,7 @@ NOTES = {
 
 
 def chosen(text):
-    """([task, ...], whether everything is asked for) of --tasks."""
+    """([task, ...], whether everything is asked for) of --tasks; "all": the usual ones first."""
     if text == "all":
         order = (*USUAL.split(","), "arithmetic", "game")
         return [*order, *(task for task in TASKS if task not in order)], True
@@ -39,12 +39,16 @@ def chosen(text):
 
 
 class Experiment(Commands):
-    """What is run, in its order. Each phase goes through every task and seed before the next one
-    begins in the list; a command starts when those are done that write what it reads."""
+    """The plan: its commands as `steps`, in their order. Each phase goes through every task and
+    seed before the next one. That is the order of the list: a command starts as soon as those are
+    done that write what it reads (w2s.scheduler).
+
+    everything: the plan only names all runs that there can be, for the check of recipes."""
 
     def __init__(self, options, preset, command="", everything=False):
         self.options, self.preset, self.everything = options, preset, everything
         self.tasks, self.every = chosen(options.tasks)
+        # properties whose students get trusted labels too: an addition, which no paper prints
         self.crossed = [task for task in self.tasks if task not in (*TRUST, "privacy")
                         and (task == "ood" or self.every) and options.protocol == "ours"]
         self.out = Path(placed(options.out) if options.out else f"runs/{preset}")
@@ -67,7 +71,7 @@ class Experiment(Commands):
         for name in PASSED_ON:
             value = getattr(options, name)
             if value is not None:
-                flag, words = "--" + name.replace("_", "-"), (shown(value),)
+                flag, words = config.flag_of(name), (shown(value),)
                 lines += [recipes.Line(flag, "*", run, flag, words) for run in (
                     "*", *(INFERENCE if name == "device" else ()))]
         if options.recipe:
@@ -203,10 +207,10 @@ class Experiment(Commands):
             self._labels(cell, ["weak-none"], ["wts", "trust"], hidden=True)
             if self.every and cell.task == "arithmetic" and "mcqa" in self.tasks:
                 # to learn from another task's answers what to trust
-                other = self._cell("mcqa", cell.seed)
+                questions = self._cell("mcqa", cell.seed)
                 self._add("label.py", f"{self._name(cell)} mcqa labels", "arithmetic", "labels", {
                     "--task": "mcqa", "--run": cell.R / "weak-none",
-                    "--data": other.D / "trust.jsonl", "--hidden": []})
+                    "--data": questions.D / "trust.jsonl", "--hidden": []})
         elif cell.task in self.crossed:
             self._labels(cell, ["weak-none", "weak-tft"], ["wts", "trust"], hidden=True)
         else:
@@ -221,9 +225,11 @@ class Experiment(Commands):
 
     @property
     def scores(self):
+        """The scores of labels by which the labels of a student are chosen."""
         return EVERY_SCORE if self.every else SCORES
 
     def _choices(self, cell):
+        """A choice of labels by each score, and by what was learned from other questions."""
         for by in (*self.scores, "margin", "entropy"):  # the last two without a student
             self._choose(cell, f"trust-{by}", "weak-none", by)
         zero = {"miniature": "people", "paper": "mmlu"}.get(self.preset)
@@ -244,12 +250,14 @@ class Experiment(Commands):
                           objective="grpo", lr=1e-3, epochs=2)
 
     def _relabel(self, cell, generation):
+        """The student of the generation before labels the same rows, as the teacher of this one."""
         self._labels(cell, [before(generation)], ["wts", "trust"], hidden=True)
 
     def _rechoose(self, cell, generation):
         self._choose(cell, f"trust-gen{generation}", before(generation), "ntf")
 
     def _restudy(self, cell, generation):
+        """The student; of --strong M,M2,... each generation's is the next, then the last stays."""
         size = self.strong[min(generation - 1, len(self.strong) - 1)]
         self._student(cell, f"student-gen{generation}", f"trust-gen{generation}", size)
 
@@ -266,6 +274,7 @@ class Experiment(Commands):
     # ---- measurements ----------------------------------------------------------------------------
 
     def _attack(self, cell):
+        """The property's attacks on each model itself, in groups: each is a command of its own."""
         R, limit = cell.R, {"--limit": self.options.attack_limit} if self.options.attack_limit \
             else {}
         groups = [("students", [f"student-{kind}-{key}" for kind in ("naive", "aux")
@@ -340,6 +349,7 @@ class Experiment(Commands):
                   {"--out": self.made})
 
     def _synonyms(self):
+        """--synonyms of a text attack: the user's, the town's in the miniature, else none."""
         if self.options.synonyms:
             return {"--synonyms": placed(self.options.synonyms)}
         return {"--synonyms": self.made / "world" / "synonyms.json"} \

@@ -39,7 +39,7 @@ from w2s import config, rows, runs, tasks
 from w2s.config import REQUIRED, arg
 from w2s.data import raw_folder, splits
 
-FORMAT = 2  # of the prepared files; a change makes old folders stale
+FORMAT = 2  # version of the prepared files; a change makes older folders refused
 
 
 @dataclass
@@ -97,14 +97,15 @@ def data(cfg):
     arguments = settings(cfg, "raw", "out")
     if is_prepared(Path(cfg.out), arguments, raw):
         return
-    raw, task = raw_folder.Raw(cfg.raw), tasks.load(cfg.task)  # imports torch
+    # the task imports torch: a folder that is prepared already does not wait for it
+    raw, task = raw_folder.Raw(cfg.raw), tasks.load(cfg.task)
     parts = task.prepare(raw, **options(task, cfg))
     if surprise := raw.surprise():
         print(f"warning: {surprise}", file=sys.stderr)
         raw.notes.append(surprise)
     parts = {name: [{**row, "split": name} for row in parts[name]] for name in splits.SPLITS
              if name in parts}
-    full = {name: len(parts[name]) for name in parts}
+    full = {name: len(parts[name]) for name in parts}  # before --limit, for the manifest
     parts = {name: splits.limit(members, cfg.limit, cfg.seed, task.ALIGNED)
              for name, members in parts.items()}
     outcome = splits.check(parts, task.SHARED, cfg.split)
@@ -146,6 +147,7 @@ def check(cfg):
             if row.setdefault("split", name) != name:
                 raise ValueError(f"{place(folder, name)}:{n}: the row says that it belongs to "
                                  f"split '{row['split']}'")
+            # without a group a row is a group of its own
             row.setdefault("group", row["id"])
     try:
         outcome = splits.check(parts, task.SHARED if "val" in parts else ())
@@ -156,14 +158,15 @@ def check(cfg):
 
 
 def place(folder, name):
-    """NAME.jsonl in a folder, or gzipped."""
+    """The path of NAME.jsonl in a folder, where it exists, else of NAME.jsonl.gz."""
     plain = folder / f"{name}.jsonl"
     return plain if plain.exists() else folder / f"{name}.jsonl.gz"
 
 
 def model(cfg):
-    """A folder in Hugging Face layout with weights drawn from the seed."""
+    """Make a folder in Hugging Face layout with weights drawn from the seed."""
     out, arguments = Path(cfg.out), settings(cfg, "tokenizer", "out")
+    # by content: the same tokenizer in another place makes the same model
     arguments["tokenizer"] = rows.sha256(cfg.tokenizer)
     if is_prepared(out, arguments):
         return
@@ -196,12 +199,13 @@ def settings(cfg, *places):
 
 
 def options(task, cfg):
-    """The arguments that the task's `prepare` takes. Raises ValueError for one given in vain."""
+    """The arguments that the task's `prepare` takes. Raises ValueError for one that it does not
+    take and that is not at its default."""
     known = inspect.signature(task.prepare).parameters
     for field in dataclasses.fields(cfg):
         if field.name not in (*known, "task", "raw", "out", "limit") and (
                 getattr(cfg, field.name) != field.default):
-            raise ValueError(f"--{field.name.replace('_', '-')} means nothing to --task {cfg.task}")
+            raise ValueError(f"{config.flag_of(field.name)} means nothing to --task {cfg.task}")
     return {name: getattr(cfg, name) for name in known
             if name != "raw" and getattr(cfg, name, None) is not None}
 
@@ -221,8 +225,7 @@ def is_prepared(out, arguments, raw=None):
         "arguments": {}, "files": {...: str}, "sources": {...: {"sha256": str}}, "looked_for": {}},
         "choose another --out"))
     old = before.get("arguments", {}) | {"format": before.get("format")}
-    changed = [f"--{key.replace('_', '-')} {runs.shown(old.get(key))} -> {runs.shown(value)}"
-               for key, value in (arguments | {"format": FORMAT}).items() if old.get(key) != value]
+    changed = runs.changed_arguments(old, arguments | {"format": FORMAT})
     changed += raw.changes(before) if raw else []
     files = before.get("files", {})
     if not changed and not all((out / name).exists() for name in files):
@@ -232,7 +235,7 @@ def is_prepared(out, arguments, raw=None):
     if changed:
         raise ValueError(f"{out}: prepared before from something else ({'; '.join(changed)}); "
                          "choose another --out or delete the folder")
-    if (out / ".part").exists() or (out / ".lock").exists():  # killed after its last file
+    if (out / ".part").exists() or (out / ".lock").exists():  # killed behind its last file
         with contextlib.suppress(OSError):
             runs.hold(out)
             discard(out)
@@ -246,7 +249,7 @@ def publish(out, write, manifest):
     """Call write(folder) on a temporary folder, then move its files into `out`, the manifest last:
     when anything fails nothing is left behind. One process at a time works in `out`. Raises
     ValueError when another one finished it meanwhile."""
-    new, part = not out.exists(), out / ".part"
+    new, part = not out.exists(), out / ".part"  # a folder that was there is left there
     out.mkdir(parents=True, exist_ok=True)
     try:
         if runs.hold(out) and (out / "manifest.json").exists():
@@ -274,8 +277,8 @@ def publish(out, write, manifest):
 
 
 def discard(out):
-    """Remove what a `publish` that was killed left in the folder `out`, which this process holds:
-    .part, and as long as the manifest is in there the files that were moved out of it."""
+    """Remove what a killed `publish` left in the folder `out`, which this process holds: .part,
+    and, where the manifest is still in it, the files that were moved out of it before."""
     part = out / ".part"
     if (part / "manifest.json").exists() and not (out / "manifest.json").exists():
         for name, digest in rows.read_json(part / "manifest.json").get("files", {}).items():
@@ -288,7 +291,7 @@ def discard(out):
 
 def report(manifest):
     """Print the splits, and rows per source and attack, in columns; then what was read."""
-    about = manifest["splits"]
+    about = manifest["splits"]  # {split: splits.describe of its rows}
     classes = sorted({c for a in about.values() for c in a.get("classes", ())})
     head = ["split", "rows", "groups", *(f"label {c}" for c in classes)]
     head += ["a = 1"] if any("a" in a for a in about.values()) else []

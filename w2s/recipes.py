@@ -21,6 +21,8 @@ seed, the 0 of --lam in weak-none) no recipe changes.
 """
 
 import dataclasses
+import functools
+import importlib
 import math
 import shlex
 from fnmatch import fnmatchcase
@@ -54,7 +56,7 @@ class Line(NamedTuple):
 def read(path):
     """The Lines of a recipe. Raises ValueError `FILE:LINE: what is wrong` for a line without four
     columns and for a grid that is no list of numbers."""
-    found = []
+    lines = []
     for n, text in enumerate(rows.lines(path), 1):
         where, text = f"{path}:{n}", text.split(" #")[0].strip()
         if not text or text.startswith("#"):
@@ -68,25 +70,25 @@ def read(path):
         if flag != GRID and not flag.startswith("--"):
             raise ValueError(f"{where}: flag '{flag}': expected --something, or {GRID}")
         if flag == GRID:
-            numbers(where, values)
-        found.append(Line(where, task, run, flag, tuple(values)))
-    return found
+            numbers(where, values)  # refuses a bad list here, where its line is known
+        lines.append(Line(where, task, run, flag, tuple(values)))
+    return lines
 
 
 def numbers(where, values):
     """The lambdas of a grid, floats above 0; 0 is the run without a regulariser."""
     try:
-        found = [float(value) for value in values]
+        lambdas = [float(value) for value in values]
     except ValueError:
-        found = [-1]
-    if not all(0 < value < math.inf for value in found):
+        lambdas = [-1]  # refused with the others
+    if not all(0 < lam < math.inf for lam in lambdas):
         raise ValueError(f"{where}: {GRID} {' '.join(values)}: expected numbers above 0")
-    return found
+    return lambdas
 
 
 def check(lines, steps, tasks):
-    """Refuse, with its place, the first Line that names what does not exist: a task, a run, a flag
-    of the scripts that make these runs, a value that the flag does not take, or what a run is.
+    """ValueError, with the place, for the first Line that names a task, run or flag that does not
+    exist, a value that the flag does not take, or a flag that says what a run is.
 
     steps: [Step] of all that an experiment can hold (w2s.experiment); tasks: their names."""
     for line in lines:
@@ -99,6 +101,7 @@ def check(lines, steps, tasks):
             raise ValueError(f"{line.where}: unknown run '{line.run}' of task {line.task}; there "
                              f"are {', '.join((*ROLES, *known))} and patterns of them")
         if line.flag == GRID:
+            # the runs beside which the plan (w2s.phases) puts those of a grid
             if not any(step.run.startswith(("weak-tft", "ceiling-tft", "student-naive-both"))
                        for step in fitting):
                 raise ValueError(f"{line.where}: a {GRID} is for weak, ceiling or student of a "
@@ -132,7 +135,7 @@ def _check_flag(line, steps):
 def settings(lines, step):
     """[flag, value, ...] that recipe lines add to a step: of each flag the first line that fits,
     none that the step has already."""
-    found, known, taken = [], {*step.own} | {GRID}, fields(step.script)
+    words, known, taken = [], {*step.own} | {GRID}, fields(step.script)
     for line in lines:
         name = argument(line.flag)
         if line.flag in known or name not in taken or not line.fits(
@@ -140,10 +143,10 @@ def settings(lines, step):
             continue
         known.add(line.flag)
         if taken[name].type not in (bool, "bool"):
-            found += [line.flag, *line.values]
+            words += [line.flag, *line.values]
         elif line.values != ("no",):
-            found.append(line.flag)
-    return found
+            words.append(line.flag)
+    return words
 
 
 def grid(lines, task, run):
@@ -156,11 +159,14 @@ def grid(lines, task, run):
 
 # ---- the scripts' own words ----------------------------------------------------------------------
 
+@functools.cache
 def configuration(script):
     """The Config of a script ("train_weak.py", "attacks.py text", "w2s.prepare data")."""
-    if script not in _known:
-        _known[script] = _configuration(*script.split())
-    return _known[script]
+    name, *command = script.split()
+    module = importlib.import_module(name.removesuffix(".py"))
+    if not command:
+        return module.Config
+    return module.command(*command)[1] if name == "attacks.py" else module.COMMANDS[command[0]][1]
 
 
 def argument(flag):
@@ -171,14 +177,3 @@ def argument(flag):
 def fields(script):
     """{argument: field} of a script's Config."""
     return {field.name: field for field in dataclasses.fields(configuration(script))}
-
-
-def _configuration(script, command=None):
-    import importlib
-    module = importlib.import_module(script.removesuffix(".py"))
-    if not command:
-        return module.Config
-    return module.command(command)[1] if script == "attacks.py" else module.COMMANDS[command][1]
-
-
-_known = {}

@@ -18,7 +18,7 @@ from pathlib import Path
 from w2s import whatis
 
 NUMBER = "a number"
-UNFOLDS = 100
+UNFOLDS = 100  # times its size that a .gz may unfold to: text is 3 to 20 times as large
 OPTIONAL = {**dict.fromkeys(("split", "source", "prompt", "solution", "method", "surrogate",
                             "task"), str),
             "logits": [NUMBER], "logits_adv": [NUMBER]}  # of a row, see `misfit`
@@ -26,11 +26,11 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read(path, fields=None, unique=True):
-    """The rows of a jsonl file, plain or gzipped, as a list of dict. A key that is null is as one
-    that is not there: pandas and `datasets` write it where a row lacks one.
+    """The rows of a jsonl file, plain or gzipped, as a list of dict. A key that is null counts as
+    absent: pandas and `datasets` write null where a row lacks a key.
 
     fields: {key: str | NUMBER | allowed values | K, for a list of K probabilities} that every row
-    must satisfy; with them of OPTIONAL what it has. unique: an id may occur once.
+    must satisfy; then those of OPTIONAL that it has are checked too. unique: an id may occur once.
     Raises ValueError `path:line: what is wrong` (not UTF-8, not JSON, NaN, a missing
     key, a value out of range, a duplicate id, truncated gzip, no rows).
     """
@@ -47,7 +47,8 @@ def read(path, fields=None, unique=True):
                 raise ValueError(f"{path}:{n}: '{key}' is {kind(row[key])}, expected a string")
         if unique and row.get("id") is not None:
             if row["id"] in seen:
-                first = 1 + next(i for i, other in enumerate(rows) if other.get("id") == row["id"])
+                first = 1 + next(i for i, earlier in enumerate(rows)
+                                 if earlier.get("id") == row["id"])
                 raise ValueError(f"{path}:{n}: id '{row['id']}' is already on line {first}")
             seen.add(row["id"])
         rows.append(present(row) if None in row.values() else row)
@@ -56,9 +57,9 @@ def read(path, fields=None, unique=True):
     return rows
 
 
-def present(found):
+def present(entry):
     """An object without its keys that are null."""
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in entry.items() if value is not None}
 
 
 def lines(path):
@@ -66,6 +67,7 @@ def lines(path):
     n = 0
     try:
         for n, raw in enumerate(_open(path), 1):
+            # a byte order mark may stand in front of the first line
             yield raw.decode("utf-8-sig" if n == 1 else "utf-8").rstrip("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}:{n}: not UTF-8 ({error.reason} at byte {error.start})") from None
@@ -92,32 +94,44 @@ def join(left, right, path=None):
     rows have a key with different values. Rows that only the right has are left out.
     """
     table, joined, place = _by_id(right, "right"), [], f"{path}: " if path else ""
-    _by_id(left, "left")
+    _by_id(left, "left")  # refuses ids that occur twice
     for row in left:
         if row["id"] not in table:
             raise ValueError(f"{place}id '{row['id']}' has no row on the right side of the join")
-        other = table[row["id"]]
-        for key in row.keys() & other.keys():
-            if row[key] != other[key]:
+        partner = table[row["id"]]
+        for key in row.keys() & partner.keys():
+            if row[key] != partner[key]:
                 raise ValueError(f"{place}id '{row['id']}': the two sides disagree about '{key}'")
-        joined.append({**row, **other})
+        joined.append({**row, **partner})
     return joined
 
 
 @contextlib.contextmanager
-def atomic(path, mode="w"):
-    """Open a temporary neighbour of `path` for writing; on success it takes the name `path`."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def replacing(path):
+    """The name of a temporary neighbour of `path`, for a library that writes files by name. On
+    success it is renamed to `path`, on an error it is removed: a file that exists is complete."""
     part = _part(path)
     try:
-        with open(part, mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
+        yield part
         os.replace(part, path)
-    except BaseException as error:
+    except BaseException:  # Ctrl-C too; what a kill leaves goes with the next write
         with contextlib.suppress(OSError):
             part.unlink()
-        if isinstance(error, OSError) and error.filename in (None, str(part)):
+        raise
+
+
+@contextlib.contextmanager
+def atomic(path, mode="w"):
+    """Open a temporary neighbour of `path` for writing; on success it takes the name `path`. Raises
+    OSError that names `path`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with replacing(path) as part, open(
+                part, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+    except OSError as error:
+        if error.filename in (None, str(_part(path))):  # nobody knows the temporary name
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
@@ -129,11 +143,11 @@ def write_together(files):
         for path, content in files.items():
             file = stack.enter_context(atomic(path, "wb"))
             file.write(content)
-            file.flush()
+            file.flush()  # a full disk shows here, before anything is renamed
 
 
 def remove(path):
-    """Remove a file, where it is, and what a process that was killed left of it."""
+    """Remove a file, if it exists, and the temporary one that a killed process left of it."""
     path.unlink(missing_ok=True)
     _part(path).unlink(missing_ok=True)
 
@@ -148,12 +162,12 @@ def write_json(path, value):
 
 
 def read_json(path, shape=object, then="delete the file", halves=False):
-    """The JSON value of a plain or gzipped file. halves: half characters (lone surrogates) may be
-    in its texts, and are then somebody else's to find. Raises ValueError `path:line: what is
-    wrong`, or where the value has not the shape (see `misfit`) `path: what is wrong; then`."""
+    """The JSON value of a plain or gzipped file. halves: half characters (lone surrogates) are
+    allowed in its texts; the caller looks for them. Raises ValueError `path:line: what is wrong`,
+    or, where the value has not the shape (see `misfit`), `path: what is wrong; then`."""
     text = "\n".join(lines(path))
     try:
-        found = STRICT(text)
+        value = STRICT(text)
     except json.JSONDecodeError as error:
         what = "the file is empty" if not error.doc.strip() else f"not JSON ({error.msg})"
         raise ValueError(f"{path}:{error.lineno}: {what}") from None
@@ -163,19 +177,19 @@ def read_json(path, shape=object, then="delete the file", halves=False):
     except (RecursionError, ValueError) as error:
         n = _line_with(LONG.search, text)
         raise ValueError(f"{path}:{n}: not usable JSON ({str(error)[:60]})") from None
-    if not halves and HALF.search(text) and SURROGATE.search(ENCODE(found)):
+    if not halves and HALF.search(text) and SURROGATE.search(ENCODE(value)):
         n = _line_with(HALF.search, text)
         raise ValueError(f"{path}:{n}: {BROKEN}")
-    if wrong := misfit(found, shape):
+    if wrong := misfit(value, shape):
         raise ValueError(f"{path}: {wrong}; {then}")
-    return found
+    return value
 
 
 def misfit(value, shape, name=""):
-    """What keeps a JSON value from having a shape, in words; None where it has it. A shape is
-    object (anything), str, bool, int, NUMBER, [the shape of each in a list], a tuple of the shapes
-    in a list, or {key: shape} of an object, `...` standing for its other keys: it may lack any, and
-    a null there is as if it did."""
+    """Why a JSON value has not a shape, in words; None where it has it. A shape is one of: object
+    (anything), str, bool, int, NUMBER; [shape], a list whose elements have it; a tuple, a list of
+    this length with these shapes; {key: shape}, an object, `...` standing for its other keys. An
+    object may lack any key, and null counts as absent."""
     named = f"'{name}' is {kind(value)}" if name else f"this is {kind(value)}"
     if isinstance(shape, dict) and isinstance(value, dict):
         parts = [(key, part, shape.get(key, shape.get(..., object)))
@@ -190,23 +204,23 @@ def misfit(value, shape, name=""):
     else:
         good, want = _simple(value, shape)
         return None if good else f"{named}, expected {want}"
-    found = (misfit(part, rule, f"{name}.{key}".strip(".")) for key, part, rule in parts)
-    return next(filter(None, found), None)
+    misfits = (misfit(part, rule, f"{name}.{key}".strip(".")) for key, part, rule in parts)
+    return next(filter(None, misfits), None)
 
 
 def _simple(value, shape):
     """(whether a value is of a shape without parts, what the shape is called)."""
     if shape is NUMBER:
         return type(value) in (int, float) and abs(value) < 1e300, NUMBER
-    if shape is int:
+    if shape is int:  # beyond 2^53 a float does not hold every one of them
         return type(value) is int and abs(value) < 2 ** 53, "a whole number"
     wanted = {str: "a string", bool: "true or false", object: "anything"}
     return isinstance(value, shape), wanted[shape]
 
 
-def _line_with(what, text):
-    """Number of the first line of a text of which what(line) is true, else 1."""
-    return next((n for n, line in enumerate(text.split("\n"), 1) if what(line)), 1)
+def _line_with(matches, text):
+    """Number of the first line of a text that matches(line), else 1."""
+    return next((n for n, line in enumerate(text.split("\n"), 1) if matches(line)), 1)
 
 
 def sha256(path):
@@ -222,10 +236,12 @@ def sha256(path):
 
 
 def _part(path):
+    """The temporary name: hidden, and the same for every process, so a later write replaces it."""
     return path.with_name(f".{path.name}.part")
 
 
 def _open(path):
+    """A file of rows opened for reading bytes, unpacked by its first bytes, not by its name."""
     if Path(path).is_dir():
         raise IsADirectoryError(21, "is a folder, expected a file of rows", str(path))
     whatis.special(path)
@@ -240,13 +256,16 @@ def _open(path):
 
 def unzipped(file, path):
     """What an open gzipped file unfolds to, for reading bytes. Raises ValueError, before more is in
-    memory, when that is more than UNFOLDS times its size: text is 3 to 20 times as large."""
+    memory, when that is more than UNFOLDS times its size: such a file is a bomb, not text."""
     return io.BufferedReader(_Unzipped(file, path), 1 << 20)
 
 
 class _Unzipped(io.RawIOBase):
+    """A gzip stream that counts what it has unfolded."""
+
     def __init__(self, file, path):
         self.packed, self.path = gzip.GzipFile(fileobj=file), path
+        # 16 MB fit into any memory, however well a small file is packed
         self.left = max(1 << 24, UNFOLDS * os.fstat(file.fileno()).st_size)
 
     def readable(self):
@@ -262,6 +281,7 @@ class _Unzipped(io.RawIOBase):
 
 
 def _parse(line, path, n):
+    """The object on line n. Raises ValueError `path:n: what is wrong`."""
     suspect = SUSPECT.search(line)  # rare: the careful way takes three times as long
     try:
         row = STRICT(line) if suspect else DECODE(line)
@@ -280,7 +300,7 @@ def _parse(line, path, n):
 
 
 class _Constant(Exception):
-    pass
+    """NaN, Infinity, or a number that a float cannot hold: Python's json reads them."""
 
 
 def _no_constant(name):
@@ -288,6 +308,7 @@ def _no_constant(name):
 
 
 def _finite(text):
+    """The float of a number's text; 1e999 would be read as infinity."""
     number = float(text)
     if math.isinf(number):
         raise _Constant(text if len(text) < 30 else text[:27] + "...")
@@ -296,7 +317,7 @@ def _finite(text):
 
 HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a character, as JSON writes it
 SUSPECT = re.compile(rf"{HALF.pattern}|[eE]\+?[0-9]{{3}}|[0-9]{{300}}")
-LONG = re.compile("(?<![0-9])[0-9]{4300}")  # more than Python reads
+LONG = re.compile("(?<![0-9])[0-9]{4300}")  # more digits than Python turns into an int
 BROKEN = "half a character (a lone surrogate such as \\ud83d) in a text; mend or drop the row"
 STRICT = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite).decode
 ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -325,8 +346,8 @@ def require(row, key, rule, path, n):
 
 
 def shown(value):
-    """A value of a row for a message: a number, null or a short word as JSON writes it; of all else
-    what it is. Never a piece of a text: it may be somebody's mail."""
+    """A value of a row for a message: a number, null or a short word as JSON writes it, else its
+    kind. Never a piece of a text: it may be somebody's mail."""
     short = isinstance(value, str) and len(value) <= 20 and not any(map(str.isspace, value))
     text = repr(value) if short else ENCODE(value) if isinstance(value, (int, float)) else ""
     return text if text and len(text) < 60 else kind(value)
@@ -340,6 +361,7 @@ def kind(value):
 
 
 def _distribution(value, k):
+    """Whether a value is a list of k probabilities that sum to 1, but for rounding."""
     if not isinstance(value, list) or len(value) != k:
         return False
     for v in value:  # twice as fast as all() of a generator
@@ -349,6 +371,7 @@ def _distribution(value, k):
 
 
 def _by_id(rows, side):
+    """{id: row}. Raises ValueError for a row without an id and for an id that occurs twice."""
     table = {}
     for row in rows:
         if "id" not in row:

@@ -6,23 +6,17 @@ changed. No torch here, so that skipping costs no import.
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import json
 import os
 import platform
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: folders are not locked
-    fcntl = None
-
 from w2s import hub, rows, whatis
-from w2s.config import follows
+from w2s.config import flag_of, follows
+from w2s.locks import hold, release  # noqa: F401: runs.release lets go of what runs.hold holds
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -45,7 +39,7 @@ def begin(out, script, settings, inputs, again=False):
     now = {"script": script, "args": dataclasses.asdict(settings),
            "inputs": {str(path): rows.sha256(path) for path in inputs.values()}}
     free = {f.name for f in dataclasses.fields(settings) if f.metadata.get("free")}
-    free |= {"out", *inputs}
+    free |= {"out", *inputs}  # inputs are compared by content: a file may have been moved
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: a file; choose another --out")
     if (out / "config.json").exists():
@@ -68,7 +62,8 @@ def begin(out, script, settings, inputs, again=False):
 
 def identity(facts, free):
     """Hex digest of what a run is made of: script, arguments but the `free` ones, and contents of
-    its inputs. Two runs that differ in any of it differ here; a run that goes on does not."""
+    its inputs. Two runs that differ in any of these differ here; a run that is resumed has the
+    digest that it had."""
     args = {key: value for key, value in facts["args"].items() if key not in free}
     parts = facts["script"], args, sorted(facts["inputs"].values())
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -84,7 +79,7 @@ class Run:
     def start(self, **facts):
         """Hold the folder and write config.json: the arguments, and facts known only now."""
         self.out.mkdir(parents=True, exist_ok=True)
-        if hold(self.out):
+        if hold(self.out):  # `begin` looked before another process worked here: look again
             raise ValueError(f"{self.out}: another process made this run meanwhile; run the same "
                              "command again")
         rows.write_json(self.out / "config.json", self.facts | facts | {
@@ -93,14 +88,15 @@ class Run:
     def log_from(self, step):
         """Open log.jsonl for the steps from `step` on; what a killed process wrote beyond its
         checkpoint is cut off, so that a resumed log equals an uninterrupted one."""
-        path, kept = self.out / "log.jsonl", []
+        path, entries = self.out / "log.jsonl", []
         if step and path.is_file():
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                # a kill or a full disk leaves half a line, which is no JSON
                 with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                     if json.loads(line)["step"] < step:
-                        kept.append(line + "\n")
+                        entries.append(line + "\n")
         with rows.atomic(path) as file:
-            file.writelines(kept)
+            file.writelines(entries)
         self._log = open(path, "a", encoding="utf-8")
 
     def log(self, **entry):
@@ -108,11 +104,11 @@ class Run:
         try:
             self._log.write(json.dumps(entry) + "\n")
             self._log.flush()
-        except OSError as error:
+        except OSError as error:  # of a full disk, which does not name the file
             raise OSError(error.errno, error.strerror, self._log.name) from None
 
     def finish(self):
-        """Write DONE and drop the checkpoint."""
+        """Write DONE, then drop the checkpoint: killed in between, `begin` drops it."""
         self._log.close()
         with rows.atomic(self.out / "DONE"):
             pass
@@ -120,7 +116,7 @@ class Run:
 
 
 class Follower(Run):
-    """A run that another process writes."""
+    """A run in a process of torchrun that is not the first one, which writes its files."""
 
     def start(self, **facts):
         pass
@@ -135,97 +131,28 @@ class Follower(Run):
         pass
 
 
-def hold(folder):
-    """Keep other processes out of a run folder until this one ends; wait for one that is in it. A
-    folder is one, however it is spelt or linked to: nobody waits for himself. Where the file system
-    has no locks a warning says so, and work goes on. Returns True when it had to wait: what was
-    read before may have changed."""
-    waited = False
-    while fcntl is not None and (handle := _open_lock(folder)):
-        try:
-            waited |= _lock(handle, folder)
-        except OSError as error:  # Lustre without -o flock, NFS without a lock daemon, FUSE
-            if not any(file is None for file in _held.values()):
-                print(f"warning: {folder}: the file system has no locks ({error.strerror}); do not "
-                      "start two commands on one folder", file=sys.stderr)
-            _held[_identity(handle)] = None
-            handle.close()
-            return waited
-        with contextlib.suppress(OSError):  # else who held it deleted the folder meanwhile
-            if os.path.samestat(os.stat(handle.name), os.fstat(handle.fileno())):
-                _held[_identity(handle)] = handle  # released with the process, or by release()
-                return waited
-        handle.close()
-    return waited
-
-
-def _open_lock(folder):
-    """The open .lock of a folder; None where this process holds it already, and where there is none
-    to be had: a finished run on a disk that is read only needs none."""
-    path = Path(folder) / ".lock"
-    try:
-        handle = None if path.exists() and not path.is_file() else open(path, "a")
-    except OSError:
-        handle = None
-    if handle is None:
-        return None
-    if _identity(handle) in _held:  # closing it releases nothing: flock is of what open() returned
-        handle.close()
-        return None
-    return handle
-
-
-def _lock(handle, folder):
-    """Lock an open file. Returns True when it had to wait. Raises OSError where that cannot be."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
-    print(f"{folder}: waiting for another process that works in this folder", flush=True)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    return True
-
-
-def _identity(handle):
-    found = os.fstat(handle.fileno())
-    return found.st_dev, found.st_ino
-
-
-def release():
-    """Let other processes into all the folders that this one holds."""
-    while _held:
-        handle = _held.popitem()[1]
-        if handle:
-            handle.close()
-
-
-_held = {}  # {(device, inode) of a .lock: its open file, None where it cannot be locked}
-
-
 def distinct(folders):
-    """The folders without those that are another one of them under another name (a link, a relative
-    path, a slash at the end); the first name stays."""
-    found = {}
+    """The folders, each once under the first of its names: links, relative paths and slashes at the
+    end may name one folder several times."""
+    names = {}
     for folder in folders:
-        found.setdefault(os.path.realpath(folder), folder)
-    return list(found.values())
+        names.setdefault(os.path.realpath(folder), folder)
+    return list(names.values())
 
 
 def require_all(folders, task, relatives=False):
     """{run: its config} of finished runs, each once, in the order given. All are held, in an order
     that is the same in every process, so that two never wait in a ring. Raises ValueError as
     `require_done`."""
-    found = {run: require_done(run, task, relatives)
-             for run in sorted(distinct(folders), key=os.path.realpath)}
-    return {run: found[run] for run in distinct(folders)}
+    configs = {run: require_done(run, task, relatives)
+               for run in sorted(distinct(folders), key=os.path.realpath)}
+    return {run: configs[run] for run in distinct(folders)}
 
 
 CHOSEN = {"scoring": ("cloze", "letters"), "lm_loss": ("both", "continuation"),
           "adv_label": ("fw_x_adv", "fw_x"), "features": ("states", "both")}
 AGAIN = "delete the folder and run again"
-FACTS = {  # of a run's config.json, what is read again
+FACTS = {  # the shape of what is read again from a run's config.json, see rows.misfit
     "script": str, "folder": str, "inputs": {...: str}, "versions": {...: str}, "commit": str,
     "args": {"max_length": int, **dict.fromkeys((
         "task", "model", "revision", "data", "labels", "teacher", *CHOSEN), str)},
@@ -234,39 +161,39 @@ FACTS = {  # of a run's config.json, what is read again
     "privacy": {**dict.fromkeys(("epsilon", "delta", "sigma", "clip", "q"), rows.NUMBER),
                 "steps": int, "rows": int, "accountant": str, "sampling": str, "noise_seed": str}}
 CLAIM = {"delta": (0, 1), "sigma": (-1, 1e300), "clip": (0, 1e300), "q": (0, 1), "rows": (0, 2**53),
-         "steps": (-1, 2 ** 53)}  # what the claim of a private run has: above, at most
+         "steps": (-1, 2 ** 53)}  # of the claim of a private run: (above this, at most that)
 
 
 def facts_of(run):
     """config.json of a run folder, without what is null in it. Raises ValueError for a value of
-    another kind than `Run.start` writes."""
+    another kind than `Run.start` writes: a run may come from someone else, or be edited."""
     path = Path(run) / "config.json"
-    found = rows.present(rows.read_json(path, FACTS, AGAIN))
-    args = rows.present(found.get("args", {}))
-    if "args" in found:
-        found["args"] = args
-    claim = found.get("privacy", {})
+    facts = rows.present(rows.read_json(path, FACTS, AGAIN))
+    args = rows.present(facts.get("args", {}))
+    if "args" in facts:
+        facts["args"] = args
+    claim = facts.get("privacy", {})
     if claim and not all(claim.get(key) is not None and low < claim[key] <= high
                          for key, (low, high) in CLAIM.items()):
         raise ValueError(f"{path}: 'privacy' is no claim of a private run; {AGAIN}")
     for key, known in {"max_length": range(1, 2 ** 53), **CHOSEN}.items():
         if key in args and args[key] not in known:
             raise ValueError(f"{path}: 'args.{key}' is {rows.shown(args[key])}; {AGAIN}")
-    return found
+    return facts
 
 
 def read_config(run):
     """`facts_of` a folder that is a run. Raises ValueError when Run.start did not write it."""
-    found = facts_of(run)
-    if not {"args", "inputs"} <= found.keys():
+    facts = facts_of(run)
+    if not {"args", "inputs"} <= facts.keys():
         raise ValueError(f"{Path(run) / 'config.json'}: not the configuration of a run; {AGAIN}")
-    return found
+    return facts
 
 
 def refuse_overwriting(outputs, inputs):
     """ValueError when a file that will be written is one that is read."""
     known = {os.path.realpath(path) for path in inputs}
-    for path in outputs:
+    for path in outputs:  # as in label.py --run RUN --data RUN/labels/wts.jsonl
         if os.path.realpath(path) in known:
             raise ValueError(f"{path}: would be overwritten, and it is an input; copy it elsewhere "
                              "and give the copy")
@@ -281,8 +208,8 @@ def located(run, facts, path):
 def kept(run, facts, path):
     """`located` of a file that still has the content that the run was made from, or None."""
     digest = facts["inputs"].get(path)
-    return next((found for found in _places(run, facts, path) if os.path.isfile(found)
-                 and digest in (None, rows.sha256(found))), None)
+    return next((place for place in _places(run, facts, path) if os.path.isfile(place)
+                 and digest in (None, rows.sha256(place))), None)
 
 
 def base(run, facts):
@@ -292,6 +219,7 @@ def base(run, facts):
 
 
 def _places(run, facts, path):
+    """Where to look for a path in a run's arguments, the likeliest place first, each once."""
     home = facts.get("folder")
     above = [*Path(run).resolve().parents] if not os.path.isabs(path) else ()
     return dict.fromkeys(map(str, (path, *([os.path.join(home, path)] if isinstance(home, str)
@@ -299,7 +227,7 @@ def _places(run, facts, path):
 
 
 def scratch(facts):
-    """What stands behind a run's name: " (from scratch)" when nothing pretrained was fine-tuned."""
+    """The remark behind a run's name: " (from scratch)" when nothing pretrained was fine-tuned."""
     return " (from scratch)" if facts.get("from_scratch") else ""
 
 
@@ -316,7 +244,7 @@ def require_finished(run):
     if wrong := whatis.no_run(run):
         raise ValueError(wrong)
     if not (run / "DONE").exists():
-        read_config(run)
+        read_config(run)  # a damaged configuration is said first: training would refuse it too
         raise ValueError(f"{run}: this run is not finished; run the same training command again")
 
 
@@ -330,26 +258,25 @@ def require_done(run, task, relatives=False):
     require_finished(run)
     if hold(run):  # whoever was in it may have deleted it
         require_finished(run)
-    found = read_config(run)
-    name = found["args"].get("task")
+    facts = read_config(run)
+    name = facts["args"].get("task")
     related = relatives and name in RELATED and task in RELATED
     if name != task and not related:
         raise ValueError(f"{run}: a run of task '{name}', not of --task {task}")
-    if "max_length" not in found["args"]:
+    if "max_length" not in facts["args"]:
         raise ValueError(f"{run / 'config.json'}: no max_length; delete the folder and run again")
-    return found
+    return facts
 
 
 def _refuse_changes(out, before, now, free):
     """ValueError that lists the arguments and inputs that differ from the run in the folder. Inputs
-    are compared by content, so a moved file is no change; `free` arguments change no result."""
-    changed = [f"--{key.replace('_', '-')} {shown(before['args'].get(key))} -> {shown(value)}"
-               for key, value in now["args"].items()
-               if key not in free and before["args"].get(key) != value]
+    are compared by content, so a moved file is no change; `free` arguments change no result. The
+    same contents in other roles, the model's and the data's files exchanged, are a change."""
+    changed = changed_arguments(before["args"], now["args"], free)
     if sorted(before["inputs"].values()) != sorted(now["inputs"].values()):
         changed += [f"content of {path}" for path, digest in now["inputs"].items()
                     if digest not in before["inputs"].values()]
-    elif exchanged := [f"--{key.replace('_', '-')}" for key in now["args"]
+    elif exchanged := [flag_of(key) for key in now["args"]
                        if None is not _content(before, key) != _content(now, key) is not None]:
         changed.append(f"the files of {' and '.join(exchanged)} exchanged")
     if before.get("script") != now["script"]:
@@ -357,6 +284,18 @@ def _refuse_changes(out, before, now, free):
     if changed:
         raise ValueError(f"{out}: holds a run made with other settings ({'; '.join(changed)}); "
                          "choose another --out or delete the folder")
+
+
+def changed_arguments(before, now, free=()):
+    """["--flag old -> new", ...]: the arguments {name: value} that have another value now, but the
+    `free` ones."""
+    return [f"{flag_of(key)} {shown(before.get(key))} -> {shown(value)}"
+            for key, value in now.items() if key not in free and before.get(key) != value]
+
+
+def same_settings(before, now):
+    """Whether two {name: value} say the same; what is null is as what is not there."""
+    return rows.present(before) == rows.present(now)
 
 
 def _content(facts, key):
@@ -372,13 +311,13 @@ def shown(value):
 
 def _versions():
     """Versions of what the numbers depend on; None for a package that is not installed."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in ("torch", "tokenizers", "safetensors", "numpy"):
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+            versions[name] = None
+    return versions
 
 
 def _commit():
@@ -388,10 +327,11 @@ def _commit():
     commands = (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno"),
                 ("ls-files", "--others", "--exclude-standard", "--", "*.py"))
     try:
-        run = [subprocess.run(["git", "-C", here, *command], capture_output=True, text=True,
-                              timeout=10) for command in commands]
-    except (OSError, subprocess.TimeoutExpired):
+        head, *differences = [
+            subprocess.run(["git", "-C", here, *command], capture_output=True, text=True,
+                           timeout=10) for command in commands]
+    except (OSError, subprocess.TimeoutExpired):  # no git, or none that answers
         return None
-    if run[0].returncode:
+    if head.returncode:
         return None
-    return run[0].stdout.strip() + ("+" if any(other.stdout.strip() for other in run[1:]) else "")
+    return head.stdout.strip() + ("+" if any(git.stdout.strip() for git in differences) else "")

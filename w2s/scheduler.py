@@ -3,10 +3,10 @@
     python -m w2s.scheduler --jobs 2 < commands.sh
 
 A line of the input is `python SCRIPT.py ...` or `python -m MODULE ...`, quoted as for a shell, with
-two blanks and `# its title` behind it or not. A line `# title` begins a phase, announced when one
-of its commands starts. They start in their order, each as soon as those before it are done that
-name the same path, or one inside the other, if either writes there (--out, without it --run). What
-a command prints is shown when it fails: then no other one starts.
+or without two blanks and `# its title` at the end. A line `# title` begins a phase, announced when
+one of its commands starts. Commands start in their order. Each waits for the earlier ones that name
+the same path, or one inside the other, where either of the two writes there (--out, without it
+--run). What a command prints is shown only when it fails: then no other one starts.
 """
 
 import ctypes
@@ -39,7 +39,7 @@ from w2s import runs, whatis
 from w2s.config import arg, launch
 
 GRACE = 10  # seconds in which an interrupted command must end by itself
-WRITES = ("--out", "--run")  # behind the first of them that a command has stands where it writes
+WRITES = ("--out", "--run")  # flags of where a command writes: the first of them that it has
 
 
 @dataclass(kw_only=True)
@@ -50,7 +50,7 @@ class Config:
 
 
 class Command(NamedTuple):
-    """A line of the input, and its words after the interpreter."""
+    """A line of the input; words: those after the interpreter."""
     number: int
     phase: str
     title: str
@@ -93,7 +93,7 @@ def read(file):
                 words = split(line, f"{file}:{n}")
                 if not (words[:1] == ["-m"] and words[1:] or words and words[0].endswith(".py")):
                     raise ValueError(f"{file}:{n}: neither a phase nor python SCRIPT.py: {line}")
-                if not there(words):
+                if not exists(words):
                     raise ValueError(f"{file}:{n}: no such script or module: {line}")
                 commands.append(Command(len(commands), phase, title or " ".join(words)[:38], line,
                                         words))
@@ -110,8 +110,9 @@ def split(line, where):
         raise ValueError(f"{where}: {error}: {line}") from None
 
 
-def there(words):
-    """Whether there is the script, or behind -m the module, with which a command's words begin."""
+def exists(words):
+    """Whether the script, or behind -m the module, with which a command's words begin exists. Asked
+    before anything runs: a typing error would else show hours later."""
     try:
         return (os.path.isfile(words[0]) if words[0] != "-m"
                 else importlib.util.find_spec(words[1]) is not None)
@@ -121,10 +122,13 @@ def there(words):
 
 def before(commands):
     """[{numbers of the earlier commands that must be done when this one starts}, ...]"""
-    at, inside = ({"read": defaultdict(set), "write": defaultdict(set)} for _ in range(2))
-    found = []
+    # {way: {path: numbers of the commands that name it}}, and the same of those that name a path
+    # inside it: so the work is linear in the commands, not in their pairs
+    naming, inside = ({"read": defaultdict(set), "write": defaultdict(set)} for _ in range(2))
+    waits = []
     for command in commands:
         named, option, wait = [], None, set()
+        # every value of an option counts as a path: one that is no path is never written to
         words = sum((word.split("=", 1) if word.startswith("--") else [word]
                      for word in command.words[1:]), [])
         writes = next((option for option in WRITES if option in words), None)
@@ -135,14 +139,15 @@ def before(commands):
                 way = "write" if option == writes else "read"
                 named.append((Path(os.path.abspath(word)), way))
         for path, way in named:
-            for other in ("read", "write") if way == "write" else ("write",):
-                wait |= inside[other][path].union(*(at[other][p] for p in path.parents))
+            # two that read do not disturb each other
+            for earlier in ("read", "write") if way == "write" else ("write",):
+                wait |= inside[earlier][path].union(*(naming[earlier][p] for p in path.parents))
         for path, way in named:
-            at[way][path].add(command.number)
-            for place in (path, *path.parents):
-                inside[way][place].add(command.number)
-        found.append(wait)
-    return found
+            naming[way][path].add(command.number)
+            for folder in (path, *path.parents):
+                inside[way][folder].add(command.number)
+        waits.append(wait)
+    return waits
 
 
 # ---- the parent: hands out the commands and prints a line for each -------------------------------
@@ -166,7 +171,7 @@ def run(commands, workers, jobs):
             busy = {worker.pipe: worker for worker in workers if worker.command}
             for worker in map(busy.get, connection.wait(busy, timeout=1)):
                 command, seconds, code = worker.end()
-                if code < 0:
+                if code < 0:  # its process died, and can take no other command
                     workers.remove(worker)
                 if code != 0:
                     failed = True
@@ -186,7 +191,8 @@ def run(commands, workers, jobs):
 
 
 def ahead(commands, took):
-    """Seconds that commands will take: what took[kind] says, for other kinds the mean of all."""
+    """Seconds that commands will take: the mean of took[kind] = [seconds, ...], for kinds of which
+    none is done the mean of those means."""
     means = {kind: sum(seconds) / len(seconds) for kind, seconds in took.items()}
     usual = sum(means.values()) / len(means)
     return sum(means.get(command.kind(), usual) for command in commands)
@@ -214,7 +220,7 @@ class Worker:
 
     def give(self, command):
         """Start a command."""
-        self.log.seek(0)  # the position is the process's too
+        self.log.seek(0)  # parent and process share the position
         self.log.truncate()
         self.command, self.began = command, time.monotonic()
         with suppress(OSError):  # it died meanwhile: end() sees it
@@ -226,19 +232,19 @@ class Worker:
             code = int(self.pipe.recv_bytes())
         except (EOFError, OSError):
             code = -abs(self.process.wait() or 1)
-        found, self.command = (self.command, self.seconds(), code), None
-        return found
+        outcome, self.command = (self.command, self.seconds(), code), None
+        return outcome
 
     def seconds(self):
         """How long the command has been running; 0 without one."""
         return time.monotonic() - self.began if self.command else 0
 
     def output(self):
-        """What the command has printed."""
+        """What the command has printed; pread leaves the shared position where it is."""
         return os.pread(self.log.fileno(), 1 << 24, 0).decode(errors="replace")
 
     def tail(self):
-        """The last lines of it, and how the process died if it did."""
+        """The last lines of the output, and how the process died if it did."""
         code = self.process.poll()
         died = [f"the process ended with code {code}" + ", perhaps for want of memory" *
                 (code == -signal.SIGKILL)] if code is not None else []
@@ -246,7 +252,8 @@ class Worker:
 
 
 def close(workers):
-    """End the workers: without its pipe each interrupts what it does; the last resort is kill."""
+    """End the workers: each interrupts its command when its pipe closes; one that does not end in
+    time is killed."""
     for worker in workers:
         worker.pipe.close()
     for worker in workers:
@@ -272,6 +279,7 @@ def clock(seconds):
 def work():
     """Run what comes through standard input until it is closed."""
     pipe, log, todo = connection.Connection(os.dup(0)), os.dup(1), queue.SimpleQueue()
+    # a command that reads its standard input must not take what is meant for this process
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which closes
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -284,7 +292,8 @@ def work():
 
 
 def listen(pipe, todo):
-    """Queue what comes; the parent's end, whatever its reason, interrupts the running command."""
+    """Queue what comes; when the parent ends, for whatever reason, the running command is
+    interrupted, so that nothing works on unseen."""
     try:
         while True:
             todo.put(json.loads(pipe.recv_bytes()))
@@ -317,12 +326,13 @@ def alone(words, log):
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
+    # a command may change all of these, and counts on the process being its own
     sys.argv, sys.path[:] = before[:2]
     os.environ.clear()
     os.environ.update(before[2])
     os.chdir(before[3])
     signal.signal(signal.SIGTERM, before[4])
-    for stream in (1, 2):
+    for stream in (1, 2):  # the last command may have pointed them at /dev/null
         os.dup2(log, stream)
     forget()
     return abs(code or 0)

@@ -36,6 +36,7 @@ def bootstrap_interval(values, groups=None, level=.95, draws=10000, seed=0):
 def _nested_means(values, size, draws, rng):
     """(draws,) means of hierarchical samples; values sorted by group, size (G,) of each group."""
     start = np.cumsum(size) - size
+    # flat arrays, not a loop over draws; each draw has its own number of values
     drawn = rng.integers(len(size), size=(draws, len(size)))  # groups in G places
     sizes, per_draw = size[drawn].ravel(), size[drawn].sum(1)
     within = rng.random(sizes.sum()) * np.repeat(sizes, sizes)
@@ -86,16 +87,17 @@ def t_weights(n, draws, rng):
     if n == 1:
         return np.ones((draws, 1))
     normal = rng.normal(size=(draws, n))
+    # centred, so that each line of weights sums to 1
     normal -= normal.mean(1, keepdims=True)
     scale = np.sqrt((n - 1) / rng.chisquare(n - 1, draws) / (n * (n - 1)))
     return 1 / n + normal * scale[:, None]
 
 
 def common_rows(groups):
-    """By what the bootstrap's deviations, averaged over n seeds, are multiplied: groups, of each
-    seed the groups of its test rows. 1 when all seeds have the same rows, whose noise the spread
-    over seeds cannot show, 0 when they share none, for then it shows all of it; between these the
-    share r that two of them have in common, whose variance is r of a seed's."""
+    """The factor of the bootstrap's deviations, averaged over n seeds; groups: of each seed the
+    groups of its test rows. 1 when all seeds have the same rows, whose noise the spread over seeds
+    cannot show; 0 when they share none, for then the spread shows all of it. Between these it grows
+    with r, the share of rows that two seeds have in common, whose noise has r of the variance."""
     n = len(groups)
     sets = [set(each) for each in groups]
     if n == 1 or all(each == sets[0] for each in sets):
@@ -107,7 +109,8 @@ def common_rows(groups):
 
 def mean_draws(values, draws, weights, groups):
     """(k, D) joint draws of the means over n seeds of k models: values (k, n), their bootstrap
-    draws (k, n, D), weights (D, n) of `t_weights`, groups of each seed's test rows."""
+    draws (k, n, D), weights (D, n) of `t_weights`, groups of each seed's test rows. The weights add
+    the spread over seeds, the bootstrap that of the rows that the seeds share."""
     rows = (np.asarray(draws) - np.asarray(values)[..., None]).mean(1)
     return values @ weights.T + common_rows(groups) * rows
 
@@ -193,6 +196,6 @@ def _codes(groups, n):
 
 
 def _chunks(draws, width):
-    """Sizes that add up to draws, such that size * width random numbers fit in memory."""
+    """Sizes that add up to draws, with size * width <= CHUNK random numbers held at a time."""
     step = max(1, CHUNK // width)
     return [min(step, draws - first) for first in range(0, draws, step)]

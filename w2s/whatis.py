@@ -1,6 +1,6 @@
-"""What a path is that was given in place of something else, in words, with what to do: a pipe, a
-parquet file, a run folder where a model is asked for, and the like. Nothing waits and nothing is
-decoded: a file is known by its kind and its first bytes, a folder by its names and config.json.
+"""Names a path that was given in place of something else, and says what to do: a pipe, a parquet
+file, a run folder where a model is asked for, and the like. A file is recognised by its kind and
+its first bytes, a folder by its names and config.json; nothing else is read or decoded.
 """
 
 import json
@@ -58,19 +58,19 @@ def binary(head):
         return "a PyTorch file, pickled", PICKLED[1]
     if head[:1] == b"\x08" and head[2:3] in (b"\x12", b":"):  # which version, by which program
         return "an ONNX file", "take the original model in safetensors"
-    if any(byte < 9 or byte > 126 for byte in head):  # else a word that begins so
+    if any(byte < 9 or byte > 126 for byte in head):  # text too may begin with ORC or Rar!
         return next((known for magic, known in MAGIC.items() if head.startswith(magic)), None)
     return next((known for magic, known in TEXT.items() if head.lower().startswith(magic)), None)
 
 
 def table(path):
-    """What to add where a line of rows is no JSON: that its name says it is a table."""
+    """What to add to the message that a line is no JSON, where the file's name says CSV or TSV."""
     known = Path(path).name.removesuffix(".gz").endswith((".csv", ".tsv"))
     return f"; a table of columns (CSV) is read by {ROWS.format('read_csv')}" if known else ""
 
 
 def no_model(folder):
-    """One line about a folder or file that was given as a model and is something else that we know,
+    """One line about a folder or file that was given as a model and is known to be something else,
     with what to give instead; None where nothing speaks against it."""
     folder = Path(folder)
     if folder.is_file():
@@ -97,7 +97,7 @@ def no_model(folder):
 
 def no_run(folder):
     """One line about a path that was given as a run and is none, with what to give instead; None
-    for a folder whose config.json is a run's."""
+    for a folder whose config.json is a run's, and for one with a config.json that is unknown."""
     folder = Path(folder)
     if not folder.exists():
         return f"{folder}: no such run"
@@ -132,5 +132,5 @@ def about(folder):
 
 
 def is_run(facts):
-    """Whether the content of a config.json is a run's."""
+    """Whether the content of a config.json is a run's: a model's has no arguments and inputs."""
     return isinstance(facts, dict) and isinstance(facts.get("args"), dict) and "inputs" in facts

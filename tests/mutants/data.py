@@ -18,9 +18,9 @@ EVALUATE = "evaluate.py"
 
 ERRORS = [
     # rows: read, joined, with their states
-    (ROWS, 'other = table[row["id"]]\n', 'other = right[len(joined)]\n',
+    (ROWS, 'partner = table[row["id"]]\n', 'partner = right[len(joined)]\n',
      "test_rows.py::test_join_is_by_id_and_refuses_what_is_missing_double_or_contradictory"),
-    (ROWS, "            if row[key] != other[key]:\n", "            if type(row[key]) is not type(other[key]):\n",
+    (ROWS, "            if row[key] != partner[key]:\n", "            if type(row[key]) is not type(partner[key]):\n",
      "test_rows.py::test_join_is_by_id_and_refuses_what_is_missing_double_or_contradictory"),
     (ROWS, 'if unique and row.get("id") is not None:', 'if not unique and row.get("id") is not None:',
      "test_rows.py::test_damage_is_one_line_that_names_file_and_line"),
@@ -56,7 +56,7 @@ ERRORS = [
      "test_runs.py::test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments"),
     (RUNS, 'free |= {"out", *inputs}', 'free |= {"out"}',
      "test_runs.py::test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments"),
-    (RUNS, 'if key not in free and before["args"].get(key) != value]', 'if key not in free and before["args"].get(key, value) != value]',
+    (RUNS, 'if key not in free and before.get(key) != value]', 'if key not in free and before.get(key, value) != value]',
      "test_runs.py::test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments"),
     (RUNS, 'if f.metadata.get("free")}', 'if not f.metadata.get("free")}',
      "test_runs.py::test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments"),
@@ -70,7 +70,7 @@ ERRORS = [
      "test_runs.py::test_the_identity_of_a_run_is_of_content_and_not_of_names"),
     (RUNS, '["step"] < step:', '["step"] <= step:',
      "test_runs.py::test_a_log_is_cut_to_the_steps_before_the_checkpoint"),
-    (RUNS, "and digest in (None, rows.sha256(found))), None)", "), None)",
+    (RUNS, "and digest in (None, rows.sha256(place))), None)", "), None)",
      "data/test_leaks.py::test_what_cannot_be_checked_is_said"),
     (RUNS, "related = relatives and name in RELATED and task in RELATED", "related = name in RELATED and task in RELATED",
      "test_runs.py::test_a_run_of_a_related_task_may_label_and_is_not_measured"),
@@ -112,7 +112,7 @@ ERRORS = [
     # staleness of labels and measurements
     (LABEL, 'for key in ("task", "temperature", "prefix", "decode", "seed")}', 'for key in ("task", "prefix", "decode", "seed")}',
      "test_scripts.py::test_labels_and_measures_of_other_content_or_settings_are_never_taken_for_done"),
-    (LABEL, '"max_length": cfg.max_length, "dtype": cfg.dtype, **own,', '"dtype": cfg.dtype, **own,',
+    (LABEL, '"max_length": cfg.max_length, "dtype": cfg.dtype, **how,', '"dtype": cfg.dtype, **how,',
      "test_scripts.py::test_labels_and_measures_of_other_content_or_settings_are_never_taken_for_done"),
     (LABEL, 'return {"data": digest, "max_length"', 'return {"max_length"',
      "test_scripts.py::test_labels_and_measures_of_other_content_or_settings_are_never_taken_for_done"),
@@ -122,9 +122,9 @@ ERRORS = [
      "trust/test_train_ntf.py::test_labels_are_the_same_with_states_and_without"),
     (LABEL, "hidden_states.write_states(hidden_states.states_of(file), hidden, data)", "hidden_states.write_states(hidden_states.states_of(file), hidden[::-1], data)",
      "trust/test_train_ntf.py::test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i"),
-    (EVALUATE, 'if found.get("data") != digest or made', 'if made',
+    (EVALUATE, 'if entry.get("data") != digest or not same:', 'if not same:',
      "test_scripts.py::test_labels_and_measures_of_other_content_or_settings_are_never_taken_for_done"),
-    (EVALUATE, 'or made != rows.present(settings(cfg)):', 'or made.keys() != settings(cfg).keys():',
+    (EVALUATE, 'runs.same_settings(entry.get("args", {}), settings(cfg))', 'entry.get("args", {}).keys() == settings(cfg).keys()',
      "test_scripts.py::test_labels_and_measures_of_other_content_or_settings_are_never_taken_for_done"),
     (EVALUATE, 'key = name, length, rows.sha256(folder / "tokenizer.json"), *more.values()', 'key = name, length, *more.values()',
      "test_scripts.py::test_runs_that_read_otherwise_are_measured_each_in_its_own_way"),
@@ -132,7 +132,7 @@ ERRORS = [
      "test_scripts.py::test_runs_that_read_otherwise_are_measured_each_in_its_own_way"),
 
     # prepare: done already, arguments
-    (PREPARE, '(arguments | {"format": FORMAT}).items()', 'arguments.items()',
+    (PREPARE, 'changed_arguments(old, arguments | {"format": FORMAT})', 'changed_arguments(old, arguments)',
      "data/test_prepare.py::test_prepared_data_is_skipped_without_torch_and_a_change_is_refused"),
     (PREPARE, "    changed += raw.changes(before) if raw else []\n", "",
      "data/test_prepare.py::test_prepared_data_is_skipped_without_torch_and_a_change_is_refused"),

@@ -1,6 +1,6 @@
 """Attacks on finished runs, one small file each; attacks.py is their program."""
 
-from w2s import rows
+from w2s import rows, runs
 
 
 def refuse_changes(file, now, what=None):
@@ -10,8 +10,7 @@ def refuse_changes(file, now, what=None):
     recorded = rows.present(rows.read_json(file, {"args": {}})) if file.exists() else now
     args = rows.present(recorded.get("args", {}))
     changed = ["--data"] * (recorded.get("data") != now["data"]) + [
-        f"--{key.replace('_', '-')}" for key, value in now["args"].items()
-        if args.get(key) != value]
+        change.split()[0] for change in runs.changed_arguments(args, now["args"])]
     if changed:
         raise ValueError(f"{what or file}: made from other data or with other settings "
                          f"({', '.join(changed)}); delete it to attack anew")

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from w2s import rows
 from w2s.model.gpt_neox import GPTNeoX
 from w2s.model.configuration import (check, padding, saved_config, shown, special_tokens,
                                      tokenizer_config)
@@ -235,19 +236,15 @@ def untrained(config, seed):
 def put(path, write):
     """write(temporary name), then rename: a file that exists is complete, whatever happens.
     Raises OSError that names `path`, also for a full disk under safetensors."""
-    # always the same name, so that what a killed process left goes with the next write
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        # the mode of an ordinary new file: other users may read a model that umask lets them read
-        temporary.touch()
-        mode = temporary.stat().st_mode  # safetensors 0.8 leaves 0600
-        write(temporary)
-        temporary.chmod(mode)
-        os.replace(temporary, path)
+        with rows.replacing(path) as temporary:
+            # the mode of an ordinary new file: others may read a model that umask lets them read
+            temporary.touch()
+            mode = temporary.stat().st_mode  # safetensors 0.8 leaves 0600
+            write(temporary)
+            temporary.chmod(mode)
     except (OSError, SafetensorError) as error:
         raise OSError(f"{path}: cannot write: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def put_json(path, content):
