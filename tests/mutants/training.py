@@ -177,7 +177,7 @@ ERRORS = [
     (LM, "column[n, :len(ids[i]) - 1]", "column[n, :len(ids[i])]", TOKENS),
     (LM, 'seed_of(seed, "generate", name)', 'seed_of("generate", name)', "infer/test_lm.py::test_a_sample_follows_its_seed_and_greedy_has_none"),
     (LM, 'found.append(f"{key}/{seen[key]}")', "found.append(key)", "infer/test_lm.py::test_equal_prompts_are_sampled_apart_and_names_decide"),
-    (LM, "                                    temperature, draw)", '                                    float(temperature > 0), draw)',
+    (LM, "new_tokens, temperature, draw)", "new_tokens, float(temperature > 0), draw)",
      "infer/test_lm.py::test_a_sample_has_the_models_own_probabilities"),
     (LM, "[names[i] for i in pick], new_tokens).to(device)", "names[:len(pick)], new_tokens).to(device)",
      "infer/test_lm.py::test_what_is_sampled_behind_a_row_does_not_depend_on_other_rows"),

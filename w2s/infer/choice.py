@@ -6,11 +6,8 @@ N rows of a file, O options of a row, D hidden, V vocabulary.
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from w2s import device as devices
-from w2s.infer import lm
-from w2s.infer.classify import by_tokens
+from w2s.infer import batching, lm
 from w2s.model import decoding
 from w2s.train import step
 
@@ -64,9 +61,9 @@ def objective(f, batch, ell, lam):
 
 def side_by_side(model, lengths):
     """Index arrays of rows that are continued together: by tokens, and at most ROWS of them."""
-    on = next(model.parameters()).device.type
-    most, tokens = ROWS[on], decoding.side_by_side(model, 4 * lm.TOKENS[on])
-    return [part for group in by_tokens(lengths, tokens)
+    kind = next(model.parameters()).device.type
+    most, tokens = ROWS[kind], decoding.side_by_side(model, 4 * batching.TOKENS[kind])
+    return [part for group in batching.by_tokens(lengths, tokens)
             for part in np.split(group, range(most, len(group), most))]
 
 
@@ -83,16 +80,16 @@ def likelihoods(model, heads, options, dtype="float32", title="predict", states=
     number of its options: keys and values are kept, no state is computed twice. It loses its
     beginning where the model's positions do not suffice for it and the longest option of all.
     """
+    def compute(batch, pick):
+        return _chosen(model, batch, [options[i] for i in pick], states, per_token)
+
     room = max(1, len(model.cos) - max(len(ids) for row in options for ids in row))
     heads = [ids[-room:] for ids in heads]
-    device = next(model.parameters()).device
     logp, hidden = [None] * len(heads), None
     count = [np.array([len(ids) if per_token else 1 for ids in row]) for row in options]
-    lengths = np.array([len(ids) for ids in heads])
-    for pick in tqdm(side_by_side(model, lengths), title, disable=not title or None, leave=False):
-        found, h = _chosen(model, [heads[i] for i in pick], [options[i] for i in pick], device,
-                           dtype, states, per_token)
-        for i, row in zip(pick, found):
+    groups = side_by_side(model, np.array([len(ids) for ids in heads]))
+    for pick, (rows, h) in batching.forward(model, {"ids": heads}, groups, compute, dtype, title):
+        for i, row in zip(pick, rows):
             logp[i] = row[:len(options[i])]
             if not np.isfinite(logp[i]).all():
                 raise ValueError(f"{title or 'answers'}: the model's output is not finite (row "
@@ -104,36 +101,36 @@ def likelihoods(model, heads, options, dtype="float32", title="predict", states=
 
 
 @torch.inference_mode()
-def _chosen(model, heads, options, device, dtype, states, per_token):
+def _chosen(model, batch, options, states, per_token):
     """(logp (B, O), h (B, D)) of a batch: one option after the other behind the prompts."""
-    B, O, M = len(heads), max(map(len, options)), max(len(ids) for row in options for ids in row)
+    device, B, O = batch["ids"].device, len(options), max(map(len, options))
+    M = max(len(ids) for row in options for ids in row)  # tokens of the longest option
     token, real = np.zeros((O, M, B), np.int64), np.zeros((O, M, B), bool)
     for b, row in enumerate(options):
         for o, ids in enumerate(row):
             token[o, :len(ids), b], real[o, :len(ids), b] = ids, True
     token, real = torch.from_numpy(token).to(device), torch.from_numpy(real).to(device)
-    batch = step.collate({"ids": heads}, np.arange(B), device)
-    with devices.autocast(device, dtype):
-        row = decoding.Continuation(model, batch["ids"], batch["len"], M)
-        first = model.head(row.h).float().log_softmax(-1)                         # (B, V)
-        logp, last = first.new_zeros(O, B), row.h.new_zeros(O, B, row.h.shape[1])
-        for o in range(O):
-            longest = max(len(ids[o]) for ids in options if len(ids) > o)
-            logp[o] = first.gather(1, token[o, 0, :, None])[:, 0] * real[o, 0]
-            for m in range(longest if states and M > 1 else longest - 1):
-                h = row.feed(token[o, m], m)
-                last[o] = torch.where(real[o, m, :, None], h, last[o])
-                if m + 1 < longest:
-                    step_logp = model.head(h).float().log_softmax(-1)
-                    logp[o] += step_logp.gather(1, token[o, m + 1, :, None])[:, 0] * real[o, m + 1]
-        logp = logp.masked_fill(~real[:, 0], -torch.inf)
-        if not states:
-            return logp.T.cpu().numpy(), None
-        count = real.sum(1).clamp(min=1) if per_token else 1                      # (O, B)
-        best = (logp.double() / count).argmax(0)                                  # (B,)
-        here = torch.arange(B, device=device)
-        if M == 1:  # only the chosen option needs a state of its own
-            return logp.T.cpu().numpy(), row.feed(token[best, 0, here], 0).float().cpu().numpy()
+    row = decoding.Continuation(model, batch["ids"], batch["len"], M)
+    first = model.head(row.h).float().log_softmax(-1)                             # (B, V)
+    logp, last = first.new_zeros(O, B), row.h.new_zeros(O, B, row.h.shape[1])
+    for o in range(O):
+        longest = max(len(ids[o]) for ids in options if len(ids) > o)
+        logp[o] = first.gather(1, token[o, 0, :, None])[:, 0] * real[o, 0]
+        # a state is that of the option's last token, so this token is fed too where states are due
+        for m in range(longest if states and M > 1 else longest - 1):
+            h = row.feed(token[o, m], m)
+            last[o] = torch.where(real[o, m, :, None], h, last[o])
+            if m + 1 < longest:
+                step_logp = model.head(h).float().log_softmax(-1)
+                logp[o] += step_logp.gather(1, token[o, m + 1, :, None])[:, 0] * real[o, m + 1]
+    logp = logp.masked_fill(~real[:, 0], -torch.inf)  # options that a row does not have
+    if not states:
+        return logp.T.cpu().numpy(), None
+    count = real.sum(1).clamp(min=1) if per_token else 1                          # (O, B)
+    best = (logp.double() / count).argmax(0)                                      # (B,)
+    here = torch.arange(B, device=device)
+    if M == 1:  # only the chosen option needs a state of its own
+        return logp.T.cpu().numpy(), row.feed(token[best, 0, here], 0).float().cpu().numpy()
     return logp.T.cpu().numpy(), last[best, here].float().cpu().numpy()
 
 
@@ -146,18 +143,18 @@ def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", 
     their probabilities, the mean margin of the first over the second token, the mean entropy in
     nats; (N, D) float32, the final-LayerNorm state at the last token written (reading T1; at the
     prompt's last token where nothing is). Sampled as `lm.continuations`; names: N ids, or None."""
-    device = next(model.parameters()).device
+    def compute(batch, pick):
+        draw = lm.draws(seed, [names[i] for i in pick], new_tokens).to(batch["ids"].device) \
+            if temperature else None
+        watch = Watch(len(pick))
+        return decoding.generate(model, batch["ids"], batch["len"], new_tokens, temperature,
+                                 draw, lm.END, watch), watch
+
     texts, certain, hidden = [None] * len(heads), np.zeros((len(heads), 3)), None
     lengths = np.array([len(row) for row in heads])
     groups, names = side_by_side(model, lengths + new_tokens), lm.names_of(heads, names)
-    for pick in tqdm(groups, title, disable=not title or None, leave=False):
-        batch = step.collate({"ids": [heads[i] for i in pick]}, np.arange(len(pick)), device)
-        draw = lm.draws(seed, [names[i] for i in pick], new_tokens).to(device) if temperature \
-            else None
-        watch = Watch(len(pick))
-        with devices.autocast(device, dtype):
-            new = decoding.generate(model, batch["ids"], batch["len"], new_tokens, temperature,
-                                    draw, lm.END, watch)
+    for pick, (new, watch) in batching.forward(model, {"ids": heads}, groups, compute, dtype,
+                                               title):
         if hidden is None:
             hidden = np.empty((len(heads), watch.last.shape[1]), np.float32)
         hidden[pick], certain[pick] = watch.last.float().cpu().numpy(), watch.certain()

@@ -2,12 +2,8 @@
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from w2s import device as devices
-from w2s.train.step import collate
-
-TOKENS = {"cpu": 2048, "cuda": 65536}  # padded tokens in a batch; on CPU 1.19x of 4096 (14m)
+from w2s.infer import batching
 
 
 def probabilities(model, columns, dtype="float32", title="predict"):
@@ -76,15 +72,15 @@ def plain(values):
 @torch.inference_mode()
 def _column(model, inputs, dtype, title, hidden):
     """(logits (N, K), states (N, D) at the last token, or None) float32."""
+    def compute(batch, pick):
+        h = model.last_state(batch["ids"], batch["len"], None, model.head_layer)
+        return h, model.head(h).float() + batch.get("absent", 0)
+
     device = next(model.parameters()).device
     lengths = np.array([len(ids) for ids in inputs["ids"]])
     result = states = None
-    groups = by_tokens(lengths, TOKENS[device.type])
-    for pick in tqdm(groups, title, disable=not title or None, leave=False):
-        batch = collate(inputs, pick, device)
-        with devices.autocast(device, dtype):
-            h = model.last_state(batch["ids"], batch["len"], None, model.head_layer)
-            logits = model.head(h).float() + batch.get("absent", 0)
+    groups = batching.by_tokens(lengths, batching.TOKENS[device.type])
+    for pick, (h, logits) in batching.forward(model, inputs, groups, compute, dtype, title):
         if not bool(torch.isfinite(logits).all()):
             first = int(pick[0]) + 1
             raise ValueError(f"{title or 'attack'}: the model's output is not finite "
@@ -96,13 +92,3 @@ def _column(model, inputs, dtype, title, hidden):
         if hidden:
             states[pick] = h.float().cpu().numpy()
     return result, states
-
-
-def by_tokens(lengths, tokens):
-    """Index arrays, longest rows first, each at most `tokens` padded tokens (or one row)."""
-    ordered, start, groups = np.argsort(-lengths, kind="stable"), 0, []
-    while start < len(ordered):
-        size = max(1, tokens // int(lengths[ordered[start]]))
-        groups.append(ordered[start:start + size])
-        start += size
-    return groups

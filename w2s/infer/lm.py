@@ -1,7 +1,5 @@
 """What a language model says of rows of text: the log-probability of each token, continuations.
 
-Rows are sorted by length, batched by tokens and handed back in file order,
-as in w2s.infer.classify.
 N rows, T tokens of a row, V vocabulary.
 """
 
@@ -9,16 +7,14 @@ import hashlib
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from w2s import device as devices
-from w2s.infer.classify import by_tokens, plain
+from w2s.infer import batching
+from w2s.infer.classify import plain
 from w2s.model import decoding, kernels
-from w2s.train.step import collate, seed_of
+from w2s.train.step import seed_of
 
-TOKENS = {"cpu": 2048, "cuda": 65536}   # padded tokens of a batch
 LOGITS = {"cpu": 2 ** 24, "cuda": 2 ** 28}  # held at a time
-END = 0                                 # <|endoftext|> of Pythia's tokenizer
+END = 0                                     # <|endoftext|> of Pythia's tokenizer
 
 
 @torch.inference_mode()
@@ -29,17 +25,18 @@ def token_scores(model, ids, dtype="float32", title="predict", moments=False):
 
     ids: list of N token arrays. Raises ValueError when a log-probability is not finite.
     """
+    def compute(batch, pick):
+        h, target = model.states(batch["ids"])[:, :-1].flatten(0, 1), batch["ids"][:, 1:]
+        chunk = LOGITS[device.type] // model.settings["vocab_size"] + 1
+        parts = [_scores(model.head(part).float(), token, moments)
+                 for part, token in zip(h.split(chunk), target.flatten().split(chunk))]
+        return {key: torch.cat([part[key] for part in parts]).view(target.shape)
+                for key in parts[0]} if parts else {}
+
     found, device = [None] * len(ids), next(model.parameters()).device
-    groups = by_tokens(np.array([len(row) for row in ids]), TOKENS[device.type])
-    for pick in tqdm(groups, title, disable=not title or None, leave=False):
-        batch = collate({"ids": [ids[i] for i in pick]}, np.arange(len(pick)), device)
-        with devices.autocast(device, dtype):
-            h, target = model.states(batch["ids"])[:, :-1].flatten(0, 1), batch["ids"][:, 1:]
-            chunk = LOGITS[device.type] // model.settings["vocab_size"] + 1
-            parts = [_scores(model.head(part).float(), token, moments)
-                     for part, token in zip(h.split(chunk), target.flatten().split(chunk))]
-        columns = {key: torch.cat([part[key] for part in parts]).view(target.shape).cpu().numpy()
-                   for key in parts[0]} if parts else {}
+    groups = batching.by_tokens(np.array([len(row) for row in ids]), batching.TOKENS[device.type])
+    for pick, scores in batching.forward(model, {"ids": ids}, groups, compute, dtype, title):
+        columns = {key: value.cpu().numpy() for key, value in scores.items()}
         for n, i in enumerate(pick):
             found[i] = {key: column[n, :len(ids[i]) - 1] for key, column in columns.items()}
             if not np.isfinite(found[i].get("logp", np.zeros(1))).all():
@@ -87,18 +84,18 @@ def continuations(model, prompts, new_tokens, temperature=0.0, seed=0, dtype="fl
     """(N, new_tokens) int64, what the model writes after each prompt, a non-empty token array;
     greedy at temperature 0, else sampled from (seed, the row's name); names: N ids (None: by the
     prompts). Nothing stops at end of text."""
-    device, found = next(model.parameters()).device, np.zeros((len(prompts), new_tokens), np.int64)
-    lengths = np.array([len(row) for row in prompts])
-    most = decoding.side_by_side(model, 4 * TOKENS[device.type])
-    groups, names = by_tokens(lengths + new_tokens, most), names_of(prompts, names)
-    for pick in tqdm(groups, title, disable=not title or None, leave=False):
-        batch = collate({"ids": [prompts[i] for i in pick]}, np.arange(len(pick)), device)
+    def compute(batch, pick):
         draw = temperature and draws(seed, [names[i] for i in pick], new_tokens).to(device)
-        with devices.autocast(device, dtype):
-            new = decoding.generate(model, batch["ids"], batch["len"], new_tokens,
-                                    temperature, draw)
-        found[pick] = new.cpu().numpy()
-    return found
+        return decoding.generate(model, batch["ids"], batch["len"], new_tokens, temperature, draw)
+
+    device = next(model.parameters()).device
+    written = np.zeros((len(prompts), new_tokens), np.int64)
+    lengths = np.array([len(row) for row in prompts])
+    most = decoding.side_by_side(model, 4 * batching.TOKENS[device.type])
+    groups, names = batching.by_tokens(lengths + new_tokens, most), names_of(prompts, names)
+    for pick, tokens in batching.forward(model, {"ids": prompts}, groups, compute, dtype, title):
+        written[pick] = tokens.cpu().numpy()
+    return written
 
 
 def masked(batch):
