@@ -165,7 +165,7 @@ ERRORS = [
      "infer/test_choice.py::test_the_state_is_that_of_the_last_token_of_the_chosen_option"),
     (ANSWERS, "for m in range(longest if states and M > 1 else longest - 1):", "for m in range(longest - 1):",
      "infer/test_choice.py::test_the_state_is_that_of_the_last_token_of_the_chosen_option"),
-    (ANSWERS, "row.feed(token[best, 0, here], 0)", "row.feed(token[0, 0, here], 0)",
+    (ANSWERS, "row.feed(token[best, 0, rows], 0)", "row.feed(token[0, 0, rows], 0)",
      "infer/test_choice.py::test_the_state_is_that_of_the_last_token_of_the_chosen_option"),
     (ANSWERS, "            hidden[pick] = h\n", "            hidden[np.sort(pick)] = h\n",
      f"{RUN}::test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i"),

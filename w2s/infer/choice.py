@@ -1,7 +1,8 @@
 """A prompt and the answer behind it: what mcqa, arithmetic and game share.
 
-Prompt and answer are tokenised apart and joined, an answer begins with its blank. B rows, T tokens,
-N rows of a file, O options of a row, D hidden, V vocabulary.
+Prompt and answer are tokenised apart and joined; an answer begins with its blank. So the tokens of
+a prompt are the same whatever follows it. B rows, T tokens, N rows of a file, O options of a row, D
+hidden, V vocabulary.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ from w2s.infer import batching, lm
 from w2s.model import decoding
 from w2s.train import step
 
-ROWS = {"cpu": 256, "cuda": 512}  # rows continued side by side, at most; 64 on CPU: 1.8x the time
+ROWS = {"cpu": 256, "cuda": 512}  # rows continued at once; 64 on CPU: 1.8x the time
 
 
 def tokens(tokenizer, texts):
@@ -21,10 +22,11 @@ def tokens(tokenizer, texts):
             for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
 
-def prompts(tokenizer, texts, most):
-    """list of N int32 arrays: the last `most` tokens of each prompt, which hold the question; at
-    least one, <|endoftext|> for an empty prompt."""
-    return [ids[-most:] if len(ids) else np.zeros(1, np.int32) for ids in tokens(tokenizer, texts)]
+def prompts(tokenizer, texts, max_tokens):
+    """list of N int32 arrays: the last max_tokens tokens of each prompt, since the question stands
+    at its end. An empty prompt is one <|endoftext|>: something has to be read first."""
+    return [ids[-max_tokens:] if len(ids) else np.zeros(1, np.int32)
+            for ids in tokens(tokenizer, texts)]
 
 
 def options(tokenizer, offered):
@@ -36,8 +38,9 @@ def options(tokenizer, offered):
 
 def encode(tokenizer, heads, tails, max_length, end=False):
     """Columns to train on: ids (N arrays), the prompts `heads` and the answers `tails` joined, and
-    start (N,), the first token of the answer. A prompt loses its beginning, and then an answer its
-    end, where both are more than max_length tokens. end: the answer ends with <|endoftext|>."""
+    start (N,), the place of the answer's first token. Where both exceed max_length tokens the
+    prompt loses its beginning, down to one token, and then the answer its end. end: <|endoftext|>
+    follows the answer."""
     tails = [np.append(ids, np.int32(lm.END)) if end else ids for ids in tokens(tokenizer, tails)]
     tails = [ids[:max(1, max_length - 1)] for ids in tails]
     heads = [head[-max(1, max_length - len(tail)):]
@@ -47,7 +50,8 @@ def encode(tokenizer, heads, tails, max_length, end=False):
 
 
 def batches(columns, *args, width=0, **kwargs):
-    """step.batches with mask (B, T): 1 on the answer's tokens; prompts alone have none."""
+    """step.batches with mask (B, T): 1 on the answer's tokens. Prompts without answers (GRPO) have
+    no mask. width: as in step.batches, not needed."""
     for k, batch in step.batches(columns, *args, **kwargs):
         yield k, lm.masked(batch) if "start" in batch else batch
 
@@ -61,24 +65,26 @@ def objective(f, batch, ell, lam):
 
 def side_by_side(model, lengths):
     """Index arrays of rows that are continued together: by tokens, and at most ROWS of them."""
+    # a continuation reads one token of each row at a time, so its batches are larger than those
+    # that read whole texts
     kind = next(model.parameters()).device.type
-    most, tokens = ROWS[kind], decoding.side_by_side(model, 4 * batching.TOKENS[kind])
+    rows, tokens = ROWS[kind], decoding.side_by_side(model, 4 * batching.TOKENS[kind])
     return [part for group in batching.by_tokens(lengths, tokens)
-            for part in np.split(group, range(most, len(group), most))]
+            for part in np.split(group, range(rows, len(group), rows))]
 
 
 # ---- answers to choose from ----------------------------------------------------------------------
 
 def likelihoods(model, heads, options, dtype="float32", title="predict", states=False,
                 per_token=True):
-    """(logp, count, hidden): of each row the log p(option | prompt) in nats and the tokens of its
-    options, or without `per_token` 1 for each, lists of N arrays (O,); and with `states` (N, D)
+    """(logp, count, hidden) of N rows. logp: log p(option | prompt) in nats, N arrays (O,); count:
+    tokens of each option, or without `per_token` 1, N arrays (O,); hidden: with `states` (N, D)
     float32, the final-LayerNorm state at the last token of the option with the largest
-    logp / count, reading T1; else None. Raises ValueError for a model that is not finite.
+    logp / count (reading T1), else None. Raises ValueError for a model that is not finite.
 
     heads: N token arrays; options: N lists of token arrays. A prompt is read once, whatever the
-    number of its options: keys and values are kept, no state is computed twice. It loses its
-    beginning where the model's positions do not suffice for it and the longest option of all.
+    number of its options, by its keys and values. It loses its beginning where the model's
+    positions do not suffice for it and the longest option of all.
     """
     def compute(batch, pick):
         return _chosen(model, batch, [options[i] for i in pick], states, per_token)
@@ -128,21 +134,22 @@ def _chosen(model, batch, options, states, per_token):
         return logp.T.cpu().numpy(), None
     count = real.sum(1).clamp(min=1) if per_token else 1                          # (O, B)
     best = (logp.double() / count).argmax(0)                                      # (B,)
-    here = torch.arange(B, device=device)
+    rows = torch.arange(B, device=device)
     if M == 1:  # only the chosen option needs a state of its own
-        return logp.T.cpu().numpy(), row.feed(token[best, 0, here], 0).float().cpu().numpy()
-    return logp.T.cpu().numpy(), last[best, here].float().cpu().numpy()
+        return logp.T.cpu().numpy(), row.feed(token[best, 0, rows], 0).float().cpu().numpy()
+    return logp.T.cpu().numpy(), last[best, rows].float().cpu().numpy()
 
 
 # ---- answers written freely ----------------------------------------------------------------------
 
 def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", title="generate",
             names=None):
-    """(texts, certain, hidden): of each row the tokens that the model writes behind the prompt,
-    until <|endoftext|> or new_tokens, a list of N arrays; (N, 3) float64, the geometric mean of
-    their probabilities, the mean margin of the first over the second token, the mean entropy in
-    nats; (N, D) float32, the final-LayerNorm state at the last token written (reading T1; at the
-    prompt's last token where nothing is). Sampled as `lm.continuations`; names: N ids, or None."""
+    """(texts, certain, hidden) of N rows. texts: the tokens that the model writes behind the prompt
+    until <|endoftext|> or new_tokens, N arrays. certain (N, 3) float64: the geometric mean of their
+    probabilities, the mean margin of the first over the second token, the mean entropy in nats.
+    hidden (N, D) float32: the final-LayerNorm state at the last token written (reading T1), or at
+    the prompt's last token where nothing is. Sampled as `lm.continuations`; names: N ids, or None.
+    Raises ValueError for a model that is not finite."""
     def compute(batch, pick):
         draw = lm.draws(seed, [names[i] for i in pick], new_tokens).to(batch["ids"].device) \
             if temperature else None
@@ -166,7 +173,8 @@ def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", 
 
 
 class Watch:
-    """Of what pythia.generate writes: how certain each token was, and the state at the last one."""
+    """Called by decoding.generate before each token: how certain the tokens were, and the state at
+    the last one, of each row."""
 
     def __init__(self, rows):
         self.sums, self.count, self.last, self.active = 0, 0, None, None
@@ -176,18 +184,19 @@ class Watch:
         if self.last is None:
             self.last, self.active = h.clone(), torch.ones(self.rows, dtype=bool, device=h.device)
         self.last = torch.where(self.active[:, None], h, self.last)
-        if logits is None:
+        if logits is None:  # the call behind the last token, which has a state and no logits
             return
         self.active = self.active & (token != lm.END)
         logp = logits.float().log_softmax(-1)
         top = logp.topk(2).values.exp()
-        found = torch.stack([logp.gather(1, token[:, None])[:, 0], top[:, 0] - top[:, 1],
+        measures = torch.stack([logp.gather(1, token[:, None])[:, 0], top[:, 0] - top[:, 1],
                              -(logp.exp() * logp).sum(1)], 1).double()            # (B, 3)
-        self.sums = self.sums + found * self.active[:, None]
+        self.sums = self.sums + measures * self.active[:, None]
         self.count = self.count + self.active
 
     def certain(self):
         """(B, 3): probability, margin, entropy; a row without a token: 0, 0 and 0."""
-        found = (self.sums / self.count.clamp(min=1)[:, None]).cpu().numpy()
-        found[:, 0] = np.exp(found[:, 0]) * (self.count > 0).cpu().numpy()
-        return found
+        # the mean of log p, so its exponential is the geometric mean of the probabilities
+        means = (self.sums / self.count.clamp(min=1)[:, None]).cpu().numpy()
+        means[:, 0] = np.exp(means[:, 0]) * (self.count > 0).cpu().numpy()
+        return means
