@@ -190,7 +190,7 @@ class Watch:
         logp = logits.float().log_softmax(-1)
         top = logp.topk(2).values.exp()
         measures = torch.stack([logp.gather(1, token[:, None])[:, 0], top[:, 0] - top[:, 1],
-                             -(logp.exp() * logp).sum(1)], 1).double()            # (B, 3)
+                                -(logp.exp() * logp).sum(1)], 1).double()         # (B, 3)
         self.sums = self.sums + measures * self.active[:, None]
         self.count = self.count + self.active
 

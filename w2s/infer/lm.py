@@ -129,7 +129,7 @@ def label(model, tokenizer, data, columns, cfg):
     new = continuations(model, [heads[i] for i in longer], max(missing), temperature, cfg.seed,
                         cfg.dtype, "generate", [data[i]["id"] for i in longer]) if longer else []
     written = dict(zip(longer, new))
-    tokenizer.no_truncation()  # offsets of the whole text are needed, and training truncates
+    tokenizer.no_truncation()  # `encode` may have left it on; the whole text's offsets are needed
     labelled, correct, tokens = [], 0, 0
     for i, row in enumerate(data):
         tail = until_end(written[i][:missing[i]]) if i in written else np.zeros(0, np.int64)
