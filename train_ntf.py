@@ -94,6 +94,7 @@ def main(cfg):
     if run is None:
         return
 
+    # imported this late: a finished run is skipped without them
     import numpy as np
 
     from w2s import rows

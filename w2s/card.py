@@ -105,6 +105,7 @@ def guarantee(private, cfg):
     """What the saved model promises about the rows it was trained on."""
     claim = private.facts()
     epsilon = claim["epsilon"]
+    # None: no accountant bounds shuffled sampling
     budget = f"epsilon {epsilon:g} at delta {claim['delta']:g}" if epsilon is not None else \
         "no epsilon is certified: accountants suppose Poisson sampling"
     noise = "The noise came from the system and was kept nowhere." if private.silent else (

@@ -83,6 +83,7 @@ class TrainingRun:
         self.model = checkpoint.load(self.folder, configuration.HEAD[task.KIND], task.CLASSES,
                                      self.device, head_layer=cfg.head_layer, read=parallel.read,
                                      ready=lambda model: self._prepare(model, processes, private))
+        # before LoRA adds its own: the default learning rate is by the size of the model
         parameters = sum(p.numel() for p in self.model.parameters())
         if cfg.lora_rank:
             draw = torch.Generator().manual_seed(step.seed_of(cfg.seed, "lora"))
@@ -96,6 +97,7 @@ class TrainingRun:
         path = self.run.checkpoint
         self.start = step.load_checkpoint(path, self.model, self.optimizer, self.states,
                                           idle=_samples(self.cfg))
+        # with another number of steps the accountant would state a wrong epsilon
         if self.private and self.private.done != self.start:
             raise ValueError(f"{path}: of step {self.start}, but its privacy history has "
                              f"{self.private.done}; delete it to start over")
@@ -170,6 +172,7 @@ class TrainingRun:
 
         def reward(row, tokens):
             return self.task.exact(data[row], tokenizer.decode(tokens, False))
+        # the base model anew: a resumed run's own model has moved away from it
         reference = checkpoint.load(self.folder, "lm", None, self.device) if cfg.kl else None
         return grpo.make_step(
             self.model, self.optimizer, reward, self.steps, group=cfg.group,
@@ -225,6 +228,7 @@ class TrainingRun:
         entry = dict(step=k, loss=float(loss), lr=lr, **extra)
         if self.private:
             entry |= self.private.entry(loss)
+        # on a GPU the step itself does not wait to look at its loss
         if entry["loss"] is not None and not np.isfinite(entry["loss"]):
             raise ValueError(f"the loss of step {k} is {entry['loss']}; "
                              "try a smaller --lr or --lam")
@@ -288,6 +292,7 @@ def read_truth(task, cfg):
     they belong to a split that is kept for choosing, measuring or trust functions."""
     data = task.read(cfg.data)
     for n, row in enumerate(data, 1):
+        # a row without a split is taken for one of the weak model's
         if row.get("split", "weak") not in ("weak", "wts"):
             raise ValueError(f"{cfg.data}:{n}: the row belongs to split '{row['split']}'; train on "
                              "'weak' (a ceiling also on 'wts')")
@@ -300,6 +305,7 @@ def read_labels(task, cfg):
     path = cfg.labels
     data = task.read(path, weak=True)
     for n, row in enumerate(data, 1):
+        # a row without a split is taken for one of the student's
         if row.get("split", "wts") != "wts":
             raise ValueError(f"{path}:{n}: the row belongs to split '{row['split']}'; a student "
                              "trains on labels of 'wts' (label.py --data .../wts.jsonl)")

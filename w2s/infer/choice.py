@@ -42,6 +42,7 @@ def encode(tokenizer, heads, tails, max_length, end=False):
     prompt loses its beginning, down to one token, and then the answer its end. end: <|endoftext|>
     follows the answer."""
     tails = [np.append(ids, np.int32(lm.END)) if end else ids for ids in tokens(tokenizer, tails)]
+    # the answer leaves room for one token of the prompt at least
     tails = [ids[:max(1, max_length - 1)] for ids in tails]
     heads = [head[-max(1, max_length - len(tail)):]
              for head, tail in zip(prompts(tokenizer, heads, max_length), tails)]
@@ -89,6 +90,7 @@ def likelihoods(model, heads, options, dtype="float32", title="predict", states=
     def compute(batch, pick):
         return _chosen(model, batch, [options[i] for i in pick], states, per_token)
 
+    # by the longest option of all rows, so that no prompt depends on its batch
     room = max(1, len(model.cos) - max(len(ids) for row in options for ids in row))
     heads = [ids[-room:] for ids in heads]
     logp, hidden = [None] * len(heads), None
@@ -159,6 +161,7 @@ def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", 
 
     texts, certain, hidden = [None] * len(heads), np.zeros((len(heads), 3)), None
     lengths = np.array([len(row) for row in heads])
+    # the tokens to come count too: their keys and values are held
     groups, names = side_by_side(model, lengths + new_tokens), lm.names_of(heads, names)
     for pick, (new, watch) in batching.forward(model, {"ids": heads}, groups, compute, dtype,
                                                title):

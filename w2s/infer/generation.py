@@ -26,6 +26,7 @@ class Free(NamedTuple):
         certain, if it is there, 3 numbers. Raises ValueError `path:line: what is wrong`."""
         data = rows.read(path, {**FIELDS, **({"weak_text": str} if weak else {})})
         for n, row in enumerate(data, 1):
+            # answers are compared as strings, so a label has to be what `parse` gives
             if (bare := self.parse(row["label"])) != row["label"]:
                 raise ValueError(f"{path}:{n}: 'label' is '{row['label'][:40]}', expected the bare "
                                  "answer" + (f", '{bare}'" if bare else ""))
@@ -49,6 +50,7 @@ class Free(NamedTuple):
         positions writes at most half as many tokens; a prompt keeps its end where it exceeds the
         positions that are left."""
         places = len(model.cos)
+        # half of the positions at least are left to the prompt
         new = max(1, min(self.new, places // 2))
         heads = [ids[-(places - new):] for ids in columns["ids"]]
         tokens, certain, hidden = choice.written(model, heads, new, temperature, seed, dtype, title,
@@ -65,6 +67,7 @@ class Free(NamedTuple):
             cfg.seed, [row["id"] for row in data])
         labelled = [row | {"weak_text": text, "certain": plain(values)}
                     for row, text, values in zip(data, texts, certain)]
+        # an answer that cannot be read counts as wrong
         share = sum(map(self.right, labelled)) / len(data)
         return (labelled, hidden if cfg.hidden else None,
                 f"{len(data)} rows, {share:.1%} of the weak answers are right")
@@ -117,6 +120,7 @@ def evaluate(rows):
     parts = {"all": rows}
     for name in sorted({row.get("source", "") for row in rows}):
         parts[name] = [row for row in rows if row.get("source", "") == name]
+    # a single source would repeat the slice "all"
     parts = parts if len(parts) > 2 else {"all": rows}
     return [{"slice": name, "metric": metric, "value": float(total[k] / total[0])}
             for name, part in parts.items() for total in [sums(part).sum(0)]

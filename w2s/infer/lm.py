@@ -76,6 +76,7 @@ def names_of(prompts, names=None):
         return list(map(str, names))
     counts, distinct = {}, []
     for ids in prompts:
+        # as 64-bit little-endian: one name for all integer types and machines
         key = hashlib.sha256(np.asarray(ids, "<i8").tobytes()).hexdigest()
         counts[key] = counts.get(key, 0) + 1
         distinct.append(f"{key}/{counts[key]}")

@@ -117,6 +117,7 @@ def judge(reward, rows, answers, end):
     group = len(tokens) // len(rows)
     rewards = [[float(reward(row, answer)) for answer in tokens[i * group:(i + 1) * group]]
                for i, row in enumerate(rows.tolist())]
+    # a reward that is nan would spread to the advantages of its whole group
     for row, values in zip(rows.tolist(), rewards):
         if not all(map(math.isfinite, values)):
             raise ValueError(f"GRPO: the rewards of row {row} are not finite: {values}")

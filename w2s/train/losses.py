@@ -100,6 +100,7 @@ class Hardening:
 
     def __call__(self, p, pool=None):
         """(B, K) one-hot of the student's probabilities p (B, K); remembers them."""
+        # stays 0 at the classes that a row's pool lacks
         hard = torch.zeros_like(p, dtype=torch.float32)
         for c, prior in self.prior.items():
             pick = slice(None) if pool is None else (pool == c).nonzero()[:, 0]

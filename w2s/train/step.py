@@ -43,6 +43,7 @@ def count_steps(n, epochs, batch_size):
 def order(lengths, batch_size, seed, epoch):
     """List of index arrays, the batches of an epoch: shuffled, then sorted by length in windows of
     32 batches so that little padding is computed (1.9x on SST-2 lengths), then shuffled again."""
+    # of seed and epoch alone: a resumed run makes the same order again
     draw = np.random.Generator(np.random.PCG64(seed_of(seed, "order", epoch)))
     shuffled = draw.permutation(len(lengths))
     window = WINDOW * batch_size
@@ -64,6 +65,7 @@ def batches(columns, steps, batch_size, seed, start=0, device="cpu", width=0):
     """
     lengths, batch_of = row_lengths(columns), collator(columns, device)
     per_epoch = math.ceil(len(lengths) / batch_size)
+    # epochs that ended before the resume are not shuffled at all
     for epoch in range(start // per_epoch, math.ceil(steps / per_epoch)):
         for i, pick in enumerate(order(lengths, batch_size, seed, epoch)):
             k = epoch * per_epoch + i
@@ -85,6 +87,7 @@ def collate(columns, pick, device="cpu"):
         if isinstance(column, list):
             ids = [column[i] for i in pick]
             width = width_of(max(map(len, ids), default=1), device)
+            # filled on the CPU, so that a column is copied to the GPU once and not row by row
             padded = np.zeros((len(ids), width), dtype=np.int64)
             for row, values in zip(padded, ids):
                 row[:len(values)] = values
@@ -282,6 +285,7 @@ def save_checkpoint(path, k, model, optimizer, states=None):
             tensors[f"optimizer/{key}/{name}"] = value
     for name, source in (states or {}).items():
         tensors |= {f"{name}/{key}": value for key, value in source.state_dict().items()}
+    # under another name first: an interrupted write leaves the last checkpoint whole
     part = path.with_name(f".{path.name}.part")
     try:
         parallel.write(part, tensors, {"step": str(k)})

@@ -85,6 +85,7 @@ def in_context(model, tokenizer, shown, task, pool, args, dtype="float32"):
     """(N,) icl-confidence: the probability of the teacher's answer behind the solved examples
     `shown`: among the options, or of text the geometric mean over its tokens."""
     how = asking(task, args)
+    # an empty text has no token to score, so a blank stands in for it
     offered = [task.options(row, **how) if "weak" in row else [row["weak_text"] or " "]
                for row in pool]
     tails = choice.options(tokenizer, offered)
@@ -129,6 +130,7 @@ def verifier(cfg, folder, labelled, args, where):
 
     def objective(f, batch, ell, lam):
         return losses.cross_entropy(f(batch["ids"], batch["len"]), batch["target"])
+    # the step of weak and student training, without Eq. (1)'s confidence loss
     advance = step.make_step(model, step.adamw(model, lr), objective, None, 0.0, steps,
                              dtype=cfg.dtype)
     for k, batch in step.batches(columns, steps, 32, seed=cfg.seed, device=where):

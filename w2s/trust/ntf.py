@@ -117,6 +117,7 @@ def checked(states, dim=None):
     if states.ndim != 2 or not states.numel() or dim not in (None, states.shape[1]):
         raise ValueError(f"states: expected (N, {dim or 'D'}) with N >= 1, "
                          f"got {tuple(states.shape)}")
+    # refused by row: in `standardise` one nan would spoil mean and std of all
     bad = (~states.isfinite().all(1)).nonzero()[:, 0].tolist()
     if bad:
         raise ValueError(f"states: row {bad[0]} is not finite ({len(bad)} such rows); the teacher "

@@ -63,6 +63,7 @@ def observed(trust, right, n):
     values = {"purity": metrics.purity(trust, right, n), "purity_random": float(np.mean(right)),
               "aurc": metrics.aurc(trust, right),
               "auc": metrics.auc(trust, right) if 0 < np.mean(right) < 1 else float("nan")}
+    # calibration is asked of probabilities only
     if trust.min() >= 0 and trust.max() <= 1:
         values |= {"ece": metrics.ece(trust, right, BINS), "brier": metrics.brier(trust, right),
                    "nll": metrics.nll(trust, right)}
@@ -139,6 +140,7 @@ def curves(trust, right, points=200):
     purity = metrics.purity_curve(trust, right)
     coverage, risk = metrics.risk_coverage(trust, right)
     N = len(purity)
+    # unique: of few rows several points are rounded to the same n
     n = np.unique(np.linspace(1, N, min(points, N)).round().astype(int))
     columns = {"n": n, "purity": purity[n - 1], "random": np.full(len(n), purity[-1]),
                "oracle": np.minimum(1, purity[-1] * N / n), "coverage": coverage[n - 1],

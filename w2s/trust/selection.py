@@ -153,8 +153,9 @@ def measure(score, right, pool, chosen, select, seed, draws):
         entries += [entry | {"slice": name} for entry in score_metrics.measure(
             score[members], right[members], groups[members], seed, draws, n)
             if select in PROBABILITIES or entry["metric"].split("_")[0] not in CALIBRATION]
-    return entries + [{"slice": "all", "metric": "right", "value": float(right.mean())},
-                      {"slice": "all", "metric": "right_kept", "value": float(right[chosen].mean())}]
+    entries += [{"slice": "all", "metric": "right", "value": float(right.mean())},
+                {"slice": "all", "metric": "right_kept", "value": float(right[chosen].mean())}]
+    return entries
 
 
 def verdicts(pool, score, right, chosen):
@@ -170,6 +171,7 @@ def lines(facts, measured, regimes, shares):
     and its regime; the shares of the classes, where they are at most ten."""
     value = {(m["slice"], m["metric"]): m["value"] for m in measured}
     names = [m for m in ("auc", "ece", "brier", "purity", "aurc") if ("all", m) in value]
+    # each slice once, in the order of `measure`
     slices = list(dict.fromkeys(m["slice"] for m in measured))
     width = max(map(len, slices))
     parts = [f"{key.replace('_', ' ')} " + (f"{v:.4g}" if isinstance(v, float) else str(v))
