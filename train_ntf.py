@@ -94,6 +94,7 @@ def main(cfg):
     if run is None:
         return
 
+    # imported this late: a finished run is skipped without them
     import numpy as np
 
     from w2s import rows
@@ -105,7 +106,8 @@ def main(cfg):
     shares = selection.shares(classes, chosen)
     measured = selection.measure(score, right, pool, chosen, cfg.select, cfg.seed, cfg.draws)
     measured += selection.uncalibrated(more.raw, right) if more.raw is not None else []
-    kept = [pool[i] | {"trust": round(float(score[i]), 7), "selection": cfg.select} for i in chosen]
+    trusted = [pool[i] | {"trust": round(float(score[i]), 7), "selection": cfg.select}
+               for i in chosen]
 
     run.start(task=task.name, rows=len(pool), kept=more.count, facts=more.facts)
     run.log_from(0)
@@ -114,7 +116,7 @@ def main(cfg):
     if more.model is not None and not cfg.ntf:
         ntf.save(more.model, run.out, more.facts | more.source)
     rows.write(run.out / "labels" / Path(cfg.pool).name.removesuffix(".gz"),
-               map(selection.with_truth, kept) if cfg.select.startswith("truth") else kept)
+               map(selection.with_truth, trusted) if cfg.select.startswith("truth") else trusted)
     rows.write(run.out / "trust.jsonl", selection.verdicts(pool, score, right, chosen))
     rows.write_json(run.out / "trust.json", {
         "select": cfg.select, "task": task.name, "pool": len(pool), "kept": more.count,
@@ -130,15 +132,14 @@ def main(cfg):
 
 
 class Scored(NamedTuple):
-    """How many labels to keep, and how the scores came about: the trust function, what is known of
-    it, its logits before calibration, where it was learned, regimes of the pool, its log."""
-    count: int
-    model: object
-    facts: dict
-    raw: object
-    source: dict
-    regimes: dict
-    epochs: list
+    """How many labels to keep, and how their scores came about."""
+    count: int        # labels to keep
+    model: object     # the trust function, or None
+    facts: dict       # about its training
+    raw: object       # (N,) its trust before calibration, or None
+    source: dict      # task and sources of the rows that it was trained on
+    regimes: dict     # {source of the pool: regime}
+    epochs: list      # entries for log.jsonl
 
 
 def scored(cfg):
@@ -152,18 +153,18 @@ def scored(cfg):
     if cfg.balanced and pool_task.KIND == "text":
         raise ValueError("--balanced: answers that are text have no classes; leave it out")
     count = selection.most(1 if cfg.select in ("all", "truth") else cfg.keep, len(pool))
-    some = selection.of_sources(labelled, cfg.sources, cfg.labelled)
-    seen, model, facts, raw = [labelled[i] for i in some], None, {}, None
-    source = {"task": learned, "sources": sorted({row.get("source", "") for row in seen})}
+    positions = selection.of_sources(labelled, cfg.sources, cfg.labelled)
+    used, model, facts, raw = [labelled[i] for i in positions], None, {}, None
+    source = {"task": learned, "sources": sorted({row.get("source", "") for row in used})}
     if cfg.select in ("ntf", "truth-n"):
         model, facts, score, raw = by_trust_function(
-            cfg, task, labelled, some, pool, lambda **entry: epochs.append(entry))
+            cfg, task, labelled, positions, pool, lambda **entry: epochs.append(entry))
         if cfg.ntf:
             source = rows.present(rows.read_json(
                 Path(cfg.ntf) / "ntf.json", {"facts": {"task": str, "sources": [str]}},
                 "train the trust function again")).get("facts", {})
     else:
-        score = baselines.score(cfg, (task, seen), (pool_task, pool))
+        score = baselines.score(cfg, (task, used), (pool_task, pool))
         source = source if cfg.select == "reward" and not cfg.reward else {}  # trained here
     regimes = selection.regimes(source["sources"], pool, source["task"] == name) \
         if {"sources", "task"} <= source.keys() else {}
@@ -173,25 +174,25 @@ def scored(cfg):
 def inputs(cfg):
     """{name: path} of the files that the choice depends on."""
     from w2s import hidden_states, runs
-    found = {"labelled": cfg.labelled, "pool": cfg.pool}
+    files = {"labelled": cfg.labelled, "pool": cfg.pool}
     if cfg.select in ("ntf", "truth-n"):
         for path in (cfg.pool,) if cfg.ntf else (cfg.pool, cfg.labelled):
-            found[f"states of {path}"] = states = hidden_states.states_of(path)
+            files[f"states of {path}"] = states = hidden_states.states_of(path)
             if Path(path).exists() and not states.exists():  # else runs.begin names the labels
                 raise ValueError(f"{states}: no such file; label the rows with label.py --hidden")
     elif cfg.select == "icl-confidence":
-        found["base"] = runs.base(cfg.teacher, runs.read_config(cfg.teacher))
+        files["base"] = runs.base(cfg.teacher, runs.read_config(cfg.teacher))
     elif cfg.select == "reward" and not cfg.reward:
-        found["teacher"] = f"{cfg.teacher}/model"
-    found |= {"ntf": f"{cfg.ntf}/ntf.safetensors"} if cfg.ntf else {}
-    return found | ({"reward": cfg.reward} if cfg.reward else {})
+        files["teacher"] = f"{cfg.teacher}/model"
+    files |= {"ntf": f"{cfg.ntf}/ntf.safetensors"} if cfg.ntf else {}
+    return files | ({"reward": cfg.reward} if cfg.reward else {})
 
 
 def read(cfg, path, splits, taught):
-    """(name, task, rows) of a labels file. Raises ValueError when it is another teacher's, or this
-    one is not finished, and for rows of other splits than these or that it was trained on: taught
-    names the arguments of its run that say where these are. The labelled rows must not be those of
-    a student either; the pool may, a chain labels it anew."""
+    """(name, task, rows) of a labels file. Raises ValueError when it is another teacher's, when the
+    teacher's run is not finished, and for rows of other splits than these or that the teacher was
+    trained on; `taught` names the arguments of its run that give their files. Labelled rows must
+    not be a student's either; rows of the pool may be, since a chain labels them anew."""
     from w2s import rows, runs, tasks
     from w2s.data import leaks
     from w2s.trust import selection
@@ -209,15 +210,15 @@ def read(cfg, path, splits, taught):
     if not task.right:
         raise ValueError(f"{path}: labels of task {name}, which are neither right nor wrong; there "
                          "is nothing to trust")
-    found = task.read(path, weak=True)
-    selection.refuse(found, path, splits, leaks.taught(cfg.teacher, facts, taught))
-    return name, task, found
+    data = task.read(path, weak=True)
+    selection.refuse(data, path, splits, leaks.taught(cfg.teacher, facts, taught))
+    return name, task, data
 
 
-def by_trust_function(cfg, task, labelled, some, pool, log):
-    """(trust function, facts about its training, trust in the labels (N,) of the pool, what it is
-    before it is calibrated): it is trained on the labelled rows at `some`, or that of --ntf. log:
-    as of ntf.fit."""
+def by_trust_function(cfg, task, labelled, positions, pool, log):
+    """(trust function, facts about its training, trust (N,) in the pool's labels, the same before
+    calibration). The trust function is trained on the labelled rows at `positions`, or is that of
+    --ntf. log: as in ntf.fit."""
     import numpy as np
 
     from w2s import runs
@@ -227,19 +228,20 @@ def by_trust_function(cfg, task, labelled, some, pool, log):
     if cfg.ntf:
         model, facts = ntf.load(cfg.ntf), {}
     else:
-        right = [float(task.right(labelled[i])) for i in some]
+        right = [float(task.right(labelled[i])) for i in positions]
         if len(set(right)) == 1:  # a teacher that knows nothing, or all
             print(f"note: every label of {cfg.labelled} is {'right' if right[0] else 'wrong'}: "
                   "there is nothing to learn, and all rows get the same trust")
             return None, {"constant": right[0]}, np.full(len(pool), right[0]), None
         model, facts = ntf.fit(
-            selection.features(cfg.labelled, labelled, which)[some], right, seed=cfg.seed, log=log,
-            groups=[str(labelled[i].get("group", labelled[i]["id"])) for i in some],
+            selection.features(cfg.labelled, labelled, which)[positions], right, seed=cfg.seed,
+            log=log,
+            groups=[str(labelled[i].get("group", labelled[i]["id"])) for i in positions],
             **{key: getattr(cfg, key) for key in TRAINING})
     if states.shape[1] != model.config["dim"]:
         raise ValueError(f"{cfg.pool}: with --features {which} {states.shape[1]} numbers a row, "
                          f"the trust function reads {model.config['dim']}")
-    logits = model.logits(states).double()
+    logits = model.logits(states).double()  # in float32 large logits all give a trust of 1
     return model, facts, model.calibrated(logits).numpy(), logits.sigmoid().numpy()
 
 

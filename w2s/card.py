@@ -35,7 +35,8 @@ def write(folder, task, cfg, facts, private, base):
 
 
 def named(model):
-    """org/name of a model on the hub, without its revision; of a folder the last name."""
+    """org/name of a model on the hub, without its revision; of a folder its name, of RUN/model that
+    of the run; no other part of a path."""
     hub = re.fullmatch(r"(\w[\w.-]*/\w[\w.-]*)(@.*)?", model)
     if hub and not Path(model).exists():
         return hub[1]
@@ -44,18 +45,19 @@ def named(model):
 
 
 def license_of(base, name):
-    """The license in the base's own card; of bases that we know theirs; else "other"."""
+    """The license in the base's own card, else the one in LICENSES, else "other"."""
     try:
         head = (Path(base) / "README.md").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         head = ""
-    said = re.match(r'---\n(?:[^\n]*\n)*?license: *"?([a-z0-9.-]{1,40})"?\n', head[:4000])
-    return said[1] if said else next(
-        (known for begin, known in LICENSES.items() if name.startswith(begin)), "other")
+    line = re.match(r'---\n(?:[^\n]*\n)*?license: *"?([a-z0-9.-]{1,40})"?\n', head[:4000])
+    return line[1] if line else next(
+        (terms for begin, terms in LICENSES.items() if name.startswith(begin)), "other")
 
 
 def what(task, cfg, facts, private):
     """What the model does and what it was trained on: rows by number and hash."""
+    # the hash of private data is left out: the noise is keyed by it (reading P14)
     target = "labels of a weaker model" if hasattr(cfg, "labels") else "ground truth"
     source = getattr(cfg, "labels", None) or cfg.data
     hashed = "" if private else f" (sha256 {facts['inputs'][source]})"
@@ -86,15 +88,16 @@ def command(cfg, script, private):
 
 
 def plain(text):
-    """A name for one line of Markdown."""
+    """Text without what would break a line of Markdown."""
     return re.sub(r"[`\s\x00-\x1f<>]+", "_", text)
 
 
 def recipe(facts, private):
-    """What followed from the command."""
-    found = {"optimizer steps": facts["steps"], "passes": facts["epochs"],
-             "peak learning rate": facts["lr"], "lambda": facts["lam"], "alpha": facts["alpha"]}
-    return [f"- {name}: {value:g}" for name, value in found.items()
+    """Lines of the settings that followed from the command and the data."""
+    # of a private model `lambda` is the target epsilon, which `guarantee` tells
+    settings = {"optimizer steps": facts["steps"], "passes": facts["epochs"],
+                "peak learning rate": facts["lr"], "lambda": facts["lam"], "alpha": facts["alpha"]}
+    return [f"- {name}: {value:g}" for name, value in settings.items()
             if not (private and name == "lambda")]
 
 
@@ -102,20 +105,21 @@ def guarantee(private, cfg):
     """What the saved model promises about the rows it was trained on."""
     claim = private.facts()
     epsilon = claim["epsilon"]
-    said = f"epsilon {epsilon:g} at delta {claim['delta']:g}" if epsilon is not None else \
+    # None: no accountant bounds shuffled sampling
+    budget = f"epsilon {epsilon:g} at delta {claim['delta']:g}" if epsilon is not None else \
         "no epsilon is certified: accountants suppose Poisson sampling"
-    keep = "The noise came from the system and was kept nowhere." if private.silent else (
+    noise = "The noise came from the system and was kept nowhere." if private.silent else (
         "**Not for release.** The noise follows from settings and inputs of the run (reading "
         "P14): who has both can subtract it. Train with `--noise-seed system` what you release.")
     audit = "It was trained among canaries, to be audited, not to be released." * bool(cfg.canaries)
-    return ["## Privacy", "", f"Differential privacy by DP-{cfg.optimizer.upper()}: {said}.", "",
+    return ["## Privacy", "", f"Differential privacy by DP-{cfg.optimizer.upper()}: {budget}.", "",
             f"- Unit of privacy: one of the {claim['rows']} rows (one mail)",
             f"- Sampling: {claim['sampling']}, q = {claim['q']:g}; {claim['steps']} steps",
             f"- Clip norm: {claim['clip']:g}",
             f"- Noise multiplier: {claim['sigma']:g}",
             f"- Accountant: {claim['accountant']}",
             "- It covers these rows only: neither what the base has read nor, of a student, the "
-            "rows of its teacher", "", " ".join(filter(None, [keep, audit])), ""]
+            "rows of its teacher", "", " ".join(filter(None, [noise, audit])), ""]
 
 
 def limits(cfg, task):

@@ -1,5 +1,8 @@
 """What surrounds the loop of a training script: model, data and checkpoint before it, log and
-progress inside it, the saved folder after it."""
+progress inside it, the saved folder after it.
+
+N rows, K classes, k the number of the step, counted from 0.
+"""
 
 import contextlib
 import time
@@ -23,8 +26,8 @@ LINES = 10  # lines a run prints; log.jsonl has five times as many
 
 
 class TrainingRun:
-    """A training run in its folder. Made from the script's Config, the task and the checked rows;
-    target is the key of the rows to train on, "label" or "weak"."""
+    """A training run in its folder, made from the script's Config, the task and the checked rows.
+    target: the key of the rows to train on, "label" or "weak"; None: prompts alone (GRPO)."""
 
     def __init__(self, cfg, run, task, data, folder, target):
         check(cfg, task)
@@ -44,7 +47,7 @@ class TrainingRun:
                                    target=target,
                                    **{key: getattr(cfg, key) for key in task.ENCODE
                                       if hasattr(cfg, key)})
-        self.columns.pop("tokenizer", None)  # of free text without a target
+        self.columns.pop("tokenizer", None)  # of prompts alone; no column of a batch
         parameters, trained = self._load(processes, private)
         self.hardening = self._hardening() if self.alpha else None
         self.private, self.steps = None, step.count_steps(len(data), epochs, cfg.batch_size)
@@ -57,6 +60,8 @@ class TrainingRun:
         if cfg.canaries:
             self.canaries = canaries.Canaries(cfg.canaries, self.private, cfg.seed)
             self.states["canaries"] = self.canaries
+        # after the states above, which a checkpoint fills, and before the embedding is cut, since a
+        # checkpoint has all of its rows
         self._resume()
         tokenization.require_fit(self.columns, self.model.config["vocab_size"], folder)
         self.cut, embedding = None, self.model.gpt_neox.embed_in
@@ -78,6 +83,7 @@ class TrainingRun:
         self.model = checkpoint.load(self.folder, configuration.HEAD[task.KIND], task.CLASSES,
                                      self.device, head_layer=cfg.head_layer, read=parallel.read,
                                      ready=lambda model: self._prepare(model, processes, private))
+        # before LoRA adds its own: the default learning rate is by the size of the model
         parameters = sum(p.numel() for p in self.model.parameters())
         if cfg.lora_rank:
             draw = torch.Generator().manual_seed(step.seed_of(cfg.seed, "lora"))
@@ -90,7 +96,8 @@ class TrainingRun:
         """Go on from the checkpoint, where there is one."""
         path = self.run.checkpoint
         self.start = step.load_checkpoint(path, self.model, self.optimizer, self.states,
-                                          idle=getattr(self.cfg, "objective", "") == "grpo")
+                                          idle=_samples(self.cfg))
+        # with another number of steps the accountant would state a wrong epsilon
         if self.private and self.private.done != self.start:
             raise ValueError(f"{path}: of step {self.start}, but its privacy history has "
                              f"{self.private.done}; delete it to start over")
@@ -101,7 +108,7 @@ class TrainingRun:
     def _prepare(self, model, processes, private):
         """The model on the meta device, made ready for how it will be trained."""
         cfg, self.sharded = self.cfg, self.cfg.shard == "on"
-        sampled = getattr(cfg, "objective", "") == "grpo"
+        sampled = _samples(cfg)
         if cfg.shard == "auto" and processes > 1 and not (private or cfg.lora_rank or sampled):
             self.sharded = parallel.too_large(model, self.device)
         if cfg.recompute:
@@ -110,8 +117,10 @@ class TrainingRun:
             parallel.shard(model, self.device, cfg.dtype)
 
     def _begin(self, count, epochs, parameters, trained, compiled, processes):
-        """Write config.json, open the log, and say what is about to be trained."""
+        """Write config.json, open the log, print what is about to be trained, and make the columns
+        ready for it."""
         cfg, run = self.cfg, self.run
+        # of a silent run how many rows are long is data, and not told
         truncated = None if self.silent else sum(
             len(ids) == cfg.max_length for ids in self.columns["ids"])
         privacy = {"privacy": self.private.facts()} if self.private else {}
@@ -163,6 +172,7 @@ class TrainingRun:
 
         def reward(row, tokens):
             return self.task.exact(data[row], tokenizer.decode(tokens, False))
+        # the base model anew: a resumed run's own model has moved away from it
         reference = checkpoint.load(self.folder, "lm", None, self.device) if cfg.kl else None
         return grpo.make_step(
             self.model, self.optimizer, reward, self.steps, group=cfg.group,
@@ -174,10 +184,12 @@ class TrainingRun:
     def batches(self):
         """Yield (k, batch) from where the run stands to its end, under a progress bar."""
         more = {"private": self.private} if self.private else {}
+        # at lam 0 no task needs noise of the hidden size
         width = self.model.config["hidden_size"] if self.lam else 0
-        found = self.task.batches(self.columns, self.steps, self.cfg.batch_size, seed=self.cfg.seed,
-                                  start=self.start, device=self.device, width=width, **more)
-        self.bar = tqdm(found, self.run.out.name, self.steps, initial=self.start, leave=False,
+        batches = self.task.batches(self.columns, self.steps, self.cfg.batch_size,
+                                    seed=self.cfg.seed, start=self.start, device=self.device,
+                                    width=width, **more)
+        self.bar = tqdm(batches, self.run.out.name, self.steps, initial=self.start, leave=False,
                         disable=self.follows or None, unit="step")
         self.logged, self.tokens = time.monotonic(), 0
         tokens = step.row_lengths(self.columns)
@@ -192,9 +204,10 @@ class TrainingRun:
             now = time.monotonic()
             seconds, tokens = now - self.logged, self.tokens
             self.logged, self.tokens = now, 0
-            said = self._log(k, loss, seconds, tokens / max(seconds, 1e-9), extra)
+            message = self._log(k, loss, seconds, tokens / max(seconds, 1e-9), extra)
             if done % max(1, self.steps // LINES) == 0 or done == self.steps:
-                tqdm.write(f"step {done:>{len(str(self.steps))}}/{self.steps}  {said}")
+                tqdm.write(f"step {done:>{len(str(self.steps))}}/{self.steps}  {message}")
+        # no checkpoint at the end: the saved model takes its place
         every = max(1, int(self.steps * self.cfg.save_every))
         if done % every == 0 and done < self.steps:
             if not self.follows:
@@ -205,8 +218,9 @@ class TrainingRun:
                                      self.states)
 
     def _log(self, k, loss, seconds, speed, extra):
-        """Append the entry of step k to the log; the same for the screen. A silent run tells step,
-        learning rate and seconds: loss, counts and tokens are those of the rows it drew."""
+        """Append the entry of step k to the log, and return its text for the screen. A silent run
+        tells step, learning rate and seconds only: loss, counts and tokens follow from the rows
+        that it drew."""
         lr = self.lr * step.cosine(k, self.steps)
         if self.silent:
             self.run.log(step=k, lr=lr, seconds=round(seconds, 3))
@@ -214,6 +228,7 @@ class TrainingRun:
         entry = dict(step=k, loss=float(loss), lr=lr, **extra)
         if self.private:
             entry |= self.private.entry(loss)
+        # on a GPU the step itself does not wait to look at its loss
         if entry["loss"] is not None and not np.isfinite(entry["loss"]):
             raise ValueError(f"the loss of step {k} is {entry['loss']}; "
                              "try a smaller --lr or --lam")
@@ -225,7 +240,7 @@ class TrainingRun:
         """Save OUT/model, which transformers loads too, and mark the run done."""
         if not self.follows:
             runs.require_there(self.run.out)
-        if self.cfg.lora_rank:
+        if self.cfg.lora_rank:  # merged, so that the folder is an ordinary one
             lora.merge(self.model)
         if self.cut:
             self.cut.open()
@@ -239,7 +254,7 @@ class TrainingRun:
                         whole=parallel.whole)
             card.write(self.run.out / "model", self.task, self.cfg, self.facts, self.private,
                        self.folder)
-        else:
+        else:  # gathering a sharded weight takes all processes
             for p in self.model.state_dict().values():  # in the order in which the first one saves
                 parallel.whole(p)
         self.run.finish()
@@ -267,11 +282,17 @@ class TrainingRun:
             self.cfg.threshold, self.columns.get("absent")) for name in read if read[name]}
 
 
+def _samples(cfg):
+    """Whether the student learns from answers that it samples; weak models have no objective."""
+    return getattr(cfg, "objective", "") == "grpo"
+
+
 def read_truth(task, cfg):
     """The rows of a split with ground truth, for a weak model or a ceiling. Raises ValueError when
     they belong to a split that is kept for choosing, measuring or trust functions."""
     data = task.read(cfg.data)
     for n, row in enumerate(data, 1):
+        # a row without a split is taken for one of the weak model's
         if row.get("split", "weak") not in ("weak", "wts"):
             raise ValueError(f"{cfg.data}:{n}: the row belongs to split '{row['split']}'; train on "
                              "'weak' (a ceiling also on 'wts')")
@@ -284,6 +305,7 @@ def read_labels(task, cfg):
     path = cfg.labels
     data = task.read(path, weak=True)
     for n, row in enumerate(data, 1):
+        # a row without a split is taken for one of the student's
         if row.get("split", "wts") != "wts":
             raise ValueError(f"{path}:{n}: the row belongs to split '{row['split']}'; a student "
                              "trains on labels of 'wts' (label.py --data .../wts.jsonl)")
@@ -296,8 +318,8 @@ def read_labels(task, cfg):
 
 
 def _refuse_processes(cfg, processes, private):
-    """ValueError for what this many processes cannot train, or not in this way."""
-    sampled, several = getattr(cfg, "objective", "") == "grpo", processes > 1
+    """ValueError for a way of training that this number of processes does not have."""
+    sampled, several = _samples(cfg), processes > 1
     for wrong, why in (
             (sampled and cfg.shard == "on", "--shard on: not with --objective grpo, whose "
              "processes write answers at their own pace; leave it out"),
@@ -320,18 +342,19 @@ def _refuse_processes(cfg, processes, private):
 def check(cfg, task):
     """ValueError for a lambda that the task's equation does not have, and for a flag that would be
     ignored: another task's, or the aux loss's at alpha 0."""
-    most, why = task.LAM_MOST
-    if cfg.lam is not None and cfg.lam > most:
-        raise ValueError(f"--lam {cfg.lam}: must be <= {most} on --task {cfg.task}: {why}")
+    # refused, since who gives a flag supposes that it was followed
+    limit, why = task.LAM_MOST
+    if cfg.lam is not None and cfg.lam > limit:
+        raise ValueError(f"--lam {cfg.lam}: must be <= {limit} on --task {cfg.task}: {why}")
     alpha = getattr(cfg, "alpha", None)
     aux = {"threshold", "warmup"} if alpha == 0 else set()
-    private, own = bool(task.plan), {*task.OPTIONS, *task.ENCODE}
+    private, known = bool(task.plan), {*task.OPTIONS, *task.ENCODE}
     if private and alpha:
         raise ValueError(f"--alpha {alpha:g}: {task.MIXES}")
-    foreign = {"penalty", "penalty_output", "noise_as", "adv_label", "lm_loss", "scoring"} - own
+    foreign = {"penalty", "penalty_output", "noise_as", "adv_label", "lm_loss", "scoring"} - known
     foreign |= set() if private else PRIVACY
-    foreign |= set() if getattr(cfg, "objective", "") == "grpo" else GRPO
-    if getattr(cfg, "objective", "") == "grpo" and not task.exact:
+    foreign |= set() if _samples(cfg) else GRPO
+    if _samples(cfg) and not task.exact:
         raise ValueError(f"--objective grpo: the answers of --task {cfg.task} are no free text; "
                          "it is for arithmetic and game")
     foreign |= {"label_kind", "threshold", "warmup"} if task.KIND != "class" else set()

@@ -20,7 +20,7 @@ import torch
 from tests.bench import models, step
 from tests.bench.harness import Case, Variant
 from w2s import device as devices
-from w2s.infer import choice, classify, lm
+from w2s.infer import batching, choice, classify, lm
 from w2s.model import decoding
 from w2s.trust import ntf
 
@@ -70,7 +70,7 @@ def orders(ids, device):
     def cut(order):
         return np.split(order, range(BATCH, len(ids), BATCH))
     return {"file": cut(np.arange(len(ids))), "sorted": cut(np.argsort(size, kind="stable")),
-            "batches": classify.by_tokens(size, classify.TOKENS[device.type])}
+            "batches": batching.by_tokens(size, batching.TOKENS[device.type])}
 
 
 def label(setting):

@@ -12,7 +12,7 @@ import torch
 from tests.infer.test_lm import V, ids_of, model
 from tests.data.test_prepare import lines, put
 from tests.test_scripts import ROOT
-from w2s.infer import choice, lm
+from w2s.infer import batching, choice, lm
 from w2s.model import checkpoint, tokenization
 from w2s.tasks import mcqa
 
@@ -185,7 +185,7 @@ def test_the_texts_are_those_of_transformers_generate(theirs):
 def test_written_does_not_depend_on_the_batch(monkeypatch):
     m, heads = model(), ids_of(20)
     expected = choice.written(m, heads, 6, title="")
-    monkeypatch.setitem(lm.TOKENS, "cpu", 20)
+    monkeypatch.setitem(batching.TOKENS, "cpu", 20)
     again = choice.written(m, heads[::-1], 6, title="")
     assert [a.tolist() for a in again[0][::-1]] == [a.tolist() for a in expected[0]]
     for a, b in zip(again[1:], expected[1:]):

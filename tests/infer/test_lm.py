@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from w2s import rows
 from w2s.dp import microbatch
 from w2s.dp import sgd as dp
-from w2s.infer import lm
+from w2s.infer import batching, lm
 from w2s.model import checkpoint, configuration, decoding, gpt_neox, tokenization
 from w2s.tasks import privacy
 
@@ -86,7 +86,7 @@ def test_scores_depend_neither_on_batches_nor_on_chunks_of_logits(monkeypatch):
     expected = lm.token_scores(m, ids, moments=True, title="")
     order = np.random.default_rng(1).permutation(len(ids))
     for tokens, logits in ((24, 1), (100, 7 * V), (10 ** 6, 10 ** 9)):
-        monkeypatch.setattr(lm, "TOKENS", {"cpu": tokens})
+        monkeypatch.setattr(batching, "TOKENS", {"cpu": tokens})
         monkeypatch.setattr(lm, "LOGITS", {"cpu": logits})
         found = lm.token_scores(m, [ids[i] for i in order], moments=True, title="")
         for i, row in zip(order, found):
@@ -124,7 +124,7 @@ def test_a_model_that_is_not_finite_is_refused_with_the_row():
 
 @pytest.mark.parametrize("tokens", (1, 50, 10 ** 6))
 def test_continuations_are_those_of_one_row_at_a_time(tokens, monkeypatch):
-    monkeypatch.setattr(lm, "TOKENS", {"cpu": tokens})
+    monkeypatch.setattr(batching, "TOKENS", {"cpu": tokens})
     m, prompts = model(), ids_of(12)
     found = lm.continuations(m, prompts, 8, title="")
     assert found.shape == (12, 8) and found.dtype == np.int64
@@ -158,7 +158,7 @@ def test_what_is_sampled_behind_a_row_does_not_depend_on_other_rows(named, monke
     assert len(set(map(tuple, whole.values()))) > 10
     for pick in (range(1, 14), range(13, -1, -1), (3, 11), (5,)):
         assert sampled(pick) == {i: whole[i] for i in pick}
-    monkeypatch.setitem(lm.TOKENS, "cpu", 12)  # small batches
+    monkeypatch.setitem(batching.TOKENS, "cpu", 12)  # small batches
     assert sampled(range(14)) == whole
 
 

@@ -420,7 +420,7 @@ ERRORS = [
     (EXPERIMENT, 'if not step.trained or (step.task, step.run) in seen:\n            continue\n        seen.add((step.task, step.run))', 'if not step.trained or step.run in seen:\n            continue\n        seen.add(step.run)', "test_experiment.py::test_what_a_recipe_names_wrongly_is_refused_with_its_line"),
     ("run_all.sh", 'exec "$PY" -m w2s.experiment "$@"', 'exec "$PY" -m w2s.experiment ${1:-}', "test_run_all.py::test_dry_run_prints_commands_only_and_makes_nothing"),
     # how good a trust score is
-    (TRUST, 'at = rng.integers(G, size=(D, G)) + G', 'at = np.arange(G) + G', "trust/test_score_metrics.py::test_groups_are_drawn_whole_and_each_as_often"),
+    (TRUST, 'drawn = rng.integers(G, size=(D, G)) + G', 'drawn = np.arange(G) + G', "trust/test_score_metrics.py::test_groups_are_drawn_whole_and_each_as_often"),
     (TRUST, 'low, high = max(0., min(value, 2 * value - high)), max(value, 2 * value - low)', 'low, high = min(value, low), max(value, high)', "trust/test_score_metrics.py::test_the_interval_of_ece_comes_near_0_for_calibrated_scores_and_not_for_others"),
     (TRUST, 'n = max(1, len(right) // 2) if n is None else n', 'n = len(right) if n is None else n', "trust/test_score_metrics.py::test_the_values_are_those_of_metrics"),
     (TRUST, 'share * to[:, -1:] - (to - weight), 0, weight)', 'share * to[:, -1:] - to, 0, weight)', "trust/test_score_metrics.py::test_a_weighted_row_is_as_good_as_repeated_rows"),

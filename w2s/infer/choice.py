@@ -1,20 +1,18 @@
 """A prompt and the answer behind it: what mcqa, arithmetic and game share.
 
-Prompt and answer are tokenised apart and joined, an answer begins with its blank. B rows, T tokens,
-N rows of a file, O options of a row, D hidden, V vocabulary.
+Prompt and answer are tokenised apart and joined; an answer begins with its blank. So the tokens of
+a prompt are the same whatever follows it. B rows, T tokens, N rows of a file, O options of a row, D
+hidden, V vocabulary.
 """
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from w2s import device as devices
-from w2s.infer import lm
-from w2s.infer.classify import by_tokens
+from w2s.infer import batching, lm
 from w2s.model import decoding
 from w2s.train import step
 
-ROWS = {"cpu": 256, "cuda": 512}  # rows continued side by side, at most; 64 on CPU: 1.8x the time
+ROWS = {"cpu": 256, "cuda": 512}  # rows continued at once; 64 on CPU: 1.8x the time
 
 
 def tokens(tokenizer, texts):
@@ -24,10 +22,11 @@ def tokens(tokenizer, texts):
             for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
 
-def prompts(tokenizer, texts, most):
-    """list of N int32 arrays: the last `most` tokens of each prompt, which hold the question; at
-    least one, <|endoftext|> for an empty prompt."""
-    return [ids[-most:] if len(ids) else np.zeros(1, np.int32) for ids in tokens(tokenizer, texts)]
+def prompts(tokenizer, texts, max_tokens):
+    """list of N int32 arrays: the last max_tokens tokens of each prompt, since the question stands
+    at its end. An empty prompt is one <|endoftext|>: something has to be read first."""
+    return [ids[-max_tokens:] if len(ids) else np.zeros(1, np.int32)
+            for ids in tokens(tokenizer, texts)]
 
 
 def options(tokenizer, offered):
@@ -39,9 +38,11 @@ def options(tokenizer, offered):
 
 def encode(tokenizer, heads, tails, max_length, end=False):
     """Columns to train on: ids (N arrays), the prompts `heads` and the answers `tails` joined, and
-    start (N,), the first token of the answer. A prompt loses its beginning, and then an answer its
-    end, where both are more than max_length tokens. end: the answer ends with <|endoftext|>."""
+    start (N,), the place of the answer's first token. Where both exceed max_length tokens the
+    prompt loses its beginning, down to one token, and then the answer its end. end: <|endoftext|>
+    follows the answer."""
     tails = [np.append(ids, np.int32(lm.END)) if end else ids for ids in tokens(tokenizer, tails)]
+    # the answer leaves room for one token of the prompt at least
     tails = [ids[:max(1, max_length - 1)] for ids in tails]
     heads = [head[-max(1, max_length - len(tail)):]
              for head, tail in zip(prompts(tokenizer, heads, max_length), tails)]
@@ -50,7 +51,8 @@ def encode(tokenizer, heads, tails, max_length, end=False):
 
 
 def batches(columns, *args, width=0, **kwargs):
-    """step.batches with mask (B, T): 1 on the answer's tokens; prompts alone have none."""
+    """step.batches with mask (B, T): 1 on the answer's tokens. Prompts without answers (GRPO) have
+    no mask. width: as in step.batches, not needed."""
     for k, batch in step.batches(columns, *args, **kwargs):
         yield k, lm.masked(batch) if "start" in batch else batch
 
@@ -64,35 +66,38 @@ def objective(f, batch, ell, lam):
 
 def side_by_side(model, lengths):
     """Index arrays of rows that are continued together: by tokens, and at most ROWS of them."""
-    on = next(model.parameters()).device.type
-    most, tokens = ROWS[on], decoding.side_by_side(model, 4 * lm.TOKENS[on])
-    return [part for group in by_tokens(lengths, tokens)
-            for part in np.split(group, range(most, len(group), most))]
+    # a continuation reads one token of each row at a time, so its batches are larger than those
+    # that read whole texts
+    kind = next(model.parameters()).device.type
+    rows, tokens = ROWS[kind], decoding.side_by_side(model, 4 * batching.TOKENS[kind])
+    return [part for group in batching.by_tokens(lengths, tokens)
+            for part in np.split(group, range(rows, len(group), rows))]
 
 
 # ---- answers to choose from ----------------------------------------------------------------------
 
 def likelihoods(model, heads, options, dtype="float32", title="predict", states=False,
                 per_token=True):
-    """(logp, count, hidden): of each row the log p(option | prompt) in nats and the tokens of its
-    options, or without `per_token` 1 for each, lists of N arrays (O,); and with `states` (N, D)
+    """(logp, count, hidden) of N rows. logp: log p(option | prompt) in nats, N arrays (O,); count:
+    tokens of each option, or without `per_token` 1, N arrays (O,); hidden: with `states` (N, D)
     float32, the final-LayerNorm state at the last token of the option with the largest
-    logp / count, reading T1; else None. Raises ValueError for a model that is not finite.
+    logp / count (reading T1), else None. Raises ValueError for a model that is not finite.
 
     heads: N token arrays; options: N lists of token arrays. A prompt is read once, whatever the
-    number of its options: keys and values are kept, no state is computed twice. It loses its
-    beginning where the model's positions do not suffice for it and the longest option of all.
+    number of its options, by its keys and values. It loses its beginning where the model's
+    positions do not suffice for it and the longest option of all.
     """
+    def compute(batch, pick):
+        return _chosen(model, batch, [options[i] for i in pick], states, per_token)
+
+    # by the longest option of all rows, so that no prompt depends on its batch
     room = max(1, len(model.cos) - max(len(ids) for row in options for ids in row))
     heads = [ids[-room:] for ids in heads]
-    device = next(model.parameters()).device
     logp, hidden = [None] * len(heads), None
     count = [np.array([len(ids) if per_token else 1 for ids in row]) for row in options]
-    lengths = np.array([len(ids) for ids in heads])
-    for pick in tqdm(side_by_side(model, lengths), title, disable=not title or None, leave=False):
-        found, h = _chosen(model, [heads[i] for i in pick], [options[i] for i in pick], device,
-                           dtype, states, per_token)
-        for i, row in zip(pick, found):
+    groups = side_by_side(model, np.array([len(ids) for ids in heads]))
+    for pick, (rows, h) in batching.forward(model, {"ids": heads}, groups, compute, dtype, title):
+        for i, row in zip(pick, rows):
             logp[i] = row[:len(options[i])]
             if not np.isfinite(logp[i]).all():
                 raise ValueError(f"{title or 'answers'}: the model's output is not finite (row "
@@ -104,60 +109,62 @@ def likelihoods(model, heads, options, dtype="float32", title="predict", states=
 
 
 @torch.inference_mode()
-def _chosen(model, heads, options, device, dtype, states, per_token):
+def _chosen(model, batch, options, states, per_token):
     """(logp (B, O), h (B, D)) of a batch: one option after the other behind the prompts."""
-    B, O, M = len(heads), max(map(len, options)), max(len(ids) for row in options for ids in row)
+    device, B, O = batch["ids"].device, len(options), max(map(len, options))
+    M = max(len(ids) for row in options for ids in row)  # tokens of the longest option
     token, real = np.zeros((O, M, B), np.int64), np.zeros((O, M, B), bool)
     for b, row in enumerate(options):
         for o, ids in enumerate(row):
             token[o, :len(ids), b], real[o, :len(ids), b] = ids, True
     token, real = torch.from_numpy(token).to(device), torch.from_numpy(real).to(device)
-    batch = step.collate({"ids": heads}, np.arange(B), device)
-    with devices.autocast(device, dtype):
-        row = decoding.Continuation(model, batch["ids"], batch["len"], M)
-        first = model.head(row.h).float().log_softmax(-1)                         # (B, V)
-        logp, last = first.new_zeros(O, B), row.h.new_zeros(O, B, row.h.shape[1])
-        for o in range(O):
-            longest = max(len(ids[o]) for ids in options if len(ids) > o)
-            logp[o] = first.gather(1, token[o, 0, :, None])[:, 0] * real[o, 0]
-            for m in range(longest if states and M > 1 else longest - 1):
-                h = row.feed(token[o, m], m)
-                last[o] = torch.where(real[o, m, :, None], h, last[o])
-                if m + 1 < longest:
-                    step_logp = model.head(h).float().log_softmax(-1)
-                    logp[o] += step_logp.gather(1, token[o, m + 1, :, None])[:, 0] * real[o, m + 1]
-        logp = logp.masked_fill(~real[:, 0], -torch.inf)
-        if not states:
-            return logp.T.cpu().numpy(), None
-        count = real.sum(1).clamp(min=1) if per_token else 1                      # (O, B)
-        best = (logp.double() / count).argmax(0)                                  # (B,)
-        here = torch.arange(B, device=device)
-        if M == 1:  # only the chosen option needs a state of its own
-            return logp.T.cpu().numpy(), row.feed(token[best, 0, here], 0).float().cpu().numpy()
-    return logp.T.cpu().numpy(), last[best, here].float().cpu().numpy()
+    row = decoding.Continuation(model, batch["ids"], batch["len"], M)
+    first = model.head(row.h).float().log_softmax(-1)                             # (B, V)
+    logp, last = first.new_zeros(O, B), row.h.new_zeros(O, B, row.h.shape[1])
+    for o in range(O):
+        longest = max(len(ids[o]) for ids in options if len(ids) > o)
+        logp[o] = first.gather(1, token[o, 0, :, None])[:, 0] * real[o, 0]
+        # a state is that of the option's last token, so this token is fed too where states are due
+        for m in range(longest if states and M > 1 else longest - 1):
+            h = row.feed(token[o, m], m)
+            last[o] = torch.where(real[o, m, :, None], h, last[o])
+            if m + 1 < longest:
+                step_logp = model.head(h).float().log_softmax(-1)
+                logp[o] += step_logp.gather(1, token[o, m + 1, :, None])[:, 0] * real[o, m + 1]
+    logp = logp.masked_fill(~real[:, 0], -torch.inf)  # options that a row does not have
+    if not states:
+        return logp.T.cpu().numpy(), None
+    count = real.sum(1).clamp(min=1) if per_token else 1                          # (O, B)
+    best = (logp.double() / count).argmax(0)                                      # (B,)
+    rows = torch.arange(B, device=device)
+    if M == 1:  # only the chosen option needs a state of its own
+        return logp.T.cpu().numpy(), row.feed(token[best, 0, rows], 0).float().cpu().numpy()
+    return logp.T.cpu().numpy(), last[best, rows].float().cpu().numpy()
 
 
 # ---- answers written freely ----------------------------------------------------------------------
 
 def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", title="generate",
             names=None):
-    """(texts, certain, hidden): of each row the tokens that the model writes behind the prompt,
-    until <|endoftext|> or new_tokens, a list of N arrays; (N, 3) float64, the geometric mean of
-    their probabilities, the mean margin of the first over the second token, the mean entropy in
-    nats; (N, D) float32, the final-LayerNorm state at the last token written (reading T1; at the
-    prompt's last token where nothing is). Sampled as `lm.continuations`; names: N ids, or None."""
-    device = next(model.parameters()).device
+    """(texts, certain, hidden) of N rows. texts: the tokens that the model writes behind the prompt
+    until <|endoftext|> or new_tokens, N arrays. certain (N, 3) float64: the geometric mean of their
+    probabilities, the mean margin of the first over the second token, the mean entropy in nats.
+    hidden (N, D) float32: the final-LayerNorm state at the last token written (reading T1), or at
+    the prompt's last token where nothing is. Sampled as `lm.continuations`; names: N ids, or None.
+    Raises ValueError for a model that is not finite."""
+    def compute(batch, pick):
+        draw = lm.draws(seed, [names[i] for i in pick], new_tokens).to(batch["ids"].device) \
+            if temperature else None
+        watch = Watch(len(pick))
+        return decoding.generate(model, batch["ids"], batch["len"], new_tokens, temperature,
+                                 draw, lm.END, watch), watch
+
     texts, certain, hidden = [None] * len(heads), np.zeros((len(heads), 3)), None
     lengths = np.array([len(row) for row in heads])
+    # the tokens to come count too: their keys and values are held
     groups, names = side_by_side(model, lengths + new_tokens), lm.names_of(heads, names)
-    for pick in tqdm(groups, title, disable=not title or None, leave=False):
-        batch = step.collate({"ids": [heads[i] for i in pick]}, np.arange(len(pick)), device)
-        draw = lm.draws(seed, [names[i] for i in pick], new_tokens).to(device) if temperature \
-            else None
-        watch = Watch(len(pick))
-        with devices.autocast(device, dtype):
-            new = decoding.generate(model, batch["ids"], batch["len"], new_tokens, temperature,
-                                    draw, lm.END, watch)
+    for pick, (new, watch) in batching.forward(model, {"ids": heads}, groups, compute, dtype,
+                                               title):
         if hidden is None:
             hidden = np.empty((len(heads), watch.last.shape[1]), np.float32)
         hidden[pick], certain[pick] = watch.last.float().cpu().numpy(), watch.certain()
@@ -169,7 +176,8 @@ def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", 
 
 
 class Watch:
-    """Of what pythia.generate writes: how certain each token was, and the state at the last one."""
+    """Called by decoding.generate before each token: how certain the tokens were, and the state at
+    the last one, of each row."""
 
     def __init__(self, rows):
         self.sums, self.count, self.last, self.active = 0, 0, None, None
@@ -179,18 +187,19 @@ class Watch:
         if self.last is None:
             self.last, self.active = h.clone(), torch.ones(self.rows, dtype=bool, device=h.device)
         self.last = torch.where(self.active[:, None], h, self.last)
-        if logits is None:
+        if logits is None:  # the call behind the last token, which has a state and no logits
             return
         self.active = self.active & (token != lm.END)
         logp = logits.float().log_softmax(-1)
         top = logp.topk(2).values.exp()
-        found = torch.stack([logp.gather(1, token[:, None])[:, 0], top[:, 0] - top[:, 1],
-                             -(logp.exp() * logp).sum(1)], 1).double()            # (B, 3)
-        self.sums = self.sums + found * self.active[:, None]
+        measures = torch.stack([logp.gather(1, token[:, None])[:, 0], top[:, 0] - top[:, 1],
+                                -(logp.exp() * logp).sum(1)], 1).double()         # (B, 3)
+        self.sums = self.sums + measures * self.active[:, None]
         self.count = self.count + self.active
 
     def certain(self):
         """(B, 3): probability, margin, entropy; a row without a token: 0, 0 and 0."""
-        found = (self.sums / self.count.clamp(min=1)[:, None]).cpu().numpy()
-        found[:, 0] = np.exp(found[:, 0]) * (self.count > 0).cpu().numpy()
-        return found
+        # the mean of log p, so its exponential is the geometric mean of the probabilities
+        means = (self.sums / self.count.clamp(min=1)[:, None]).cpu().numpy()
+        means[:, 0] = np.exp(means[:, 0]) * (self.count > 0).cpu().numpy()
+        return means

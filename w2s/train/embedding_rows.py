@@ -10,7 +10,7 @@ import contextlib
 import numpy as np
 import torch
 
-LEAST = 2 ** 21  # numbers in an embedding that is worth cutting
+LEAST = 2 ** 21  # numbers in the smallest embedding that is cut
 
 
 class UsedRows:
@@ -22,29 +22,32 @@ class UsedRows:
         self.weight, self.state = embedding.weight, optimizer.state
         used = occurring(columns, len(self.weight))
         self.used = torch.from_numpy(used).to(self.weight.device)
+        # the place of each token among the rows used; that of the others is never looked up
         self.number = np.zeros(len(self.weight), np.int32)
         self.number[used] = np.arange(len(used))
         self.whole = None
 
     def close(self):
-        """(V, D) -> (U, D), parameter and moments in place."""
+        """Cut (V, D) to (U, D), parameter and moments in place."""
+        # the parameter object stays the same: the optimizer finds its state by it
         self.whole = self.weight.data
         self.weight.data = self.whole[self.used]
         for key, value in self._moments():
             self.state[self.weight][key] = value[self.used]
 
     def open(self):
-        """Back: the rows that trained among those that did not."""
+        """Undo `close`: the rows that trained stand among those that did not again."""
         self.whole[self.used] = self.weight.data
         self.weight.data, self.whole = self.whole, None
         for key, value in self._moments():
+            # without a gradient a moment stays 0, so the rows that were left out have zeros
             moments = value.new_zeros(self.weight.shape)
             moments[self.used] = value
             self.state[self.weight][key] = moments
 
     @contextlib.contextmanager
     def opened(self):
-        """Open for a while, to be read."""
+        """Whole for as long as the context lasts, for a checkpoint."""
         self.open()
         yield
         self.close()
@@ -55,6 +58,7 @@ class UsedRows:
                 for key, column in columns.items()}
 
     def _moments(self):
+        # AdamW's `step` is a scalar and has no rows
         return [(key, value) for key, value in self.state.get(self.weight, {}).items()
                 if value.ndim == 2]
 
@@ -70,7 +74,8 @@ def occurring(columns, V):
 
 
 def pays(embedding, columns, weight_decay):
-    """Whether to cut: most rows of a large embedding would not move, nothing else moves them."""
+    """Whether to cut: the embedding is large and trains, most of its rows would not move, and no
+    weight decay moves them."""
     V = embedding.num_embeddings
     return (weight_decay == 0 and embedding.weight.requires_grad and LEAST <=
             embedding.weight.numel() and 2 * len(occurring(columns, V)) < V)

@@ -34,8 +34,8 @@ def advantages(rewards):
     r = torch.as_tensor(rewards)
     r = r if r.is_floating_point() else r.float()
     spread = r.std(-1, keepdim=True) if r.shape[-1] > 1 else torch.ones_like(r)
-    found = (r - r.mean(-1, keepdim=True)) / (spread + 1e-4)
-    return found.masked_fill(silent(r)[..., None], 0.0)  # rounding of the mean is no signal
+    a = (r - r.mean(-1, keepdim=True)) / (spread + 1e-4)
+    return a.masked_fill(silent(r)[..., None], 0.0)  # rounding of the mean is no signal
 
 
 def silent(rewards):
@@ -50,12 +50,13 @@ def loss(logp, old_logp, advantage, mask, clip=0.2, ref_logp=None, beta=0.0):
     (R, N) 1 for tokens that count, what stands elsewhere does not matter. Tokens of answers whose
     advantage is 0 count in the mean: "dapo" divides by all that were written."""
     unused, a = mask == 0, advantage[:, None]
+    # filled before exp: what stands beyond an answer may be anything, and inf * 0 is nan
     rho = (logp - old_logp).masked_fill(unused, 0).exp()
-    each = -torch.minimum(rho * a, rho.clamp(1 - clip, 1 + clip) * a)
+    losses = -torch.minimum(rho * a, rho.clamp(1 - clip, 1 + clip) * a)           # (R, N)
     if beta:
         d = (ref_logp - logp).masked_fill(unused, 0)
-        each = each + beta * (d.exp() - d - 1)
-    return (each * mask).sum() / mask.sum().clamp(min=1)
+        losses = losses + beta * (d.exp() - d - 1)
+    return (losses * mask).sum() / mask.sum().clamp(min=1)
 
 
 # ---- answers -------------------------------------------------------------------------------------
@@ -83,9 +84,11 @@ class Answers(NamedTuple):
     def logp(self, model, temperature=1.0, token_logp=token_logp):
         """(R, N) log p of the written tokens, 0 where the mask is."""
         row, n = self.mask.nonzero(as_tuple=True)                                 # (P,) each
+        # the state at a place predicts the token behind it: the first answer token is predicted at
+        # the prompt's last one
         place = row * self.ids.shape[1] + self.len[row] - 1 + n
-        found = token_logp(model, self.ids, place, self.new[row, n], temperature)
-        return found.new_zeros(self.mask.shape).index_put((row, n), found)
+        logp = token_logp(model, self.ids, place, self.new[row, n], temperature)
+        return logp.new_zeros(self.mask.shape).index_put((row, n), logp)
 
     def tokens(self, end):
         """R lists of token ids, without the end token."""
@@ -99,8 +102,9 @@ def write(model, ids, lengths, draws, temperature, end):
     _, group, N = draws.shape
     ids, lengths = (x.repeat_interleave(group, 0) for x in (ids[:, :int(lengths.max())], lengths))
     size = max(1, decoding.side_by_side(model, 4 * TOKENS[ids.device.type]) // (ids.shape[1] + N))
-    new = torch.cat([decoding.generate(model, *part, N, temperature, some, end) for *part, some in
+    new = torch.cat([decoding.generate(model, *part, N, temperature, u, end) for *part, u in
                      zip(*(x.split(size) for x in (ids, lengths, draws.flatten(0, 1))))])
+    # the first end token counts as written, what follows it does not
     over = (new == end).cumsum(1) - (new == end).long()                           # ends before it
     place = lengths[:, None] + torch.arange(N, device=ids.device)
     ids = F.pad(ids, (0, N)).scatter(1, place, new)
@@ -111,12 +115,13 @@ def judge(reward, rows, answers, end):
     """(B, G) float32 rewards of the answers. Raises ValueError for one that is not finite."""
     tokens = answers.tokens(end)
     group = len(tokens) // len(rows)
-    found = [[float(reward(row, each)) for each in tokens[i * group:(i + 1) * group]]
-             for i, row in enumerate(rows.tolist())]
-    for row, values in zip(rows.tolist(), found):
+    rewards = [[float(reward(row, answer)) for answer in tokens[i * group:(i + 1) * group]]
+               for i, row in enumerate(rows.tolist())]
+    # a reward that is nan would spread to the advantages of its whole group
+    for row, values in zip(rows.tolist(), rewards):
         if not all(map(math.isfinite, values)):
             raise ValueError(f"GRPO: the rewards of row {row} are not finite: {values}")
-    return torch.tensor(found)
+    return torch.tensor(rewards)
 
 
 def split(answers, advantage, beta, logits):
@@ -125,26 +130,28 @@ def split(answers, advantage, beta, logits):
     rows = torch.arange(len(advantage), device=advantage.device)
     rows = rows if beta else rows[advantage != 0]
     size = min(logits // answers.new.shape[1], TOKENS[rows.device.type] // answers.ids.shape[1])
-    return [(answers.take(some), advantage[some], {})
-            for some in rows.split(max(1, size)) if len(some)]
+    return [(answers.take(part), advantage[part], {})
+            for part in rows.split(max(1, size)) if len(part)]
 
 
 def answered(model, reward, batch, draws, temperature, end, beta):
-    """(parts for one backward pass after the other, of the prompts that are this process's; tokens
-    that all processes wrote, 0 where none of them has a gradient; facts about all answers). draws
-    (B, G, N) of the whole batch."""
-    (B, G, _), own = draws.shape, slice(parallel.rank(), None, parallel.world())
-    parts, mine = [], [0] * 4
+    """(parts, tokens, facts): the parts of this process's prompts, for one backward pass after the
+    other; the tokens that all processes wrote, 0 where none of them has a gradient; facts about all
+    answers. draws (B, G, N) of the whole batch."""
+    (B, G, _), own_rows = draws.shape, slice(parallel.rank(), None, parallel.world())
+    # with more processes than prompts the last ones write nothing, but add zeros to the sums
+    parts, sums = [], [0] * 4
     if B > parallel.rank():
-        answers = write(model, batch["ids"][own], batch["len"][own], draws[own], temperature, end)
-        rewards = judge(reward, batch["rows"][own], answers, end)
+        answers = write(model, batch["ids"][own_rows], batch["len"][own_rows], draws[own_rows],
+                        temperature, end)
+        rewards = judge(reward, batch["rows"][own_rows], answers, end)
         logits = LOGITS[draws.device.type] // model.settings["vocab_size"]
         parts = split(answers, advantages(rewards).flatten().to(draws.device), beta, logits)
-        mine = [rewards.double().sum(), silent(rewards).sum(), answers.mask.sum(), len(parts)]
-    found = parallel.add(torch.tensor(mine, dtype=torch.float64))
-    rewarded, quiet, tokens, some = found.tolist()
-    return parts, tokens if some else 0, {"reward": rewarded / (B * G), "length": tokens / (B * G),
-                                          "silent": quiet / B}
+        sums = [rewards.double().sum(), silent(rewards).sum(), answers.mask.sum(), len(parts)]
+    totals = parallel.add(torch.tensor(sums, dtype=torch.float64))
+    rewarded, silent_groups, tokens, with_gradient = totals.tolist()
+    facts = {"reward": rewarded / (B * G), "length": tokens / (B * G), "silent": silent_groups / B}
+    return parts, tokens if with_gradient else 0, facts
 
 
 # ---- the training step ---------------------------------------------------------------------------
@@ -159,25 +166,27 @@ def require(group, new_tokens, temperature, clip, beta, updates):
 
 
 def backward(model, reference, parts, total, temperature, clip, beta, dtype, logp_of):
-    """Gradients of the loss over the rows of all parts, of `total` tokens that all processes wrote;
-    its value. The first time the parts learn old_logp and ref_logp."""
+    """Add the gradients of the loss over the rows of all parts, and return its value; `total`
+    tokens were written by all processes. The first call notes old_logp and ref_logp in the parts.
+    """
     device = next(model.parameters()).device
-    found = torch.zeros((), device=device)
-    for answers, advantage, before in parts:
+    value = torch.zeros((), device=device)
+    for answers, advantage, noted in parts:
         with devices.autocast(device, dtype):
             logp = answers.logp(model, temperature, logp_of)
-            if beta and not before:
+            if beta and not noted:
                 with torch.no_grad():
-                    before["ref_logp"] = answers.logp(reference, temperature)
-        before.setdefault("old_logp", logp.detach())
-        each = loss(logp, advantage=advantage, mask=answers.mask, clip=clip, beta=beta,
-                    **before) * (answers.mask.sum() / total)
-        each.backward()
-        found += each.detach()
-    if not parts:  # of this process
+                    noted["ref_logp"] = answers.logp(reference, temperature)
+        noted.setdefault("old_logp", logp.detach())
+        # weighted by its tokens, so that the parts add up to the mean over all tokens
+        part_loss = loss(logp, advantage=advantage, mask=answers.mask, clip=clip, beta=beta,
+                         **noted) * (answers.mask.sum() / total)
+        part_loss.backward()
+        value += part_loss.detach()
+    if not parts:  # the other processes wait for this one's gradients, so it has zeros
         for p in trained(model):
             p.grad = torch.zeros_like(p)
-    return parallel.add(found)
+    return parallel.add(value)
 
 
 def make_step(model, optimizer, reward, steps, *, group=8, new_tokens, temperature=1.0, clip=0.2,
@@ -201,22 +210,23 @@ def make_step(model, optimizer, reward, steps, *, group=8, new_tokens, temperatu
     logp_of = torch.compile(token_logp, dynamic=True) if compile else token_logp
 
     def step(k, batch):
-        for each in optimizer.param_groups:
-            each["lr"] = peak * cosine(k, steps, warmup)
+        for param_group in optimizer.param_groups:
+            param_group["lr"] = peak * cosine(k, steps, warmup)
+        # drawn on the CPU, so that the draws do not depend on the device
         draw = torch.Generator().manual_seed(seed_of(seed, "grpo", k))
         draws = torch.rand(len(batch["ids"]), group, new_tokens, generator=draw).to(device)
         with devices.autocast(device, dtype):
             parts, tokens, step.facts = answered(model, reward, batch, draws, temperature, end,
                                                  beta)
-        found = [torch.zeros((), device=device)]
+        losses = [torch.zeros((), device=device)]
         for _ in range(updates if tokens else 0):
-            found.append(backward(model, reference, parts, tokens, temperature, clip, beta, dtype,
-                                  logp_of))
-            if device.type == "cpu" and not math.isfinite(found[-1].item()):
-                raise ValueError(f"the loss of step {k} is {found[-1].item()}; rows of the batch: "
+            losses.append(backward(model, reference, parts, tokens, temperature, clip, beta, dtype,
+                                   logp_of))
+            if device.type == "cpu" and not math.isfinite(losses[-1].item()):
+                raise ValueError(f"the loss of step {k} is {losses[-1].item()}; rows of the batch: "
                                  f"{batch['rows'].tolist()}; try a smaller --lr")
             descend(model, optimizer, clip_norm)
-        return sum(found) / updates
+        return sum(losses) / updates
 
     step.facts = {}
     return step

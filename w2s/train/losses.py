@@ -9,7 +9,8 @@ RECENT = 256  # scores remembered for the threshold (reading E2)
 
 
 def wide(x):
-    """x in float32 at least: bfloat16 logits lose the small differences that losses are made of."""
+    """x in float32 at least: in bfloat16 the small differences of logits, and so the loss, are
+    lost."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -48,7 +49,7 @@ def harden(probabilities, prior=None, recent=None):
     classes = p.shape[-1]
     if prior is None:
         return torch.nn.functional.one_hot(p.argmax(-1), classes).to(p.dtype)
-    prior = torch.as_tensor(prior, dtype=p.dtype)  # on the CPU, as Hardening has it: no waiting
+    prior = torch.as_tensor(prior, dtype=p.dtype)  # checked on the CPU: no wait for a GPU
     if prior.shape != (classes,) or (prior < 0).any() or abs(float(prior.sum()) - 1) > 1e-3:
         raise ValueError(f"prior must be {classes} shares that sum to 1, got {prior.tolist()}")
     prior = prior.to(p.device)
@@ -63,6 +64,7 @@ def _offsets(p, prior, rounds=50):
     """(K,) offsets b such that argmax(p + b) has the class shares `prior`: each class in turn gets
     the offset at which its own share is right, the others held."""
     b = torch.zeros_like(prior)
+    # an offset of one class changes the shares of the others, hence the rounds
     for _ in range(rounds):
         for k in range(len(prior)):
             others = (p + b).clone()
@@ -90,14 +92,15 @@ class Hardening:
         self.prior, self.recent = {}, {}
         for c in pool.unique().tolist():
             prior = weak[pool == c].double().mean(0)
-            there = prior.shape[0]
-            if absent is not None:
-                there = int((torch.as_tensor(absent)[pool == c][0] == 0).sum())
-            self.prior[c] = (prior[:there] / prior[:there].sum()).float()
-            self.recent[c] = torch.zeros(0, there)
+            classes = prior.shape[0]
+            if absent is not None:  # a pool lacks the last classes: no row is hardened to them
+                classes = int((torch.as_tensor(absent)[pool == c][0] == 0).sum())
+            self.prior[c] = (prior[:classes] / prior[:classes].sum()).float()
+            self.recent[c] = torch.zeros(0, classes)
 
     def __call__(self, p, pool=None):
         """(B, K) one-hot of the student's probabilities p (B, K); remembers them."""
+        # stays 0 at the classes that a row's pool lacks
         hard = torch.zeros_like(p, dtype=torch.float32)
         for c, prior in self.prior.items():
             pick = slice(None) if pool is None else (pool == c).nonzero()[:, 0]

@@ -18,11 +18,12 @@ from w2s.model import checkpoint
 from w2s.train import losses
 
 WINDOW = 32  # batches' worth of shuffled rows that are sorted by length together
-HELD = 2 ** 30  # bytes of columns at most on a card: 250M tokens
+HELD = 2 ** 30  # bytes of columns held on a GPU, at most: 250M tokens
 
 
 def seed_of(*parts):
     """A 63-bit seed of (seed, purpose, ...): every draw has its own, so resuming needs no state."""
+    # a hash, since sums of seed and step would give runs of neighbouring seeds the same draws
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -42,6 +43,7 @@ def count_steps(n, epochs, batch_size):
 def order(lengths, batch_size, seed, epoch):
     """List of index arrays, the batches of an epoch: shuffled, then sorted by length in windows of
     32 batches so that little padding is computed (1.9x on SST-2 lengths), then shuffled again."""
+    # of seed and epoch alone: a resumed run makes the same order again
     draw = np.random.Generator(np.random.PCG64(seed_of(seed, "order", epoch)))
     shuffled = draw.permutation(len(lengths))
     window = WINDOW * batch_size
@@ -63,6 +65,7 @@ def batches(columns, steps, batch_size, seed, start=0, device="cpu", width=0):
     """
     lengths, batch_of = row_lengths(columns), collator(columns, device)
     per_epoch = math.ceil(len(lengths) / batch_size)
+    # epochs that ended before the resume are not shuffled at all
     for epoch in range(start // per_epoch, math.ceil(steps / per_epoch)):
         for i, pick in enumerate(order(lengths, batch_size, seed, epoch)):
             k = epoch * per_epoch + i
@@ -84,6 +87,7 @@ def collate(columns, pick, device="cpu"):
         if isinstance(column, list):
             ids = [column[i] for i in pick]
             width = width_of(max(map(len, ids), default=1), device)
+            # filled on the CPU, so that a column is copied to the GPU once and not row by row
             padded = np.zeros((len(ids), width), dtype=np.int64)
             for row, values in zip(padded, ids):
                 row[:len(values)] = values
@@ -97,17 +101,19 @@ def collate(columns, pick, device="cpu"):
 
 
 def width_of(longest, device):
-    """Columns of a batch whose longest row has so many tokens: on CUDA one of few shapes."""
+    """Width of a batch whose longest row has so many tokens; on CUDA a multiple of 64, so that few
+    shapes occur."""
     return longest if torch.device(device).type == "cpu" else -(-longest // 64) * 64
 
 
 def pinned(value, device):
-    """A tensor's copy on the card, which nobody waits for."""
+    """Asynchronous copy to the GPU through pinned memory."""
     return value.pin_memory().to(device, non_blocking=True)
 
 
 def collator(columns, device):
-    """collate of these columns as a function of pick; on CUDA they stand there if not too large."""
+    """collate of these columns as a function of pick. On CUDA columns of at most HELD bytes stay
+    on the GPU."""
     if torch.device(device).type != "cpu" and HELD >= sum(
             4 * sum(map(len, column)) if isinstance(column, list) else column.nbytes
             for column in columns.values()):
@@ -116,7 +122,7 @@ def collator(columns, device):
 
 
 class Held:
-    """Columns of N rows on the card. A batch is gathered there: only `pick` is copied."""
+    """Columns of N rows on the GPU. A batch is gathered there: only `pick` is copied."""
 
     def __init__(self, columns, device):
         self.device, self.texts, self.tables = device, {}, {}
@@ -130,16 +136,16 @@ class Held:
                 self.tables[key] = torch.from_numpy(column).to(device)
 
     def batch(self, pick):
-        """As collate makes it."""
+        """The batch of rows `pick` (B,), equal to collate's."""
         rows = torch.as_tensor(pick)
-        there = pinned(rows, self.device)
-        batch = {key: table[there] for key, table in self.tables.items()}
+        index = pinned(rows, self.device)
+        batch = {key: table[index] for key, table in self.tables.items()}
         for key, (lengths, tokens, first) in self.texts.items():
             place = torch.arange(width_of(int(lengths[pick].max(initial=1)), self.device),
                                  device=self.device)
-            length = first[there + 1] - first[there]                              # (B,)
-            at = (first[there][:, None] + place).clamp_(max=len(tokens) - 1)      # (B, T)
-            batch[key] = torch.where(place < length[:, None], tokens[at], 0).long()
+            length = first[index + 1] - first[index]                              # (B,)
+            source = (first[index][:, None] + place).clamp_(max=len(tokens) - 1)  # (B, T)
+            batch[key] = torch.where(place < length[:, None], tokens[source], 0).long()
             batch[key.replace("ids", "len")] = length
         return batch | {"rows": rows}
 
@@ -156,7 +162,7 @@ def peak_lr(parameters):
 
 
 def trained(model):
-    """The parameters that train: with LoRA few of them."""
+    """The parameters that train; with LoRA these are few."""
     return [p for p in model.parameters() if p.requires_grad]
 
 
@@ -176,7 +182,8 @@ OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
 
 class Objective:
     """A task's equation in its two halves, the task's options bound: forward(f, batch, lam) ->
-    {"x": logits (B, K), ...} and loss(logits, batch, ell, lam) -> (B,)."""
+    {"x": logits (B, K), ...} and loss(logits, batch, ell, lam) -> (B,). Between them a student's
+    predictions are hardened, so that one forward pass serves both terms of Eq. (1)."""
 
     def __init__(self, task, **options):
         self.forward, self.loss = (functools.partial(half, **{
@@ -201,7 +208,8 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
     device = next(model.parameters()).device
     peak = optimizer.defaults["lr"]
     f, several = model, parallel.world() > 1
-    if several:  # not losses_of: its forward passes wait for each other, so no graph holds several
+    if several:  # the model alone is compiled: the processes wait for each other between passes,
+        # which no graph of several passes can hold
         f = parallel.Spread(model, devices.compiled(model, device, math.inf) if compile else model)
 
     def losses_of(batch):
@@ -218,6 +226,7 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
         for group in optimizer.param_groups:
             group["lr"] = peak * cosine(k, steps, warmup)
         with devices.autocast(device, dtype):
+            # `rows` is on the CPU, and names rows in errors only
             inputs = {key: value for key, value in batch.items() if key != "rows"}
             if hardening:  # Eq. (1): logits, hardened prediction, loss
                 logits = logits_of(inputs)                            # {"x": (B, K), "x_adv": ...}
@@ -236,7 +245,8 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
 
 
 def descend(model, optimizer, clip_norm):
-    """A step of the optimizer by the gradients of all processes, clipped to this norm (0: not)."""
+    """A step of the optimizer by the sum of all processes' gradients, clipped to clip_norm (0: not
+    clipped)."""
     parallel.add_gradients(model)
     if clip_norm:
         torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
@@ -273,8 +283,9 @@ def save_checkpoint(path, k, model, optimizer, states=None):
     for name, p in model.named_parameters():
         for key, value in optimizer.state[p].items():
             tensors[f"optimizer/{key}/{name}"] = value
-    for name, kept in (states or {}).items():
-        tensors |= {f"{name}/{key}": value for key, value in kept.state_dict().items()}
+    for name, source in (states or {}).items():
+        tensors |= {f"{name}/{key}": value for key, value in source.state_dict().items()}
+    # under another name first: an interrupted write leaves the last checkpoint whole
     part = path.with_name(f".{path.name}.part")
     try:
         parallel.write(part, tensors, {"step": str(k)})
@@ -286,8 +297,9 @@ def save_checkpoint(path, k, model, optimizer, states=None):
 
 
 def _are_moments(step, exp_avg, exp_avg_sq, p):
-    """Whether these are AdamW's of the parameter p: a fused one reads what is not there. A second
-    moment may be infinite: then the weight stands still."""
+    """Whether these are AdamW's of the parameter p. Wrong shapes have to be found here: the fused
+    optimizer would read beyond the tensor. A second moment may be infinite: the weight stands still
+    then."""
     return (step.dtype == torch.float32 and step.numel() == 1 and bool(1 <= step < 2 ** 24)
             and all(moment.shape == p.shape and moment.dtype == p.dtype
                     for moment in (exp_avg, exp_avg_sq))
@@ -295,9 +307,9 @@ def _are_moments(step, exp_avg, exp_avg_sq, p):
 
 
 def load_checkpoint(path, model, optimizer, states=None, idle=False):
-    """Put a checkpoint back, whatever the number of processes that wrote it; the step to go on
-    from, 0 when there is none. idle: the optimizer may not have made a step yet (GRPO without a
-    signal)."""
+    """Put a checkpoint back, whatever the number of processes that wrote it; returns the step to go
+    on from, 0 when there is none. idle: the optimizer may not have made a step yet (GRPO without a
+    signal). Raises ValueError for one that is damaged, or another model's."""
     if not path.exists():
         return 0
     if not path.is_file():  # a pipe would be waited for
@@ -327,18 +339,18 @@ def load_checkpoint(path, model, optimizer, states=None, idle=False):
     for name, p in model.named_parameters():
         state = {key: tensors.get(f"optimizer/{key}/{name}")
                  for key in ("step", "exp_avg", "exp_avg_sq")}
-        some = [value for value in state.values() if value is not None]
-        if some:  # else: above --head-layer -2
-            if len(some) < 3 or not _are_moments(**state, p=p):
+        moments = [value for value in state.values() if value is not None]
+        if moments:  # else: above --head-layer -2
+            if len(moments) < 3 or not _are_moments(**state, p=p):
                 raise ValueError(f"{path}: damaged checkpoint (the moments of {name} have another "
                                  "shape or type, or are not finite); delete it to start over")
             optimizer.state[p] = state
     if not optimizer.state and isinstance(optimizer, torch.optim.AdamW) and not idle:
         raise ValueError(f"{path}: no optimizer state in this checkpoint; delete it to start over")
-    for name, kept in (states or {}).items():
+    for name, target in (states or {}).items():
         try:
-            kept.load_state_dict({key.split("/")[1]: value for key, value in tensors.items()
-                                  if key.startswith(name + "/")})
+            target.load_state_dict({key.split("/")[1]: value for key, value in tensors.items()
+                                    if key.startswith(name + "/")})
         except (KeyError, RuntimeError, TypeError, ValueError, IndexError) as error:
             raise ValueError(f"{path}: damaged checkpoint ({name}: {error}); delete it to start "
                              "over") from None

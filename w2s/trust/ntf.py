@@ -27,7 +27,7 @@ from w2s.rows import atomic
 FEWEST = 20        # held-out rows below which there is no early stopping and no temperature
 AT_ONCE = 4096     # rows of a forward pass without gradient
 TEMPERATURES = .05, 20.
-MOST = 100_000     # of a stored size: more fits no states
+MOST = 100_000     # of a stored size: no states are larger
 
 
 # ---- the model -----------------------------------------------------------------------------------
@@ -93,17 +93,17 @@ class TrustFunction(nn.Module):
 
     @torch.no_grad()
     def logits(self, states):
-        """(N, D) -> (N,) logits as in evaluation, whatever the mode; a few thousand rows at once.
+        """(N, D) -> (N,) logits as in evaluation, whatever the mode; a few thousand rows at a time.
         Raises ValueError for states of another size and for one that is not finite."""
         states, training = checked(states, self.config["dim"]), self.training
         self.eval()
-        found = [self(part.to(self.mean.device)) for part in states.split(AT_ONCE)]
+        parts = [self(part.to(self.mean.device)) for part in states.split(AT_ONCE)]
         self.train(training)
-        return torch.cat(found)
+        return torch.cat(parts)
 
     def calibrated(self, logits):
-        """Logits (N,) -> (N,) probabilities. In float32 they are exactly 1 from a logit of 17 on:
-        an order of rows needs float64."""
+        """Logits (N,) -> (N,) probabilities. To rank rows by them give float64 logits: in float32 a
+        sigmoid is exactly 1 from a logit of 17 on."""
         return ((logits + self.shift) / self.temperature).sigmoid()
 
     def trust(self, states):
@@ -112,11 +112,13 @@ class TrustFunction(nn.Module):
 
 
 def checked(states, dim=None):
-    """states (N, D), list, array or tensor -> float32; ValueError for what is no such table."""
+    """states (N, D), a list, array or tensor -> float32 tensor. Raises ValueError for another shape
+    and for a row that is not finite."""
     states = torch.as_tensor(states).detach().float()
     if states.ndim != 2 or not states.numel() or dim not in (None, states.shape[1]):
         raise ValueError(f"states: expected (N, {dim or 'D'}) with N >= 1, "
                          f"got {tuple(states.shape)}")
+    # refused by row: in `standardise` one nan would spoil mean and std of all
     bad = (~states.isfinite().all(1)).nonzero()[:, 0].tolist()
     if bad:
         raise ValueError(f"states: row {bad[0]} is not finite ({len(bad)} such rows); the teacher "
@@ -153,6 +155,7 @@ def best_temperature(logits, right):
     """The T that minimises the BCE of logits / T, both (N,): a zero of its derivative by 1 / T,
     which grows with 1 / T. Kept within TEMPERATURES, where separable or reversed logits end."""
     logits, right = logits.double(), right.double()
+    # bisection over log(1 / T): 60 halvings leave less than float64 can tell apart
     low, high = (math.log(1 / t) for t in reversed(TEMPERATURES))
     for _ in range(60):
         middle = (low + high) / 2
@@ -163,6 +166,7 @@ def best_temperature(logits, right):
 
 def smoothed(right):
     """(N,) Platt's targets (1999) in place of 0 and 1: (n1 + 1) / (n1 + 2) and 1 / (n0 + 2)."""
+    # below 1 and above 0, so that the temperature of lowest BCE is not 0
     n1, n0 = (float((right == kind).sum()) for kind in (1, 0))
     return torch.where(right == 1, (n1 + 1) / (n1 + 2), 1 / (n0 + 2))
 
@@ -237,11 +241,12 @@ def hold_out(right, groups, share, generator):
     rows = torch.bincount(code)
     G, least = len(rows), FEWEST / len(right)
     mean = torch.bincount(code, right.double()) / rows
+    # shuffled before the stable sort, so that chance decides among groups of equal shares
     order = torch.randperm(G, generator=generator)
     order = order[mean[order].argsort(stable=True)]
-    n = round(max(share, least) * G) if share and least <= max(share, .25) else 0
-    taken = order[((torch.arange(n) + .5) * G / max(n, 1)).long()]
-    held = torch.isin(code, taken)
+    count = round(max(share, least) * G) if share and least <= max(share, .25) else 0
+    held_groups = order[((torch.arange(count) + .5) * G / max(count, 1)).long()]
+    held = torch.isin(code, held_groups)
     both = all(len(right[side].unique()) == 2 for side in (held, ~held))
     return held if both else torch.zeros(len(right), dtype=torch.bool)
 
@@ -255,10 +260,11 @@ def adamw(model, lr, weight_decay):
 
 
 def train(model, optimizer, rows, held, weights, epochs, batch_size, patience, generator, log=None):
-    """Train on rows (states, right), leaving the weights of the epoch with the lowest loss on
-    `held`, of the last one where that has no rows. {"epochs", "best_epoch", "held_out_loss"}."""
+    """Train on rows (states, right) and return {"epochs", "best_epoch", "held_out_loss"}. The model
+    has the weights of the epoch with the lowest loss on `held` then, or of the last epoch where
+    `held` has no rows."""
     states, right = rows
-    best, best_epoch, epoch, kept = math.inf, 0, 0, None
+    best, best_epoch, epoch, best_weights = math.inf, 0, 0, None
     for epoch in range(1, epochs + 1):
         model.train()
         total = 0.0
@@ -271,20 +277,21 @@ def train(model, optimizer, rows, held, weights, epochs, batch_size, patience, g
         if not math.isfinite(loss.item()):
             raise ValueError(f"the trust function's loss is {loss.item()} in epoch {epoch}; try a "
                              "smaller lr")
-        now = bce(model.logits(held[0]), held[1], weights).item() if len(held[0]) else None
+        held_loss = bce(model.logits(held[0]), held[1], weights).item() if len(held[0]) else None
         if log:
-            log(epoch=epoch, loss=total / len(states), held_out_loss=now)
-        if now is None:
+            log(epoch=epoch, loss=total / len(states), held_out_loss=held_loss)
+        if held_loss is None:
             continue
-        if now < best:
-            best, best_epoch = now, epoch
-            kept = {name: value.clone() for name, value in model.state_dict().items()}
+        if held_loss < best:
+            best, best_epoch = held_loss, epoch
+            # cloned: the optimizer changes the parameters in place
+            best_weights = {name: value.clone() for name, value in model.state_dict().items()}
         elif epoch - best_epoch >= patience:
             break
-    if kept:
-        model.load_state_dict(kept)
+    if best_weights:
+        model.load_state_dict(best_weights)
     return {"epochs": epoch, "best_epoch": best_epoch or epoch,
-            "held_out_loss": best if kept else None}
+            "held_out_loss": best if best_weights else None}
 
 
 # ---- on disk -------------------------------------------------------------------------------------
@@ -312,7 +319,7 @@ def load(folder):
         sizes = [config[name] for name in ("dim", "blocks", "hidden", "dropout", "drop_path")]
         if not all(type(size) in (int, float) and size <= MOST for size in sizes):
             raise ValueError(f"they must be numbers up to {MOST}")
-        with torch.device("meta"):
+        with torch.device("meta"):  # sizes are checked against the weights before memory is taken
             model = TrustFunction(*sizes)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else error if isinstance(

@@ -36,20 +36,20 @@ def measure(trust, right, groups=None, seed=0, draws=1000, n=None):
     for weight in resampled(code, draws, rng):
         for name, values in weighted(trust, right, weight, n / len(right), point).items():
             drawn[name].append(values)
-    found = {"n": len(right), "purity_n": int(n)}
+    result = {"n": len(right), "purity_n": int(n)}
     for name, value in point.items():
         low, high = statistics.interval(np.concatenate(drawn[name])) if draws else (np.nan, np.nan)
         if name == "ece":
             # a sample's ECE exceeds the data's as the data's exceeds the truth, since noise adds to
             # |gap|: so the interval is reflected (Davison, Hinkley 1997, the basic bootstrap)
             low, high = max(0., min(value, 2 * value - high)), max(value, 2 * value - low)
-        found |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        result |= {name: value, f"{name}_low": low, f"{name}_high": high}
     return [{"slice": "all", "metric": name, "value": finite(value)}
-            for name, value in found.items()]
+            for name, value in result.items()]
 
 
 def column(values):
-    """List, array or tensor (N,) -> float64 array; metrics refuses what is not one number a row."""
+    """List, array or tensor (N,) -> array. w2s.metrics refuses what is not one number a row."""
     return np.asarray(values.tolist() if hasattr(values, "tolist") else values)
 
 
@@ -60,13 +60,14 @@ def finite(value):
 
 def observed(trust, right, n):
     """{metric: float} of the rows as they are."""
-    found = {"purity": metrics.purity(trust, right, n), "purity_random": float(np.mean(right)),
-             "aurc": metrics.aurc(trust, right),
-             "auc": metrics.auc(trust, right) if 0 < np.mean(right) < 1 else float("nan")}
+    values = {"purity": metrics.purity(trust, right, n), "purity_random": float(np.mean(right)),
+              "aurc": metrics.aurc(trust, right),
+              "auc": metrics.auc(trust, right) if 0 < np.mean(right) < 1 else float("nan")}
+    # calibration is asked of probabilities only
     if trust.min() >= 0 and trust.max() <= 1:
-        found |= {"ece": metrics.ece(trust, right, BINS), "brier": metrics.brier(trust, right),
-                  "nll": metrics.nll(trust, right)}
-    return found
+        values |= {"ece": metrics.ece(trust, right, BINS), "brier": metrics.brier(trust, right),
+                   "nll": metrics.nll(trust, right)}
+    return values
 
 
 def resampled(code, draws, rng):
@@ -76,8 +77,9 @@ def resampled(code, draws, rng):
     step = max(1, AT_ONCE // len(code))
     for first in range(0, draws, step):
         D = min(step, draws - first)
-        at = rng.integers(G, size=(D, G)) + G * np.arange(D)[:, None]
-        yield np.bincount(at.ravel(), minlength=D * G).reshape(D, G)[:, code]
+        # sample d counts in [d G, (d + 1) G): one bincount serves all of them
+        drawn = rng.integers(G, size=(D, G)) + G * np.arange(D)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=D * G).reshape(D, G)[:, code]
 
 
 def weighted(trust, right, weight, share, names):
@@ -91,24 +93,24 @@ def weighted(trust, right, weight, share, names):
     hit = weight * right
     to, hits = weight.cumsum(1), hit.cumsum(1)                                     # (D, N)
     total = to[:, -1]
-    found = {"purity": purity(right, weight, to, share), "purity_random": hits[:, -1] / total}
+    values = {"purity": purity(right, weight, to, share), "purity_random": hits[:, -1] / total}
     if "purity_half" in names:
-        found["purity_half"] = purity(right, weight, to, .5)
+        values["purity_half"] = purity(right, weight, to, .5)
     last = np.flatnonzero(np.append(np.diff(trust) != 0, True))  # of each threshold: ties together
     tp = hits[:, last] if len(last) < len(trust) else hits
     fp = (to[:, last] if len(last) < len(trust) else to) - tp
     area = np.einsum("dn,dn->d", np.diff(fp), tp[:, 1:] + tp[:, :-1]) + fp[:, 0] * tp[:, 0]
     with np.errstate(invalid="ignore"):  # a sample of one class: nan
-        found["auc"] = area / 2 / (tp[:, -1] * fp[:, -1])
+        values["auc"] = area / 2 / (tp[:, -1] * fp[:, -1])
     if "aurc" in names:
-        found["aurc"] = sum_of_risks(right, weight - hit, to - hits, to) / total
+        values["aurc"] = sum_of_risks(right, weight - hit, to - hits, to) / total
     if "ece" in names:
         bins = np.eye(BINS)[metrics.bin_of(trust, BINS)]                           # (N, BINS)
         gaps = weight @ (bins * (trust - right)[:, None])
         p = np.where(right == 1, trust, 1 - trust).clip(1e-7, 1 - 1e-7)
-        found |= {"ece": np.abs(gaps).sum(1) / total, "nll": weight @ -np.log(p) / total,
-                  "brier": weight @ (trust - right) ** 2 / total}
-    return found
+        values |= {"ece": np.abs(gaps).sum(1) / total, "nll": weight @ -np.log(p) / total,
+                   "brier": weight @ (trust - right) ** 2 / total}
+    return values
 
 
 def purity(right, weight, to, share):
@@ -138,8 +140,9 @@ def curves(trust, right, points=200):
     purity = metrics.purity_curve(trust, right)
     coverage, risk = metrics.risk_coverage(trust, right)
     N = len(purity)
+    # unique: of few rows several points are rounded to the same n
     n = np.unique(np.linspace(1, N, min(points, N)).round().astype(int))
-    found = {"n": n, "purity": purity[n - 1], "random": np.full(len(n), purity[-1]),
-             "oracle": np.minimum(1, purity[-1] * N / n), "coverage": coverage[n - 1],
-             "risk": risk[n - 1]}
-    return {name: [finite(value) for value in values.tolist()] for name, values in found.items()}
+    columns = {"n": n, "purity": purity[n - 1], "random": np.full(len(n), purity[-1]),
+               "oracle": np.minimum(1, purity[-1] * N / n), "coverage": coverage[n - 1],
+               "risk": risk[n - 1]}
+    return {name: [finite(value) for value in values.tolist()] for name, values in columns.items()}

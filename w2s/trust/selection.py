@@ -27,7 +27,7 @@ def certainty(row):
         return p, margin, -entropy
     if "weak" not in row:
         raise ValueError(f"id '{row.get('id')}': no 'certain'; label the rows with label.py")
-    p = [row["weak"]]
+    p = [row["weak"]]  # a table of one row, as w2s.metrics takes it
     return (float(metrics.max_probability(p)[0]), float(metrics.margin(p)[0]),
             -float(metrics.entropy(p)[0]))
 
@@ -40,42 +40,44 @@ def features(path, labelled, which):
     states = hidden_states.read_states(hidden_states.states_of(path), labelled)
     if which == "states":
         return states
+    # 1e-9: a probability that label.py wrote may be 0, and the states have to be finite
     p, margin, entropy = np.array([certainty(row) for row in labelled], np.float32).T
-    most = [max(row["logits"]) if "logits" in row else 0 for row in labelled]
+    largest = [max(row["logits"]) if "logits" in row else 0 for row in labelled]
     return np.column_stack([states, np.log(p + 1e-9), margin, entropy,
-                            np.array(most, np.float32)])
+                            np.array(largest, np.float32)])
 
 
 def with_truth(row):
-    """The row, its weak label replaced by the true one (and saying so)."""
-    kept = {key: value for key, value in row.items() if not key.startswith("logits")}
+    """The row with the true label in place of the weak one, and "truth" that says so."""
+    # logits go: they are those of the weak label
+    fields = {key: value for key, value in row.items() if not key.startswith("logits")}
     if "weak_text" in row:
-        return kept | {"weak_text": f" {row.get('solution', row['label'])}", "truth": True}
+        return fields | {"weak_text": f" {row.get('solution', row['label'])}", "truth": True}
     onehot = {key: [float(k == row["label"]) for k in range(len(row[key]))]
               for key in ("weak", "weak_adv") if key in row}
-    return kept | onehot | {"truth": True}
+    return fields | onehot | {"truth": True}
 
 
 # ---- which rows ----------------------------------------------------------------------------------
 
 def of_sources(labelled, sources, path):
     """Positions of the labelled rows that have one of the sources; without sources all."""
-    some = [i for i, row in enumerate(labelled) if not sources or row.get("source") in sources]
-    if not some:
+    positions = [i for i, row in enumerate(labelled) if not sources or row.get("source") in sources]
+    if not positions:
         known = sorted({row.get("source", "") for row in labelled})
         raise ValueError(f"--sources {' '.join(sources)}: no row of {path} has one; its sources "
                          f"are {', '.join(known)}")
-    return some
+    return positions
 
 
-def refuse(found, path, splits, seen):
+def refuse(labelled, path, splits, seen):
     """ValueError for a labelled row of another split than these, and for one that the teacher was
-    trained on (leaks.Seen): it is right there more often than elsewhere."""
-    for n, row in enumerate(found, 1):
+    trained on (leaks.Seen): on those it is right more often than on others."""
+    for n, row in enumerate(labelled, 1):
         if row.get("split", "wts") not in splits:
             raise ValueError(f"{path}:{n}: the row belongs to split '{row['split']}', expected "
                              f"{' or '.join(splits)}")
-    seen.refuse_all(found, path, "label rows it has not seen")
+    seen.refuse_all(labelled, path, "label rows it has not seen")
 
 
 def refuse_overlap(labelled, pool, paths):
@@ -103,6 +105,7 @@ def pick(score, n, classes=None):
     same number of each class, as far as a class has rows (reading T5)."""
     order = np.argsort(-np.asarray(score), kind="stable")
     if classes is not None:
+        # the best row of each class comes first, then the second best of each, and so on
         place, seen = np.empty(len(order)), Counter()
         for i in order:
             place[i] = seen[classes[i]]
@@ -115,8 +118,8 @@ def pick(score, n, classes=None):
 
 def shares(classes, chosen):
     """{class: (share of the pool, share of the chosen rows)}, of at most 20 classes; else {}."""
-    pool, kept = Counter(classes), Counter(classes[i] for i in chosen)
-    return {str(name): (pool[name] / len(classes), kept[name] / len(chosen))
+    pool, selected = Counter(classes), Counter(classes[i] for i in chosen)
+    return {str(name): (pool[name] / len(classes), selected[name] / len(chosen))
             for name in sorted(pool, key=str)} if len(pool) <= 20 else {}
 
 
@@ -143,44 +146,47 @@ def measure(score, right, pool, chosen, select, seed, draws):
     names = np.array([row.get("source", "") for row in pool])
     if len(set(names) - {""}) > 1:
         slices |= {name: np.flatnonzero(names == name) for name in sorted(set(names) - {""})}
-    groups, found = np.array([str(row.get("group", row["id"])) for row in pool]), []
+    groups, entries = np.array([str(row.get("group", row["id"])) for row in pool]), []
     for name, members in slices.items():
+        # as large a share of each slice as of the pool, so that purities compare
         n = max(1, round(len(chosen) / len(pool) * len(members)))
-        found += [entry | {"slice": name} for entry in score_metrics.measure(
+        entries += [entry | {"slice": name} for entry in score_metrics.measure(
             score[members], right[members], groups[members], seed, draws, n)
             if select in PROBABILITIES or entry["metric"].split("_")[0] not in CALIBRATION]
-    return found + [{"slice": "all", "metric": "right", "value": float(right.mean())},
-                    {"slice": "all", "metric": "right_kept", "value": float(right[chosen].mean())}]
+    entries += [{"slice": "all", "metric": "right", "value": float(right.mean())},
+                {"slice": "all", "metric": "right_kept", "value": float(right[chosen].mean())}]
+    return entries
 
 
 def verdicts(pool, score, right, chosen):
     """N rows: id, group and source, the trust, whether the label is right, whether it is kept."""
-    kept = {*chosen.tolist()}
+    selected = {*chosen.tolist()}
     return [{"id": row["id"], "group": str(row.get("group", row["id"])), "trust": float(score[i]),
-             "right": int(right[i]), "kept": i in kept, "source": row.get("source", "")}
+             "right": int(right[i]), "kept": i in selected, "source": row.get("source", "")}
             for i, row in enumerate(pool)]
 
 
 def lines(facts, measured, regimes, shares):
-    """What is printed: facts about the training; of every slice its measures with their intervals,
-    and its regime; the shares of the classes, of at most ten."""
+    """The printed lines: facts about the training; of every slice its measures with their intervals
+    and its regime; the shares of the classes, where they are at most ten."""
     value = {(m["slice"], m["metric"]): m["value"] for m in measured}
     names = [m for m in ("auc", "ece", "brier", "purity", "aurc") if ("all", m) in value]
+    # each slice once, in the order of `measure`
     slices = list(dict.fromkeys(m["slice"] for m in measured))
     width = max(map(len, slices))
-    said = [f"{key.replace('_', ' ')} " + (f"{v:.4g}" if isinstance(v, float) else str(v))
-            for key, v in facts.items()]
-    found = [", ".join(said)] if said else []
-    found.append(f"{'':{width}}  " + "".join(f"{name:<22}" for name in names))
+    parts = [f"{key.replace('_', ' ')} " + (f"{v:.4g}" if isinstance(v, float) else str(v))
+             for key, v in facts.items()]
+    text = [", ".join(parts)] if parts else []
+    text.append(f"{'':{width}}  " + "".join(f"{name:<22}" for name in names))
     for part in slices:
         cells = ["-" if value.get((part, m)) is None else f"{value[part, m]:.3f} "
                  f"[{value[part, f'{m}_low']:.3f}, {value[part, f'{m}_high']:.3f}]" for m in names]
-        found.append(f"{part:{width}}  " + "".join(f"{cell:<22}" for cell in cells)
-                     + regimes.get(part, ""))
+        text.append(f"{part:{width}}  " + "".join(f"{cell:<22}" for cell in cells)
+                    + regimes.get(part, ""))
     if ("all", "ece_raw") in value:
-        found.append(f"before calibration: ece {value['all', 'ece_raw']:.3f}, brier "
-                     f"{value['all', 'brier_raw']:.3f}")
+        text.append(f"before calibration: ece {value['all', 'ece_raw']:.3f}, brier "
+                    f"{value['all', 'brier_raw']:.3f}")
     if 1 < len(shares) <= 10:
-        found.append("answers, of the pool and of the kept: " + ", ".join(
+        text.append("answers, of the pool and of the kept: " + ", ".join(
             f"{name} {a:.0%} {b:.0%}" for name, (a, b) in shares.items()))
-    return [f"  {line}".rstrip() for line in found]
+    return [f"  {line}".rstrip() for line in text]
