@@ -5,13 +5,9 @@ B rows, K classes, N rows of a split, M recent rows.
 
 import torch
 
+from w2s.model.kernels import wide
+
 RECENT = 256  # scores remembered for the threshold (reading E2)
-
-
-def wide(x):
-    """x in float32 at least: in bfloat16 the small differences of logits, and so the loss, are
-    lost."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def cross_entropy(logits, target):
