@@ -9,10 +9,8 @@ GPT_NEOX = "w2s/model/gpt_neox.py"
 KERNELS = "w2s/model/kernels.py"
 DECODING = "w2s/model/decoding.py"
 CHECKPOINT = "w2s/model/checkpoint.py"
-STEP, FIT, LM, ANSWERS, GRPO, LORA = (f"w2s/{name}.py" for name in (
-    "train/step", "fit", "infer/lm", "infer/answers", "train/grpo", "model/lora"))
-PARALLEL, TEXT, DEVICE, PREDICT = (f"w2s/{name}.py" for name in (
-    "parallel", "model/text", "device", "infer/predict"))
+STEP, LM, GRPO, LORA, PARALLEL, DEVICE = (f"w2s/{name}.py" for name in (
+    "train/step", "infer/lm", "train/grpo", "model/lora", "parallel", "device"))
 WEAK, STUDENT, LABEL = "train_weak.py", "train_student.py", "label.py"
 MINE = "test_training.py::"
 POOLS = MINE + "test_thresholds_are_those_of_each_pool_and_of_each_text"
