@@ -7,10 +7,13 @@ import dataclasses
 import json
 import math
 import random
+import signal
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from tokenizers import Tokenizer
 
@@ -358,6 +361,20 @@ def test_a_token_that_the_model_lacks_is_refused():
         tokenization.require_fit(columns, 10, "folder")
         with pytest.raises(ValueError, match="gives token 9, but the model has only 9"):
             tokenization.require_fit(columns, 9, "folder")
+
+
+@pytest.mark.parametrize("number, code, said", [
+    (number, 130, "error: interrupted; the same command goes on from the last checkpoint that was "
+                  "written\n") for number in (signal.SIGINT, signal.SIGTERM)] + [(None, 3, "")])
+def test_an_interrupt_while_a_tokenizer_is_read_is_no_broken_tokenizer(world, fair, tmp_path, call,
+                                                                       monkeypatch, number, code,
+                                                                       said):
+    """Neither a key pressed nor an end from within the library is taken for a bad file."""
+    monkeypatch.setattr(tokenizers, "Tokenizer", SimpleNamespace(
+        from_file=lambda path: signal.raise_signal(number) if number else sys.exit(3)))
+    found = call("train_weak", "--task", "fairness", "--model", world / "tiny-2x32", "--data",
+                 fair / "weak.jsonl", "--out", tmp_path / "run")
+    assert (found[0], found[2]) == (code, said) and not (tmp_path / "run").exists()
 
 
 def test_free_labels_are_sampled_by_the_rows_ids(world):
