@@ -586,8 +586,8 @@ def test_a_model_that_diverges_is_not_saved(corpus, tmp_path, mini):
     code, _, error = mini("pretrain", "--text", corpus / "lines.txt", *TINY, "--lr", 1e30,
                           "--steps", 1, "--out", tmp_path / "out", "--runs", tmp_path / "runs")
     assert code == 1 and error.count("\n") == 1 and not (tmp_path / "out").exists()
-    assert re.match(r"error: the loss of step 0 is [56]\.\d+, the perplexity nan; try a smaller --lr",
-                    error), error
+    assert re.match(r"error: the loss of step 0 is [56]\.\d+, the perplexity nan; try a smaller "
+                    "--lr\n$", error), error
     run = tmp_path / "runs/pythia-14m"
     assert not (run / "model").exists() and not (run / "DONE").exists()
     assert (run / "log.jsonl").read_bytes() == b""
