@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests import several
 from tests.conftest import read_json
@@ -22,6 +23,7 @@ from w2s import rows
 
 ROOT = Path(__file__).parent.parent
 LABELS = "weak/labels/wts.jsonl"
+WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +284,53 @@ def test_a_run_that_is_not_finished_or_no_run_is_refused(fair, runs, call, tmp_p
     assert code == 1 and "not finished" in err
 
 
+def contents(folder):
+    """{path: bytes} of the files of a folder."""
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kind, message", [
+    ("folder", "not a file; delete it to start over"),
+    ("weights", "no optimizer state in this checkpoint; delete it to start over")])
+def test_a_run_does_not_go_on_from_what_is_no_checkpoint(world, fair, runs, call, tmp_path, kind,
+                                                         message):
+    """A run that was killed, beside whose log stands a folder, or the model's weights alone."""
+    out = tmp_path / "weak"
+    shutil.copytree(runs / "weak", out, ignore=shutil.ignore_patterns(
+        "DONE", "model", "labels", "predictions", "eval.json", ".lock"))
+    path = out / "checkpoint.safetensors"
+    if kind == "folder":
+        path.mkdir()
+    else:
+        stored = load_file(runs / "weak" / "model" / WEIGHTS)
+        save_file({f"model/{name}": p for name, p in stored.items()}, path, {"step": "3"})
+    before = contents(out)
+    code, _, err = call(*weak(world, fair, out))
+    assert code == 1 and err == f"error: {path}: {message}\n"
+    assert {name: content for name, content in contents(out).items()
+            if not name.endswith(".lock")} == before
+
+
+def test_a_model_whose_numbers_overflow_is_refused_with_the_row(runs, call, tmp_path):
+    """A head of the largest numbers: every weight is finite, no logit is. Of three rows that are
+    read together the second is the longest."""
+    shutil.copytree(runs / "weak", tmp_path / "weak", ignore=shutil.ignore_patterns(
+        "labels", "predictions", "eval.json", ".lock"))
+    file = tmp_path / "weak" / "model" / WEIGHTS
+    stored = load_file(file)
+    stored["score.weight"] = stored["score.weight"].sign() * 3.3e38
+    save_file(stored, file, {"format": "pt"})
+    rows.write(tmp_path / "x.jsonl", [{"id": name, "text": text, "label": 0, "a": 1} for name, text
+                                      in (("a", "dull"), ("b", "a warm garden"), ("c", "warm"))])
+    said = "the model's output is not finite (row 2 ff.)\n"
+    code, _, err = call(*label(tmp_path / "weak", tmp_path / "x.jsonl"))
+    assert code == 1 and err == f"error: {tmp_path / 'weak' / 'model'}: label: {said}"
+    code, _, err = call(*evaluate(tmp_path / "x.jsonl", tmp_path / "weak"))
+    assert code == 1 and err == f"error: evaluate {tmp_path / 'weak'} x: {said}"
+    assert {path.name for path in (tmp_path / "weak").iterdir()} == {
+        "config.json", "log.jsonl", "model", "DONE", ".lock"}
+
+
 def test_a_folder_that_holds_something_else_is_not_touched(world, fair, call, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
@@ -341,7 +390,13 @@ def break_shard(folder):
         {"weight_map": {"a": "model-00001-of-00002.safetensors"}}))
 
 
-WEIGHTS = "model.safetensors"
+def move_a_letter(folder):
+    """Give a letter of every text, as "sex" is in each, a number above the model's 512."""
+    found = read_json(folder / "tokenizer.json")
+    found["model"]["vocab"]["x"] = 5000
+    rows.write_json(folder / "tokenizer.json", found)
+
+
 MODELS = {
     "missing shard": (break_shard, "model-00001-of-00002.safetensors"),
     "corrupt header": (lambda f: (f / WEIGHTS).write_bytes(b"\xff" * 64), WEIGHTS),
@@ -350,7 +405,9 @@ MODELS = {
                      "gpt_neox"),
     "pickle": (lambda f: (f / WEIGHTS).rename(f / "pytorch_model.bin"), "never unpickle"),
     "no config": (lambda f: (f / "config.json").unlink(), "config.json"),
-    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json")}
+    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json"),
+    "another's tokenizer": (move_a_letter, "model/tokenizer.json: gives token 5000, but the model "
+                                           "has only 512; it is another model's tokenizer")}
 
 
 @pytest.mark.parametrize("name", MODELS)

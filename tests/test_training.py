@@ -7,10 +7,13 @@ import dataclasses
 import json
 import math
 import random
+import signal
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from tokenizers import Tokenizer
 
@@ -358,6 +361,19 @@ def test_a_token_that_the_model_lacks_is_refused():
         tokenization.require_fit(columns, 10, "folder")
         with pytest.raises(ValueError, match="gives token 9, but the model has only 9"):
             tokenization.require_fit(columns, 9, "folder")
+
+
+@pytest.mark.parametrize("end, code, said", [
+    (lambda path: signal.raise_signal(signal.SIGTERM), 130, "error: interrupted; the same command "
+     "goes on from the last checkpoint that was written\n"), (lambda path: sys.exit(3), 3, "")],
+    ids=["killed", "ended"])
+def test_an_end_while_a_tokenizer_is_read_is_no_broken_tokenizer(world, fair, tmp_path, call,
+                                                                 monkeypatch, end, code, said):
+    """Neither a signal nor an exit is taken for a bad file."""
+    monkeypatch.setattr(tokenizers, "Tokenizer", SimpleNamespace(from_file=end))
+    found = call("train_weak", "--task", "fairness", "--model", world / "tiny-2x32", "--data",
+                 fair / "weak.jsonl", "--out", tmp_path / "run")
+    assert (found[0], found[2]) == (code, said) and not (tmp_path / "run").exists()
 
 
 def test_free_labels_are_sampled_by_the_rows_ids(world):

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import memorised
 from tests.conftest import read_json
 from tests.smoke_data import BAD, GOOD, NOUN
 from w2s import config, rows, runs
@@ -469,6 +470,39 @@ def test_bad_input_is_one_line_and_leaves_nothing(home, attack, arguments, messa
     code, _, err = attack(*argv(home), *arguments(home))
     assert code == 1 and err.count("\n") == 1 and err.startswith("error: ") and message in err, err
     assert not list(home.rglob("attack*")) and not (home / "o.jsonl").exists()
+
+
+def test_a_file_that_no_attack_made_is_not_overwritten(home, tmp_path, attack):
+    here = copy(home, tmp_path, "one")
+    (here / "thesis.jsonl").write_text("years")
+    code, _, err = attack(*argv(here, "--out", here / "thesis.jsonl"))
+    assert code == 1 and err == (f"error: --out {here / 'thesis.jsonl'}: is there already, and no "
+                                 "attack made it; choose another\n")
+    assert (here / "thesis.jsonl").read_text() == "years"
+    assert {path.name for path in here.iterdir()} == {"one", "test.jsonl", "synonyms.json",
+                                                      "thesis.jsonl"}
+    assert not list(here.rglob("attack*"))
+
+
+def test_texts_that_cannot_be_cut_are_no_data(home, tmp_path, attack):
+    """A pair without the names of its two sentences, alone in its file."""
+    here = copy(home, tmp_path, "one")
+    rows.write(here / "test.jsonl", [row | {"text": "a garden"} for row in invented(6, 1000)
+                                     if row["source"] == "mnli"])
+    code, _, err = attack(*argv(here))
+    assert code == 1 and err == (f"error: {here / 'test.jsonl'}:1: no row's text has the form of "
+                                 "--task adversarial\n")
+    assert not list(here.rglob("attack*"))
+
+
+def test_a_language_model_has_no_class_to_flip(world, tmp_path, attack):
+    rows.write(tmp_path / "mail.jsonl", [{"id": "a", "text": "the harbour is a garden"}])
+    memorised.run(tmp_path / "run", world / "tiny-2x32", "train_weak.py", tmp_path / "mail.jsonl")
+    code, _, err = attack("--task", "privacy", "--run", tmp_path / "run", "--data",
+                          tmp_path / "mail.jsonl")
+    assert code == 1 and err == ("error: --task privacy: has no classes; a text attack needs "
+                                 "some\n")
+    assert not list(tmp_path.rglob("attack*"))
 
 
 def test_a_label_that_the_source_lacks_is_refused_with_its_line(home, tmp_path, attack):

@@ -294,6 +294,7 @@ def test_a_later_run_sees_what_has_changed(tmp_path):
      "two mails have the id 'cmu/1.'"),
     ("emails.csv", "text,spam\nx,1\n", r"emails.csv:1: expected the header file,message"),
     ("emails.csv", "file,message\na,b\na,b,c\n", r"emails.csv:3: 3 columns, expected 2"),
+    ("emails.csv", "file,message\na,b\na,secret\rb\n", r"emails.csv:3: new-line character seen in"),
     ("a.mbox", "Dear Bo,\n", r"a.mbox:1: not an mbox file"),
     ("mails.jsonl", jsonl([{"id": 1, "text": 5}]), r"mails.jsonl:1: expected an id and a string"),
     ("mails.jsonl", jsonl([{"text": "secret"}]), r"mails.jsonl:1: expected an id"),

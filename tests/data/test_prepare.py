@@ -162,6 +162,14 @@ def test_hidden_sex_is_in_a_but_not_in_the_text_and_twins_stay_together(tmp_path
     ("adult.csv", as_csv(PEOPLE).replace("<=50K", "<50K", 1), r"adult.csv:2: income is '<50K'"),
     ("adult.csv", as_csv(PEOPLE).replace("Male", "M", 1), r"csv:2: sex is 'M', expected Male or"),
     ("adult.csv", as_csv(PEOPLE).replace("1003", "x", 1), r"csv:4: final weight is 'x', expected"),
+    ("adult.csv", as_csv(PEOPLE, UCI).replace("Canada", "Can\rada", 1), r"csv:2: new-line ch"),
+    ("adult.csv", as_csv(PEOPLE, UCI).replace("Canada", "a" * 2 ** 18, 1),
+     r"adult.csv:2: field larger than field limit"),
+    ("adult.csv", as_csv(PEOPLE).replace(">50K", "-1", 1), r"csv:1: income is '-1', expected"),
+    ("adult.csv", as_csv([(*p, "sure") for p in PEOPLE], UCI + ",chance"),
+     r"adult.csv:2: chance is 'sure', expected a probability"),
+    ("adult.csv", as_csv([(*p, 1.5) for p in PEOPLE], UCI + ",chance"),
+     r"adult.csv:2: chance is '1.5', expected a probability"),
     ("adult.csv", as_csv(PEOPLE, UCI.replace("race", "rase")), r"csv:1: .*unknown column rase"),
     ("adult.csv", as_csv(PEOPLE, UCI.replace("income", "split")), r"csv:1: .*no column income"),
     ("people.csv", as_csv(PEOPLE), r"did not find .*adult.csv.*archive.ics.uci.edu.*put it there")])
@@ -306,6 +314,12 @@ def test_bad_style_file_is_refused(tmp_path, change, match):
     change(style)
     put(tmp_path / "raw/style.json", json.dumps(style))
     refused(tmp_path, "ood", match)
+
+
+def test_out_of_distribution_data_needs_validation_rows(tmp_path):
+    sentiment(tmp_path / "raw")
+    refused(tmp_path, "ood", "^--val 0: accuracy in distribution is measured on validation rows "
+            r"\(C.3\); give --val a share$", val=0)
 
 
 def test_bad_sst2_and_missing_style_are_refused(tmp_path):
@@ -911,6 +925,10 @@ def test_a_bad_shape_is_refused_and_leaves_nothing(tmp_path, change, match):
     put(tmp_path / "bad.json", "{}")
     with pytest.raises(ValueError, match="bad.json: not a usable tokenizer.json"):
         prepare.model(prepare.Model(str(tmp_path / "bad.json"), str(tmp_path / "out"), **TINY))
+    put(tmp_path / "wordless.json", json.dumps(json.loads(Path(words).read_text()) | {
+        "added_tokens": [], "model": {"type": "WordLevel", "vocab": {}, "unk_token": "x"}}))
+    with pytest.raises(ValueError, match=r"wordless.json: not a usable .* \(it has no tokens\)$"):
+        prepare.model(prepare.Model(str(tmp_path / "wordless.json"), str(tmp_path / "out"), **TINY))
     with pytest.raises(OSError):
         prepare.model(prepare.Model(str(tmp_path / "none.json"), str(tmp_path / "out"), **TINY))
     assert not (tmp_path / "out").exists()

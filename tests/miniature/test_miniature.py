@@ -331,10 +331,12 @@ def backwards(path):
     (lambda folder: (folder / "world/manifest.json").write_text("{"), 0, "manifest.json:1: not"),
     (lambda folder: (folder / "world/manifest.json").write_text("[1]"), 0,
      "manifest.json: this is a list"),
+    (lambda folder: (folder / "world/manifest.json").write_text('{"format": 4, "seed": 0}'), 0,
+     "manifest.json: not the manifest of a town; delete it and run the same command again$"),
     (lambda folder: (folder / "raw/adult.csv").write_text("age\n1\n"), 0, "adult.csv: was edited"),
     (lambda folder: [backwards(folder / "raw/adult.csv"),
                      (folder / "world/manifest.json").unlink()], 0, "adult.csv: is there already"),
-], ids=["seed", "broken", "list", "edited", "foreign"])
+], ids=["seed", "broken", "list", "no files", "edited", "foreign"])
 def test_a_folder_that_holds_something_else_is_refused(alderby, mini, tmp_path, damage, seed,
                                                        message):
     out = tmp_path / "town"
@@ -373,6 +375,23 @@ def test_perturbed_texts_are_put_together_with_few_remarks_and_with_every_victim
             assert row["label"] == victim["label"] and parts == {
                 name: row[f"original_{name}"] for name in parts} == {
                 name: row[name] for name in parts}
+
+
+@pytest.mark.parametrize("task, named", [("cola", "cola"), (None, "")])
+def test_a_perturbed_text_of_no_source_is_refused(alderby, mini, tmp_path, task, named):
+    shutil.copytree(alderby / "world", tmp_path / "world")
+    for folder in world.FAMILIES:
+        for part in ("words", "remarks"):
+            rows.write(tmp_path / f"world/attacked/{folder}/{part}.jsonl", [
+                {"id": f"r{k}", "task": "sst2", "method": "typos", "label": 1, "sentence": "x",
+                 "original_sentence": "y"} for k in range(3)])
+    path = tmp_path / "world/attacked/weak/words.jsonl"
+    first, second, third = rows.read(path)
+    rows.write(path, [first, second | {"task": task}, third])
+    code, _, error = mini("perturbed", "--out", tmp_path)
+    assert code == 1 and error == (f"error: {path}:2: task '{named}', expected one of sst2, qqp, "
+                                   "mnli, mnli-mm, qnli, rte\n")
+    assert not (tmp_path / "raw").exists()
 
 
 def test_the_tasks_accept_the_raw_files(alderby, tmp_path):
@@ -560,6 +579,18 @@ def test_arguments_that_do_not_go_together(tmp_path, mini, argv, message):
     code, _, error = mini("pretrain", *argv, "--out", tmp_path / "out", "--runs", tmp_path / "runs")
     assert code == 1 and error.startswith("error: ") and message in error
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_diverges_is_not_saved(corpus, tmp_path, mini):
+    """The loss of the only step is that of random weights, the step goes beyond float32."""
+    code, _, error = mini("pretrain", "--text", corpus / "lines.txt", *TINY, "--lr", 1e30,
+                          "--steps", 1, "--out", tmp_path / "out", "--runs", tmp_path / "runs")
+    assert code == 1 and error.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert re.match(r"error: the loss of step 0 is [56]\.\d+, the perplexity nan; try a smaller "
+                    "--lr\n$", error), error
+    run = tmp_path / "runs/pythia-14m"
+    assert not (run / "model").exists() and not (run / "DONE").exists()
+    assert (run / "log.jsonl").read_bytes() == b""
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(corpus, tmp_path, mini):

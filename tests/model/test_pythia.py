@@ -294,6 +294,17 @@ def test_a_classifier_keeps_its_labels_and_head_and_a_base_model_starts_at_zero(
         checkpoint.load(tmp_path / "three", "lm")
 
 
+@pytest.mark.parametrize("key, value", [("id2label", ["no", "yes"]), ("num_labels", "three"),
+                                        ("num_labels", True), ("w2s_head_layer", "last")])
+def test_a_classifier_whose_config_does_not_say_its_shape_is_refused(key, value, tmp_path,
+                                                                     tokenizer_file):
+    checkpoint.save(ours("pythia", "class", 3), tmp_path / "three", tokenizer_file)
+    configure(tmp_path / "three", **{key: value})
+    with pytest.raises(ValueError, match=r"three/config\.json: id2label, num_labels or "
+                       "w2s_head_layer is not an object, a number, a number$"):
+        checkpoint.load(tmp_path / "three", "class")
+
+
 def test_unknown_config_keys_and_from_scratch_survive_a_fine_tune(tmp_path, tokenizer_file):
     model = checkpoint.untrained({**TINY, "note": "kept"}, seed=1)
     checkpoint.save(model, tmp_path / "base", tokenizer_file)
@@ -318,10 +329,14 @@ def pickle_only(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
-def lose_shard(folder):
-    weight_map = {"a": "model-00001-of-00001.safetensors"}
+def index(folder, content):
+    """Put an index of shards in the place of the weights."""
     (folder / "model.safetensors").unlink()
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps(content))
+
+
+def lose_shard(folder):
+    index(folder, {"weight_map": {"a": "model-00001-of-00001.safetensors"}})
 
 
 def reshape(weights):
@@ -364,6 +379,16 @@ BROKEN = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), r"model: neither model\.safeten"),
     "pickle only": (pickle_only, r"pytorch_model\.bin: a pickled .* never unpickle"),
     "lost shard": (lose_shard, r"model-00001-of-00001\.safetensors: this shard .* is missing"),
+    "index without shards": (lambda f: index(f, {"metadata": {}}), r"json: no weight_map; fetch"),
+    "empty index": (lambda f: index(f, {"weight_map": {}}), r"index\.json: no weight_map; fetch"),
+    "list of shards": (lambda f: index(f, {"weight_map": ["a"]}), r"json: no weight_map; fetch"),
+    "index out of the folder": (
+        lambda f: index(f, {"weight_map": {"a": "../model.safetensors"}}),
+        r"'\.\./model\.safetensors' is no \.safetensors file of this folder; fetch the file a"),
+    "index of a pickle": (lambda f: index(f, {"weight_map": {"a": "pytorch_model.bin"}}),
+                          r"'pytorch_model\.bin' is no \.safetensors file of this folder"),
+    "index of a number": (lambda f: index(f, {"weight_map": {"a": 5}}),
+                          r"index\.json: 5 is no \.safetensors file of this folder"),
     "header": (damage_header, r"model\.safetensors: damaged or incomplete"),
     "truncated": (truncate, r"model\.safetensors: damaged or incomplete"),
     "missing": (lambda f: rewrite(f, lambda w: w.pop("embed_out.weight")), r"1 missing \['embed"),
