@@ -581,13 +581,15 @@ def test_arguments_that_do_not_go_together(tmp_path, mini, argv, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_diverges_is_not_saved(corpus, tmp_path, mini):
-    """The loss of the only step is that of random weights, the step goes beyond float32."""
-    code, _, error = mini("pretrain", "--text", corpus / "lines.txt", *TINY, "--lr", 1e30,
+@pytest.mark.parametrize("lr, perplexity", [(1e30, "nan"), (10, "inf")])
+def test_a_model_that_diverges_is_not_saved(corpus, tmp_path, mini, lr, perplexity):
+    """The loss of the only step is that of random weights, the step goes beyond float32; or to more
+    than 710 nats a token, whose exponential no float holds."""
+    code, _, error = mini("pretrain", "--text", corpus / "lines.txt", *TINY, "--lr", lr,
                           "--steps", 1, "--out", tmp_path / "out", "--runs", tmp_path / "runs")
     assert code == 1 and error.count("\n") == 1 and not (tmp_path / "out").exists()
-    assert re.match(r"error: the loss of step 0 is [56]\.\d+, the perplexity nan; try a smaller "
-                    "--lr\n$", error), error
+    assert re.match(rf"error: the loss of step 0 is [56]\.\d+, the perplexity {perplexity}; try a "
+                    "smaller --lr\n$", error), error
     run = tmp_path / "runs/pythia-14m"
     assert not (run / "model").exists() and not (run / "DONE").exists()
     assert (run / "log.jsonl").read_bytes() == b""

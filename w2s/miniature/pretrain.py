@@ -92,7 +92,8 @@ def perplexity(model, data, batch_size=32):
         ids = torch.from_numpy(data[start:start + batch_size].astype(np.int64)).to(where)
         batch = {"ids": ids, "mask": torch.ones(ids.shape, device=where)}
         total += float(next_token(model, batch).sum())
-    return math.exp(total / len(data))
+    mean = total / len(data)
+    return math.exp(mean) if mean < 700 else math.inf  # exp overflows from 710 nats on
 
 
 def pretrain(run, cfg, config, tokenizer_file, train, held):
