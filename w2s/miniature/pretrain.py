@@ -93,7 +93,7 @@ def perplexity(model, data, batch_size=32):
         batch = {"ids": ids, "mask": torch.ones(ids.shape, device=where)}
         total += float(next_token(model, batch).sum())
     mean = total / len(data)
-    return math.exp(mean) if mean < 700 else math.inf  # exp overflows from 710 nats on
+    return math.inf if mean > 700 else math.exp(mean)  # exp overflows from 710 nats on
 
 
 def pretrain(run, cfg, config, tokenizer_file, train, held):
