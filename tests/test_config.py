@@ -5,6 +5,8 @@ leaves behind, errors that nobody foresaw, and numbers in messages.
 """
 
 import dataclasses
+import errno
+import io
 import os
 import re
 import subprocess
@@ -68,6 +70,22 @@ def test_output_that_nobody_reads_stops_nothing(tmp_path):
     assert (code, content) == (0, "done") and b"Traceback" not in out
 
 
+def test_output_that_does_not_fit_on_the_disk_is_an_error(tmp_path):
+    """A disk is full (ENOSPC); only a reader that went away (EPIPE, EIO) is nobody's loss."""
+    class Full(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    stream = config._Stream(io.BufferedWriter(Full(), 8), line_buffering=True)
+    for write in (lambda: stream.write("a line\n"), stream.flush):
+        with pytest.raises(OSError, match="No space left on device"):
+            write()
+    code, out, _ = run(tmp_path, ">/dev/full")
+    assert code and b"error: No space left on device" in out and b"Traceback" not in out
+
+
 @pytest.mark.parametrize("environment, expected", [
     ({}, (0, 1)), ({"RANK": "3"}, (0, 1)), ({"RANK": "x"}, (0, 1)),
     ({"RANK": "1", "WORLD_SIZE": "1"}, (0, 1)), ({"RANK": "1", "WORLD_SIZE": "2"}, (1, 2)),
@@ -100,6 +118,23 @@ def test_what_nobody_foresaw_is_one_line_with_its_place(capsys, monkeypatch):
     monkeypatch.setenv("W2S_DEBUG", "1")
     with pytest.raises(KeyError):
         config.launch(main, config.Training, None, [])
+
+
+@pytest.mark.parametrize("error", [ValueError("--lam 2: too much"), ImportError("no torch here"),
+                                   OSError(28, "No space left on device")])
+def test_w2s_debug_shows_an_error_as_it_is(error, capsys, monkeypatch):
+    """Without it the same error is one line."""
+    def main(cfg):
+        raise error
+    monkeypatch.setenv("W2S_DEBUG", "1")
+    with pytest.raises(type(error)) as found:
+        config.launch(main, config.Training, None, [])
+    assert found.value is error and capsys.readouterr().err == ""
+    monkeypatch.delenv("W2S_DEBUG")
+    with pytest.raises(SystemExit) as exit:
+        config.launch(main, config.Training, None, [])
+    err = capsys.readouterr().err
+    assert exit.value.code == 1 and err.count("\n") == 1 and config.describe(error) in err
 
 
 def test_help_needs_no_docstring(capsys, monkeypatch):

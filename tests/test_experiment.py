@@ -300,6 +300,14 @@ def test_a_surrogate_is_for_the_miniature_alone_and_smoke_makes_its_models():
         experiment.check(Experiment(Config(weak="a/b"), "smoke"))
 
 
+@pytest.mark.parametrize("town", [0, 3])
+def test_only_the_miniature_has_towns(town):
+    experiment.check(plan("miniature", town=town, surrogate="a/other"))
+    for preset in ("paper", "smoke"):
+        with pytest.raises(ValueError, match="--town: only the miniature has towns; leave it out"):
+            experiment.check(plan(preset, town=town))
+
+
 def test_no_validation_rows_and_select_val_do_not_go_together(tmp_path):
     with pytest.raises(ValueError, match="--select val: fairness has no validation rows"):
         experiment.check(with_recipe(tmp_path, "fairness data --val 0\n", tasks="fairness"))

@@ -49,6 +49,16 @@ def test_a_device_that_is_not_there_is_named(name, words):
         device.setup(name, "float32")
 
 
+@pytest.mark.parametrize("name, there", [("cuda:2", 2), ("cuda:1", 1), ("cuda:9", 2)])
+def test_cards_are_counted_from_0(name, there, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    with pytest.raises(ValueError) as error:
+        device.setup(name)
+    assert str(error.value) == (f"--device {name}: this machine has {there} CUDA device(s), "
+                                "counted from 0")
+
+
 def test_columns_of_other_lengths_are_named():
     with pytest.raises(ValueError, match="has 2 rows, .* has 3"):
         metrics.auc([.1, .2, .3], [0, 1])

@@ -88,6 +88,9 @@ def test_states_are_of_these_rows_in_this_order(tmp_path):
     assert path == tmp_path / "wts.hidden.safetensors"
     assert path == hidden_states.states_of(tmp_path / "wts.jsonl")
     made = [{"id": "a"}, {"id": "bc"}]
+    with pytest.raises(ValueError) as error:
+        hidden_states.read_states(path, made)
+    assert str(error.value) == f"{path}: no such file; label the rows with label.py --hidden"
     assert hidden_states.ids_digest(made) == hashlib.sha256(b"a\nbc\n").hexdigest()
     hidden_states.write_states(path, [[1, 2, 3], [4, 5, 6]], made)
     assert hidden_states.read_states(path, [row | {"x": 1} for row in made]).tolist() == [

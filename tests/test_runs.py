@@ -211,6 +211,16 @@ def test_a_run_of_a_related_task_may_label_and_is_not_measured(run, tmp_path):
             runs.require_done(run, task, relatives)
 
 
+def test_a_run_that_says_not_how_long_its_texts_were_is_refused(run):
+    facts = json.loads((run / "config.json").read_text())
+    del facts["args"]["max_length"]
+    (run / "config.json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError) as error:
+        runs.require_done(run, "ood")
+    assert str(error.value) == (f"{run / 'config.json'}: no max_length; delete the folder and run "
+                                "again")
+
+
 def test_an_input_is_not_overwritten_under_another_name(tmp_path):
     (tmp_path / "labels.jsonl").touch()
     (tmp_path / "wts.jsonl").symlink_to(tmp_path / "labels.jsonl")

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from tests import several
 from tests.conftest import read_json
-from w2s import rows
+from w2s import rows, training
 
 ROOT = Path(__file__).parent.parent
 LABELS = "weak/labels/wts.jsonl"
@@ -273,6 +273,55 @@ def test_rows_without_weak_labels_and_another_task_are_refused(world, fair, runs
     assert code == 1 and "wts.jsonl:1: no key 'weak'" in err
     code, _, err = call(*label(runs / "weak", fair / "wts.jsonl", task="ood"))
     assert code == 1 and "a run of task 'fairness'" in err
+
+
+@pytest.mark.parametrize("made, word", [(label, "labels"), (evaluate, "predictions")])
+def test_two_files_of_one_name_would_share_an_output(fair, runs, call, tmp_path, made, word):
+    shutil.copy(fair / "wts.jsonl", tmp_path / "wts.jsonl")
+    before = sorted(runs.rglob("*"))
+    run, mine = runs / "weak", tmp_path / "wts.jsonl"
+    command = made(run, fair / "wts.jsonl") if made is label else made(fair / "wts.jsonl", run)
+    for more in (mine, tmp_path / "wts.jsonl.gz"):
+        code, _, err = call(*command, more)
+        assert code == 1 and err == (f"error: --data: two files of one name; their {word} would "
+                                     "share a file\n")
+    assert sorted(runs.rglob("*")) == before
+
+
+def test_rewards_are_for_answers_of_free_text(world, runs, call, tmp_path):
+    code, _, err = call(*student(world, runs / LABELS, tmp_path / "run", "--objective", "grpo"))
+    assert code == 1 and not (tmp_path / "run").exists()
+    assert err == ("error: --objective grpo: the answers of --task fairness are no free text; it "
+                   "is for arithmetic and game\n")
+
+
+def test_weights_that_are_not_finite_are_never_saved(world, fair, call, tmp_path):
+    """Those of the last step: no loss is computed from them. 160 rows make one step."""
+    code, _, err = call(*weak(world, fair, tmp_path / "run", "--lr", "1e39", "--batch-size", 160,
+                              "--epochs", 1))
+    assert code == 1 and err == (f"error: {tmp_path / 'run'}: gpt_neox.embed_in.weight is not "
+                                 "finite; delete the folder and try a smaller --lr or --lam\n")
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"config.json", "log.jsonl", ".lock"}
+
+
+def test_a_checkpoint_behind_the_last_step_is_refused(world, fair, call, tmp_path, monkeypatch):
+    """160 rows in batches of 32, two epochs: ten steps, and a file that says eleven."""
+    command = weak(world, fair, tmp_path / "run", "--epochs", 2, "--save-every", ".2")
+    after = training.TrainingRun.after
+
+    def killed(self, k, loss, **extra):
+        after(self, k, loss, **extra)
+        if k == 3:
+            raise KeyboardInterrupt
+    with monkeypatch.context() as patch:
+        patch.setattr(training.TrainingRun, "after", killed)
+        assert call(*command)[0] == 130
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    save_file(load_file(path), path, {"step": "11"})
+    before = path.read_bytes()
+    code, _, err = call(*command)
+    assert code == 1 and path.read_bytes() == before
+    assert err == f"error: {path}: of step 11, but the run has 10; delete it to start over\n"
 
 
 def test_a_run_that_is_not_finished_or_no_run_is_refused(fair, runs, call, tmp_path):

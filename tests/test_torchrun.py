@@ -303,10 +303,50 @@ def test_what_several_processes_cannot_do_is_refused_in_one_line(runs):
         assert not (out / f"adversarial-{name}").exists()
 
 
-def test_one_process_has_nobody_to_share_with(world, fair, call, tmp_path):
+def game(world, folder):
+    """The command that trains on labels whose answers are moves."""
+    rows.write(folder / "wts.jsonl", [
+        {"id": f"r{k}", "split": "wts", "label": "a1a6", "weak_text": " a1a6", "prompt_len": 1,
+         "text": f"4k3/8/p7/8/8/8/8/R3K3 w - - {k} 31"} for k in range(4)])
+    return ("train_student", "--task", "game", "--model", world / "tiny-2x32", "--labels",
+            folder / "wts.jsonl", "--out", folder / "run")
+
+
+SHARING = {
+    ("--shard", "on"): "--shard on: there is one process, which shares with nobody; start it with "
+                       "torchrun --nproc-per-node=N",
+    ("--shard", "on", "--compile", "on"): "--compile on: not with --shard on, whose weights come "
+                                          "and go; leave one of them out",
+    ("--shard", "on", "--lora-rank", 2): "--shard on: not with --lora-rank, which needs only 4 "
+                                         "bytes for a weight that is frozen; leave it out",
+    ("--shard", "on", "--objective", "grpo"): "--shard on: not with --objective grpo, whose "
+                                              "processes write answers at their own pace; leave "
+                                              "it out"}
+
+
+@pytest.mark.parametrize("flags", SHARING, ids=str)
+def test_what_does_not_go_with_sharing_is_refused(flags, world, fair, call, tmp_path):
+    """By one process, which is told first what would be wrong in several too."""
+    command = game(world, tmp_path) if "grpo" in flags else (
+        "train_weak", "--task", "fairness", "--model", world / "tiny-2x32", "--data",
+        fair / "weak.jsonl", "--out", tmp_path / "run")
+    code, _, err = call(*command, *flags)
+    assert code == 1 and err == f"error: {SHARING[flags]}\n" and not (tmp_path / "run").exists()
+
+
+def test_a_card_that_all_processes_would_share_is_refused(world, fair, call, tmp_path,
+                                                          monkeypatch):
+    """The first of two processes, on a machine that has two cards."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
     code, _, err = call("train_weak", "--task", "fairness", "--model", world / "tiny-2x32",
-                        "--data", fair / "weak.jsonl", "--out", tmp_path / "run", "--shard", "on")
-    assert code == 1 and "torchrun" in err and not (tmp_path / "run").exists()
+                        "--data", fair / "weak.jsonl", "--out", tmp_path / "run", "--device",
+                        "cuda:1")
+    assert code == 1 and not (tmp_path / "run").exists()
+    assert err == ("error: --device cuda:1: torchrun gives each process a GPU of its own; say "
+                   "cuda\n")
 
 
 def test_an_error_is_told_once_and_ends_all_processes(world, fair, tmp_path):

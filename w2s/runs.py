@@ -43,9 +43,6 @@ def begin(out, script, settings, inputs, again=False):
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: a file; choose another --out")
     if (out / "config.json").exists():
-        facts = whatis.about(out)
-        if isinstance(facts, dict) and {"model_type", "architectures"} & facts.keys():
-            raise ValueError(f"{out}: a model, not a run; choose another --out")
         if not follows():
             hold(out)
         _refuse_changes(out, read_config(out), now, free)

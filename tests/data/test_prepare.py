@@ -822,6 +822,15 @@ def test_a_failure_leaves_nothing_and_a_foreign_folder_is_not_touched(tmp_path, 
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
 
 
+def test_a_file_as_out_stays_as_it_is(tmp_path):
+    put(tmp_path / "raw/adult.csv", as_csv(PEOPLE))
+    put(tmp_path / "thesis.txt", "keep")
+    with pytest.raises(ValueError, match="thesis.txt: a file; choose another --out$"):
+        run(tmp_path / "raw", tmp_path / "thesis.txt", "fairness")
+    assert (tmp_path / "thesis.txt").read_text() == "keep"
+    assert {path.name for path in tmp_path.iterdir()} == {"raw", "thesis.txt"}
+
+
 def test_a_run_killed_while_it_publishes_is_finished_by_the_next(tmp_path, monkeypatch):
     put(tmp_path / "raw/adult.csv", as_csv(PEOPLE))
     out, replace, calls = tmp_path / "out", os.replace, []

@@ -314,14 +314,19 @@ def test_a_folder_that_has_just_begun(tmp_path):
     assert "mcqa/student-all: not run (seed 0)" in text and "not measured" in text
 
 
-@pytest.mark.parametrize("file, content", [
-    ("trust.json", "[]"), ("trust.json", '{"metrics": []}'), ("trust.jsonl", '{"id": "w"}\n'),
-    ("trust.jsonl", '{"id": "w", "trust": 1, "right": 1}\n'), ("config.json", "{}")])
-def test_a_damaged_choice_is_named(tmp_path, file, content):
+APART = ("trust.json: does not belong to trust.jsonl; delete the folder and run train_ntf.py "
+         "again")
+
+
+@pytest.mark.parametrize("file, content, words", [
+    ("trust.json", "[]", "trust.json"), ("trust.json", '{"metrics": []}', APART),
+    ("trust.jsonl", '{"id": "w"}\n', "trust.jsonl:1: no key 'trust'"),
+    ("trust.jsonl", '{"id": "w", "trust": 1, "right": 1}\n', APART), ("config.json", "{}", APART)])
+def test_a_damaged_choice_is_named(tmp_path, file, content, words):
     students(tmp_path, quality={"weak-none": .6}, seeds=(0,))
     choices(tmp_path, seeds=(0,))
     (tmp_path / "mcqa/seed0/trust-ntf" / file).write_text(content)
-    with pytest.raises(ValueError, match="trust-ntf/trust"):
+    with pytest.raises(ValueError, match=f"trust-ntf/{words}"):
         run(tmp_path)
 
 
@@ -330,7 +335,8 @@ def test_choices_from_different_pools_are_refused(tmp_path):
     choices(tmp_path, seeds=(0,))
     path = tmp_path / "mcqa/seed0/trust-ntf/trust.jsonl"
     rows.write(path, [row | {"id": "x" + row["id"]} for row in rows.read(path)])
-    with pytest.raises(ValueError, match="trust-.*/trust.jsonl: not the pool"):
+    with pytest.raises(ValueError, match="trust-.*/trust.jsonl: not the pool that the other "
+                       "choices of seed 0 have; choose them all from one file"):
         run(tmp_path)
 
 

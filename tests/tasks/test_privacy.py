@@ -12,11 +12,12 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import train_weak
 from tests.conftest import read_json
 from tests.memorised import mails
-from w2s import config, rows, training
+from w2s import config, parallel, rows, training
 from w2s import runs as runs_
 from w2s.dp import accountant, noise
 from w2s.infer import lm
@@ -168,6 +169,28 @@ def test_a_checkpoint_of_another_mechanism_is_refused(world, mail, call, tmp_pat
     refused(call(*command), "privacy history")
 
 
+def test_a_checkpoint_of_another_step_than_its_history_is_refused(world, mail, call, tmp_path,
+                                                                  monkeypatch):
+    """Epsilon would be that of four steps, and the model one of five."""
+    command = weak(world, mail, tmp_path / "run", "--lam", 8, "--save-every", ".2")
+
+    def interrupted(self, k, loss, **extra):
+        after(self, k, loss, **extra)
+        if k == 4:  # checkpoints are of steps 2 and 4
+            raise KeyboardInterrupt
+
+    after = training.TrainingRun.after
+    with monkeypatch.context() as patch:
+        patch.setattr(training.TrainingRun, "after", interrupted)
+        assert call(*command)[0] == 130
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    save_file(load_file(path), path, {"step": "5"})
+    before = path.read_bytes()
+    refused(call(*command), f"error: {path}: of step 5, but its privacy history has 4; delete it "
+            "to start over\n")
+    assert path.read_bytes() == before and not (tmp_path / "run" / "DONE").exists()
+
+
 def test_another_seed_and_noise_from_the_system_are_other_noise(world, mail, runs, made, call,
                                                                 tmp_path):
     found = [weights(runs / "private")]
@@ -220,6 +243,15 @@ def test_both_methods_make_the_same_model(world, mail, call, tmp_path, monkeypat
         m = checkpoint.load(tmp_path / method / "model", "lm")
         found.append(torch.cat([p.flatten() for p in m.parameters()]))
     assert not torch.equal(*found) and torch.allclose(*found, atol=1e-5)
+
+
+def test_a_private_loss_that_is_not_finite_ends_the_run(world, mail, call, tmp_path):
+    """Of a batch with rows; without any it is null in the log."""
+    refused(call(*weak(world, mail, tmp_path / "run", "--lam", 8, "--lr", "1e30")),
+            "error: the loss of step ", " is nan; try a smaller --lr or --lam\n")
+    entries = log(tmp_path / "run")
+    assert entries and all(math.isfinite(entry["loss"] or 0) for entry in entries)
+    assert not {"DONE", "model"} & {p.name for p in (tmp_path / "run").iterdir()}
 
 
 def test_bfloat16_trains_privately_too(world, mail, call, tmp_path):
@@ -278,6 +310,19 @@ def test_flags_that_would_be_ignored_or_break_privacy_are_refused(world, mail, c
                                                                   flags, message):
     command = weak(world, mail, tmp_path / "run")
     refused(call(*command[:-2], *flags), message)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("processes, flags, message", [
+    (2, ("--sampling", "shuffled"), "--sampling shuffled: not in several processes; take poisson, "
+     "or run it without torchrun"),
+    (1, ("--recompute",), "--recompute: not with DP, which needs what it drops; leave it out"),
+    (2, ("--shard", "on"), "--shard on: not with DP, whose processes have the model each; leave "
+     "it out")])
+def test_what_dp_cannot_do_in_this_many_processes_is_refused(world, mail, call, tmp_path, processes,
+                                                            flags, message, monkeypatch):
+    monkeypatch.setattr(parallel, "join", lambda device: (0, processes))
+    refused(call(*weak(world, mail, tmp_path / "run", "--lam", 8, *flags)), f"error: {message}\n")
     assert not (tmp_path / "run").exists()
 
 
@@ -443,3 +488,13 @@ def test_flags_of_generation_are_refused_on_another_task(world, fair, call, tmp_
 def test_flags_of_class_labels_are_refused_on_privacy(world, labelled, call, tmp_path, flags):
     refused(call(*student(world, labelled, tmp_path / "run", "--lam", 0, *flags)),
             f"{flags[0]} has no effect")
+
+
+def test_free_text_is_no_label_to_trust_so_its_states_are_not_kept(made, mail, runs, call):
+    labels = runs / "private" / "labels"
+    before = {p.name for p in labels.glob("*")}
+    refused(call("label", "--task", "privacy", "--run", runs / "private", "--data",
+                 mail / "test.jsonl", "--hidden"),
+            "error: --hidden: no trust function on --task privacy, whose labels are neither right "
+            "nor wrong; leave it out\n")
+    assert {p.name for p in labels.glob("*")} == before

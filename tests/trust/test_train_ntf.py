@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import read_json
 from tests.smoke_data import BAD, GOOD, NOUN
@@ -145,6 +146,31 @@ def test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i(labelled, tas
                 assert np.abs(z.numpy() - row["logits"]).max() < 1e-5
         assert np.abs(expected.numpy() - h).max() < 1e-5
     assert 0 < np.mean([classify.right(row) for row in found]) < 1
+
+
+def test_labels_of_a_teacher_whose_output_is_not_finite_are_not_written(home, call, tmp_path):
+    """Its weights are numbers, but in float32 their products are none."""
+    shutil.copytree(home / "mcqa", tmp_path / "big", ignore=shutil.ignore_patterns("labels"))
+    path = tmp_path / "big" / "model" / "model.safetensors"
+    save_file({name: torch.full_like(p, 1e38) if "final_layer_norm" in name else p
+               for name, p in load_file(path).items()}, path, {"format": "pt"})
+    code, _, err = call(*label(home, "mcqa", "wts", run=tmp_path / "big"))
+    assert code == 1 and err.count("\n") == 1, err
+    assert err.startswith(f"error: {tmp_path / 'big' / 'model'}: ") and "is not finite (row" in err
+    assert not (tmp_path / "big" / "labels").exists()
+
+
+def test_questions_have_no_regulariser_and_no_confidence_loss(home, labelled, world, call,
+                                                              tmp_path):
+    common = ("--task", "mcqa", "--model", world / "tiny-2x32", "--out", tmp_path / "run")
+    data = home / "data" / "mcqa" / "weak.jsonl"
+    for script, source, name in (("train_weak", ("--data", data), "lam"),
+                                 ("train_student", ("--labels", labelled / "mcqa" / WTS), "lam"),
+                                 ("train_student", ("--labels", labelled / "mcqa" / WTS), "alpha")):
+        code, _, err = call(script, *common, *source, f"--{name}", .5)
+        assert code == 1 and not (tmp_path / "run").exists()
+        assert err == (f"error: --{name} 0.5: --task mcqa has no regulariser and no confidence "
+                       "loss; leave it out\n")
 
 
 def test_label_and_state_come_of_one_forward_pass(home, call, tmp_path, monkeypatch):
