@@ -154,7 +154,7 @@ def check_models(plan):
 def check_training(plan):
     """Parse every training command with its script's own parser, and let the task check it. The
     ValueError names the recipe's line where one sets the flag."""
-    from w2s import tasks, training
+    from w2s import refusals, tasks
     seen = set()  # the commands of other seeds differ in nothing that is checked
     for step in plan.steps:
         words = plan.line(step)[1:]
@@ -163,7 +163,7 @@ def check_training(plan):
         seen.add((step.task, step.run))
         settings = config.parse(recipes.configuration(step.script), "", words)
         try:
-            training.check(settings, tasks.load(step.task))
+            refusals.check(settings, tasks.load(step.task))
         except ValueError as error:
             flag = recipes.GRID if "-lam-" in step.run else str(error).split()[0].rstrip(":")
             where = [line.where for line in plan.lines if line.flag == flag

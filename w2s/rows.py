@@ -172,8 +172,9 @@ def read_json(path, shape=object, then="delete the file", halves=False):
         what = "the file is empty" if not error.doc.strip() else f"not JSON ({error.msg})"
         raise ValueError(f"{path}:{error.lineno}: {what}") from None
     except _Constant as error:
-        n = _line_with(lambda line: str(error).removesuffix("...") in line, text)
-        raise ValueError(f"{path}:{n}: {error} is not a number we can use") from None
+        number = str(error)
+        n = _line_with(lambda line: number.removesuffix("...") in line, text)
+        raise ValueError(f"{path}:{n}: {number} is not a number we can use") from None
     except (RecursionError, ValueError) as error:
         n = _line_with(LONG.search, text)
         raise ValueError(f"{path}:{n}: not usable JSON ({str(error)[:60]})") from None

@@ -16,12 +16,9 @@ from w2s.data import leaks
 from w2s.dp import canaries
 from w2s.infer import lm
 from w2s.model import checkpoint, configuration, lora, tokenization
+from w2s.refusals import refuse_processes, samples_answers, check
 from w2s.train import embedding_rows, grpo, losses, step
 
-PRIVACY = {"optimizer", "clip", "noise_multiplier", "delta", "accountant", "sampling", "dp_method",
-           "noise_seed", "canaries"}  # flags that only a task with a plan for DP takes
-GRPO = {"group", "updates", "ratio_clip", "kl", "sampling_temperature", "new_tokens"}
-MIXES = " (and with DP abs and squared are refused: a covariance of the batch mixes rows)"
 LINES = 10  # lines a run prints; log.jsonl has five times as many
 
 
@@ -42,7 +39,7 @@ class TrainingRun:
         rank, processes = parallel.join(self.device)
         self.follows = rank > 0  # the first process speaks and writes for all
         private = task.plan and epochs and (self.lam or cfg.noise_multiplier)
-        _refuse_processes(cfg, processes, private)
+        refuse_processes(cfg, processes, private)
         self.columns = task.encode(data, tokenization.load_tokenizer(folder), cfg.max_length,
                                    target=target,
                                    **{key: getattr(cfg, key) for key in task.ENCODE
@@ -96,7 +93,7 @@ class TrainingRun:
         """Go on from the checkpoint, where there is one."""
         path = self.run.checkpoint
         self.start = step.load_checkpoint(path, self.model, self.optimizer, self.states,
-                                          idle=_samples(self.cfg))
+                                          idle=samples_answers(self.cfg))
         # with another number of steps the accountant would state a wrong epsilon
         if self.private and self.private.done != self.start:
             raise ValueError(f"{path}: of step {self.start}, but its privacy history has "
@@ -108,7 +105,7 @@ class TrainingRun:
     def _prepare(self, model, processes, private):
         """The model on the meta device, made ready for how it will be trained."""
         cfg, self.sharded = self.cfg, self.cfg.shard == "on"
-        sampled = _samples(cfg)
+        sampled = samples_answers(cfg)
         if cfg.shard == "auto" and processes > 1 and not (private or cfg.lora_rank or sampled):
             self.sharded = parallel.too_large(model, self.device)
         if cfg.recompute:
@@ -282,11 +279,6 @@ class TrainingRun:
             self.cfg.threshold, self.columns.get("absent")) for name in read if read[name]}
 
 
-def _samples(cfg):
-    """Whether the student learns from answers that it samples; weak models have no objective."""
-    return getattr(cfg, "objective", "") == "grpo"
-
-
 def read_truth(task, cfg):
     """The rows of a split with ground truth, for a weak model or a ceiling. Raises ValueError when
     they belong to a split that is kept for choosing, measuring or trust functions."""
@@ -315,66 +307,3 @@ def read_labels(task, cfg):
             for key in row.keys() & {"weak", "weak_adv"}:
                 row[key] = np.eye(len(row[key]))[np.argmax(row[key])].tolist()
     return data
-
-
-def _refuse_processes(cfg, processes, private):
-    """ValueError for a way of training that this number of processes does not have."""
-    sampled, several = _samples(cfg), processes > 1
-    for wrong, why in (
-            (sampled and cfg.shard == "on", "--shard on: not with --objective grpo, whose "
-             "processes write answers at their own pace; leave it out"),
-            (several and private and cfg.sampling == "shuffled", "--sampling shuffled: not in "
-             "several processes; take poisson, or run it without torchrun"),
-            (cfg.shard == "on" and cfg.compile == "on", "--compile on: not with --shard on, whose "
-             "weights come and go; leave one of them out"),
-            (private and cfg.recompute, "--recompute: not with DP, which needs what it drops; "
-             "leave it out"),
-            (private and cfg.shard == "on", "--shard on: not with DP, whose processes have the "
-             "model each; leave it out"),
-            (cfg.lora_rank and cfg.shard == "on", "--shard on: not with --lora-rank, which needs "
-             "only 4 bytes for a weight that is frozen; leave it out"),
-            (not several and cfg.shard == "on", "--shard on: there is one process, which shares "
-             "with nobody; start it with torchrun --nproc-per-node=N")):
-        if wrong:
-            raise ValueError(why)
-
-
-def check(cfg, task):
-    """ValueError for a lambda that the task's equation does not have, and for a flag that would be
-    ignored: another task's, or the aux loss's at alpha 0."""
-    # refused, since who gives a flag supposes that it was followed
-    limit, why = task.LAM_MOST
-    if cfg.lam is not None and cfg.lam > limit:
-        raise ValueError(f"--lam {cfg.lam}: must be <= {limit} on --task {cfg.task}: {why}")
-    alpha = getattr(cfg, "alpha", None)
-    aux = {"threshold", "warmup"} if alpha == 0 else set()
-    private, known = bool(task.plan), {*task.OPTIONS, *task.ENCODE}
-    if private and alpha:
-        raise ValueError(f"--alpha {alpha:g}: {task.MIXES}")
-    foreign = {"penalty", "penalty_output", "noise_as", "adv_label", "lm_loss", "scoring"} - known
-    foreign |= set() if private else PRIVACY
-    foreign |= set() if _samples(cfg) else GRPO
-    if _samples(cfg) and not task.exact:
-        raise ValueError(f"--objective grpo: the answers of --task {cfg.task} are no free text; "
-                         "it is for arithmetic and game")
-    foreign |= {"label_kind", "threshold", "warmup"} if task.KIND != "class" else set()
-    if task.KIND != "class" and not private:
-        for name, value in (("lam", cfg.lam), ("alpha", alpha)):
-            if value:
-                raise ValueError(f"--{name} {value:g}: --task {cfg.task} has no regulariser and no "
-                                 "confidence loss; leave it out")
-    without = PRIVACY - {"optimizer"} if private and cfg.lam == 0 else set()
-    without |= {"clip_norm"} if private and cfg.lam != 0 else set()
-    for name, where in ([(name, f"on --task {cfg.task}") for name in sorted(foreign)]
-                        + [(name, "with --alpha 0") for name in sorted(aux)]
-                        + [(name, f"with --lam {cfg.lam}") for name in sorted(without)]
-                        + [("lora_alpha", "without --lora-rank")] * (not cfg.lora_rank)
-                        + [(name, "with --epochs 0") for name in ("canaries", "lora_rank")
-                           if cfg.epochs == 0]):
-        field = type(cfg).__dataclass_fields__.get(name)
-        if field and getattr(cfg, name) != field.default:
-            why = MIXES if private and name == "penalty" else ""
-            raise ValueError(f"--{name.replace('_', '-')} has no effect {where}{why}; leave it out")
-    if private and cfg.optimizer == "sgd" and cfg.lr is None:
-        raise ValueError("--optimizer sgd: its learning rate is not AdamW's; give --lr, for "
-                         "example 0.5")

@@ -139,7 +139,7 @@ def p_value(m, r, v, epsilon, delta):
     # in logs: factorials of some hundred guesses overflow
     k = np.arange(r + 1)
     right = -math.log1p(math.exp(-epsilon))  # log of the coin's probability to fall right
-    factorial = np.array([math.lgamma(n + 1) for n in range(r + 1)])  
+    factorial = np.array([math.lgamma(n + 1) for n in range(r + 1)])
     pmf = np.exp(factorial[r] - factorial - factorial[::-1] + r * right - (r - k) * epsilon)
     below = pmf[:v][::-1].cumsum() / np.arange(1, v + 1)
     return min(1.0, pmf[v:].sum() + 2 * m * delta * max(below, default=0))

@@ -5,7 +5,8 @@ of each row's gradient follows from x and g alone, and so does the sum in which 
 own factor (Goodfellow 2015, arXiv 1510.01799; ghost norms: Li et al. 2022, arXiv 2110.05679;
 book-keeping: Bu et al. 2023, arXiv 2210.00038). It covers the layers of LAYERS; Tied is a head that
 shares the embedding's matrix. Backward computes only g, then each weight costs one more product:
-as much as without privacy, plus the norms. tests/dp/test_sgd.py compares with sgd.func_sum.
+as much as without privacy, plus the norms. A row's gradient of a LayerNorm is no larger than a
+token, so it is computed whole (`rows_of_layernorm`). tests/dp/test_sgd.py compares with func_sum.
 
 No row may add more than the clipping norm. Where its norm is taken of the very numbers that are
 added, it does not. Where the norm comes from inner products of tokens (Gram matrices), tokens that

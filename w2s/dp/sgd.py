@@ -3,7 +3,7 @@
     1. Poisson sampling: each row is in a step's batch with probability q = B/N      `batches`
     2. per-sample gradients  g_i = grad l(theta, x_i)                                `func_sum`
     3. clip                  g_i <- g_i min(1, C / |g_i|)                            `clip_factor`
-    4. noise and average     g~ = (sum_i g_i + N(0, sigma^2 C^2 I)) / B              `add_noise`
+    4. noise and average     g~ = (sum_i g_i + N(0, sigma^2 C^2 I)) / B              `noise.add`
     5. a step of SGD or AdamW along g~                                               `make_step`
 
 The paper prints max(1, C/|g|) (reading P1) and adds noise to the mean (P2); this is Abadi's. B is

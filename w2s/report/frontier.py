@@ -9,7 +9,7 @@ largest value on [-g, g]. n seeds, L levels.
 import numpy as np
 
 from w2s import rows, statistics
-from w2s.report.results import ROLES
+from w2s.report.ceiling import ROLES
 
 LEVELS = np.arange(0, 41) / 200  # largest |DPD| that is allowed: 0 to .2
 SHOWN = (0.02, 0.05, 0.1, 0.15)  # those of LEVELS in the table

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from w2s import metrics, statistics, tasks
+from w2s.report.ceiling import ROLES, choose
 from w2s.report.measurements import (headline, lack, majority, measured, measurements, resample,
                                      seconds, seeds_in, sums, written)
 from w2s.runs import facts_of
@@ -20,10 +21,6 @@ from w2s.runs import facts_of
 STRATEGIES = {"none": "No TFT", "weak": "Weak TFT", "both": "Weak+WTS TFT"}
 STUDENTS = ("student-naive", "student-aux")  # of a task without STUDENTS of its own
 UNREGULARISED = "ceiling-none"  # the ceiling of No TFT; the others', of all ceiling-*, is chosen
-ROLES = {  # role: name of the run with lambda 0, with the recipe's, prefix for others
-    "weak": ("weak-none", "weak-tft", "weak-lam-"),
-    "student": ("student-naive-weak", "student-naive-both", "student-naive-lam-"),
-    "ceiling": ("ceiling-none", "ceiling-tft", "ceiling-lam-")}
 CONTROLS = ("base-weak", "base-strong")  # models before fine-tuning, saved as runs
 CROSSED = "student-naive-ntf"  # student-naive on labels that a trust function chose; optional
 NEEDED = ("DONE", "config.json", "eval.json", "predictions/test.jsonl")
@@ -43,17 +40,6 @@ class Run:
     S: np.ndarray  # (N, m) the task's `sums`
     values: dict  # {metric: float} the headlines
     draws: dict = None  # {metric: (D,)} their bootstrap draws, joint for runs on the same rows
-
-
-@dataclass
-class Choice:
-    """The best run of a role by the rule of `choose`; without scores: it could not be chosen."""
-
-    run: str
-    select: str  # name of the rows that decided: "val" or "test"
-    scores: dict = field(default_factory=dict)  # {run: mean over seeds}
-    seeds: int = 0
-    measured: bool = False  # False: trust is undefined on these rows, the task metric decided
 
 
 @dataclass
@@ -355,33 +341,3 @@ def lam_in(name):
 def clear_of_noise(share):
     """Whether the denominator of a Study.share is clearly not 0; False for None (no share)."""
     return bool(share) and not share["doubtful"]
-
-
-def choose(study, role, select):
-    """Choice of a role's lambda (readings E11, E20): the largest mean over seeds of
-    (task + trust) / 2 on the rows called `select`; where smaller trust values are better (DPD),
-    1 - value. The paper (A.2) takes the upper right corner of such curves."""
-    names = [name for _, name in study.role(role)] or [ROLES[role][0]]
-    candidates = [key for key in study.runs if key[0] in names
-                  and (study.at(*key) / "predictions" / f"{select}.jsonl").exists()]
-    pairs = {key: tradeoff(study.module, study.at(*key), select) for key in candidates}
-    names = [name for name in names if any(key[0] == name for key in pairs)] or names
-    # only seeds with all candidates: otherwise a lambda could win by an easier split
-    seeds = [seed for seed in study.seeds if all((name, seed) in pairs for name in names)]
-    if not seeds or len(names) < 2:
-        finished = {name for name, _ in study.runs}
-        usual = [name for name in ROLES[role][1::-1] if name in finished]  # the recipe's, else 0
-        return Choice((usual or [ROLES[role][0]])[0], select)
-    mean = np.mean([[pairs[name, seed] for seed in seeds] for name in names], 1)  # (names, 2)
-    measured = not np.isnan(mean[:, 1]).any()
-    scores = dict(zip(names, mean.mean(1) if measured else mean[:, 0]))
-    best = max(names, key=scores.get)  # a tie goes to the smaller lambda
-    return Choice(best, select, scores, len(seeds), measured)
-
-
-def tradeoff(module, folder, part):
-    """(task, trust) of a run on the rows called `part`, turned so that more is better in both."""
-    value = headline(module, sum(sums(module, predictions, path).sum(0)
-                                 for path, predictions in measured(module, folder, part)))
-    trust = value[module.TRUST]
-    return value[module.TASK], trust if module.SIGN > 0 else 1 - trust

@@ -8,11 +8,12 @@ import numpy as np
 
 from w2s import statistics
 from w2s.report import frontier, privacy_statement
+from w2s.report.ceiling import ROLES
 from w2s.report.claims import recovered
 from w2s.report.opening import label, lines
 from w2s.report.render import (GONE, Bullets, Heading, Table, Text, format_interval, format_p,
                                 seed_count, signed, spread, spread_and_interval)
-from w2s.report.results import ROLES, STRATEGIES
+from w2s.report.results import STRATEGIES
 
 # of an attack, the measures in the report beside the trust metric; results.csv has all
 UNDER_ATTACK = {"acc_text": "accuracy before the attack",

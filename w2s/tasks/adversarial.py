@@ -15,7 +15,7 @@ from w2s.infer import classify
 from w2s.model import tokenization
 from w2s.train import step
 
-USES = classify, step  # what is not defined here
+USES = classify, step  # label, predictions, right, weak_class; batches, make_step
 KIND, CLASSES = "class", 3
 TASK, TRUST, SIGN = "acc", "ra", 1
 METRICS = {"acc": "accuracy on the clean texts, mean over the GLUE tasks",

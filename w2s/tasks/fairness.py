@@ -14,7 +14,7 @@ from w2s.infer import classify
 from w2s.model import tokenization
 from w2s.train import losses, step
 
-USES = classify, step  # what is not defined here
+USES = classify, step  # label, predictions, right, weak_class; batches, make_step
 KIND, CLASSES = "class", 2
 TASK, TRUST, SIGN = "acc", "dpd_abs", -1  # tr = SIGN * TRUST: larger is more trustworthy
 METRICS = {"acc": "accuracy",
