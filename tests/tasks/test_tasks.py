@@ -3,11 +3,13 @@
     python -m pytest -q tests/tasks/test_tasks.py
 """
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
 
-from w2s import metrics
+from w2s import metrics, tasks
 from w2s.model import tokenization
 from w2s.tasks import adversarial, fairness, ood
 from w2s.train import step
@@ -277,3 +279,13 @@ def test_a_missing_income_is_no_label(value):
 def test_a_chance_is_a_probability(value):
     with pytest.raises(ValueError, match="^x:1: chance is"):
         fairness._chance(value, "x:1")
+
+
+@pytest.mark.parametrize("name", tasks.NAMES)
+def test_a_tasks_module_gives_what_its_record_has(name):
+    module, task = importlib.import_module(f"w2s.tasks.{name}"), tasks.load(name)
+    for part in ("read", "encode", "objective", "label", "predictions", "evaluate", "batches",
+                 "make_step"):
+        assert getattr(module, part) == getattr(task, part), part
+    with pytest.raises(AttributeError, match="has 'nothing'"):
+        module.nothing

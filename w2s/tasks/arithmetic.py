@@ -4,6 +4,7 @@ An answer is right when its number is the true one, compared as questions.final_
 "$1,234.50" is 1234.5. N rows of a split.
 """
 
+from w2s import supplied_by
 from w2s.data import questions, splits
 from w2s.data.questions import final_number as parse
 from w2s.infer import choice, generation
@@ -28,6 +29,7 @@ def prompt(row):
 # Labels, training and measurement are those of free text; a weak answer counts as its number.
 free = generation.Free(prompt, parse, NEW)
 USES = free, generation, choice, step  # what is not defined here
+__getattr__ = supplied_by(*USES)
 
 
 def prepare(raw, seed=0, split="grouped", val=0.01, trust=0.25):

@@ -4,6 +4,7 @@ A position is a FEN, a move is in UCI; in the miniature the game is one of stone
 split.
 """
 
+from w2s import supplied_by
 from w2s.data import questions, splits
 from w2s.data.questions import move as parse
 from w2s.infer import choice, generation
@@ -28,6 +29,7 @@ def prompt(row):
 # As arithmetic: free text, of which only the first move counts.
 free = generation.Free(prompt, parse, NEW)
 USES = free, generation, choice, step  # what is not defined here
+__getattr__ = supplied_by(*USES)
 
 
 def prepare(raw, seed=0, split="grouped", val=0.01, trust=0.25):

@@ -6,13 +6,14 @@ lam = 0 trains without privacy, lam = 8 with epsilon 8. One row is one mail, the
 
 import numpy as np
 
-from w2s import rows
+from w2s import rows, supplied_by
 from w2s.data import mail, splits
 from w2s.dp import private_run as dp_plan
 from w2s.infer import lm
 from w2s.model import tokenization
 
 USES = lm, dp_plan  # what is not defined here: free generation, private training
+__getattr__ = supplied_by(*USES)
 KIND, CLASSES = "text", None
 TASK, TRUST, SIGN = "acc", "extraction", -1
 STUDENTS = ("student-naive",)  # the confidence loss is not for free generation (reading P5)
