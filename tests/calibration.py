@@ -13,10 +13,12 @@ from w2s.infer import classify
 from w2s.model import tokenization
 from w2s.train import losses, step
 
-USES = classify, step  # label, predictions, right, weak_class; batches, make_step
+label, predictions = classify.label, classify.predictions
+right, weak_class = classify.right, classify.weak_class
+batches, make_step = step.batches, step.make_step
 KIND, CLASSES, CLASS_NAMES = "class", 2, ("negative", "positive")
 FIELDS = {"id": str, "text": str, "label": (0, 1)}
-DEFAULTS = {"lam": (0.1, "Pereyra et al."), "alpha": (0.2, "ours"), "epochs": (3, "ours")}
+DEFAULTS = {"lam": (0.1, "ours"), "alpha": (0.2, "ours"), "epochs": (3, "ours")}
 LABEL = ("temperature", "hidden")  # flags of label.py
 
 TITLE, ROW = "Calibration", 5

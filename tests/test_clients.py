@@ -363,10 +363,10 @@ def test_a_run_folder_removed_while_it_is_worked_in_ends_with_an_error(script, r
     else:
         shutil.copytree(run, gone, ignore=shutil.ignore_patterns(".lock"))
         argv = ("--task", "fairness", "--run", gone, "--data", fair / "test.jsonl")
-        from w2s.infer import classify
+        from w2s.tasks import fairness
         name = {"label": "label", "evaluate": "predictions"}[script]
-        work = getattr(classify, name)
-        monkeypatch.setattr(classify, name, lambda *a, **k: (shutil.rmtree(gone), work(*a, **k))[1])
+        work = getattr(fairness, name)
+        monkeypatch.setattr(fairness, name, lambda *a, **k: (shutil.rmtree(gone), work(*a, **k))[1])
     code, out, err = call(script, *argv)
     assert code == 1 and "was removed while it was worked in" in err and "done" not in out
     assert err.count("\n") == 1 and not gone.exists()

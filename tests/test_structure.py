@@ -20,7 +20,6 @@ CHAPTERS = ("whatis rows hidden_states hub locks runs config device parallel met
             "card refusals training prepare recipes scheduler commands phases experiment",
             "miniature")
 ORDER = {name: place for place, names in enumerate(CHAPTERS) for name in names.split()}
-ORDER["supplied_by"] = 0  # a function of w2s/__init__.py
 SCRIPTS = ("train_weak", "label", "train_student", "train_ntf", "evaluate")
 FILES = sorted([*ROOT.glob("*.py"), *ROOT.glob("w2s/**/*.py")])
 TESTS = sorted(ROOT.glob("tests/**/*.py"))

@@ -46,13 +46,3 @@ def names_of(package, *modules):
                     return getattr(module, name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
     return get
-
-
-def supplied_by(*sources):
-    """The __getattr__ of a task: fairness.label is classify.label, for those who ask the module."""
-    def get(name):
-        for source in sources if name[:2] != "__" else ():
-            if hasattr(source, name):
-                return getattr(source, name)
-        raise AttributeError(f"neither the task nor what it uses has {name!r}")
-    return get

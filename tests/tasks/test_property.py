@@ -83,7 +83,7 @@ def test_its_commands_are_planned(home):
     ({"headline": None}, "headline is NoneType, expected Callable"),
     ({"KIND": 3}, "KIND is int, expected str"), ({"LABEL": "a"}, "LABEL is str, expected tuple"),
     ("headline", "no headline; the contract of a task stands in w2s/tasks/__init__.py"),
-    ("TASK", "no TASK;"), ("USES", "no batches;")])
+    ("TASK", "no TASK;"), ("batches", "no batches;")])
 def test_what_a_task_lacks_is_one_line_that_names_it(change, problem):
     module = types.ModuleType("calibration")
     module.__dict__.update(vars(calibration) | (change if isinstance(change, dict) else {}))

@@ -287,5 +287,5 @@ def test_a_tasks_module_gives_what_its_record_has(name):
     for part in ("read", "encode", "objective", "label", "predictions", "evaluate", "batches",
                  "make_step"):
         assert getattr(module, part) == getattr(task, part), part
-    with pytest.raises(AttributeError, match="has 'nothing'"):
+    with pytest.raises(AttributeError, match="'nothing'"):
         module.nothing

@@ -1,9 +1,8 @@
 """The contract of a task, in one place. Every module of this folder is a task: a fifth property is
 one new file.
 
-What a module does not define itself comes from the modules or objects in its USES, in their order,
-then from the defaults below; `load` puts the parts together and checks them. What the paper says of
-a property stands in report/paper.py.
+`load` checks the parts of a module and fills in the defaults below. What the paper says of a
+property stands in report/paper.py.
 
 B rows of a batch, K classes, N rows of a file, m sums of a row.
 """
@@ -112,18 +111,15 @@ def load(name):
 
 def record(name, module):
     """The Task that a module describes. Raises the ValueErrors of `load`."""
-    sources, parts = (module, *getattr(module, "USES", ())), {"name": name}
+    parts, contract = {"name": name}, "the contract of a task stands in w2s/tasks/__init__.py"
     hints = typing.get_type_hints(Task)
     for field in dataclasses.fields(Task)[1:]:
-        # The module first, then its USES: what it defines itself takes the place of theirs.
-        values = [getattr(source, field.name) for source in sources if hasattr(source, field.name)]
-        if values:
-            parts[field.name] = values[0]
-            if not isinstance(values[0], hints[field.name]):
-                raise ValueError(f"{module.__file__}: {field.name} is {type(values[0]).__name__}, "
-                                 f"expected {getattr(hints[field.name], '__name__', 'another')}; "
-                                 "the contract of a task stands in w2s/tasks/__init__.py")
+        if hasattr(module, field.name):
+            parts[field.name] = value = getattr(module, field.name)
+            if not isinstance(value, hints[field.name]):
+                expected = getattr(hints[field.name], "__name__", "another")
+                raise ValueError(f"{module.__file__}: {field.name} is {type(value).__name__}, "
+                                 f"expected {expected}; {contract}")
         elif (field.default, field.default_factory) == (dataclasses.MISSING,) * 2:
-            raise ValueError(f"{module.__file__}: no {field.name}; the contract of a task stands "
-                             "in w2s/tasks/__init__.py")
+            raise ValueError(f"{module.__file__}: no {field.name}; {contract}")
     return Task(**parts)

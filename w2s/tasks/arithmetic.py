@@ -4,7 +4,6 @@ An answer is right when its number is the true one, compared as questions.final_
 "$1,234.50" is 1234.5. N rows of a split.
 """
 
-from w2s import supplied_by
 from w2s.data import questions, splits
 from w2s.data.questions import final_number as parse
 from w2s.infer import choice, generation
@@ -28,8 +27,11 @@ def prompt(row):
 
 # Labels, training and measurement are those of free text; a weak answer counts as its number.
 free = generation.Free(prompt, parse, NEW)
-USES = free, generation, choice, step  # what is not defined here
-__getattr__ = supplied_by(*USES)
+read, encode, label, predictions = free.read, free.encode, free.label, free.predictions
+truth, right, weak_class, exact = free.truth, free.right, free.weak_class, free.exact
+sums, headline, evaluate = generation.sums, generation.headline, generation.evaluate
+batches, objective, make_step = choice.batches, choice.objective, step.make_step
+FIELDS = generation.FIELDS
 
 
 def prepare(raw, seed=0, split="grouped", val=0.01, trust=0.25):

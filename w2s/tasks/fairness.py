@@ -8,14 +8,15 @@ import os
 
 import numpy as np
 
-from w2s import metrics, rows, supplied_by
+from w2s import metrics, rows
 from w2s.data import raw_folder, splits
 from w2s.infer import classify
 from w2s.model import tokenization
 from w2s.train import losses, step
 
-USES = classify, step  # label, predictions, right, weak_class; batches, make_step
-__getattr__ = supplied_by(*USES)
+label, predictions = classify.label, classify.predictions
+right, weak_class = classify.right, classify.weak_class
+batches, make_step = step.batches, step.make_step
 KIND, CLASSES = "class", 2
 TASK, TRUST, SIGN = "acc", "dpd_abs", -1  # tr = SIGN * TRUST: larger is more trustworthy
 METRICS = {"acc": "accuracy",

@@ -4,7 +4,6 @@ A position is a FEN, a move is in UCI; in the miniature the game is one of stone
 split.
 """
 
-from w2s import supplied_by
 from w2s.data import questions, splits
 from w2s.data.questions import move as parse
 from w2s.infer import choice, generation
@@ -28,8 +27,11 @@ def prompt(row):
 
 # As arithmetic: free text, of which only the first move counts.
 free = generation.Free(prompt, parse, NEW)
-USES = free, generation, choice, step  # what is not defined here
-__getattr__ = supplied_by(*USES)
+read, encode, label, predictions = free.read, free.encode, free.label, free.predictions
+truth, right, weak_class, exact = free.truth, free.right, free.weak_class, free.exact
+sums, headline, evaluate = generation.sums, generation.headline, generation.evaluate
+batches, objective, make_step = choice.batches, choice.objective, step.make_step
+FIELDS = generation.FIELDS
 
 
 def prepare(raw, seed=0, split="grouped", val=0.01, trust=0.25):

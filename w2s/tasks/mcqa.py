@@ -8,15 +8,16 @@ split, O options of a row.
 
 import numpy as np
 
-from w2s import rows, supplied_by
+from w2s import rows
 from w2s.data import questions, splits
 from w2s.data.questions import LETTERS
 from w2s.infer import choice, classify
-from w2s.infer.classify import plain, softmax, weak_class
+from w2s.infer.classify import plain, softmax
 from w2s.train import step
 
-USES = choice, classify, step  # what is not defined here
-__getattr__ = supplied_by(*USES)
+batches, objective = choice.batches, choice.objective
+right, weak_class = classify.right, classify.weak_class
+make_step = step.make_step
 KIND, CLASSES = "letters", None
 TASK = "acc"
 METRICS = {"acc": "share of the questions whose answer is the true one",

@@ -9,14 +9,15 @@ import re
 import numpy as np
 import torch.nn.functional as F
 
-from w2s import metrics, rows, supplied_by
+from w2s import metrics, rows
 from w2s.data import raw_folder, splits
 from w2s.infer import classify
 from w2s.model import tokenization
 from w2s.train import step
 
-USES = classify, step  # label, predictions, right, weak_class; make_step
-__getattr__ = supplied_by(*USES)
+label, predictions = classify.label, classify.predictions
+right, weak_class = classify.right, classify.weak_class
+make_step = step.make_step
 KIND, CLASSES = "class", 2
 TASK, TRUST, SIGN = "acc", "ra", 1
 METRICS = {"acc": "accuracy in distribution (slice all = slice id)",

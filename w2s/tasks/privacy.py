@@ -6,14 +6,14 @@ lam = 0 trains without privacy, lam = 8 with epsilon 8. One row is one mail, the
 
 import numpy as np
 
-from w2s import rows, supplied_by
+from w2s import rows
 from w2s.data import mail, splits
-from w2s.dp import private_run as dp_plan
+from w2s.dp import private_run
 from w2s.infer import lm
 from w2s.model import tokenization
 
-USES = lm, dp_plan  # what is not defined here: free generation, private training
-__getattr__ = supplied_by(*USES)
+label, predictions = lm.label, lm.predictions  # weak labels are free generation
+plan, make_step, MIXES = private_run.plan, private_run.make_step, private_run.MIXES
 KIND, CLASSES = "text", None
 TASK, TRUST, SIGN = "acc", "extraction", -1
 STUDENTS = ("student-naive",)  # the confidence loss is not for free generation (reading P5)
@@ -93,7 +93,7 @@ def encode(rows, tokenizer, max_length, target="label", lm_loss="both"):
 
 def batches(columns, *args, width=0, **kwargs):
     """dp.batches, each batch with mask (B, T): 1 where a token is predicted."""
-    for k, batch in dp_plan.batches(columns, *args, **kwargs):
+    for k, batch in private_run.batches(columns, *args, **kwargs):
         yield k, lm.masked(batch)
 
 
