@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 sys.path[0] = str(Path(__file__).parent.parent)  # torchrun puts tests/ there
 
-from w2s import config, parallel, runs
+from w2s import config, locks, parallel, runs
 from w2s.model import checkpoint
 from w2s.tasks import adversarial  # noqa: E402
 from w2s.train import grpo, step  # noqa: E402
@@ -48,7 +48,7 @@ def script(name, argv, saves=None):
         return exit.code or 0, said.getvalue()
     finally:
         step.save_checkpoint = save
-        runs.release()
+        locks.release()
 
 
 def batch(rows, seed=0):

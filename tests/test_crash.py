@@ -20,7 +20,7 @@ import pytest
 from tests import memorised
 from tests.report import test_report
 from tests.crashing import Crashing
-from w2s import rows, runs
+from w2s import locks, rows, runs
 
 EVERY, SEED = os.environ.get("W2S_CRASHES") == "all", int(os.environ.get("W2S_SEED", 0))
 FILLS = ("write", "save", "log")  # changes that need room on the disk
@@ -296,13 +296,13 @@ def test_of_two_that_prepare_one_folder_neither_removes_what_the_other_made(home
     done(crashing.run(here, *command))
     shutil.move(here / "new", here / "made")
     (here / "new").mkdir()
-    runs.hold(here / "new")
+    locks.hold(here / "new")
     with ThreadPoolExecutor() as pool:
         second = pool.submit(crashing.run, here, *command)
         while not (waits(here / "new" / ".lock") or second.done()):
             time.sleep(.01)
         shutil.copytree(here / "made", here / "new", dirs_exist_ok=True)
-        runs.release()
+        locks.release()
     ended = second.result()
     assert "waiting for another process" in ended.out and not refused(ended)
     assert "another process prepared it meanwhile" in ended.err

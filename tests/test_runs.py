@@ -23,9 +23,9 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(autouse=True)
 def nothing_held():
-    runs.release()
+    locks.release()
     yield
-    runs.release()
+    locks.release()
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def in_time(work):
 def test_a_process_never_waits_for_itself_however_a_folder_is_spelt(run):
     (run.parent / "x").mkdir()
     for name in spellings(run):
-        assert in_time(lambda name=name: runs.hold(name)), name
+        assert in_time(lambda name=name: locks.hold(name)), name
     assert len(locks._held) == 1
 
 
@@ -74,7 +74,8 @@ def test_a_folder_is_worked_in_once_under_its_first_name(run):
         str(run.parent / "again"), str(other)]
 
 
-HOLD = "import sys; from w2s import runs; runs.hold(sys.argv[1]); print('in', flush=True); input()"
+HOLD = ("import sys; from w2s import locks; locks.hold(sys.argv[1]); print('in', flush=True); "
+        "input()")
 
 
 def test_another_process_waits_under_any_name_and_sees_a_folder_that_was_deleted(run):
@@ -96,8 +97,8 @@ def test_without_locks_work_goes_on_and_one_line_says_so(code, run, monkeypatch,
     def flock(file, how):
         raise OSError(code, os.strerror(code))
     monkeypatch.setattr(fcntl, "flock", flock)
-    assert runs.hold(run) is False and runs.hold(made(run.parent / "two")) is False
-    assert runs.hold(run.parent / "link") is False
+    assert locks.hold(run) is False and locks.hold(made(run.parent / "two")) is False
+    assert locks.hold(run.parent / "link") is False
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and err.startswith(f"warning: {run}: the file system has no locks")
 

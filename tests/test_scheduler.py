@@ -175,16 +175,16 @@ finally:
 
 
 def test_folders_are_released_when_their_command_ends(script, tmp_path):
-    hold = script("hold", "import sys; from w2s import runs; print(runs.hold(sys.argv[1]))",
+    hold = script("hold", "import sys; from w2s import locks; print(locks.hold(sys.argv[1]))",
                   tmp_path)
     sleep = script("sleep", "import time; time.sleep(2)")
     began = time.monotonic()
     done = pool([hold, "# two", sleep, f"{hold}", "# three", hold], "--jobs", 2, "--show-last")
     assert done.returncode == 0 and "waiting" not in done.stdout, done.stderr
     assert time.monotonic() - began < 5
-    runs.hold(tmp_path)
+    locks.hold(tmp_path)
     assert locks._held
-    runs.release()
+    locks.release()
     assert not locks._held
 
 

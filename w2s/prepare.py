@@ -35,7 +35,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from w2s import config, rows, runs, tasks
+from w2s import config, locks, rows, runs, tasks
 from w2s.config import REQUIRED, arg
 from w2s.data import raw_folder, splits
 
@@ -237,10 +237,10 @@ def is_prepared(out, arguments, raw=None):
                          "choose another --out or delete the folder")
     if (out / ".part").exists() or (out / ".lock").exists():  # killed behind its last file
         with contextlib.suppress(OSError):
-            runs.hold(out)
+            locks.hold(out)
             discard(out)
             (out / ".lock").unlink()
-        runs.release()
+        locks.release()
     print(f"{out}: already prepared")
     return True
 
@@ -252,7 +252,7 @@ def publish(out, write, manifest):
     new, part = not out.exists(), out / ".part"  # a folder that was there is left there
     out.mkdir(parents=True, exist_ok=True)
     try:
-        if runs.hold(out) and (out / "manifest.json").exists():
+        if locks.hold(out) and (out / "manifest.json").exists():
             raise ValueError(f"{out}: another process prepared it meanwhile; run the same command "
                              "again")
         try:
@@ -270,7 +270,7 @@ def publish(out, write, manifest):
         part.rmdir()
     finally:
         (out / ".lock").unlink(missing_ok=True)
-        runs.release()
+        locks.release()
         if new:
             with contextlib.suppress(OSError):  # not empty: what another process made
                 out.rmdir()

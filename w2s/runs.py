@@ -16,7 +16,7 @@ from pathlib import Path
 
 from w2s import hub, rows, whatis
 from w2s.config import flag_of, follows
-from w2s.locks import hold, release  # noqa: F401: runs.release lets go of what runs.hold holds
+from w2s.locks import hold
 
 CHECKPOINT = "checkpoint.safetensors"
 

@@ -35,7 +35,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from w2s import runs, whatis
+from w2s import locks, whatis
 from w2s.config import arg, launch
 
 GRACE = 10  # seconds in which an interrupted command must end by itself
@@ -340,7 +340,7 @@ def alone(words, log):
 
 def forget():
     """Drop what a command leaves in the process: locks, memory, compiled steps."""
-    runs.release()
+    locks.release()
     gc.collect()
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
         sys.modules["torch"].cuda.empty_cache()

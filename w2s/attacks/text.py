@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from w2s import rows, runs, tasks
+from w2s import locks, rows, runs, tasks
 from w2s.attacks import entries, refuse_changes
 from w2s.config import REQUIRED, arg
 from w2s.data import splits
@@ -74,7 +74,7 @@ def text(cfg):
     if not todo:
         return
     if cfg.out:
-        runs.release()  # nothing is written into the run: others may attack it for other rows
+        locks.release()  # nothing is written into the run: others may attack it for other rows
 
     from w2s import device
     task = tasks.load(cfg.task)
