@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import read_json
-from w2s import rows
+from w2s import config, rows
 from w2s.model import checkpoint, tokenization
 
 LETTERS = "ghijklmnopqrstuvwxyz"  # none that a hash has
@@ -86,6 +86,19 @@ def argv(home, names, *more, data=("weak", "wts", "test")):
     """Arguments of an attack on runs of `home`."""
     return [str(a) for a in ("--task", "privacy", "--run", *(home / name for name in names),
                              "--data", *(home / f"{name}.jsonl" for name in data), *more)]
+
+
+def attacker(capsys, command, Config, *always):
+    """attack(home, [runs], *more) -> (exit code, stdout, stderr) of a command of attacks.py."""
+    def attack(home, names, *more, data=("weak", "wts", "test")):
+        code = 0
+        try:
+            config.launch(command, Config, command.__doc__,
+                          argv(home, names, *always, *more, data=data))
+        except SystemExit as exit:
+            code = exit.code or 0
+        return (code, *capsys.readouterr())
+    return attack
 
 
 def measured(run, kind):

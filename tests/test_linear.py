@@ -183,8 +183,8 @@ PARSERS = {
     "a sum": (questions.final_number, ["1", "1,111,", "-$", "#### ", "twenty-", "-"]),
     "a position": (chess.parse, ["/", ("8/8/8/8/8/8/8/8 w - - ", "1", " 1")]),
     "a text without blanks": (splits.normal, ["\u0130", "\n"]),
-    "letters": (splits.bare, ["_", "\u0130"]), "words to swap": (word_attacks.WORD.split, ["a'",
-                                                                                           "a"]),
+    "letters": (splits.bare, ["_", "\u0130"]),
+    "words to swap": (word_attacks.WORD.split, ["a'", "a"]),
     "a cell": (render._inline, ["*", "`a b c d` ", "&"]),
     "an address": (hub.public, ["//:", "hf_", "/ "])}
 

@@ -13,7 +13,7 @@ from tests.dp.test_sgd import plan
 from w2s import device, metrics, scheduler
 from w2s.attacks import text as attack
 from w2s.data import splits
-from w2s.dp import private_run as dp_plan
+from w2s.dp import private_run
 from w2s.train import grpo
 
 ROOT = Path(__file__).parent.parent
@@ -95,7 +95,7 @@ def test_perturbed_texts_do_not_overwrite_the_data(tmp_path):
 
 def test_a_loss_that_mixes_rows_is_not_made_private():
     with pytest.raises(ValueError, match="--alpha with DP: the confidence loss hardens by a"):
-        dp_plan.make_step(None, None, None, None, 8, 5, private=plan(10, 2),
+        private_run.make_step(None, None, None, None, 8, 5, private=plan(10, 2),
                           hardening={"x": None})
 
 

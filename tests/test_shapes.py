@@ -20,7 +20,7 @@ from tests.conftest import read_json
 from w2s import attacks, config, hidden_states, prepare, rows, runs
 from w2s.attacks import audit
 from w2s.attacks import text as perturbing
-from w2s.dp import private_run as dp_plan
+from w2s.dp import private_run
 from w2s.model import checkpoint as folders
 from w2s.train import step
 from w2s.trust import ntf
@@ -226,7 +226,7 @@ WEIGHT, NAN = "embed_out.weight", float("nan")
 
 
 def a_plan():
-    return dp_plan.Plan(100, 10, 5, 1., 1., 1e-5, 1., "pld", "poisson", "auto", "run")
+    return private_run.Plan(100, 10, 5, 1., 1., 1e-5, 1., "pld", "poisson", "auto", "run")
 
 
 @pytest.fixture(scope="module")

@@ -273,8 +273,8 @@ def test_each_run_labels_with_its_own_model_as_it_was_trained(world, fair, tmp_p
     assert code == 0, err
     tokenizer, found = Tokenizer.from_file(str(world / "tokenizer.json")), []
     for out in teachers:
-        labelled, model = rows.read(out / "labels" / "wts.jsonl"), checkpoint.load(out / "model",
-                                                                               "class")
+        labelled = rows.read(out / "labels" / "wts.jsonl")
+        model = checkpoint.load(out / "model", "class")
         for row in labelled:
             ids = torch.tensor([tokenizer.encode(row["text"]).ids[:4]])
             with torch.no_grad():

@@ -29,15 +29,7 @@ WINDOWS = ("--prefix", 12, "--suffix", 12, "--seen", 24, "--candidates", 50)
 @pytest.fixture
 def attack(capsys):
     """attack(home, [runs], *more) -> (exit code, stdout, stderr) of `attacks.py extraction`."""
-    def attack(home, names, *more, data=("weak", "wts", "test")):
-        code = 0
-        try:
-            config.launch(extraction.extraction, extraction.Extraction, extraction.__doc__,
-                          memorised.argv(home, names, *WINDOWS, *more, data=data))
-        except SystemExit as exit:
-            code = exit.code or 0
-        return (code, *capsys.readouterr())
-    return attack
+    return memorised.attacker(capsys, extraction.extraction, extraction.Extraction, *WINDOWS)
 
 
 @pytest.fixture(scope="module")

@@ -26,15 +26,7 @@ REFERENCE = [-.3, -2, -1.5, -5.5, -.2, -1.4, -4, -.5, -1, -.02]
 @pytest.fixture
 def attack(capsys):
     """attack(home, [runs], *more) -> (exit code, stdout, stderr) of `attacks.py membership`."""
-    def attack(home, names, *more, data=("weak", "wts", "test")):
-        code = 0
-        try:
-            config.launch(membership.membership, membership.Membership, membership.__doc__,
-                          memorised.argv(home, names, *more, data=data))
-        except SystemExit as exit:
-            code = exit.code or 0
-        return (code, *capsys.readouterr())
-    return attack
+    return memorised.attacker(capsys, membership.membership, membership.Membership)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tests.bench import machine, models, step
 from tests.bench.harness import Case, Variant
 from w2s import device as devices
 from w2s.dp import microbatch
-from w2s.dp import private_run as dp_plan
+from w2s.dp import private_run
 from w2s.dp import sgd as dp
 from w2s.model import checkpoint
 from w2s.train import step as product
@@ -123,12 +123,13 @@ class Bench:
 
     def private_step(self):
         m, rows = self.copy(), len(self.batch["y"])
-        plan = dp_plan.Plan(rows=100 * rows, expected_batch=rows, steps=10 ** 6, clip=1.0,
+        plan = private_run.Plan(rows=100 * rows, expected_batch=rows, steps=10 ** 6, clip=1.0,
                             sigma=1.0,
                        delta=1e-5, epsilon=math.inf, accountant="rdp", sampling="poisson",
                        method="fast", noise_seed="run")
-        go = dp_plan.make_step(m, product.adamw(m, step.LR), lambda f, b, *_: self.objective(f, b),
-                          None, None, plan.steps, private=plan, dtype=self.dtype)
+        go = private_run.make_step(m, product.adamw(m, step.LR),
+                                   lambda f, b, *_: self.objective(f, b), None, None, plan.steps,
+                                   private=plan, dtype=self.dtype)
         count = iter(range(plan.steps))
 
         def run():

@@ -16,7 +16,7 @@ from tests.dp.test_sgd import batch, model, of_text, plan, rows_of
 from w2s import config, rows, training
 from w2s.attacks import audit
 from w2s.dp import accountant, canaries
-from w2s.dp import private_run as dp_plan
+from w2s.dp import private_run
 from w2s.dp import sgd as dp
 
 RUNS = 10 if os.environ.get("W2S_SLOW") else 1
@@ -181,7 +181,7 @@ def test_rows_among_canaries_are_drawn_as_often_as_without_them():
     them = canaries.Canaries(60, p, 0)
     inside = them.included.nonzero()[:, 0].tolist()
     count = {number: 0 for number in (-1, *inside)}
-    for _, b in dp_plan.batches(them.among(rows_of(40)), steps, 8, 0, private=p):
+    for _, b in private_run.batches(them.among(rows_of(40)), steps, 8, 0, private=p):
         for number in b["canary"].tolist():
             count[number] += 1  # no other is among them
     n = steps * 40
@@ -201,7 +201,7 @@ def test_which_canaries_are_in_is_as_secret_as_the_noise():
 def test_a_step_notes_its_canaries_in_units_of_c():
     p = plan(10, 4, clip=.5, sigma=1e-9)
     m = canaries.Watched(torch.nn.Linear(2, 1), canaries.Canaries(3, p, 0), p.clip)
-    take = dp_plan.make_step(m, torch.optim.SGD(m.parameters(), .1),
+    take = private_run.make_step(m, torch.optim.SGD(m.parameters(), .1),
                         canaries.watched(lambda f, b, *_: f(b["x"])[:, 0]), None, 8, p.steps,
                         private=p)
     take(2, {"x": torch.ones(5, 2), "len": torch.full((5,), 2),

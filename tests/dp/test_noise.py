@@ -13,7 +13,7 @@ import torch
 from tests.dp.test_sgd import plan
 from w2s import runs
 from w2s.dp import noise
-from w2s.dp import private_run as dp_plan
+from w2s.dp import private_run
 
 DRAW = noise.key_of("tests of noise")
 
@@ -139,7 +139,7 @@ def test_every_bit_of_a_seed_reaches_the_private_step():
         p.seed = types.MethodType(lambda self, *parts: seed, p)
         with torch.no_grad():
             m.weight.zero_()
-        take = dp_plan.make_step(m, torch.optim.SGD(m.parameters(), 1.0), lambda f, b,
+        take = private_run.make_step(m, torch.optim.SGD(m.parameters(), 1.0), lambda f, b,
                                  *_: f(b["x"]),
                             None, 8, 5, private=p)
         take(0, {"x": torch.zeros(0, 3)})

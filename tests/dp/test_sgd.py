@@ -14,7 +14,7 @@ from torch import nn
 
 from w2s import parallel
 from w2s.dp import accountant, microbatch, noise
-from w2s.dp import private_run as dp_plan
+from w2s.dp import private_run
 from w2s.dp import sgd as dp
 from w2s.model import gpt_neox, configuration
 from w2s.tasks import adversarial, privacy
@@ -534,9 +534,10 @@ def test_other_layers_take_func_and_fast_says_why_not():
 # ---- Poisson sampling ----------------------------------------------------------------------------
 
 def plan(N, B, steps=10, **changed):
-    return dp_plan.Plan(**dict(rows=N, expected_batch=B, steps=steps, clip=1, sigma=1, delta=1e-5,
-                          epsilon=1, accountant="rdp", sampling="poisson", method="auto",
-                          noise_seed="run", identity="tests 1") | changed)
+    return private_run.Plan(**dict(
+        rows=N, expected_batch=B, steps=steps, clip=1, sigma=1, delta=1e-5, epsilon=1,
+        accountant="rdp", sampling="poisson", method="auto", noise_seed="run",
+        identity="tests 1") | changed)
 
 
 def rows_of(N):
@@ -547,7 +548,7 @@ def rows_of(N):
 def drawn(N, B, steps, seed=0, **more):
     """(steps, N) bool: which rows each batch has."""
     found = np.zeros((steps, N), bool)
-    for k, b in dp_plan.batches(rows_of(N), steps, B, seed, private=plan(N, B), **more):
+    for k, b in private_run.batches(rows_of(N), steps, B, seed, private=plan(N, B), **more):
         found[k, b["rows"]] = True
         assert len(b["ids"]) == len(b["len"]) == len(b["target"]) == found[k].sum()
         assert (b["ids"][:, 0] == b["rows"]).all()
@@ -584,7 +585,7 @@ def test_a_batch_as_large_as_the_data_has_every_row_in_every_step(B):
 def test_the_sum_is_divided_by_the_rows_that_a_batch_has_on_average(B, divisor):
     m, p = nn.Linear(2, 2, bias=False), plan(12, B, 8, sigma=1e-9, clip=1e3)
     start, x = m.weight.detach().clone(), torch.randn(12, 2)
-    take = dp_plan.make_step(m, torch.optim.SGD(m.parameters(), 1.0), lambda f, b,
+    take = private_run.make_step(m, torch.optim.SGD(m.parameters(), 1.0), lambda f, b,
                              *_: f(b["x"]).sum(1),
                         None, 8, 8, private=p)
     take(0, {"x": x})
@@ -613,7 +614,7 @@ def test_every_bit_of_a_seed_reaches_the_sampling():
     def picked(seed):
         p = plan(200, 100)
         p.seed = lambda *parts: seed
-        (_, b), = dp_plan.batches(rows_of(200), 1, 100, 0, private=p)
+        (_, b), = private_run.batches(rows_of(200), 1, 100, 0, private=p)
         return b["rows"].numpy().tobytes()
 
     assert len({picked(1 << 127 | 1 << bit) for bit in range(127)}) == 127
@@ -621,9 +622,8 @@ def test_every_bit_of_a_seed_reaches_the_sampling():
 
 def test_shuffled_sampling_takes_ordinary_batches():
     data = rows_of(20)
-    for (_, a), (_, b) in zip(dp_plan.batches(data, 9, 5, 0, private=plan(20, 5,
-                                                                          sampling="shuffled")),
-                              step.batches(data, 9, 5, 0), strict=True):
+    shuffled = private_run.batches(data, 9, 5, 0, private=plan(20, 5, sampling="shuffled"))
+    for (_, a), (_, b) in zip(shuffled, step.batches(data, 9, 5, 0), strict=True):
         assert torch.equal(a["rows"], b["rows"])
     assert math.isinf(plan(20, 5, sampling="shuffled").spent(9))
 
@@ -638,9 +638,9 @@ def trains(optimizer_of, **changed):
     """The model, its Plan and the losses of a private run of six steps over rows_of(12)."""
     m = model(layers=1, dtype=torch.float64)
     mechanism = plan(12, 3, 6, sigma=.5, clip=.7, **changed)
-    take = dp_plan.make_step(m, optimizer_of(m), toy_objective, None, 8, 6, private=mechanism,
+    take = private_run.make_step(m, optimizer_of(m), toy_objective, None, 8, 6, private=mechanism,
                              seed=1)
-    found = dp_plan.batches(rows_of(12), 6, 3, 1, private=mechanism)
+    found = private_run.batches(rows_of(12), 6, 3, 1, private=mechanism)
     return m, mechanism, [float(take(k, b)) for k, b in found]
 
 
@@ -649,7 +649,7 @@ def test_the_private_step_is_algorithm_1_by_hand():
     the six has no rows, and is a step along the noise."""
     m, mechanism, losses = trains(lambda m: step.sgd(m, .3))
     by_hand, sizes = model(layers=1, dtype=torch.float64), []
-    for k, b in dp_plan.batches(rows_of(12), 6, 3, 1, private=plan(12, 3)):
+    for k, b in private_run.batches(rows_of(12), 6, 3, 1, private=plan(12, 3)):
         sizes.append(len(b["ids"]))
         g = one_at_a_time(by_hand, lambda f, b: toy_objective(f, b, None, 8), b, .7)
         draw = noise.Source(plan(12, 3).seed(1, "noise", k))
@@ -672,15 +672,15 @@ def test_a_resumed_private_run_is_bit_identical(optimizer, tmp_path):
     whole, mechanism, _ = trains(optimizer_of)
     resumed, other = model(layers=1, dtype=torch.float64), plan(12, 3, 6, sigma=.5, clip=.7)
     first, half = optimizer_of(resumed), plan(12, 3, 6, sigma=.5, clip=.7)
-    take = dp_plan.make_step(resumed, first, toy_objective, None, 8, 6, private=half, seed=1)
-    for k, b in dp_plan.batches(rows_of(12), 3, 3, 1, private=half):
+    take = private_run.make_step(resumed, first, toy_objective, None, 8, 6, private=half, seed=1)
+    for k, b in private_run.batches(rows_of(12), 3, 3, 1, private=half):
         take(k, b)
     step.save_checkpoint(tmp_path / "checkpoint", 3, resumed, first, {"privacy": half})
     resumed = model(layers=1, dtype=torch.float64, seed=9)
     second = optimizer_of(resumed)
     assert step.load_checkpoint(tmp_path / "checkpoint", resumed, second, {"privacy": other}) == 3
-    take = dp_plan.make_step(resumed, second, toy_objective, None, 8, 6, private=other, seed=1)
-    for k, b in dp_plan.batches(rows_of(12), 6, 3, 1, start=3, private=other):
+    take = private_run.make_step(resumed, second, toy_objective, None, 8, 6, private=other, seed=1)
+    for k, b in private_run.batches(rows_of(12), 6, 3, 1, start=3, private=other):
         take(k, b)
     assert torch.equal(flat(trained(whole)), flat(trained(resumed)))
     assert (other.done, other.counts) == (mechanism.done, mechanism.counts)
@@ -707,7 +707,7 @@ def test_noise_from_the_system_is_another_each_time_and_saved_nowhere():
 def test_a_loss_that_mixes_rows_is_refused():
     m = model()
     with pytest.raises(ValueError, match="depends on other rows"):
-        dp_plan.make_step(m, step.sgd(m, .1), of_text, None, 8, 6, private=plan(12, 3),
+        private_run.make_step(m, step.sgd(m, .1), of_text, None, 8, 6, private=plan(12, 3),
                      hardening={"x": None})
 
 
@@ -715,7 +715,7 @@ def test_a_plan_of_rows_that_the_batch_does_not_divide(capsys):
     """22 rows, batches of 4, 3 epochs: 16.5 steps, so 17, each with 4 / 22 of the rows; all that is
     said is of the delta that was asked for."""
     def planned(**changed):
-        return dp_plan.plan(SimpleNamespace(**dict(
+        return private_run.plan(SimpleNamespace(**dict(
             noise_multiplier=None, lam=8, batch_size=4, delta=1e-3, clip=2.0, accountant="rdp",
             sampling="poisson", dp_method="auto", noise_seed="run") | changed), 8, 22, 3)
 

@@ -20,7 +20,7 @@ from tests.conftest import read_json
 from tests.dp.test_sgd import batch, model, of_class, of_text
 from w2s import config, rows, runs, training
 from w2s.dp import ghost_clipping
-from w2s.dp import private_run as dp_plan
+from w2s.dp import private_run
 from w2s.dp import sgd as dp
 from w2s.model import checkpoint, decoding, gpt_neox, lora
 from w2s.train import step
@@ -169,9 +169,9 @@ def test_the_compiled_step_makes_the_same_update(private, compiler):
         optimizer = step.sgd(m, .1)
         make, more = step.make_step, {}
         if private:
-            make = dp_plan.make_step
-            more["private"] = dp_plan.Plan(9, 5, 1, 1.0, 0.0, 1e-5, 1.0, "rdp", "poisson", "fast",
-                                           "run")
+            make = private_run.make_step
+            more["private"] = private_run.Plan(9, 5, 1, 1.0, 0.0, 1e-5, 1.0, "rdp", "poisson",
+                                               "fast", "run")
         make(m, optimizer, lambda f, b, ell, lam: of_class(f, b), None, 0, 1, compile=compile,
              **more)(0, b | {"rows": torch.arange(5)})
         found.append(torch.cat([p.detach().flatten() for p in step.trained(m)]))

@@ -355,9 +355,8 @@ def test_differences_are_coloured_by_their_intervals():
 
 def test_words_of_numbers():
     assert render.signed(-.0004) == "+0.000" and render.signed(-.0006) == "-0.001"
-    assert render.format_p({"p": .25, "n": 3}, "p") == "0.250" and render.format_p({"p": 1, "n": 1},
-                                                                               "p") \
-        == "-"
+    assert render.format_p({"p": .25, "n": 3}, "p") == "0.250"
+    assert render.format_p({"p": 1, "n": 1}, "p") == "-"
     assert render.format_interval((.1, .25)) == "[0.100, 0.250]" and render.mean(None) == "-"
     assert render.spread({"mean": .5, "sd": .04}) == "0.500 ± 0.040"
     assert render.spread({"mean": .5, "sd": math.nan}) == "0.500"
