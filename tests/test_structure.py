@@ -8,6 +8,8 @@ import graphlib
 import importlib
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -158,6 +160,9 @@ def test_names_from_before_the_chapters_import_the_module_of_today():
         assert module.__spec__.name == module.__name__ == f"w2s.{new}"
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("w2s.nothing")
+    help = subprocess.run([sys.executable, "-m", "w2s.pool", "--help"], cwd=ROOT, text=True,
+                          capture_output=True, check=True).stdout
+    assert "python -m w2s.scheduler" in help
 
 
 @pytest.mark.parametrize("package, names", [

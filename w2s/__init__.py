@@ -33,6 +33,11 @@ class Moved:
     def exec_module(self, module):
         module.__spec__ = module.__spec__.loader_state
 
+    def get_code(self, name):
+        """For `python -m w2s.pool`."""
+        new = "w2s." + MOVED[name.removeprefix("w2s.")]
+        return importlib.util.find_spec(new).loader.get_code(new)
+
 
 sys.meta_path.append(Moved())
 
