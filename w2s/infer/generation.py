@@ -5,10 +5,8 @@ N rows of a split, D hidden.
 
 from typing import Callable, NamedTuple
 
-import numpy as np
-
 from w2s import rows
-from w2s.infer import choice
+from w2s.infer import benchmarks, choice
 from w2s.infer.classify import plain
 
 FIELDS = {"id": str, "text": str, "label": str}
@@ -104,24 +102,12 @@ def _numbers(values):
 
 
 def sums(rows):
-    """(N, 3): 1, whether the answer is right, whether there is one."""
-    return np.array([[1, row["answer"] == row["label"], row["answer"] != ""] for row in rows],
-                    np.float64)
-
-
-def headline(totals):
-    """{"acc"} (...,) of totals (..., 3)."""
-    return {"acc": totals[..., 1] / totals[..., 0]}
+    """(N, 2 S) of benchmarks.sums: whether the answer is right."""
+    return benchmarks.sums(rows, [row["answer"] == row["label"] for row in rows])
 
 
 def evaluate(rows):
     """[{slice, metric, value}] of predictions: the shares of exact matches (acc) and of readable
-    answers (answered), over all rows and, where there are several sources, of each."""
-    parts = {"all": rows}
-    for name in sorted({row.get("source", "") for row in rows}):
-        parts[name] = [row for row in rows if row.get("source", "") == name]
-    # a single source would repeat the slice "all"
-    parts = parts if len(parts) > 2 else {"all": rows}
-    return [{"slice": name, "metric": metric, "value": float(total[k] / total[0])}
-            for name, part in parts.items() for total in [sums(part).sum(0)]
-            for k, metric in ((1, "acc"), (2, "answered"))]
+    answers (answered), of all rows and, where there are several sources, of each."""
+    return benchmarks.evaluate(rows, {"acc": [row["answer"] == row["label"] for row in rows],
+                                      "answered": [row["answer"] != "" for row in rows]})

@@ -6,12 +6,13 @@ An answer is right when its number is the true one, compared as questions.final_
 
 from w2s.data import questions, splits
 from w2s.data.questions import final_number as parse
-from w2s.infer import choice, generation
+from w2s.infer import benchmarks, choice, generation
 from w2s.train import step
 
 KIND, CLASSES = "text", None
 TASK = "acc"
-METRICS = {"acc": "share of the questions whose final number is the true one",
+METRICS = {"acc": "share of the questions whose final number is the true one, the mean over "
+                  "benchmarks",
            "answered": "share of the answers that have a number"}
 TITLE, ROW = "Arithmetic", 12
 DEFAULTS = {"lam": (0, "no regulariser"), "alpha": (0, "no confidence loss"), "epochs": (3, "ours")}
@@ -29,7 +30,7 @@ def prompt(row):
 free = generation.Free(prompt, parse, NEW)
 read, encode, label, predictions = free.read, free.encode, free.label, free.predictions
 truth, right, weak_class, exact = free.truth, free.right, free.weak_class, free.exact
-sums, headline, evaluate = generation.sums, generation.headline, generation.evaluate
+sums, headline, evaluate = generation.sums, benchmarks.headline, generation.evaluate
 batches, objective, make_step = choice.batches, choice.objective, step.make_step
 FIELDS = generation.FIELDS
 

@@ -11,16 +11,18 @@ import numpy as np
 from w2s import rows
 from w2s.data import questions, splits
 from w2s.data.questions import LETTERS
-from w2s.infer import choice, classify
+from w2s.infer import benchmarks, choice, classify
 from w2s.infer.classify import plain, softmax
 from w2s.train import step
 
 batches, objective = choice.batches, choice.objective
 right, weak_class = classify.right, classify.weak_class
 make_step = step.make_step
+headline = benchmarks.headline
 KIND, CLASSES = "letters", None
 TASK = "acc"
-METRICS = {"acc": "share of the questions whose answer is the true one",
+METRICS = {"acc": "share of the questions whose answer is the true one, the mean over "
+                  "benchmarks",
            "acc_token": "the same, the answer being the likeliest option per token",
            "acc_sum": "the same, the answer being the likeliest option in whole"}
 TITLE, ROW = "Multiple choice", 11
@@ -124,30 +126,17 @@ def predictions(model, columns, dtype="float32", title="predict", scoring="token
 
 
 def sums(rows):
-    """(N, 2) what a row adds to the totals: 1, and whether the answer is right."""
-    return np.array([[1, np.argmax(row["p"]) == row["label"]] for row in rows], np.float64)
-
-
-def headline(totals):
-    """{"acc"} (...,) of totals (..., 2)."""
-    return {"acc": totals[..., 1] / totals[..., 0]}
+    """(N, 2 S) of benchmarks.sums: whether the likeliest option is the true one."""
+    return benchmarks.sums(rows, [np.argmax(row["p"]) == row["label"] for row in rows])
 
 
 def evaluate(rows):
     """[{slice, metric, value}] of predictions, for all and each source: accuracy and, where they
     have by_token and by_sum, that of each scoring."""
-    # `all` is no benchmark's name, so a source called so is not counted twice.
-    by_source = {"all": list(rows)}
-    for row in rows:
-        if row.get("source", "all") != "all":
-            by_source.setdefault(row["source"], []).append(row)
-    result = [{"slice": name, "metric": "acc",
-               "value": float(headline(sums(members).sum(0))["acc"])}
-              for name, members in by_source.items()]
     scorings = [by for by in ("token", "sum") if all(f"by_{by}" in row for row in rows)]
-    return result + [{"slice": name, "metric": f"acc_{by}", "value": float(np.mean(
-        [row[f"by_{by}"] == row["label"] for row in members]))}
-        for by in scorings for name, members in by_source.items()]
+    return benchmarks.evaluate(rows, {
+        "acc": [np.argmax(row["p"]) == row["label"] for row in rows],
+        **{f"acc_{by}": [row[f"by_{by}"] == row["label"] for row in rows] for by in scorings}})
 
 
 # ---- raw files -----------------------------------------------------------------------------------
