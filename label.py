@@ -7,7 +7,8 @@ probabilities f_w(x), `logits`, and for adversarial rows `weak_adv`, f_w(x').
 `label` stays ground truth and is not used. Several runs and several files share one process.
 With --hidden also RUN/labels/<data>.hidden.safetensors, the teacher's states for train_ntf.py:
 row i is line i. A run of another task may label too where both are language models; its file is
-then called <task>-<data>.jsonl.
+then called <task>-<data>.jsonl. With --given the data are labels of another run: its answers stay,
+and the states are RUN's behind them, in RUN/labels/<other run>-<data>.jsonl.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ class Config:
                           "functions trust.jsonl too")
     hidden: bool = arg(False, "keep the final-LayerNorm state of the last token behind question "
                        "and answer (class heads: what the head reads), for train_ntf.py")
+    given: bool = arg(False, "the data are another run's labels: keep its answers, and with "
+                      "--hidden read them (its trust function then judges another's answers)")
     temperature: float = arg(1.0, "divides the logits before the softmax", above=0)
     prefix: int = arg(64, "privacy: tokens of a text that stay as they are; the rest of its "
                       "--max-length is written by the model", low=1)
@@ -43,7 +46,7 @@ class Config:
 def main(cfg):
     from w2s import rows, runs, tasks
     tasks.check(cfg.task)
-    names = {path: Path(path).name.removesuffix(".gz") for path in cfg.data}
+    names = {path: named(path, cfg.given) for path in cfg.data}
     if len({*names.values()}) < len(cfg.data):
         raise ValueError("--data: two files of one name; their labels would share a file")
     digests = {path: rows.sha256(path) for path in cfg.data}
@@ -62,7 +65,8 @@ def main(cfg):
     if cfg.hidden and "hidden" not in task.LABEL:
         raise ValueError(f"--hidden: no trust function on --task {cfg.task}, whose labels are "
                          "neither right nor wrong; leave it out")
-    data = {path: task.read(path) for path in dict.fromkeys(path for _, path, _ in todo)}
+    data = {path: task.read(path, weak=cfg.given)
+            for path in dict.fromkeys(path for _, path, _ in todo)}
     where = device.setup(cfg.device, cfg.dtype)
     loaded = None, None  # (run, its model): one model is in memory at a time
     for run, path, file in todo:
@@ -83,13 +87,20 @@ def write(file, task, model, folder, data, args, cfg):
     Returns a line about them. A function, so that encoded rows and states are freed before the next
     file's."""
     from w2s import hidden_states, rows, runs
+    from w2s.infer import choice
     from w2s.model import tokenization
+    from w2s.trust import baselines
     tokenizer = tokenization.load_tokenizer(folder)
-    columns = task.encode(data, tokenizer, cfg.max_length or args["max_length"],
-                          **{key: args[key] for key in task.ENCODE if key in args})
+    args = args | ({"max_length": cfg.max_length} if cfg.max_length else {})
+    how = {key: args[key] for key in task.ENCODE if key in args}
+    columns = {"ids": baselines.encode(tokenizer, task, data, args)} if cfg.given else \
+        task.encode(data, tokenizer, args["max_length"], **how)
     tokenization.require_fit(columns, model.config["vocab_size"], folder)
     try:
-        labelled, hidden, about = task.label(model, tokenizer, data, columns, cfg)
+        labelled, hidden, about = (
+            data, choice.last_states(model, columns["ids"], cfg.dtype, "states"),
+            f"{len(data)} answers of another run read") if cfg.given else \
+            task.label(model, tokenizer, data, columns, cfg)
     except ValueError as error:  # its output is not finite
         raise ValueError(f"{folder}: {error}") from None
     runs.require_there(Path(file).parent.parent)
@@ -106,17 +117,27 @@ def place(run, name, facts, cfg):
     return Path(run) / "labels" / f"{prefix}{name}"
 
 
+def named(path, given):
+    """What the labels of a data file are called; of given labels with the run that gave them."""
+    name = Path(path).name.removesuffix(".gz")
+    return f"{Path(path).resolve().parent.parent.name}-{name}" if given else name
+
+
 def settings(digest, cfg):
     """What the labels depend on, beside the run."""
     how = {key: getattr(cfg, key) for key in ("task", "temperature", "prefix", "decode", "seed")}
     # scoring only where it is not the default: labels from before it existed stay valid
     return {"data": digest, "max_length": cfg.max_length, "dtype": cfg.dtype, **how,
-            **({} if cfg.scoring == "token" else {"scoring": cfg.scoring})}
+            **({} if cfg.scoring == "token" else {"scoring": cfg.scoring}),
+            **({"given": True} if cfg.given else {})}
 
 
 def refuse_foreign(cfg, task):
     """ValueError for a flag that this task's labels do not depend on."""
     idle = {"prefix", "decode", "seed", "temperature", "scoring"} - {*task.LABEL}
+    if cfg.given and (not cfg.hidden or task.KIND == "class"):
+        raise ValueError("--given: keeps the answers of the data and reads the states behind them; "
+                         "give --hidden too, and a task whose answers are words")
     # the most probable token is not drawn
     idle |= {"temperature", "seed"} if "decode" in task.LABEL and cfg.decode == "greedy" else set()
     for name in sorted(idle):

@@ -45,6 +45,22 @@ def theirs(tmp_path_factory, world):
     return transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
 
 
+def test_last_states_are_those_of_each_row_alone_and_of_its_end_where_it_is_too_long():
+    m, rows = model(), [*ids_of(25), np.arange(1, 200, dtype=np.int32) % V]
+    found = choice.last_states(m, rows, title="")
+    assert found.shape == (26, m.config["hidden_size"]) and found.dtype == np.float32
+    for row, state in zip(rows, found, strict=True):
+        np.testing.assert_allclose(state, end_of(m, row[-len(m.cos):]), rtol=0, atol=2e-5)
+
+
+def test_last_states_of_a_model_that_is_not_finite_are_refused():
+    m = model()
+    with torch.no_grad():
+        next(m.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match="states: the model's output is not finite"):
+        choice.last_states(m, ids_of(3))
+
+
 # ---- answers to choose from ----------------------------------------------------------------------
 
 @pytest.mark.parametrize("longest", [1, 5])

@@ -672,3 +672,42 @@ def test_help_teaches_and_does_not_import_torch():
     done = subprocess.run([sys.executable, "-c", HELP_WITHOUT_TORCH, "train_ntf.py"], cwd=ROOT,
                           capture_output=True, text=True)
     assert done.returncode == 0 and "python train_ntf.py --teacher" in done.stdout, done.stderr
+
+
+# ---- answers of another run ----------------------------------------------------------------------
+
+def test_given_answers_stay_and_their_states_are_read_anew(labelled, tmp_path, call):
+    """A run that reads its own answers finds the states that it noted when it gave them."""
+    shutil.copytree(labelled / "mcqa", tmp_path / "mcqa")
+    run = tmp_path / "mcqa"
+    command = ("label", "--task", "mcqa", "--run", run, "--hidden", "--given", "--data", run / WTS)
+    code, out, _ = call(*command)
+    assert code == 0 and "90 answers of another run read" in out
+    assert rows.read(run / "labels/mcqa-wts.jsonl") == rows.read(run / WTS)
+    noted, read = (load_file(run / f"labels/{name}wts.hidden.safetensors")["hidden"]
+                   for name in ("", "mcqa-"))
+    torch.testing.assert_close(read, noted, rtol=0, atol=2e-5)
+    assert "done already" in call(*command)[1]
+
+
+def test_given_answers_that_differ_have_other_states(labelled, tmp_path, call):
+    shutil.copytree(labelled / "mcqa", tmp_path / "mcqa")
+    other = [row | {"weak": row["weak"][::-1]} for row in rows.read(labelled / "mcqa" / WTS)]
+    rows.write(tmp_path / "other" / WTS, other)
+    code, _, _ = call("label", "--task", "mcqa", "--run", tmp_path / "mcqa", "--hidden", "--given",
+                      "--data", tmp_path / "other" / WTS)
+    assert code == 0 and rows.read(tmp_path / "mcqa/labels/other-wts.jsonl") == other
+    noted, read = (load_file(tmp_path / f"mcqa/labels/{name}wts.hidden.safetensors")["hidden"]
+                   for name in ("", "other-"))
+    changed = np.array([np.argmax(row["weak"]) != len(row["weak"]) - 1 - np.argmax(row["weak"])
+                        for row in other])
+    assert changed.any() and ((read - noted).abs().amax(1).numpy() > 1e-3).tolist() == \
+        changed.tolist()
+
+
+@pytest.mark.parametrize("task, more", [("mcqa", ()), ("fairness", ("--hidden",))])
+def test_given_without_states_or_words_is_one_line(labelled, tmp_path, call, task, more):
+    code, _, error = call("label", "--task", task, "--run", labelled / task, "--given", *more,
+                          "--data", labelled / task / WTS)
+    assert code == 1 and error.startswith("error: --given: keeps the answers of the data")
+    assert not (labelled / task / f"labels/{task}-wts.jsonl").exists()

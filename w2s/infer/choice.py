@@ -109,6 +109,25 @@ def likelihoods(model, heads, options, dtype="float32", title="predict", states=
 
 
 @torch.inference_mode()
+def last_states(model, ids, dtype="float32", title="states"):
+    """(N, D) float32: the final-LayerNorm state at the last token of each row; ids N token arrays.
+    Raises ValueError for a model that is not finite."""
+    def compute(batch, pick):
+        return model.last_state(batch["ids"], batch["len"])
+
+    ids = [row[-len(model.cos):] for row in ids]  # no more than the model has positions for
+    lengths = np.array([len(row) for row in ids])
+    groups = batching.by_tokens(lengths, batching.TOKENS[next(model.parameters()).device.type])
+    hidden = None
+    for pick, h in batching.forward(model, {"ids": ids}, groups, compute, dtype, title):
+        hidden = np.empty((len(ids), h.shape[1]), np.float32) if hidden is None else hidden
+        hidden[pick] = h.float().cpu().numpy()
+    if not np.isfinite(hidden).all():
+        raise ValueError(f"{title}: the model's output is not finite")
+    return hidden
+
+
+@torch.inference_mode()
 def _chosen(model, batch, options, states, per_token):
     """(logp (B, O), h (B, D)) of a batch: one option after the other behind the prompts."""
     device, B, O = batch["ids"].device, len(options), max(map(len, options))
