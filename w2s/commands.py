@@ -41,12 +41,12 @@ class Commands:
             "--task": cell.task, "--seed": cell.seed, "--out": cell.R / run, "--model": base,
             "--data": rows, **own}, trained=True)
 
-    def _student(self, cell, run, teacher, base=None, **own):
+    def _student(self, cell, run, teacher, base=None, file="wts", **own):
         own = {f"--{name}": value for name, value in own.items()}
         self._add("train_student.py", f"{self._name(cell)} {run}", cell.task, run, {
             "--task": cell.task, "--seed": cell.seed, "--out": cell.R / run,
             "--model": base or self.strong[0],
-            "--labels": cell.R / teacher / "labels" / "wts.jsonl", **own}, trained=True)
+            "--labels": cell.R / teacher / "labels" / f"{file}.jsonl", **own}, trained=True)
 
     def _labels(self, cell, runs, parts, hidden=False):
         self._add("label.py", f"{self._name(cell)} labels", cell.task, "labels", {
@@ -54,11 +54,11 @@ class Commands:
             "--data": [cell.D / f"{part}.jsonl" for part in parts],
             **({"--hidden": []} if hidden else {})})
 
-    def _choose(self, cell, run, teacher, by, learned="trust", **own):
+    def _choose(self, cell, run, teacher, by, learned="trust", pool="wts", **own):
         labels = cell.R / teacher / "labels"
         self._add("train_ntf.py", f"{self._name(cell)} {run}", cell.task, run, {
             "--teacher": cell.R / teacher, "--labelled": labels / f"{learned}.jsonl",
-            "--pool": labels / "wts.jsonl", "--out": cell.R / run, "--seed": cell.seed,
+            "--pool": labels / f"{pool}.jsonl", "--out": cell.R / run, "--seed": cell.seed,
             "--select": by, **own})
 
     def _evaluate(self, cell, title, runs, parts):
@@ -96,10 +96,10 @@ class Commands:
     def _of_seed(self, cell):
         return f" seed{cell.seed}" if self.split_seed is None else ""
 
-    def _runs(self, cell, pattern):
-        """Names of the models of a cell so far."""
-        return [step.run for step in self.steps if step.trained and fnmatchcase(step.run, pattern)
-                and step.own["--out"].parent == cell.R]
+    def _runs(self, cell, pattern, trained=True):
+        """Names of the models of a cell so far; trained=False: of its choices of labels."""
+        return [step.run for step in self.steps if step.trained == trained
+                and fnmatchcase(step.run, pattern) and step.own["--out"].parent == cell.R]
 
     def _grid(self, cell, run):
         """The lambdas of a run's grid, but the one that the run itself has."""
@@ -147,9 +147,9 @@ def model(name):
     return placed(name) if os.path.exists(placed(name)) else name
 
 
-def before(generation):
-    """The run whose labels a generation of the chain chooses from."""
-    return "student-ntf" if generation == 2 else f"student-gen{generation - 1}"
+def before(generation, end=""):
+    """The run whose labels a generation of the chain chooses from; end: of a chain's names."""
+    return "student-ntf" if generation == 2 else f"student-gen{generation - 1}{end}"
 
 
 def shown(value):

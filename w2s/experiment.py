@@ -25,6 +25,7 @@ from w2s import config, recipes
 from w2s.commands import placed
 from w2s.config import arg
 from w2s.phases import TASKS, TRUST, USUAL, Experiment
+from w2s.trust_phases import MOST
 
 PRESETS, PROTOCOLS = ("miniature", "paper", "smoke"), ("ours", "printed")
 
@@ -38,6 +39,9 @@ class Config:
                       "chain's students too, each larger than the one before")
     surrogate: str = arg(None, "miniature: model that texts are perturbed against (default: "
                          "w2s/models/mini-surrogate); never a teacher or a student")
+    generations: int = arg(3, "of the chain of trust functions", low=1, high=MOST)
+    budgets: str = arg(None, "N,N2,...: trust functions of so many labelled rows too, and students "
+                       "on these rows themselves")
     raw: str = arg(None, "folder of public data files")
     data: str = arg(None, "folder of rows that you prepared: DIR/<task>/weak.jsonl, wts.jsonl, "
                     "test.jsonl and, if you have them, val.jsonl and trust.jsonl; nothing is split")

@@ -6,19 +6,20 @@ A command's own words say what the run is; recipes (w2s.recipes) add what it tra
 from pathlib import Path
 
 from w2s import config, recipes
-from w2s.commands import (HERE, Commands, before, fast_bfloat16, has_mmlu, model, placed, shown)
+from w2s.commands import HERE, fast_bfloat16, model, placed, shown
+from w2s.trust_phases import MOST, TrustPhases, budgets
 
 TASKS = sorted(path.stem for path in (HERE / "w2s" / "tasks").glob("[a-z]*.py"))
 TRUST = ("mcqa", "arithmetic", "game")  # tasks of trust functions; the others are properties
 USUAL = "fairness,ood,adversarial,privacy,mcqa"
-SCORES = ("confidence", "random", "ntf", "truth")  # which labels train a student; --tasks all: more
-EVERY_SCORE = ("confidence", "icl-confidence", "reward", "random", "ntf", "truth-n", "truth")
 SURROGATE_SEED = 1000  # of the models that texts are perturbed against: no seed of the experiment
 PASSED_ON = ("epochs", "batch_size", "lr", "max_length", "device", "dtype", "compile")
 INFERENCE = ("labels", "evaluate", "attack-text", "attack-extraction", "attack-membership",
              "attack-surrogate", "trust-icl-confidence", "trust-reward")  # have a --device too
-MODELS = {"miniature": ("w2s/models/mini-weak", "w2s/models/mini-strong"),
-          "paper": ("EleutherAI/pythia-14m", "EleutherAI/pythia-410m")}
+# the strong model, and a larger one for later generations of the chain
+MODELS = {"miniature": ("w2s/models/mini-weak",
+                        "w2s/models/mini-strong,w2s/models/mini-strong-large"),
+          "paper": ("EleutherAI/pythia-14m", "EleutherAI/pythia-410m,EleutherAI/pythia-1b")}
 NOTES = {
     "miniature": "MINIATURE: made-up data and small models; these numbers show the method, not "
                  "those of the paper.",
@@ -38,7 +39,7 @@ def chosen(text):
     return names, False
 
 
-class Experiment(Commands):
+class Experiment(TrustPhases):
     """The plan: its commands as `steps`, in their order. Each phase goes through every task and
     seed before the next one. That is the order of the list: a command starts as soon as those are
     done that write what it reads (w2s.scheduler).
@@ -62,6 +63,8 @@ class Experiment(Commands):
         split = options.split_seed if options.split_seed is not None else (
             0 if preset == "smoke" and not options.resplit else None)
         self.split_seed = split  # None: every seed its own
+        self.generations = range(2, 1 + (MOST if everything else options.generations))
+        self.budgets = [100] if everything else budgets(options.budgets)
         self.steps, self.phase = [], ""
         self._plan(command)
 
@@ -134,7 +137,7 @@ class Experiment(Commands):
         self._over(trusted, self._trusted_students)
         self._over(crossed, self._crossed_students)
 
-        for generation in (2, 3) if trusted else ():
+        for generation in self.generations if trusted else ():
             self.phase = (f"the chain: the student on trusted labels is the teacher of generation "
                           f"{generation}, labels anew, is chosen from, and has a student")
             for part in (self._relabel, self._rechoose, self._restudy):
@@ -216,61 +219,6 @@ class Experiment(Commands):
         else:
             self._labels(cell, ["weak-none", "weak-tft"], ["wts"])
 
-    # ---- trust functions -------------------------------------------------------------------------
-
-    def _teacher(self, cell):
-        """The teacher, and the untuned student, the base of Recovery."""
-        self._train(cell, "weak-none", self.weak, cell.D / "weak.jsonl")
-        self._train(cell, "base-strong", self.strong[0], cell.D / "weak.jsonl", epochs=0)
-
-    @property
-    def scores(self):
-        """The scores of labels by which the labels of a student are chosen."""
-        return EVERY_SCORE if self.every else SCORES
-
-    def _choices(self, cell):
-        """A choice of labels by each score, and by what was learned from other questions."""
-        for by in (*self.scores, "margin", "entropy"):  # the last two without a student
-            self._choose(cell, f"trust-{by}", "weak-none", by)
-        zero = {"miniature": "people", "paper": "mmlu"}.get(self.preset)
-        if cell.task == "mcqa" and zero and (self.preset != "paper" or has_mmlu(self.raw)):
-            self._choose(cell, "trust-ntf-zero-shot", "weak-none", "ntf", **{"--sources": zero})
-        if cell.task == "arithmetic" and self.every and "mcqa" in self.tasks:
-            self._choose(cell, "trust-ntf-other-task", "weak-none", "ntf", learned="mcqa-trust")
-
-    def _trusted_students(self, cell):
-        """A student of each choice of labels; of all of them; of ntf's also otherwise."""
-        self._student(cell, "student-all", "weak-none")
-        for by in self.scores:
-            self._student(cell, f"student-{by}", f"trust-{by}")
-        if self.every and cell.task == "mcqa":
-            self._student(cell, "student-lora", "trust-ntf", **{"lora-rank": 8, "lr": 1e-2})
-        if self.every and cell.task == "game":
-            self._student(cell, "student-grpo", "trust-ntf",
-                          objective="grpo", lr=1e-3, epochs=2)
-
-    def _relabel(self, cell, generation):
-        """The student of the generation before labels the same rows, as the teacher of this one."""
-        self._labels(cell, [before(generation)], ["wts", "trust"], hidden=True)
-
-    def _rechoose(self, cell, generation):
-        self._choose(cell, f"trust-gen{generation}", before(generation), "ntf")
-
-    def _restudy(self, cell, generation):
-        """The student; of --strong M,M2,... each generation's is the next, then the last stays."""
-        size = self.strong[min(generation - 1, len(self.strong) - 1)]
-        self._student(cell, f"student-gen{generation}", f"trust-gen{generation}", size)
-
-    def _crossed_choices(self, cell):
-        for teacher in ("none", "tft"):
-            self._choose(cell, f"trust-ntf-{teacher}", f"weak-{teacher}", "ntf")
-
-    def _crossed_students(self, cell):
-        """The naive students of the three strategies, on trusted labels."""
-        self._student(cell, "student-naive-none-ntf", "trust-ntf-none", lam=0, alpha=0)
-        self._student(cell, "student-naive-weak-ntf", "trust-ntf-tft", lam=0, alpha=0)
-        self._student(cell, "student-naive-both-ntf", "trust-ntf-tft", alpha=0)
-
     # ---- measurements ----------------------------------------------------------------------------
 
     def _attack(self, cell):
@@ -317,8 +265,8 @@ class Experiment(Commands):
                        ["test", "val"] if self.has_validation(cell) else ["test"])
 
     def _measure_trusted(self, cell):
-        runs = self._runs(cell, "student-*")
-        self._evaluate(cell, "models", ["weak-none", "base-strong", *runs], ["test"])
+        runs = [*self._runs(cell, "base-strong*"), *self._runs(cell, "student-*")]
+        self._evaluate(cell, "models", ["weak-none", *runs], ["test"])
 
     def _measure_crossed(self, cell):
         self._evaluate(cell, "on trusted labels", [

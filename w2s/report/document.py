@@ -26,7 +26,7 @@ def write(config):
         raise FileNotFoundError(2, "no such folder of runs (--runs)", str(folder))
     properties = [Study.read(folder / task, config.select, config.draws, config.seed)
                   for task in tasks_in(folder)]
-    trusted = [trust_results.Trusted.read(folder / task, config.draws, config.seed)
+    trusted = [trust_results.Trusted.read(folder / task, config.draws, config.seed, config.margin)
                for task in tasks_in(folder, trust=False)]
     crossings = [trust_results.Crossing.read(study) for study in properties if study.crossed]
     studies = [*properties, *trusted]

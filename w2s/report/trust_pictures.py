@@ -9,7 +9,6 @@ from w2s import metrics
 from w2s.report import figures
 from w2s.report.render import seed_count
 from w2s.report.results import STRATEGIES
-from w2s.report.trust_results import CHAIN
 from w2s.report.trust_tables import acc, scored
 
 GRID = np.arange(2, 101) / 100  # shares of a pool; of fewer labels purity is noise
@@ -28,7 +27,7 @@ def drawings(studies, crossings):
                     ["random: every choice by lot. best possible: right labels first. The more a "
                      "line bends from random to best possible, the better its score."],
                     "share of the pool that is chosen", "purity   (↑ higher is better)", curves))
-        if len([way for way in CHAIN if study.of("none", f"student-{way}")]) > 1:
+        if len(study.chain) > 1:
             planned[f"{study.task}-chain"] = (
                 f"{title}: accuracy from generation to generation", figures.lines,
                 chain_picture(study))
@@ -75,12 +74,12 @@ def banded(name, rows, spreads=True):
 
 def chain_picture(study):
     """The arguments of figures.lines: accuracy of each generation, and of its labels."""
-    models = ["weak-none", *(f"student-{way}" for way in CHAIN)]
+    models = ["weak-none", *(f"student-{way}" for way in study.chain)]
     curves = []
     for name, runs, metric in (
             ("accuracy on\ntest rows", models, study.module.TASK),
-            ("its labels:\nright", [f"trust-{way}" for way in CHAIN], "purity_random"),
-            ("its trusted labels:\nright", [f"trust-{way}" for way in CHAIN], "purity")):
+            ("its labels:\nright", [f"trust-{way}" for way in study.chain], "purity_random"),
+            ("its trusted labels:\nright", [f"trust-{way}" for way in study.chain], "purity")):
         # a generation's labels stand at its teacher, which is one place before its student
         summaries = {x: summary for x, run in enumerate(runs)
                      if (summary := study.summary("none", run, metric))}
@@ -92,7 +91,7 @@ def chain_picture(study):
     across = [(summary["mean"], name) for name, run in (
         ("untuned student", "base-strong"), ("student on true labels", "student-truth"))
         if (summary := acc(study, run))]
-    ticks = ["teacher", *(f"generation {k}" for k in range(1, len(CHAIN) + 1))]
+    ticks = ["teacher", *(f"generation {k}" for k in range(1, len(study.chain) + 1))]
     return (f"{study.module.TITLE}: the chain", f"each generation labels for the next; mean of "
             f"{seed_count(len(study.seeds))}, lines at the points are 95 % intervals",
             ["Its labels: those that the model of this place gave to the pool; the trusted ones "

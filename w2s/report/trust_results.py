@@ -7,6 +7,7 @@ were trained on trusted labels too. N rows of a pool, D bootstrap draws.
 
 import itertools
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,25 +17,19 @@ from w2s import metrics, rows, tasks
 from w2s.report.claims import OURS, Claim, arrow, judge
 from w2s.report.measurements import entries, lack, resample, seeds_in, written
 from w2s.report.results import CROSSED, STRATEGIES, Study, clear_of_noise
+from w2s.report.trust_names import (EXPECTED, GENERATION, in_results, labels_of,
+                                     place)
 from w2s.runs import facts_of
 from w2s.trust import score_metrics
 from w2s.trust.selection import CALIBRATION, PROBABILITIES
 
-WAYS = ("all", "random", "confidence", "margin", "entropy", "icl-confidence", "reward", "ntf",
-        "truth-n", "truth")  # to choose a student's labels, in the order of the tables
-CHAIN = ("ntf", "gen2", "gen3")  # the student of one generation is the teacher of the next
-OTHERWISE = {"lora": "LoRA", "grpo": "GRPO"}  # other training, on the labels of ntf
-EXPECTED = ("all", "random", "confidence", "truth", *CHAIN)  # of run_all.sh, so listed when missing
-SCORED = ("margin", "entropy")  # rank nearly as confidence does, so there is no student of them
-CONFIDENCE = ("confidence", *SCORED, "icl-confidence")
-SCORES = (*CONFIDENCE, "reward", "ntf", "ntf-zero-shot", "ntf-other-task")  # all but random
 FILES = ("DONE", "config.json", "trust.json", "trust.jsonl")
 INSIDE = "in distribution"  # the regime of the sources that a trust function learned from
 DRAWS = 1000  # at most, for AUC, ECE, Brier score and purity: each draw weighs the whole pool
 ABOUT = {"select": str, "pool": int, "kept": int, "regimes": {...: str},  # of trust.json
          "shares": {...: (rows.NUMBER, rows.NUMBER)}}
 SOURCE = "Uzunoglu et al."  # the place of claims whose section is not given
-PURE, FULL = .9, .8  # levels that the paper says purity and Recovery exceed
+MARGIN = .02  # how far from the student on true labels still counts as near-lossless; ours
 
 
 @dataclass(eq=False)
@@ -105,11 +100,12 @@ class Trusted(Study):
     """One task of trust functions. It has no strategies: a part is ("none", name of a run)."""
 
     judged: dict = field(default_factory=dict)  # {(name, seed): Judged}
+    margin: float = MARGIN  # of near-lossless, in accuracy
 
     @classmethod
-    def read(cls, folder, draws=10000, seed=0):
+    def read(cls, folder, draws=10000, seed=0, margin=MARGIN):
         """The Trusted of RUNS/<task>; draws, seed: of the bootstrap."""
-        study = cls(folder, tasks.load(folder.name), seeds_in(folder))
+        study = cls(folder, tasks.load(folder.name), seeds_in(folder), margin=margin)
         for name, n in itertools.product(study.names(), study.seeds):
             if name.startswith("trust-"):
                 judge_run(study, name, n)
@@ -121,14 +117,20 @@ class Trusted(Study):
         return study
 
     def names(self):
-        """Names of the runs that are expected or exist."""
+        """Names of the runs that are expected or exist, in the order of the tables."""
         folders = {path.name for seed in self.seeds for path in self.at("", seed).glob("*")}
-        ways = [by for by in (*WAYS, *CHAIN[1:], *OTHERWISE)
-                if by in EXPECTED or f"student-{by}" in folders or f"trust-{by}" in folders]
-        more = sorted({name for name in folders if name.startswith("trust-ntf-")})
-        return ["weak-none", "base-strong",
-                *(f"student-{by}" for by in ways if by not in SCORED or f"student-{by}" in folders),
-                *(f"trust-{by}" for by in ways if by not in ("all", *OTHERWISE)), *more]
+        chosen, trained = ({name.removeprefix(kind) for name in folders if name.startswith(kind)}
+                           for kind in ("trust-", "student-"))
+        # of a generation, and of a budget, one part tells that the other was to come
+        trained |= {way for way in chosen if GENERATION.fullmatch(way)} | {*EXPECTED}
+        chosen |= {labels_of(way) for way in trained}
+        # what labelled rows add to a choice is no score of the pool's labels
+        chosen = {way for way in chosen if not way.startswith("labelled")} - {"all"}
+        bases = sorted({"base-strong"} | {name for name in folders
+                                          if re.fullmatch("base-strong-gen[0-9]+", name)})
+        return ["weak-none", *bases,
+                *(f"student-{way}" for way in sorted(trained, key=place)),
+                *(f"trust-{way}" for way in sorted(chosen, key=place))]
 
     @property
     def models(self):
@@ -137,7 +139,13 @@ class Trusted(Study):
     @property
     def students(self):
         """The ways to choose labels, later generations and other training that have a student."""
-        return [by for by in (*WAYS, *CHAIN[1:], *OTHERWISE) if self.of("none", f"student-{by}")]
+        ways = {name.removeprefix("student-") for name, _ in self.runs if "student-" in name}
+        return sorted(ways, key=place)
+
+    @property
+    def chain(self):
+        """The ways of the generations that have a student: "ntf", "gen2", ..."""
+        return ["ntf", *(way for way in self.students if re.fullmatch("gen[0-9]+", way))]
 
     def name(self, strategy, model):
         return {"weak": "weak-none", "ceiling": "student-truth"}.get(model, model)
@@ -181,30 +189,54 @@ class Trusted(Study):
                        set(run.about["regimes"].values()) <= {INSIDE}
                        for run in self.of("none", name).values())]
 
+    def training(self, name):
+        """What makes a student's training: (model, rank of LoRA, objective); of a run that started
+        none, of another seed; () without any."""
+        args = next((run.config.get("args", {}) for (each, _), run in self.runs.items()
+                     if each == name), None)
+        return () if args is None else (args.get("model"), args.get("lora_rank") or 0,
+                                        args.get("objective") or "sft")
+
+    def twins(self, student):
+        """(untuned, on all true labels): names of the runs of the same model, the second trained in
+        the same way too; those without a larger one's or another training's name otherwise."""
+        how = self.training(student)
+        names = dict.fromkeys(name for name, _ in self.runs)
+        bases = [name for name in names if name.startswith("base-strong")
+                 and self.training(name)[:1] == how[:1]]
+        truths = [name for name in names if re.fullmatch("student-truth(-(?!n$).+)?", name)
+                  and self.training(name) == how]
+        return next(iter(bases), None), next(iter(truths), None)
+
     def recovery(self, student):
-        """TF's Recovery (reading T4): `share` from the untuned student to that on true labels."""
-        return self.share(*(("none", name) for name in ("base-strong", student, "student-truth")))
+        """TF's Recovery (reading T4): `share` from the untuned student to that on true labels that
+        was trained in the same way; None without one of them."""
+        base, truth = self.twins(student)
+        return base and truth and self.share(*(("none", name) for name in (base, student, truth)))
 
     def gap(self, student):
         """PGR: `share` from the teacher to the student on true labels."""
-        return self.share(*(("none", name) for name in ("weak-none", student, "student-truth")))
+        truth = self.twins(student)[1]
+        return truth and self.share(*(("none", name) for name in ("weak-none", student, truth)))
 
     def cells(self):
         """Yield the lines of results.csv. For a choice, model is the teacher that gave the labels,
         selection the way to choose."""
         for (name, seed), run in self.runs.items():
             base, weak, truth = (self.runs.get((part, seed)) and self.runs[part, seed].values["acc"]
-                                 for part in ("base-strong", "weak-none", "student-truth"))
+                                 for part in (self.twins(name)[0], "weak-none",
+                                              self.twins(name)[1]))
             acc = run.values["acc"]
             values = run.metrics | {("all", "acc"): acc}
-            if name.startswith("student-") and name != "student-truth" and truth is not None:
+            is_truth = name == self.twins(name)[1]
+            if name.startswith("student-") and not is_truth and truth is not None:
                 for metric, low, share in (("recovery", base, self.recovery(name)),
                                            ("pgr", weak, self.gap(name))):
                     if low is not None:
                         # one formula: PGR is Recovery above the teacher instead of the untuned
                         values["all", metric] = metrics.recovery(acc, low, truth) \
                             if clear_of_noise(share) else None
-            yield from written((self.task, "none", *stands_for(name), seed), values)
+            yield from written((self.task, "none", *in_results(name), seed), values)
         for (name, seed), run in self.judged.items():
             values = {("all", key): v for key, v in run.values.items() if key == "purity_half"}
             yield from written((self.task, "none", *chosen_by(name, run), seed),
@@ -262,18 +294,10 @@ def resample_judged(judged, parts, draws, rng):
                     run.draws[name] = np.maximum(0, 2 * run.values[name] - run.draws[name])
 
 
-def stands_for(name):
-    """(model, selection) in results.csv of a student, its teacher or its untuned base."""
-    way = name.removeprefix("student-")
-    if name in ("weak-none", "base-strong"):
-        return name.removesuffix("-none"), "all"
-    return (name, "ntf") if way in (*CHAIN[1:], *OTHERWISE) else ("student-naive", way)
-
-
 def chosen_by(name, run):
     """(model, selection) in results.csv of a choice: the teacher that labelled, how it was made."""
     way = name.removeprefix("trust-")
-    return stands_for(run.teacher)[0], "ntf" if way in CHAIN else way
+    return in_results(run.teacher)[0], "ntf" if GENERATION.fullmatch(way) else way
 
 
 # ---- for claims and tables -----------------------------------------------------------------------

@@ -16,19 +16,24 @@ from w2s.report.render import (GONE, Bullets, Heading, Table, Text, difference_c
                                 format_interval, format_p, mean, signed, spread,
                                 spread_and_interval)
 from w2s.report.results import CROSSED, STRATEGIES
-from w2s.report.trust_results import (CHAIN, DRAWS, INSIDE, OTHERWISE, SCORES, WAYS, Trusted, part,
-                                      percent)
+from w2s.report.trust_claims import COLUMNS, PAPER, SCORES, lossless_words
+from w2s.report.trust_names import OTHERWISE, is_score, labels_of, place
+from w2s.report.trust_results import DRAWS, INSIDE, Trusted, part, percent
 
-# Uzunoglu et al., the columns of their main table: untuned student, student on true labels, in per
-# cent, and the Recovery of one of the methods with its accuracy
-PAPER = ((65.1, 73.8, "73.7: 98.9 %"), (73.8, 81.2, "78.4: 62.2 %"), (69.1, 74.8, "75.0: 103.5 %"),
-         (79.4, 87.0, ""))
 SAID = {"all": "all weak labels (naive)", "random": "as many as ntf, drawn by lot",
-        "confidence": "the largest probability of the teacher's answer",
+        "confidence": "the largest probability of the teacher's answer (I-Confidence)",
         "margin": "its lead over the second answer", "entropy": "the least entropy",
-        "icl-confidence": "the same behind solved examples", "reward": "a verifier's probability",
-        "ntf": "the neural trust function", "truth-n": "the rows of ntf with true labels",
-        "truth": "all rows with true labels"}
+        "icl-confidence": "the same behind solved examples (ICL + I-Conf)",
+        "reward": "a verifier's probability (reward model)",
+        "ntf": "the neural trust function, which reads the teacher's hidden state alone",
+        "ntf-both": "the same, which also reads how certain the teacher was (ours)",
+        "ntf-zero-shot": "a trust function of other sources, on sources that it has not seen",
+        "ntf-other-task": "a trust function of another task's answers",
+        "labelled": "the labelled rows of the trust function themselves, with their truth",
+        "labelled-ntf": "these rows and the trusted labels",
+        "truth-n": "the rows of ntf with true labels", "truth": "all rows with true labels"}
+GLANCE = ("all", "random", "confidence", "icl-confidence", "reward", "ntf", "truth-n", "truth")
+SHORT = {"confidence": "confid.", "icl-confidence": "icl-conf"}
 
 
 def premise(studies):
@@ -44,56 +49,78 @@ def glance(studies):
     """The headline means of every task, in 100 columns; the terminal shows these tables."""
     if not studies:
         return []
-    students, scores = [], []
+    students, beside, scores = [], [], []
     for study in studies:
-        accuracy = {name: mean(acc(study, name)) for name in ("weak-none", "base-strong", *(
-            f"student-{by}" for by in ("all", "random", "confidence", *CHAIN, "truth")))}
-        students.append([study.task, *accuracy.values(), share(study.recovery("student-ntf")),
-                         share(study.gap("student-ntf"))])
+        names = ["weak-none", "base-strong", *(f"student-{by}" for by in GLANCE)]
+        students.append([study.task, *(mean(acc(study, name)) for name in names)])
+        students.append(["  Recovery", "", "", *(share(study.recovery(f"student-{by}"))
+                                                  for by in GLANCE[:-1]), ""])
+        beside += [["" if i else study.task, *line] for i, line in enumerate(beside_lines(study))]
         for i, name in enumerate(scored(study, "")):
             cells = [mean(study.summary("none", f"trust-{name}", metric))
                      for metric in ("purity_random", "auc", "ece", "brier", "purity")]
             scores.append(["" if i else study.task, name, *cells])
     return [Table("Trusted labels at a glance: accuracy on test rows, means over seeds",
-                  ["task", "teacher", "untuned", "all", "random", "confid.", "ntf", "gen2", "gen3",
-                   "truth", "Recovery", "PGR"], students),
+                  ["task", "teacher", "untuned", *(SHORT.get(by, by) for by in GLANCE)], students),
+            *(Text(f"{study.module.TITLE}, ntf against truth: {words} (margin {study.margin:g}).")
+              for study in studies if (words := lossless_words(study))),
+            *([Table("The chain, and the labelled rows used otherwise",
+                     ["task", "student's labels", "accuracy", "Recovery"], beside)]
+              if beside else []),
             Text("teacher: the weak model; untuned, all ... truth: the strong model before "
-                 "training and after training on those labels. Recovery of ntf: (ntf - untuned) / "
-                 "(truth - untuned); PGR: (ntf - teacher) / (truth - teacher); -: the gap is "
-                 "within 2 standard errors. labels right: share of all the "
-                 "teacher's labels; purity: of those chosen."),
+                 "training and after training on those labels. Recovery: (student - untuned) / "
+                 "(truth - untuned), truth trained in the same way; -: the gap is within 2 standard "
+                 "errors. labels right: share of all the teacher's labels; purity: of those "
+                 "chosen."),
             *([Table("How good a score tells right labels from wrong ones, means over seeds",
                      ["task", "score", "labels right", "AUC", "ECE", "Brier", "purity"], scores)]
               if scores else [])]
 
 
+def beside_lines(study):
+    """[[labels, accuracy, Recovery]] of the students that are no column of the first table."""
+    return [[way, mean(acc(study, f"student-{way}")), share(study.recovery(f"student-{way}"))]
+            for way in study.students if way not in GLANCE]
+
+
 def overview(studies):
     """The paper's main table in its form, and its values below: other models and questions, so they
     stand there for the size of the effects."""
-    # WAYS ends with truth, which has a column of its own
-    ways = [by for by in WAYS[:-1] if any(by in study.students for study in studies)]
     body = []
     for study in studies:
         cells = [f"{mean(acc(study, f'student-{by}'))} ({share(study.recovery(f'student-{by}'))})"
-                 .replace(f"{GONE} ({GONE})", GONE) for by in ways]
-        body.append([study.module.TITLE, " → ".join(sizes(study)), *(
-            mean(acc(study, name)) for name in ("weak-none", "base-strong", "student-truth")),
-            *cells])
-    for k, (base, truth, _) in enumerate(PAPER, 1):
-        body.append(["the paper's" if k == 1 else "", f"column {k}", "", f"{base / 100:.3f}",
-                     f"{truth / 100:.3f}", *("" for _ in ways)])
-    known = "; ".join(f"column {k}, {best}" for k, (*_, best) in enumerate(PAPER, 1) if best)
+                 .replace(f"{GONE} ({GONE})", GONE) for by in COLUMNS[:-1]]
+        body.append([study.module.TITLE, " → ".join(sizes(study)), *cells,
+                     mean(acc(study, "student-truth"))])
+        body += [["", "  " + source, *cells] for source, cells in by_source(study)]
+    for k, (models, row) in enumerate(PAPER.items()):
+        body.append(["" if k else "the paper's MCQA", models, *(
+            f"{accuracy / 100:.3f} ({recovered:g} %)" for accuracy, recovered in row[:-1]),
+            f"{row[-1][0] / 100:.3f}"])
+    said = [by for by in dict.fromkeys((*COLUMNS, *itertools.chain(*(study.students
+            for study in studies)))) if by in SAID]
     return [Heading("Which labels to trust"),
-            Table("Students by the labels that train them: accuracy on test rows (Recovery)",
-                  ["task", "teacher → student", "teacher", "untuned", "truth", *ways], body),
-            Bullets([f"{by}: {SAID[by]}" for by in ("truth", *ways)]),
-            Text("Recovery, in brackets: (student - untuned) / (truth - untuned), of mean "
-                 "accuracies. Below 0 % (worse than untuned) and above 100 % (better than on true "
-                 "labels) are legal. -: truth - untuned is within 2 standard errors. The models, "
-                 "questions and numbers of rows of the paper "
-                 "(Uzunoglu et al. 2026) are others, so accuracies do not compare; Recovery does, "
-                 f"roughly. Known of its students, accuracy in per cent and Recovery: {known} (by "
-                 "which choice of labels is not known here).")]
+            Table("Students by the labels that train them: accuracy on test rows (Recovery), as in "
+                  "the paper's main table", ["task", "teacher → student", "all (naive)",
+                                             "I-Confidence", "ICL + I-Conf", "reward model", "NTF",
+                                             "truth"], body),
+            Bullets([f"{by}: {SAID[by]}" for by in said]),
+            Text("Accuracy is the mean over benchmarks, each of which has a line of its own where "
+                 "there are several. Recovery, in brackets: (student - untuned) / (truth - "
+                 "untuned), of mean accuracies, untuned and truth being of the same model, trained "
+                 "in the same way. Below 0 % (worse than untuned) and above 100 % (better than on "
+                 "true labels) are legal. -: truth - untuned is within 2 standard errors. The "
+                 "models, questions and numbers of rows of the paper (Uzunoglu et al. 2026) are "
+                 "others, so accuracies do not compare; Recovery does, roughly.")]
+
+
+def by_source(study):
+    """Yield (source, [accuracy in each of COLUMNS]) of the benchmarks, where there are several."""
+    parts = sorted({part for run in study.runs.values() for part, metric in run.metrics
+                    if part != "all" and metric == study.module.TASK})
+    for source in parts:
+        yield source, [mean(study.sliced("none", f"student-{by}", source, study.module.TASK))
+                       for by in COLUMNS]
 
 
 def chapter(study, pictures):
@@ -119,6 +146,9 @@ def choice_table(study):
                          spread(brier), *spread_and_interval(purity)])
     if not body:
         return []
+    body += [["" if k else "the paper's", name, f"{auc:.2f}", "", f"{ece:.2f}", f"{brier:.2f}",
+              f"{purity:.2f}", ""] for k, (name, (auc, ece, brier, purity)) in
+             enumerate(SCORES.items())]
     right = study.summary("none", "trust-ntf", "purity_random")
     shares = {f"{100 * run.kept:.0f} %" for run in study.of("none", "trust-ntf").values()}
     return [Table(f"{study.module.TITLE}: how good each choice of labels is",
@@ -131,27 +161,26 @@ def choice_table(study):
                      "purity: share of right labels among those chosen "
                      f"({' or '.join(sorted(shares))} of the pool)" +
                      f"; of all the teacher's labels {mean(right)} are right" * bool(right),
-                     *(["ntf: here it also reads how certain the teacher was (`--features "
-                        "both`); in the paper the hidden state alone"] * any(
-                            run.args.get("features") == "both" for run in study.judged.values())),
+                     *(["ntf: the hidden state alone, as in the paper; ntf-both also reads how "
+                        "certain the teacher was"] * bool(study.of("none", "trust-ntf-both"))),
                      *(f"{regime}: questions of sources that the trust function did not learn from"
                        for regime in study.parts() if regime == "other distribution"),
                      *(f"{regime}: the trust function learned on another task's answers"
                        for regime in study.parts() if regime == "other interface"),
-                     "The paper's Table 1 has the same columns; its values are not at hand"])]
+                     "the paper's: its Table 1, of Qwen3 0.6B, Qwen3 1.7B and Gemma3 1B"])]
 
 
 def student_table(study):
     """A line a student: its labels, accuracy, Recovery and PGR side by side."""
     body = []
-    names = ["weak-none", "base-strong", *(f"student-{by}" for by in (*WAYS, *OTHERWISE)
-                                           if by in study.students)]
+    bases = dict.fromkeys(name for name, _ in study.runs if name.startswith("base-strong"))
+    names = ["weak-none", *bases, *(f"student-{by}" for by in study.students)]
     for name in names:
         way = {"weak-none": "(teacher)", "base-strong": "(untuned student)"}.get(
-            name, name.removeprefix("student-"))
-        # for these three a share is 0 or 1 by definition, or is not of a student
-        shares = [shown(study.recovery(name)), shown(study.gap(name))] if name not in (
-            "weak-none", "base-strong", "student-truth") else ["", ""]
+            name, name.removeprefix("student-").replace("base-strong-", "(untuned) "))
+        # of the others a share is 0 or 1 by definition, or is not of a student
+        shares = [shown(study.recovery(name)), shown(study.gap(name))] if (
+            name.startswith("student-") and name != study.twins(name)[1]) else ["", ""]
         steps = study.steps([part("student-all"), part(name)], study.module.TASK) \
             if name.startswith("student-") and name != "student-all" else []
         body.append([way, *labels(study, way), *spread_and_interval(acc(study, name)), *shares,
@@ -167,16 +196,24 @@ def student_table(study):
                      "accuracies; below 0 and above 100 are legal. -: what is divided by is "
                      "within 2 standard errors of 0",
                      "above all: accuracy minus that of the student on all weak labels, rows "
-                     "paired", *(f"{by}: on the labels of ntf, trained with {name}"
-                                 for by, name in OTHERWISE.items() if by in study.students)])]
+                     "paired", *(f"-{end}: on the same labels, trained with {name}"
+                                 for end, name in OTHERWISE.items()
+                                 if any(by.endswith(f"-{end}") for by in study.students)),
+                     *(["-gen2, gen3, ...: a later generation of the chain, or the larger model of "
+                        "its students"] * any("gen" in by for by in study.students))])]
 
 
 def labels(study, way):
     """[rows, share of right ones] of the labels that train a student, means over seeds; blank
     where no choice was judged."""
     # student-all has no choice of its own: that of ntf was made from all the labels, and counts
-    # their right ones. lora and grpo train on the labels of ntf
-    by = {"all": "ntf", "lora": "ntf", "grpo": "ntf"}.get(way, way)
+    # their right ones
+    way = labels_of(way)
+    if way.startswith("labelled"):  # no choice of the pool alone
+        counts = [run.config.get("rows") for run in study.of("none", f"student-{way}").values()]
+        return [f"{np.mean(counts):.0f}" if counts and None not in counts else "",
+                "" if "ntf" in way else "1.000"]
+    by = "ntf" if way == "all" else way
     choices = study.of("none", f"trust-{by}") or (
         {seed: run for (_, seed), run in study.judged.items() if run.teacher == "weak-none"}
         if way in ("all", "truth") else {})  # any choice has the whole pool
@@ -192,28 +229,36 @@ def labels(study, way):
 def chain_table(study):
     """A line a generation: the teacher's labels, the choice, the student; [] where no second
     generation was trained."""
-    if not any(study.of("none", f"student-{way}") for way in CHAIN[1:]):
+    if len(study.chain) < 2:
         return []
-    body, teacher = [], "weak-none"
-    for number, way in enumerate(CHAIN, 1):
-        student = f"student-{way}"
-        # the first generation has none before it to be compared with
-        steps = study.steps([part(teacher), part(student)], study.module.TASK) \
-            if number > 1 else []
-        body.append([str(number), teacher.replace("weak-none", "weak"), *(
-            mean(study.summary("none", f"trust-{way}", metric))
-            for metric in ("purity_random", "purity", "auc")),
-            *spread_and_interval(acc(study, student)), shown(study.recovery(student)),
-            change(steps), format_p(steps[0], "p") if steps else ""])
-        teacher = student  # of the next generation
+    same = [way for way in study.students if way.endswith("-same-tau")]
+    body = [chain_line(study, way, before) for way, before in zip(
+        study.chain, [None, *study.chain])]
+    body += [chain_line(study, way, before) for way, before in zip(same, ["ntf", *same])]
     return [Table(f"{study.module.TITLE}: the chain",
-                  ["generation", "teacher", "labels right", "chosen: right", "AUC",
-                   f"student's {study.module.TASK}", "95 % interval", "Recovery", "above the last",
-                   "p"], body),
+                  ["generation", "trust function", "teacher", "labels right", "chosen: right",
+                   "AUC", f"student's {study.module.TASK}", "95 % interval", "Recovery",
+                   "above the last", "p"], body),
             Text("The student of one generation labels the same pool again and is the teacher of "
-                 "the next; a new trust function learns from its states, and the student starts "
-                 "again from the untuned model (reading T3). labels right: of all that the teacher "
-                 "gave; chosen: right: of those that train the student.")]
+                 "the next; students start from the untuned model, from a larger one where --strong "
+                 "names more (reading T3). anew: a trust function learns from the new teacher's "
+                 "states. the first: that of generation 1, by the first teacher's states behind the "
+                 "new teacher's answers. labels right: of all that the teacher gave; chosen: right: "
+                 "of those that train the student.")]
+
+
+def chain_line(study, way, before):
+    """A line of the chain: `way`, and the way of the generation before it, None of the first."""
+    steps = study.steps([part(f"student-{before}"), part(f"student-{way}")],
+                        study.module.TASK) if before else []
+    number = "1" if way == "ntf" else way.removeprefix("gen").removesuffix("-same-tau")
+    return [number, "the first" if "same" in way else "anew",
+            f"student-{before}" if before else "weak", *(
+                mean(study.summary("none", f"trust-{way}", metric))
+                for metric in ("purity_random", "purity", "auc")),
+            *spread_and_interval(acc(study, f"student-{way}")),
+            shown(study.recovery(f"student-{way}")), change(steps),
+            format_p(steps[0], "p") if steps else ""]
 
 
 def answer_table(study):
@@ -289,9 +334,8 @@ def acc(study, name):
 def scored(study, regime):
     """Names of the scores that were measured in a regime ("": in distribution), in the order of the
     tables. Those that did not learn, or learned in distribution, stand in each."""
-    runs = [*study.abroad(""), *study.abroad(regime)]
-    names = {name.removeprefix("trust-") for name in runs}
-    return [by for by in ("random", *SCORES) if by in names]
+    names = {name.removeprefix("trust-") for name in (*study.abroad(""), *study.abroad(regime))}
+    return sorted(filter(is_score, names), key=lambda by: (by != "random", place(by)))
 
 
 # A share is what Study.share returns, of Recovery or PGR: None without runs.
