@@ -29,6 +29,7 @@ TRAINING = ("blocks", "hidden", "dropout", "drop_path", "epochs", "batch_size", 
 USES = {"ntf": (*TRAINING, "features", "sources", "ntf"),
         "icl-confidence": ("shots", "device", "dtype"),
         "reward": ("reward", "reward_epochs", "reward_lr", "sources", "device", "dtype")}
+RANKS = ("margin", "entropy", "random")  # scores that order labels and are no probabilities
 
 
 @dataclass(kw_only=True)
@@ -44,7 +45,10 @@ class Config:
                       "or random rows, the rows of ntf with true labels, all rows with true "
                       "labels, all rows",
                       choices=SELECT)
-    keep: float = arg(0.5, "share of the pool to keep; above 1 a number of rows", above=0)
+    keep: float = arg(None, "share of the pool to keep; above 1 a number of rows (default: 0.5, "
+                      "with --min-trust all that reach it)", above=0)
+    min_trust: float = arg(None, "keep only labels with at least this trust, a probability, and "
+                           "of them at most --keep", above=0, high=1)
     balanced: bool = arg(False, "keep the same number of rows of each class of answer, as far as "
                          "there are; else pure top-n, which drifts to the easy class")
     sources: list[str] = arg([], "train on labelled rows of these sources only: what the others "
@@ -90,6 +94,8 @@ def main(cfg):
     if config.processes()[1] > 1:
         print("torchrun: this takes seconds; one process does it, the others have nothing to do")
     from w2s import runs
+    if cfg.keep is None:
+        cfg.keep = 0.5 if cfg.min_trust is None else 1
     run = runs.begin(cfg.out, "train_ntf.py", cfg, inputs(cfg))
     if run is None:
         return
@@ -102,14 +108,15 @@ def main(cfg):
     task, pool, score, more = scored(cfg)
     right = np.array([task.right(row) for row in pool], np.float64)
     classes = [task.weak_class(row) for row in pool]
-    chosen = selection.pick(score, more.count, classes if cfg.balanced else None)
+    least = selection.threshold(cfg, score)
+    chosen = selection.pick(score, more.count, classes if cfg.balanced else None, least)
     shares = selection.shares(classes, chosen)
     measured = selection.measure(score, right, pool, chosen, cfg.select, cfg.seed, cfg.draws)
     measured += selection.uncalibrated(more.raw, right) if more.raw is not None else []
     trusted = [pool[i] | {"trust": round(float(score[i]), 7), "selection": cfg.select}
                for i in chosen]
 
-    run.start(task=task.name, rows=len(pool), kept=more.count, facts=more.facts)
+    run.start(task=task.name, rows=len(pool), kept=len(chosen), facts=more.facts)
     run.log_from(0)
     for entry in more.epochs:
         run.log(**entry)
@@ -119,13 +126,13 @@ def main(cfg):
                map(selection.with_truth, trusted) if cfg.select.startswith("truth") else trusted)
     rows.write(run.out / "trust.jsonl", selection.verdicts(pool, score, right, chosen))
     rows.write_json(run.out / "trust.json", {
-        "select": cfg.select, "task": task.name, "pool": len(pool), "kept": more.count,
+        "select": cfg.select, "task": task.name, "pool": len(pool), "kept": len(chosen),
         "right": float(right.mean()), "right_kept": float(right[chosen].mean()), "shares": shares,
         "regimes": more.regimes, "facts": more.facts, "metrics": measured,
         "curves": score_metrics.curves(score, right)})
     runs.require_there(run.out)
     run.finish()
-    print(f"{run.out}: {cfg.select} keeps {more.count} of {len(pool)} labels; right are "
+    print(f"{run.out}: {cfg.select} keeps {len(chosen)} of {len(pool)} labels; right are "
           f"{right[chosen].mean():.1%} of them, {right.mean():.1%} of all"
           + "; true ones take their place" * cfg.select.startswith("truth"))
     print("\n".join(selection.lines(more.facts, measured, more.regimes, shares)))
@@ -133,7 +140,7 @@ def main(cfg):
 
 class Scored(NamedTuple):
     """How many labels to keep, and how their scores came about."""
-    count: int        # labels to keep
+    count: int        # labels to keep at most
     model: object     # the trust function, or None
     facts: dict       # about its training
     raw: object       # (N,) its trust before calibration, or None
@@ -248,10 +255,13 @@ def by_trust_function(cfg, task, labelled, positions, pool, log):
 def refuse_foreign(cfg):
     """ValueError for a flag that the selection does not use."""
     uses = {*USES.get("ntf" if cfg.select == "truth-n" else cfg.select, ())}
-    uses |= {"keep", "balanced"} if cfg.select not in ("all", "truth") else set()
+    if cfg.min_trust is not None and cfg.select in RANKS:
+        raise ValueError(f"--min-trust {config.number(cfg.min_trust)}: --select {cfg.select} gives "
+                         "no probability; leave it out, or choose by another score")
+    uses |= {"keep", "balanced", "min_trust"} if cfg.select not in ("all", "truth") else set()
     if cfg.ntf or cfg.reward:  # which is made already
         uses -= {*TRAINING, "features", "sources", "reward_epochs", "reward_lr"}
-    for name in sorted({"keep", "balanced"}.union(*USES.values()) - uses):
+    for name in sorted({"keep", "balanced", "min_trust"}.union(*USES.values()) - uses):
         if getattr(cfg, name) != getattr(Config, name, []):  # a list has no default there
             where = "".join(f" --{key}" for key in ("ntf", "reward") if getattr(cfg, key))
             raise ValueError(f"--{name.replace('_', '-')} has no effect with --select "
