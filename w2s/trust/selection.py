@@ -12,7 +12,8 @@ from w2s.config import number
 from w2s.data import leaks
 from w2s.trust import score_metrics
 
-PROBABILITIES = ("ntf", "truth-n", "confidence", "icl-confidence", "reward")
+PROBABILITIES = ("ntf", "truth-n", "confidence", "icl-confidence", "reward", "consistency",
+                 "agreement", "file")  # or may be: what leaves [0, 1] is not measured as one
 CALIBRATION = ("ece", "brier", "nll")  # say something of probabilities only
 
 
