@@ -15,20 +15,26 @@ OUT/ntf.safetensors the trust function, OUT/log.jsonl the loss and the held-out 
 rows) of each epoch. The truth of the pool is read for that and for truth-n only.
 """
 
-from dataclasses import dataclass
+import string
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from w2s import config
 from w2s.config import REQUIRED, arg
 
-SELECT = ("ntf", "confidence", "margin", "entropy", "icl-confidence", "reward", "random", "truth-n",
-          "truth", "all")
+SELECT = ("ntf", "confidence", "margin", "entropy", "icl-confidence", "reward", "consistency",
+          "agreement", "file", "random", "truth-n", "truth", "all")
 TRAINING = ("blocks", "hidden", "dropout", "drop_path", "epochs", "batch_size", "lr",
             "weight_decay", "patience", "reweight", "calibrate")  # arguments of ntf.fit
 USES = {"ntf": (*TRAINING, "features", "sources", "ntf"),
         "icl-confidence": ("shots", "device", "dtype"),
-        "reward": ("reward", "reward_epochs", "reward_lr", "sources", "device", "dtype")}
+        "reward": ("reward", "reward_epochs", "reward_lr", "sources", "device", "dtype"),
+        "consistency": ("samples", "temperature", "device", "dtype"), "agreement": ("second",),
+        "file": ("scores", "name")}
+NEEDS = {"agreement": ("second",), "file": ("scores", "name")}  # flags without a default
+PLAIN = string.ascii_lowercase + string.digits + "-_"  # of a name, which folders have too
+RANKS = ("margin", "entropy", "random")  # scores that order labels and are no probabilities
 
 
 @dataclass(kw_only=True)
@@ -40,11 +46,15 @@ class Config:
                     "--hidden")
     out: str = arg(REQUIRED, "run folder to make")
     select: str = arg("ntf", "whose trust counts: the trust function, the teacher's own "
-                      "confidence, that of its base model behind solved examples, a reward model; "
-                      "or random rows, the rows of ntf with true labels, all rows with true "
+                      "confidence, that of its base model behind solved examples, a reward model, "
+                      "its agreement with itself when sampled or with a second teacher, scores of "
+                      "yours; or random rows, the rows of ntf with true labels, all rows with true "
                       "labels, all rows",
                       choices=SELECT)
-    keep: float = arg(0.5, "share of the pool to keep; above 1 a number of rows", above=0)
+    keep: float = arg(None, "share of the pool to keep; above 1 a number of rows (default: 0.5, "
+                      "with --min-trust all that reach it)", above=0)
+    min_trust: float = arg(None, "keep only labels with at least this trust, a probability, and "
+                           "of them at most --keep", above=0, high=1)
     balanced: bool = arg(False, "keep the same number of rows of each class of answer, as far as "
                          "there are; else pure top-n, which drifts to the easy class")
     sources: list[str] = arg([], "train on labelled rows of these sources only: what the others "
@@ -77,10 +87,21 @@ class Config:
     reward_epochs: float = arg(3, "reward: passes of the verifier over the labelled rows", above=0,
                                high=1e6)
     reward_lr: float = arg(None, "reward: its learning rate (default: by size)", above=0)
+    samples: int = arg(None, "consistency: answers sampled from the teacher for each label, whose "
+                       "share that agrees is the trust (default: 8)", low=1, high=1000)
+    temperature: float = arg(None, "consistency: at which they are sampled (default: 1)", above=0)
+    second: str = arg(None, "agreement: another finished run's labels of the same pool; the trust "
+                      "is the probability that it gives to the teacher's answer, or, of answers "
+                      "that are text, 1 where it gives the same, else 0")
+    scores: str = arg(None, "file: jsonl with the id of each row of the pool and its score, larger "
+                      "is more trusted; in [0, 1] it is measured as a probability too")
+    name: str = arg(None, "file: the name of the scores, which trust.json and the report show; the "
+                    "report looks for them in runs called trust-NAME")
     seed: int = arg(0, "varies every draw", low=0)
     draws: int = arg(1000, "bootstrap draws behind the intervals", low=100, high=10**6)
-    device: str = arg("auto", "auto, cpu, cuda or cuda:N (icl-confidence, reward)")
-    dtype: str = arg("float32", "arithmetic: float32 or bfloat16 (icl-confidence, reward)")
+    device: str = arg("auto", "auto, cpu, cuda or cuda:N (icl-confidence, reward, consistency)")
+    dtype: str = arg("float32", "arithmetic: float32 or bfloat16 (icl-confidence, reward, "
+                     "consistency)")
 
 
 def main(cfg):
@@ -90,6 +111,8 @@ def main(cfg):
     if config.processes()[1] > 1:
         print("torchrun: this takes seconds; one process does it, the others have nothing to do")
     from w2s import runs
+    if cfg.keep is None:
+        cfg.keep = 0.5 if cfg.min_trust is None else 1
     run = runs.begin(cfg.out, "train_ntf.py", cfg, inputs(cfg))
     if run is None:
         return
@@ -102,14 +125,14 @@ def main(cfg):
     task, pool, score, more = scored(cfg)
     right = np.array([task.right(row) for row in pool], np.float64)
     classes = [task.weak_class(row) for row in pool]
-    chosen = selection.pick(score, more.count, classes if cfg.balanced else None)
+    way, least = cfg.name or cfg.select, selection.threshold(cfg, score)
+    chosen = selection.pick(score, more.count, classes if cfg.balanced else None, least)
     shares = selection.shares(classes, chosen)
     measured = selection.measure(score, right, pool, chosen, cfg.select, cfg.seed, cfg.draws)
     measured += selection.uncalibrated(more.raw, right) if more.raw is not None else []
-    trusted = [pool[i] | {"trust": round(float(score[i]), 7), "selection": cfg.select}
-               for i in chosen]
+    trusted = [pool[i] | {"trust": round(float(score[i]), 7), "selection": way} for i in chosen]
 
-    run.start(task=task.name, rows=len(pool), kept=more.count, facts=more.facts)
+    run.start(task=task.name, rows=len(pool), kept=len(chosen), facts=more.facts)
     run.log_from(0)
     for entry in more.epochs:
         run.log(**entry)
@@ -119,13 +142,14 @@ def main(cfg):
                map(selection.with_truth, trusted) if cfg.select.startswith("truth") else trusted)
     rows.write(run.out / "trust.jsonl", selection.verdicts(pool, score, right, chosen))
     rows.write_json(run.out / "trust.json", {
-        "select": cfg.select, "task": task.name, "pool": len(pool), "kept": more.count,
+        "select": cfg.select, **({"name": cfg.name} if cfg.name else {}), "task": task.name,
+        "pool": len(pool), "kept": len(chosen),
         "right": float(right.mean()), "right_kept": float(right[chosen].mean()), "shares": shares,
         "regimes": more.regimes, "facts": more.facts, "metrics": measured,
         "curves": score_metrics.curves(score, right)})
     runs.require_there(run.out)
     run.finish()
-    print(f"{run.out}: {cfg.select} keeps {more.count} of {len(pool)} labels; right are "
+    print(f"{run.out}: {way} keeps {len(chosen)} of {len(pool)} labels; right are "
           f"{right[chosen].mean():.1%} of them, {right.mean():.1%} of all"
           + "; true ones take their place" * cfg.select.startswith("truth"))
     print("\n".join(selection.lines(more.facts, measured, more.regimes, shares)))
@@ -133,7 +157,7 @@ def main(cfg):
 
 class Scored(NamedTuple):
     """How many labels to keep, and how their scores came about."""
-    count: int        # labels to keep
+    count: int        # labels to keep at most
     model: object     # the trust function, or None
     facts: dict       # about its training
     raw: object       # (N,) its trust before calibration, or None
@@ -145,7 +169,7 @@ class Scored(NamedTuple):
 def scored(cfg):
     """(Task of the pool, its N rows, score (N,), Scored): larger is more to be trusted."""
     from w2s import rows
-    from w2s.trust import baselines, selection
+    from w2s.trust import agreement, baselines, selection
     epochs = []  # of the trust function's training, for log.jsonl
     learned, task, labelled = read(cfg, cfg.labelled, ("trust", "val", "wts"), ("data", "labels"))
     name, pool_task, pool = read(cfg, cfg.pool, ("wts",), ("data",))
@@ -163,6 +187,9 @@ def scored(cfg):
             source = rows.present(rows.read_json(
                 Path(cfg.ntf) / "ntf.json", {"facts": {"task": str, "sources": [str]}},
                 "train the trust function again")).get("facts", {})
+    elif cfg.select == "agreement":
+        second, source = second_labels(cfg, name), {}
+        score = agreement.agreement(pool_task, pool, second, (cfg.pool, cfg.second))
     else:
         score = baselines.score(cfg, (task, used), (pool_task, pool))
         source = source if cfg.select == "reward" and not cfg.reward else {}  # trained here
@@ -182,10 +209,11 @@ def inputs(cfg):
                 raise ValueError(f"{states}: no such file; label the rows with label.py --hidden")
     elif cfg.select == "icl-confidence":
         files["base"] = runs.base(cfg.teacher, runs.read_config(cfg.teacher))
-    elif cfg.select == "reward" and not cfg.reward:
+    elif cfg.select == "consistency" or cfg.select == "reward" and not cfg.reward:
         files["teacher"] = f"{cfg.teacher}/model"
     files |= {"ntf": f"{cfg.ntf}/ntf.safetensors"} if cfg.ntf else {}
-    return files | ({"reward": cfg.reward} if cfg.reward else {})
+    return files | {name: path for name in ("reward", "second", "scores")
+                    if (path := getattr(cfg, name))}
 
 
 def read(cfg, path, splits, taught):
@@ -213,6 +241,22 @@ def read(cfg, path, splits, taught):
     data = task.read(path, weak=True)
     selection.refuse(data, path, splits, leaks.taught(cfg.teacher, facts, taught))
     return name, task, data
+
+
+def second_labels(cfg, task):
+    """The rows of --second, labels of a task's pool. Raises ValueError as `read` for labels of a
+    teacher that is not finished or was trained on the pool, and for those of --teacher itself."""
+    maker = Path(cfg.second).resolve().parent.parent
+    if maker == Path(cfg.teacher).resolve():
+        raise ValueError(f"--second {cfg.second}: labels of --teacher itself; give those of "
+                         "another teacher")
+    # not even through the first one's labels: what it has copied from them agrees by itself
+    name, _, second = read(replace(cfg, teacher=str(maker)), cfg.second, ("wts",),
+                           ("data", "labels"))
+    if name != task:
+        raise ValueError(f"--second {cfg.second}: labels of task {name}, those of --pool are of "
+                         f"{task}")
+    return second
 
 
 def by_trust_function(cfg, task, labelled, positions, pool, log):
@@ -246,16 +290,34 @@ def by_trust_function(cfg, task, labelled, positions, pool, log):
 
 
 def refuse_foreign(cfg):
-    """ValueError for a flag that the selection does not use."""
+    """ValueError for a flag that the selection does not use, or that it needs and lacks."""
     uses = {*USES.get("ntf" if cfg.select == "truth-n" else cfg.select, ())}
-    uses |= {"keep", "balanced"} if cfg.select not in ("all", "truth") else set()
+    for name in NEEDS.get(cfg.select, ()):
+        if getattr(cfg, name) is None:
+            raise ValueError(f"--select {cfg.select}: needs --{name} (see --help)")
+    if cfg.name:
+        refuse_name(cfg.name)
+    if cfg.min_trust is not None and cfg.select in RANKS:
+        raise ValueError(f"--min-trust {config.number(cfg.min_trust)}: --select {cfg.select} gives "
+                         "no probability; leave it out, or choose by another score")
+    uses |= {"keep", "balanced", "min_trust"} if cfg.select not in ("all", "truth") else set()
     if cfg.ntf or cfg.reward:  # which is made already
         uses -= {*TRAINING, "features", "sources", "reward_epochs", "reward_lr"}
-    for name in sorted({"keep", "balanced"}.union(*USES.values()) - uses):
+    for name in sorted({"keep", "balanced", "min_trust"}.union(*USES.values()) - uses):
         if getattr(cfg, name) != getattr(Config, name, []):  # a list has no default there
             where = "".join(f" --{key}" for key in ("ntf", "reward") if getattr(cfg, key))
             raise ValueError(f"--{name.replace('_', '-')} has no effect with --select "
                              f"{cfg.select}{where}; leave it out")
+
+
+def refuse_name(name):
+    """ValueError for a --name that is no plain word or that another choice of labels has."""
+    if not ({*name} <= {*PLAIN} and name[0].isalpha() and len(name) <= 40):
+        raise ValueError(f"--name {name}: is no plain word; give a small letter and up to 39 small "
+                         "letters, digits, - and _")
+    # others have names such as ntf-zero-shot and gen2, and students that train otherwise
+    if name in (*SELECT, "lora", "grpo") or name.startswith(("ntf", "gen", "truth")):
+        raise ValueError(f"--name {name}: another choice of labels has this name; give another")
 
 
 if __name__ == "__main__":

@@ -270,7 +270,7 @@ ERRORS = [
      f"{RUN}::test_a_choice_is_made_of_the_content_of_all_that_it_reads"),
     (SCRIPT, 'files |= {"ntf": f"{cfg.ntf}/ntf.safetensors"} if cfg.ntf else {}', 'files |= {}',
      f"{RUN}::test_a_choice_is_made_of_the_content_of_all_that_it_reads"),
-    (SCRIPT, 'return files | ({"reward": cfg.reward} if cfg.reward else {})', 'return files',
+    (SCRIPT, 'return files | {name: path for name in ("reward", "second", "scores")', 'return files | {name: path for name in ("second", "scores")',
      f"{RUN}::test_a_choice_is_made_of_the_content_of_all_that_it_reads"),
     (SCRIPT, '        files["teacher"] = f"{cfg.teacher}/model"\n', '        pass\n',
      f"{RUN}::test_a_choice_is_made_of_the_content_of_all_that_it_reads"),

@@ -24,8 +24,8 @@ from w2s.model import checkpoint, configuration, gpt_neox, tokenization
 from w2s.tasks import mcqa
 from w2s.trust import baselines, ntf
 
-SELECT = ("ntf", "confidence", "margin", "entropy", "icl-confidence", "reward", "random", "truth-n",
-          "truth", "all")
+SELECT = ("ntf", "confidence", "margin", "entropy", "icl-confidence", "reward", "consistency",
+          "random", "truth-n", "truth", "all")  # agreement, file: see test_more_scores.py
 FAST = {"ntf": ("--epochs", 4), "truth-n": ("--epochs", 4), "reward": ("--reward-epochs", .2)}
 TRUST, WTS = "labels/trust.jsonl", "labels/wts.jsonl"
 
@@ -408,7 +408,10 @@ def test_what_it_learns_from_are_rows_of_the_sources_with_their_states_and_group
     ("ntf", {"ntf": "{mcqa}"}, {"states of {wts}": "{mcqa}/labels/wts.hidden.safetensors",
                                 "ntf": "{mcqa}/ntf.safetensors"}),
     ("icl-confidence", {}, {"base": "{base}"}), ("reward", {}, {"teacher": "{mcqa}/model"}),
-    ("reward", {"reward": "r.jsonl"}, {"reward": "r.jsonl"})])
+    ("reward", {"reward": "r.jsonl"}, {"reward": "r.jsonl"}),
+    ("consistency", {}, {"teacher": "{mcqa}/model"}),
+    ("agreement", {"second": "s.jsonl"}, {"second": "s.jsonl"}),
+    ("file", {"scores": "s.jsonl", "name": "mine"}, {"scores": "s.jsonl"})])
 def test_a_choice_is_made_of_the_content_of_all_that_it_reads(labelled, world, select, more,
                                                               expected):
     import train_ntf

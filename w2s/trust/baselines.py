@@ -12,7 +12,7 @@ from w2s import device, rows, runs
 from w2s.infer import choice, classify
 from w2s.model import checkpoint, tokenization
 from w2s.train import losses, step
-from w2s.trust import selection
+from w2s.trust import agreement, selection
 
 OWN = "confidence", "margin", "entropy"  # of the teacher, in the order of selection.certainty
 WORDS = "letters", "text"                # kinds of tasks whose answers a language model can read
@@ -25,6 +25,10 @@ def score(cfg, labelled, pool):
         return np.array([selection.certainty(row)[OWN.index(cfg.select)] for row in data])
     if cfg.select in ("truth", "all"):
         return np.ones(len(data))
+    if cfg.select == "consistency":
+        return agreement.consistency(cfg, task, data)
+    if cfg.select == "file":
+        return agreement.given(cfg.scores, data, cfg.pool)
     draw = np.random.Generator(np.random.PCG64(step.seed_of(cfg.seed, cfg.select)))
     if cfg.select == "random":  # a random order; these are no probabilities
         return draw.permutation(len(data)).astype(np.float64)

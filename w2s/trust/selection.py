@@ -12,7 +12,8 @@ from w2s.config import number
 from w2s.data import leaks
 from w2s.trust import score_metrics
 
-PROBABILITIES = ("ntf", "truth-n", "confidence", "icl-confidence", "reward")
+PROBABILITIES = ("ntf", "truth-n", "confidence", "icl-confidence", "reward", "consistency",
+                 "agreement", "file")  # or may be: what leaves [0, 1] is not measured as one
 CALIBRATION = ("ece", "brier", "nll")  # say something of probabilities only
 
 
@@ -100,9 +101,25 @@ def most(keep, n):
     return max(1, round(keep * n)) if keep <= 1 else int(keep)
 
 
-def pick(score, n, classes=None):
-    """Sorted positions of the n rows with the most trust; of equals the earlier. classes (N,): the
-    same number of each class, as far as a class has rows (reading T5)."""
+def threshold(cfg, score):
+    """The least trust of a label that is kept: --min-trust, or -inf. score (N,). Raises ValueError
+    for scores that are no probabilities, and where none reaches it."""
+    if cfg.min_trust is None:
+        return -np.inf
+    low, high, asked = (number(float(v)) for v in (score.min(), score.max(), cfg.min_trust))
+    if score.min() < 0 or score.max() > 1:
+        raise ValueError(f"--min-trust {asked}: the scores go from {low} to {high}, so they are no "
+                         "probabilities; choose by --keep")
+    if score.max() < cfg.min_trust:
+        raise ValueError(f"--min-trust {asked}: no label reaches it, the largest trust is {high}; "
+                         "give less, or choose by --keep")
+    return cfg.min_trust
+
+
+def pick(score, n, classes=None, least=-np.inf):
+    """Sorted positions of the n rows with the most trust, at least `least`, or of fewer where fewer
+    reach it; of equals the earlier. classes (N,): the same number of each class, as far as a class
+    has rows (reading T5)."""
     order = np.argsort(-np.asarray(score), kind="stable")
     if classes is not None:
         # the best row of each class comes first, then the second best of each, and so on
@@ -111,6 +128,7 @@ def pick(score, n, classes=None):
             place[i] = seen[classes[i]]
             seen[classes[i]] += 1
         order = np.lexsort((-np.asarray(score), place))
+    order = order[np.asarray(score)[order] >= least]
     return np.sort(order[:n])
 
 
