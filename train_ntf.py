@@ -24,12 +24,12 @@ from w2s import config
 from w2s.config import REQUIRED, arg
 
 SELECT = ("ntf", "confidence", "margin", "entropy", "icl-confidence", "reward", "consistency",
-          "agreement", "file", "random", "truth-n", "truth", "all")
+          "agreement", "file", "random", "truth-n", "truth", "all", "labelled")
 TRAINING = ("blocks", "hidden", "dropout", "drop_path", "epochs", "batch_size", "lr",
             "weight_decay", "patience", "reweight", "calibrate")  # arguments of ntf.fit
-USES = {"ntf": (*TRAINING, "features", "sources", "ntf"),
-        "icl-confidence": ("shots", "device", "dtype"),
-        "reward": ("reward", "reward_epochs", "reward_lr", "sources", "device", "dtype"),
+USES = {"ntf": (*TRAINING, "features", "sources", "ntf", "unseen", "budget", "add_labelled"),
+        "labelled": ("budget", "sources"), "icl-confidence": ("shots", "budget", "device", "dtype"),
+        "reward": ("budget", "reward", "reward_epochs", "reward_lr", "sources", "device", "dtype"),
         "consistency": ("samples", "temperature", "device", "dtype"), "agreement": ("second",),
         "file": ("scores", "name")}
 NEEDS = {"agreement": ("second",), "file": ("scores", "name")}  # flags without a default
@@ -49,7 +49,7 @@ class Config:
                       "confidence, that of its base model behind solved examples, a reward model, "
                       "its agreement with itself when sampled or with a second teacher, scores of "
                       "yours; or random rows, the rows of ntf with true labels, all rows with true "
-                      "labels, all rows",
+                      "labels, all rows; or no label, the labelled rows with their truth",
                       choices=SELECT)
     keep: float = arg(None, "share of the pool to keep; above 1 a number of rows (default: 0.5, "
                       "with --min-trust all that reach it)", above=0)
@@ -59,6 +59,12 @@ class Config:
                          "there are; else pure top-n, which drifts to the easy class")
     sources: list[str] = arg([], "train on labelled rows of these sources only: what the others "
                              "get is zero-shot (default: all)")
+    unseen: bool = arg(False, "choose only among rows of sources that the trust function did not "
+                       "learn from: labels chosen zero-shot")
+    budget: int = arg(None, "use only so many of the labelled rows, drawn by lot; a larger budget "
+                      "has those of a smaller one", low=1)
+    add_labelled: bool = arg(False, "the labelled rows, with their truth, train the student beside "
+                             "the chosen labels")
     features: str = arg("states", "what the trust function reads: the teacher's states, as in the "
                         "paper, or beside them how certain it was (log p, margin, entropy, logit)",
                         choices=("states", "both"))
@@ -123,10 +129,21 @@ def main(cfg):
     from w2s import rows
     from w2s.trust import ntf, score_metrics, selection
     task, pool, score, more = scored(cfg)
+    added = [selection.with_truth(row) | {"selection": "labelled"} for row in more.used] \
+        if cfg.add_labelled or cfg.select == "labelled" else []
+    labels = run.out / "labels" / Path(cfg.pool).name.removesuffix(".gz")
+    if cfg.select == "labelled":
+        run.start(task=task.name, rows=len(pool), kept=0, added=len(added))
+        run.log_from(0)
+        rows.write(labels, added)
+        run.finish()
+        print(f"{run.out}: no label of the pool, {len(added)} labelled rows with their truth")
+        return
     right = np.array([task.right(row) for row in pool], np.float64)
     classes = [task.weak_class(row) for row in pool]
     way, least = cfg.name or cfg.select, selection.threshold(cfg, score)
-    chosen = selection.pick(score, more.count, classes if cfg.balanced else None, least)
+    chosen = selection.pick(score, more.count, classes if cfg.balanced else None, least,
+                            more.open)
     shares = selection.shares(classes, chosen)
     measured = selection.measure(score, right, pool, chosen, cfg.select, cfg.seed, cfg.draws)
     measured += selection.uncalibrated(more.raw, right) if more.raw is not None else []
@@ -138,8 +155,9 @@ def main(cfg):
         run.log(**entry)
     if more.model is not None and not cfg.ntf:
         ntf.save(more.model, run.out, more.facts | more.source)
-    rows.write(run.out / "labels" / Path(cfg.pool).name.removesuffix(".gz"),
-               map(selection.with_truth, trusted) if cfg.select.startswith("truth") else trusted)
+    if cfg.select.startswith("truth"):
+        trusted = list(map(selection.with_truth, trusted))
+    rows.write(labels, [*trusted, *added])
     rows.write(run.out / "trust.jsonl", selection.verdicts(pool, score, right, chosen))
     rows.write_json(run.out / "trust.json", {
         "select": cfg.select, **({"name": cfg.name} if cfg.name else {}), "task": task.name,
@@ -151,7 +169,8 @@ def main(cfg):
     run.finish()
     print(f"{run.out}: {way} keeps {len(chosen)} of {len(pool)} labels; right are "
           f"{right[chosen].mean():.1%} of them, {right.mean():.1%} of all"
-          + "; true ones take their place" * cfg.select.startswith("truth"))
+          + "; true ones take their place" * cfg.select.startswith("truth")
+          + f"; {len(added)} labelled rows beside them" * bool(added))
     print("\n".join(selection.lines(more.facts, measured, more.regimes, shares)))
 
 
@@ -164,6 +183,8 @@ class Scored(NamedTuple):
     source: dict      # task and sources of the rows that it was trained on
     regimes: dict     # {source of the pool: regime}
     epochs: list      # entries for log.jsonl
+    used: list        # the labelled rows that it could learn from
+    open: object      # (N,) which rows may be chosen, or None: all
 
 
 def scored(cfg):
@@ -176,14 +197,18 @@ def scored(cfg):
     selection.refuse_overlap(labelled, pool, (cfg.labelled, cfg.pool))
     if cfg.balanced and pool_task.KIND == "text":
         raise ValueError("--balanced: answers that are text have no classes; leave it out")
-    count = selection.most(1 if cfg.select in ("all", "truth") else cfg.keep, len(pool))
+    if (cfg.add_labelled or cfg.select == "labelled") and learned != name:
+        raise ValueError(f"{cfg.labelled}: rows of task {learned}, a student of {name} cannot train "
+                         "on them; leave --add-labelled out")
     positions = selection.of_sources(labelled, cfg.sources, cfg.labelled)
+    if cfg.budget:
+        positions = selection.within(positions, cfg.budget, cfg.seed, cfg.labelled)
     used, model, facts, raw = [labelled[i] for i in positions], None, {}, None
     source = {"task": learned, "sources": sorted({row.get("source", "") for row in used})}
     if cfg.select in ("ntf", "truth-n"):
         model, facts, score, raw = by_trust_function(
             cfg, task, labelled, positions, pool, lambda **entry: epochs.append(entry))
-        if cfg.ntf:
+        if cfg.ntf and model:
             source = rows.present(rows.read_json(
                 Path(cfg.ntf) / "ntf.json", {"facts": {"task": str, "sources": [str]}},
                 "train the trust function again")).get("facts", {})
@@ -195,7 +220,11 @@ def scored(cfg):
         source = source if cfg.select == "reward" and not cfg.reward else {}  # trained here
     regimes = selection.regimes(source["sources"], pool, source["task"] == name) \
         if {"sources", "task"} <= source.keys() else {}
-    return pool_task, pool, score, Scored(count, model, facts, raw, source, regimes, epochs)
+    may = selection.unseen(pool, source.get("sources", []), cfg.pool) if cfg.unseen else None
+    count = selection.most(1 if cfg.select in ("all", "truth", "labelled") else cfg.keep,
+                           len(pool) if may is None else int(may.sum()))
+    return pool_task, pool, score, Scored(count, model, facts, raw, source, regimes, epochs, used,
+                                          may)
 
 
 def inputs(cfg):
@@ -211,7 +240,9 @@ def inputs(cfg):
         files["base"] = runs.base(cfg.teacher, runs.read_config(cfg.teacher))
     elif cfg.select == "consistency" or cfg.select == "reward" and not cfg.reward:
         files["teacher"] = f"{cfg.teacher}/model"
-    files |= {"ntf": f"{cfg.ntf}/ntf.safetensors"} if cfg.ntf else {}
+    if cfg.ntf:  # of labels that were all right, or all wrong, no trust function was learned
+        constant = constant_trust(cfg.ntf)
+        files["ntf"] = f"{cfg.ntf}/" + ("ntf.safetensors" if constant is None else "trust.json")
     return files | {name: path for name in ("reward", "second", "scores")
                     if (path := getattr(cfg, name))}
 
@@ -259,6 +290,17 @@ def second_labels(cfg, task):
     return second
 
 
+def constant_trust(run):
+    """The trust that a run of this script gave to all rows, since there was nothing to learn; None
+    where it has a trust function."""
+    from w2s import rows
+    path = Path(run) / "trust.json"
+    if (Path(run) / "ntf.safetensors").exists() or not path.exists():
+        return None
+    facts = rows.present(rows.read_json(path, {"facts": {"constant": rows.NUMBER}}))
+    return facts.get("facts", {}).get("constant")
+
+
 def by_trust_function(cfg, task, labelled, positions, pool, log):
     """(trust function, facts about its training, trust (N,) in the pool's labels, the same before
     calibration). The trust function is trained on the labelled rows at `positions`, or is that of
@@ -267,6 +309,8 @@ def by_trust_function(cfg, task, labelled, positions, pool, log):
 
     from w2s import runs
     from w2s.trust import ntf, selection
+    if cfg.ntf and (constant := constant_trust(cfg.ntf)) is not None:
+        return None, {"constant": constant}, np.full(len(pool), constant), None
     which = (runs.read_config(cfg.ntf)["args"] if cfg.ntf else vars(cfg)).get("features", "states")
     states = selection.features(cfg.pool, pool, which)
     if cfg.ntf:
@@ -300,9 +344,11 @@ def refuse_foreign(cfg):
     if cfg.min_trust is not None and cfg.select in RANKS:
         raise ValueError(f"--min-trust {config.number(cfg.min_trust)}: --select {cfg.select} gives "
                          "no probability; leave it out, or choose by another score")
-    uses |= {"keep", "balanced", "min_trust"} if cfg.select not in ("all", "truth") else set()
+    uses |= {"keep", "balanced", "min_trust"} if cfg.select not in (
+        "all", "truth", "labelled") else set()
     if cfg.ntf or cfg.reward:  # which is made already
-        uses -= {*TRAINING, "features", "sources", "reward_epochs", "reward_lr"}
+        uses -= {*TRAINING, "features", "sources", "reward_epochs", "reward_lr"} | (
+            set() if cfg.add_labelled else {"budget"})
     for name in sorted({"keep", "balanced", "min_trust"}.union(*USES.values()) - uses):
         if getattr(cfg, name) != getattr(Config, name, []):  # a list has no default there
             where = "".join(f" --{key}" for key in ("ntf", "reward") if getattr(cfg, key))

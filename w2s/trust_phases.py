@@ -50,6 +50,8 @@ class TrustPhases(Commands):
         if cell.task == "mcqa" and zero and (self.preset != "paper" or has_mmlu(self.raw)):
             self._choose(cell, "trust-ntf-zero-shot", "weak-none", "ntf",
                          **{"--sources": zero, "--unseen": []})
+            self._choose(cell, "trust-labelled-zero-shot", "weak-none", "labelled",
+                         **{"--sources": zero})
         if cell.task == "arithmetic" and self.every and "mcqa" in self.tasks:
             self._choose(cell, "trust-ntf-other-task", "weak-none", "ntf", learned="mcqa-trust")
         for end, budget in self._budgets():
@@ -72,7 +74,8 @@ class TrustPhases(Commands):
         for end, base in self._sizes()[1:]:
             self._student(cell, f"student-truth{end}", "trust-truth", base)
         if self._runs(cell, "trust-ntf-zero-shot", trained=False):
-            self._student(cell, "student-ntf-zero-shot", "trust-ntf-zero-shot")
+            for by in ("ntf", "labelled"):
+                self._student(cell, f"student-{by}-zero-shot", f"trust-{by}-zero-shot")
         for end, budget in self._budgets():
             for by in ("labelled", "labelled-ntf", *(("ntf",) if budget else ())):
                 self._student(cell, f"student-{by}{end}", f"trust-{by}{end}")

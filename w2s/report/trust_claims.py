@@ -136,6 +136,11 @@ def labelled_claims(study):
     metric, ends = study.module.TASK, [""]
     ends += sorted({way.removeprefix("labelled") for way in study.students
                     if way.startswith("labelled-n") and way[10:].isdecimal()}, key=len)
+    if study.of("none", "student-labelled-zero-shot"):
+        yield of_steps(f"{metric} is higher on labels chosen zero-shot than on the labelled rows of "
+                       "the sources that were learned from", OURS, "", study.steps(
+                           [part("student-labelled-zero-shot"), part("student-ntf-zero-shot")],
+                           metric))
     for end in ends:
         rows = f"the {end[2:]} labelled rows" if end else "the labelled rows"
         alone, ntf, both = (f"student-{way}{end}" for way in ("labelled", "ntf", "labelled-ntf"))

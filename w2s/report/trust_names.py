@@ -10,7 +10,7 @@ import re
 # to choose a student's labels; a score of a user's own stands before ntf
 WAYS = ("all", "random", "confidence", "margin", "entropy", "icl-confidence", "reward",
         "consistency", "agreement", "ntf", "ntf-both", "ntf-zero-shot", "ntf-other-task",
-        "labelled", "labelled-ntf", "truth-n", "truth")
+        "labelled", "labelled-ntf", "labelled-zero-shot", "truth-n", "truth")
 EXPECTED = ("all", "random", "confidence", "icl-confidence", "reward", "ntf", "labelled",
             "labelled-ntf", "truth-n", "truth")  # of run_all.sh, so listed when missing
 SCORED = ("margin", "entropy")  # rank nearly as confidence does, so there is no student of them

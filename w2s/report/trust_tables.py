@@ -31,6 +31,7 @@ SAID = {"all": "all weak labels (naive)", "random": "as many as ntf, drawn by lo
         "ntf-other-task": "a trust function of another task's answers",
         "labelled": "the labelled rows of the trust function themselves, with their truth",
         "labelled-ntf": "these rows and the trusted labels",
+        "labelled-zero-shot": "those of the sources that ntf-zero-shot learned from, alone",
         "truth-n": "the rows of ntf with true labels", "truth": "all rows with true labels"}
 GLANCE = ("all", "random", "confidence", "icl-confidence", "reward", "ntf", "truth-n", "truth")
 SHORT = {"confidence": "confid.", "icl-confidence": "icl-conf"}

@@ -23,7 +23,7 @@ def score(cfg, labelled, pool):
     task, data = pool
     if cfg.select in OWN:
         return np.array([selection.certainty(row)[OWN.index(cfg.select)] for row in data])
-    if cfg.select in ("truth", "all"):
+    if cfg.select in ("truth", "all", "labelled"):
         return np.ones(len(data))
     if cfg.select == "consistency":
         return agreement.consistency(cfg, task, data)

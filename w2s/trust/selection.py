@@ -10,6 +10,7 @@ import numpy as np
 from w2s import hidden_states, metrics
 from w2s.config import number
 from w2s.data import leaks
+from w2s.train.step import seed_of
 from w2s.trust import score_metrics
 
 PROBABILITIES = ("ntf", "truth-n", "confidence", "icl-confidence", "reward", "consistency",
@@ -71,6 +72,25 @@ def of_sources(labelled, sources, path):
     return positions
 
 
+def within(positions, budget, seed, path):
+    """`budget` of the positions, drawn by lot, in their order. A larger budget of the same seed has
+    all of a smaller one, so that results differ by what was added."""
+    if budget > len(positions):
+        raise ValueError(f"--budget {budget}: {path} has {len(positions)} such rows; give less")
+    draw = np.random.Generator(np.random.PCG64(seed_of(seed, "budget")))
+    return sorted(draw.permutation(positions)[:budget].tolist())
+
+
+def unseen(pool, sources, path):
+    """(N,) bool: whether a row of the pool is of a source that the trust function did not learn
+    from. Raises ValueError where there is none."""
+    may = np.array([row.get("source", "") not in sources for row in pool])
+    if not may.any():
+        raise ValueError(f"--unseen: the trust function has learned from every source of {path} "
+                         f"({', '.join(sources)}); give it fewer --sources")
+    return may
+
+
 def refuse(labelled, path, splits, seen):
     """ValueError for a labelled row of another split than these, and for one that the teacher was
     trained on (leaks.Seen): on those it is right more often than on others."""
@@ -116,10 +136,14 @@ def threshold(cfg, score):
     return cfg.min_trust
 
 
-def pick(score, n, classes=None, least=-np.inf):
+def pick(score, n, classes=None, least=-np.inf, may=None):
     """Sorted positions of the n rows with the most trust, at least `least`, or of fewer where fewer
     reach it; of equals the earlier. classes (N,): the same number of each class, as far as a class
-    has rows (reading T5)."""
+    has rows (reading T5). may (N,) bool: the rows that can be chosen (default: all)."""
+    if may is not None:
+        rest = np.flatnonzero(may)
+        return rest[pick(np.asarray(score)[rest], n, classes and [classes[i] for i in rest],
+                         least)]
     order = np.argsort(-np.asarray(score), kind="stable")
     if classes is not None:
         # the best row of each class comes first, then the second best of each, and so on
