@@ -20,19 +20,21 @@ from w2s.runs import facts_of
 from w2s.trust import score_metrics
 from w2s.trust.selection import CALIBRATION, PROBABILITIES
 
-WAYS = ("all", "random", "confidence", "margin", "entropy", "icl-confidence", "reward", "ntf",
-        "truth-n", "truth")  # to choose a student's labels, in the order of the tables
+# to choose a student's labels, in the order of the tables
+WAYS = ("all", "random", "confidence", "margin", "entropy", "icl-confidence", "reward",
+        "consistency", "agreement", "ntf", "truth-n", "truth")
 CHAIN = ("ntf", "gen2", "gen3")  # the student of one generation is the teacher of the next
 OTHERWISE = {"lora": "LoRA", "grpo": "GRPO"}  # other training, on the labels of ntf
 EXPECTED = ("all", "random", "confidence", "truth", *CHAIN)  # of run_all.sh, so listed when missing
 SCORED = ("margin", "entropy")  # rank nearly as confidence does, so there is no student of them
 CONFIDENCE = ("confidence", *SCORED, "icl-confidence")
-SCORES = (*CONFIDENCE, "reward", "ntf", "ntf-zero-shot", "ntf-other-task")  # all but random
+SCORES = (*CONFIDENCE, "reward", "consistency", "agreement", "ntf", "ntf-zero-shot",
+          "ntf-other-task")  # all but random
 FILES = ("DONE", "config.json", "trust.json", "trust.jsonl")
 INSIDE = "in distribution"  # the regime of the sources that a trust function learned from
 DRAWS = 1000  # at most, for AUC, ECE, Brier score and purity: each draw weighs the whole pool
-ABOUT = {"select": str, "pool": int, "kept": int, "regimes": {...: str},  # of trust.json
-         "shares": {...: (rows.NUMBER, rows.NUMBER)}}
+ABOUT = {"select": str, "name": str, "pool": int, "kept": int,  # of trust.json
+         "regimes": {...: str}, "shares": {...: (rows.NUMBER, rows.NUMBER)}}
 SOURCE = "Uzunoglu et al."  # the place of claims whose section is not given
 PURE, FULL = .9, .8  # levels that the paper says purity and Recovery exceed
 
@@ -105,11 +107,13 @@ class Trusted(Study):
     """One task of trust functions. It has no strategies: a part is ("none", name of a run)."""
 
     judged: dict = field(default_factory=dict)  # {(name, seed): Judged}
+    own: list = field(default_factory=list)  # names of a user's own scores
 
     @classmethod
     def read(cls, folder, draws=10000, seed=0):
         """The Trusted of RUNS/<task>; draws, seed: of the bootstrap."""
         study = cls(folder, tasks.load(folder.name), seeds_in(folder))
+        study.own = own_scores(study)
         for name, n in itertools.product(study.names(), study.seeds):
             if name.startswith("trust-"):
                 judge_run(study, name, n)
@@ -123,7 +127,7 @@ class Trusted(Study):
     def names(self):
         """Names of the runs that are expected or exist."""
         folders = {path.name for seed in self.seeds for path in self.at("", seed).glob("*")}
-        ways = [by for by in (*WAYS, *CHAIN[1:], *OTHERWISE)
+        ways = [by for by in (*with_own(WAYS, self.own), *CHAIN[1:], *OTHERWISE)
                 if by in EXPECTED or f"student-{by}" in folders or f"trust-{by}" in folders]
         more = sorted({name for name in folders if name.startswith("trust-ntf-")})
         return ["weak-none", "base-strong",
@@ -137,7 +141,8 @@ class Trusted(Study):
     @property
     def students(self):
         """The ways to choose labels, later generations and other training that have a student."""
-        return [by for by in (*WAYS, *CHAIN[1:], *OTHERWISE) if self.of("none", f"student-{by}")]
+        return [by for by in (*with_own(WAYS, self.own), *CHAIN[1:], *OTHERWISE)
+                if self.of("none", f"student-{by}")]
 
     def name(self, strategy, model):
         return {"weak": "weak-none", "ceiling": "student-truth"}.get(model, model)
@@ -218,6 +223,20 @@ class Trusted(Study):
                 recorded = run.metrics.get(("all", metric), counted)
                 if not abs(recorded - counted) <= 1e-4 and not math.isnan(recorded + counted):
                     yield self.at(name, seed), metric, recorded, counted
+
+
+def own_scores(study):
+    """The names of scores of a user's own, `train_ntf.py --select file`: of the runs trust-NAME."""
+    found = (rows.read_json(path, ABOUT, "run train_ntf.py again") for seed in study.seeds
+             for path in study.at("", seed).glob("trust-*/trust.json")
+             if path.parent.name.removeprefix("trust-") not in WAYS)
+    return sorted({about["name"] for about in found if about.get("name")})
+
+
+def with_own(ways, own):
+    """The names of ways to choose labels, those of a user's own scores before ntf."""
+    place = ways.index("ntf")
+    return (*ways[:place], *own, *ways[place:])
 
 
 def judge_run(study, name, seed):

@@ -17,7 +17,7 @@ from w2s.report.render import (GONE, Bullets, Heading, Table, Text, difference_c
                                 spread_and_interval)
 from w2s.report.results import CROSSED, STRATEGIES
 from w2s.report.trust_results import (CHAIN, DRAWS, INSIDE, OTHERWISE, SCORES, WAYS, Trusted, part,
-                                      percent)
+                                      percent, with_own)
 
 # Uzunoglu et al., the columns of their main table: untuned student, student on true labels, in per
 # cent, and the Recovery of one of the methods with its accuracy
@@ -27,6 +27,8 @@ SAID = {"all": "all weak labels (naive)", "random": "as many as ntf, drawn by lo
         "confidence": "the largest probability of the teacher's answer",
         "margin": "its lead over the second answer", "entropy": "the least entropy",
         "icl-confidence": "the same behind solved examples", "reward": "a verifier's probability",
+        "consistency": "how often the teacher says it again when its answers are sampled",
+        "agreement": "what a second teacher says of it",
         "ntf": "the neural trust function", "truth-n": "the rows of ntf with true labels",
         "truth": "all rows with true labels"}
 
@@ -71,7 +73,8 @@ def overview(studies):
     """The paper's main table in its form, and its values below: other models and questions, so they
     stand there for the size of the effects."""
     # WAYS ends with truth, which has a column of its own
-    ways = [by for by in WAYS[:-1] if any(by in study.students for study in studies)]
+    own = sorted({name for study in studies for name in study.own})
+    ways = [by for by in with_own(WAYS[:-1], own) if any(by in study.students for study in studies)]
     body = []
     for study in studies:
         cells = [f"{mean(acc(study, f'student-{by}'))} ({share(study.recovery(f'student-{by}'))})"
@@ -86,7 +89,7 @@ def overview(studies):
     return [Heading("Which labels to trust"),
             Table("Students by the labels that train them: accuracy on test rows (Recovery)",
                   ["task", "teacher → student", "teacher", "untuned", "truth", *ways], body),
-            Bullets([f"{by}: {SAID[by]}" for by in ("truth", *ways)]),
+            Bullets([f"{by}: {SAID.get(by, 'scores of a file')}" for by in ("truth", *ways)]),
             Text("Recovery, in brackets: (student - untuned) / (truth - untuned), of mean "
                  "accuracies. Below 0 % (worse than untuned) and above 100 % (better than on true "
                  "labels) are legal. -: truth - untuned is within 2 standard errors. The models, "
@@ -144,8 +147,8 @@ def choice_table(study):
 def student_table(study):
     """A line a student: its labels, accuracy, Recovery and PGR side by side."""
     body = []
-    names = ["weak-none", "base-strong", *(f"student-{by}" for by in (*WAYS, *OTHERWISE)
-                                           if by in study.students)]
+    names = ["weak-none", "base-strong", *(f"student-{by}" for by in (
+        *with_own(WAYS, study.own), *OTHERWISE) if by in study.students)]
     for name in names:
         way = {"weak-none": "(teacher)", "base-strong": "(untuned student)"}.get(
             name, name.removeprefix("student-"))
@@ -291,7 +294,7 @@ def scored(study, regime):
     tables. Those that did not learn, or learned in distribution, stand in each."""
     runs = [*study.abroad(""), *study.abroad(regime)]
     names = {name.removeprefix("trust-") for name in runs}
-    return [by for by in ("random", *SCORES) if by in names]
+    return [by for by in ("random", *with_own(SCORES, study.own)) if by in names]
 
 
 # A share is what Study.share returns, of Recovery or PGR: None without runs.
