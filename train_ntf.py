@@ -277,10 +277,14 @@ def read(cfg, path, splits, taught):
 def second_labels(cfg, task):
     """The rows of --second, labels of a task's pool. Raises ValueError as `read` for labels of a
     teacher that is not finished or was trained on the pool, and for those of --teacher itself."""
+    from w2s import rows
     maker = Path(cfg.second).resolve().parent.parent
     if maker == Path(cfg.teacher).resolve():
         raise ValueError(f"--second {cfg.second}: labels of --teacher itself; give those of "
                          "another teacher")
+    if (meta := Path(f"{cfg.second}.meta.json")).exists() and rows.read_json(meta, {}).get("given"):
+        raise ValueError(f"--second {cfg.second}: label.py --given kept another run's answers; "
+                         "give the labels of that run")
     # not even through the first one's labels: what it has copied from them agrees by itself
     name, _, second = read(replace(cfg, teacher=str(maker)), cfg.second, ("wts",),
                            ("data", "labels"))
@@ -361,8 +365,10 @@ def refuse_name(name):
     if not ({*name} <= {*PLAIN} and name[0].isalpha() and len(name) <= 40):
         raise ValueError(f"--name {name}: is no plain word; give a small letter and up to 39 small "
                          "letters, digits, - and _")
-    # others have names such as ntf-zero-shot and gen2, and students that train otherwise
-    if name in (*SELECT, "lora", "grpo") or name.startswith(("ntf", "gen", "truth")):
+    # run_all.sh has others, such as ntf-zero-shot and gen2, and students that train otherwise
+    if name in SELECT or name.startswith(("ntf", "truth", "labelled")) or any(
+            part in ("lora", "grpo") or part[:3] == "gen" and part[3:].isdigit()
+            for part in name.split("-")):
         raise ValueError(f"--name {name}: another choice of labels has this name; give another")
 
 

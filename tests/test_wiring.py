@@ -19,9 +19,12 @@ from w2s import experiment, phases, recipes, scheduler, tasks
 
 CLASSES = ("fairness", "ood", "adversarial")
 QUESTIONS = ("mcqa", "arithmetic", "game")
-MODELS = {"miniature": {"WEAK": "w2s/models/mini-weak", "STRONG": "w2s/models/mini-strong"},
-          "paper": {"WEAK": "EleutherAI/pythia-14m", "STRONG": "EleutherAI/pythia-410m"},  # 4.1
-          "smoke": {"WEAK": "data/smoke/tiny-2x32", "STRONG": "data/smoke/tiny-3x64"}}
+MODELS = {"miniature": {"WEAK": "w2s/models/mini-weak", "STRONG": "w2s/models/mini-strong",
+                        "LARGE": "w2s/models/mini-strong-large"},
+          "paper": {"WEAK": "EleutherAI/pythia-14m", "STRONG": "EleutherAI/pythia-410m",  # 4.1
+                    "LARGE": "EleutherAI/pythia-1b"},
+          "smoke": {"WEAK": "data/smoke/tiny-2x32", "STRONG": "data/smoke/tiny-3x64",
+                    "LARGE": "data/smoke/tiny-3x64"}}
 
 # run, model, rows that it learns from, lambda, alpha. D_W is weak.jsonl; a student's rows are D_WTS
 # with the labels of the run that is named, or of these the ones that a run chose. W, S, C, A: the
@@ -70,11 +73,28 @@ student-reward           BASELINE       STRONG  trust-reward          0  0
 student-ntf              NTF            STRONG  trust-ntf             0  0
 student-truth-n          CONTROL        STRONG  trust-truth-n         0  0
 student-truth            GROUND-TRUTH   STRONG  trust-truth           0  0
-student-gen2             CHAIN          STRONG  trust-gen2            0  0
-student-gen3             CHAIN          STRONG  trust-gen3            0  0
+student-labelled         CONTROL        STRONG  trust-labelled        0  0
+student-labelled-ntf     CONTROL        STRONG  trust-labelled-ntf    0  0
+student-gen2             CHAIN          LARGE   trust-gen2            0  0
+student-gen2-same-tau    CHAIN          LARGE   trust-gen2-same-tau   0  0
+student-gen3             CHAIN          LARGE   trust-gen3            0  0
+student-gen3-same-tau    CHAIN          LARGE   trust-gen3-same-tau   0  0
 """
-MORE = {"mcqa": "student-lora  LORA  STRONG  trust-ntf  0  0", "arithmetic": "",
-        "game": "student-grpo  GRPO  STRONG  trust-ntf  0  0"}
+# of the larger student of the chain: it is compared with its own base and its own ground truth
+GROWN = """
+base-strong-gen2         UNTUNED        LARGE   D_W                   0  -
+student-truth-gen2       GROUND-TRUTH   LARGE   trust-truth           0  0
+"""
+ZERO_SHOT_STUDENTS = """
+student-ntf-zero-shot       OOD_DIST  STRONG  trust-ntf-zero-shot       0  0
+student-labelled-zero-shot  CONTROL   STRONG  trust-labelled-zero-shot  0  0
+"""
+# for one seed where the students of all are trained otherwise: the paper's LoRA and GRPO
+MORE = {"mcqa": """
+student-ntf-lora    LORA  STRONG  trust-ntf    0  0
+student-truth-lora  LORA  STRONG  trust-truth  0  0"""} | dict.fromkeys(("arithmetic", "game"), """
+student-ntf-grpo    GRPO  STRONG  trust-ntf    0  0
+student-truth-grpo  GRPO  STRONG  trust-truth  0  0""")
 # run, teacher; its labels that the trust function learns from, and those it chooses from; by what
 CHOICES = """
 trust-random             weak-none      trust        wts  random
@@ -86,14 +106,22 @@ trust-reward             weak-none      trust        wts  reward
 trust-ntf                weak-none      trust        wts  ntf
 trust-truth-n            weak-none      trust        wts  truth-n
 trust-truth              weak-none      trust        wts  truth
+trust-ntf-both           weak-none      trust        wts  ntf
+trust-labelled           weak-none      trust        wts  labelled
+trust-labelled-ntf       weak-none      trust        wts  ntf
 trust-gen2               student-ntf    trust        wts  ntf
 trust-gen3               student-gen2   trust        wts  ntf
+trust-gen2-same-tau      weak-none      trust        student-ntf-wts            ntf
+trust-gen3-same-tau      weak-none      trust        student-gen2-same-tau-wts  ntf
 """
 CROSSED_CHOICES = """
 trust-ntf-none           weak-none      trust        wts  ntf
 trust-ntf-tft            weak-tft       trust        wts  ntf
 """
-ZERO_SHOT = "trust-ntf-zero-shot   weak-none  trust       wts  ntf"  # learns from some sources only
+ZERO_SHOT = """
+trust-ntf-zero-shot      weak-none      trust        wts  ntf
+trust-labelled-zero-shot weak-none      trust        wts  labelled
+"""  # they learn from some sources only
 OTHER_TASK = "trust-ntf-other-task  weak-none  mcqa-trust  wts  ntf"
 # task, W, S, C, A; grid of the weak model; of the student; of the ceiling, without the run's own
 NUMBERS = {
@@ -116,13 +144,13 @@ NUMBERS["printed"] = NUMBERS["paper"]
 # task, runs, further flags; the first line that fits counts, . is none
 HOW = {
     "miniature": """
-    mcqa         trust-truth          .
-    mcqa         trust-truth-n        keep=0.6 features=both
-    mcqa         trust-ntf-zero-shot  keep=0.6 features=both sources=people
-    mcqa         trust-ntf            keep=0.6 features=both
-    mcqa         trust-gen*           keep=0.6 features=both
-    arithmetic   trust-truth          .
-    game         trust-truth          .
+    *            trust-truth          .
+    *            trust-labelled       .
+    *            trust-labelled-zero-shot  sources=people
+    *            trust-labelled-ntf   keep=0.6 add-labelled
+    *            trust-ntf-both       keep=0.6 features=both
+    *            trust-ntf-zero-shot  keep=0.6 sources=people unseen
+    *            trust-*-same-tau     keep=0.6 ntf=trust-ntf
     *            trust-reward         keep=0.6 reward-lr=2e-3
     *            trust-ntf-none       .
     *            trust-ntf-tft        .
@@ -154,30 +182,39 @@ HOW = {
     mcqa         weak-none            epochs=4 batch-size=16 lr=2e-3
     arithmetic   weak-none            epochs=8 batch-size=16 lr=3e-3
     game         weak-none            epochs=10 batch-size=16 lr=2e-3
-    *            base-strong          epochs=0 batch-size=16 lr=1e-3
+    *            base-strong*         epochs=0 batch-size=16 lr=1e-3
+    mcqa         student-truth-n      epochs=4 batch-size=16 lr=1e-3
     mcqa         student-all          epochs=2.4 batch-size=16 lr=1e-3
-    mcqa         student-truth        epochs=2.4 batch-size=16 lr=1e-3
-    mcqa         student-lora         epochs=4 batch-size=16 lr=0.01 lora-rank=8
+    mcqa         student-truth-lora   epochs=2.4 batch-size=16 lr=0.01 lora-rank=8
+    mcqa         student-truth*       epochs=2.4 batch-size=16 lr=1e-3
+    mcqa         student-ntf-lora     epochs=4 batch-size=16 lr=0.01 lora-rank=8
+    mcqa         student-labelled-ntf  epochs=2 batch-size=16 lr=1e-3
     mcqa         student-*            epochs=4 batch-size=16 lr=1e-3
+    *            student-*-grpo       epochs=2 batch-size=16 lr=1e-3 objective=grpo
+    arithmetic   student-truth-n      epochs=8 batch-size=16 lr=1e-3
     arithmetic   student-all          epochs=4.8 batch-size=16 lr=1e-3
-    arithmetic   student-truth        epochs=4.8 batch-size=16 lr=1e-3
+    arithmetic   student-truth*       epochs=4.8 batch-size=16 lr=1e-3
+    arithmetic   student-labelled-ntf  epochs=4 batch-size=16 lr=1e-3
     arithmetic   student-*            epochs=8 batch-size=16 lr=1e-3
+    game         student-truth-n      epochs=10 batch-size=16 lr=1e-3
     game         student-all          epochs=6 batch-size=16 lr=1e-3
-    game         student-truth        epochs=6 batch-size=16 lr=1e-3
-    game         student-grpo         epochs=2 batch-size=16 lr=1e-3 objective=grpo
+    game         student-truth*       epochs=6 batch-size=16 lr=1e-3
+    game         student-labelled-ntf  epochs=5 batch-size=16 lr=1e-3
     game         student-*            epochs=10 batch-size=16 lr=1e-3""",
     "paper": """
     privacy      base-*               epochs=0
-    mcqa         base-strong          epochs=0 max-length=256
-    arithmetic   base-strong          epochs=0 max-length=256
-    game         base-strong          epochs=0
-    mcqa         student-lora         max-length=256 lora-rank=8 lr=0.01
+    mcqa         base-strong*         epochs=0 max-length=256
+    arithmetic   base-strong*         epochs=0 max-length=256
+    game         base-strong*         epochs=0
     mcqa         weak-none            max-length=256
-    mcqa         student-*            max-length=256
+    mcqa         student-*            max-length=256 lora-rank=16 lr=2e-4
     arithmetic   weak-none            max-length=256
-    arithmetic   student-*            max-length=256
-    game         student-grpo         objective=grpo lr=1e-3 epochs=2
-    mcqa         trust-ntf-zero-shot  sources=mmlu
+    arithmetic   student-*            max-length=256 objective=grpo lr=1e-6 epochs=1
+    mcqa         trust-ntf-zero-shot  sources=mmlu unseen
+    mcqa         trust-labelled-zero-shot  sources=mmlu
+    *            trust-labelled-ntf   add-labelled
+    *            trust-ntf-both       features=both
+    *            trust-*-same-tau     ntf=trust-ntf
     fairness     data                 trust=0.1
     ood          data                 trust=0.1
     adversarial  data                 trust=0.1
@@ -188,12 +225,15 @@ HOW = {
     "smoke": """
     privacy      base-*               epochs=0 lr=3e-3
     *            base-strong          epochs=0 lr=3e-3
-    mcqa         student-lora         lora-rank=8 lr=0.01
-    game         student-grpo         objective=grpo lr=1e-3 epochs=2
+    mcqa         student-*-lora       lora-rank=8 lr=0.01
+    *            student-*-grpo       objective=grpo lr=1e-3 epochs=2 new-tokens=16
     fairness     data                 trust=0.1 limit=240
     ood          data                 trust=0.1 limit=240
     adversarial  data                 trust=0.1 limit=240
     *            data                 limit=240
+    *            trust-labelled-ntf   add-labelled
+    *            trust-ntf-both       features=both
+    *            trust-*-same-tau     ntf=trust-ntf
     *            trust-*              .
     *            attack-text          limit=24
     *            attack-extraction    limit=16
@@ -234,6 +274,9 @@ privacy     weak-tft      wts        -
 question    weak-none     wts,trust  hidden
 question    student-ntf   wts,trust  hidden
 question    student-gen2  wts,trust  hidden
+question    student-gen2-same-tau  wts  -
+question    weak-none     student-ntf            given
+question    weak-none     student-gen2-same-tau  given
 """
 PRINTED_LABELS = """
 class       weak-none     wts        -
@@ -276,7 +319,8 @@ def command(script, **flags):
 def how(preset, task, run):
     for where, runs, *flags in lines(HOW[preset]):
         if fnmatchcase(task, where) and fnmatchcase(run, runs):
-            return dict(flag.split("=") for flag in flags if flag != ".")
+            return {name: word if equals else [] for name, equals, word in (
+                flag.partition("=") for flag in flags if flag != ".")}
     raise AssertionError(f"{preset}: {task} {run} stands nowhere")
 
 
@@ -315,7 +359,7 @@ class Expected:
             self.add("w2s.prepare data", task=task, out=self.D, seed=seed, raw=self.raw,
                      **how(self.name, task, "data"))
         crossed = task in CLASSES and self.name != "printed"
-        runs = lines(PRIVACY if task == "privacy" else TRUSTED + MORE[task] if task in QUESTIONS
+        runs = lines(PRIVACY if task == "privacy" else self.trusted() if task in QUESTIONS
                      else STRATEGIES + GRIDS + CROSSED * crossed)
         symbols = {"0": 0.0, "-": None} if task in QUESTIONS else numbers(self.name, task)
         for run, _, model, learns, lam, alpha in runs:
@@ -328,14 +372,25 @@ class Expected:
         kind = "question" if task in QUESTIONS else "class" if task in CLASSES else task
         for which, run, rows, hidden in lines(LABELS if self.name != "printed" else PRINTED_LABELS):
             if which == kind:
-                self.add("label.py", task=task, run=f"{self.R}/{run}",
-                         data=[f"{self.D}/{part}.jsonl" for part in rows.split(",")],
-                         **({"hidden": []} if hidden == "hidden" else {}))
+                # given: the first teacher reads what a student of the chain has answered
+                data = [f"{self.R}/{rows}/labels/wts.jsonl"] if hidden == "given" else [
+                    f"{self.D}/{part}.jsonl" for part in rows.split(",")]
+                self.add("label.py", task=task, run=f"{self.R}/{run}", data=data,
+                         **dict.fromkeys({"hidden": ["hidden"], "given": ["hidden", "given"]}.get(
+                             hidden, ()), []))
+
+    def trusted(self):
+        """The table of a task of trust functions."""
+        return (TRUSTED + GROWN * (self.preset != "smoke")
+                + ZERO_SHOT_STUDENTS * (self.task == "mcqa" and self.preset != "smoke")
+                + MORE[self.task] * (self.preset != "paper" and self.seed == 0))
 
     def train(self, run, model, learns, lam, alpha):
         """A training, the measurement of what it makes, and the attacks on it."""
+        pool = {"trust-gen2-same-tau": "student-ntf-wts",
+                "trust-gen3-same-tau": "student-gen2-same-tau-wts"}.get(learns, "wts")
         data = {"data": f"{self.D}/weak.jsonl"} if learns == "D_W" else {
-            "labels": f"{self.R}/{learns}/labels/wts.jsonl"}
+            "labels": f"{self.R}/{learns}/labels/{pool}.jsonl"}
         self.add("train_weak.py" if learns == "D_W" else "train_student.py", task=self.task,
                  seed=self.seed, out=f"{self.R}/{run}", model=MODELS[self.preset][model], lam=lam,
                  **data, **({} if alpha is None else {"alpha": alpha}),
@@ -366,10 +421,11 @@ class Expected:
         text += ZERO_SHOT * (task == "mcqa" and self.preset != "smoke")
         text += OTHER_TASK * (task == "arithmetic")
         for run, teacher, learns, pool, by in lines(text):
-            labels = f"{self.R}/{teacher}/labels"
+            labels, more = f"{self.R}/{teacher}/labels", how(self.name, task, run)
+            more |= {"ntf": f"{self.R}/{more['ntf']}"} if "ntf" in more else {}
             self.add("train_ntf.py", teacher=f"{self.R}/{teacher}", seed=self.seed, select=by,
                      labelled=f"{labels}/{learns}.jsonl", pool=f"{labels}/{pool}.jsonl",
-                     out=f"{self.R}/{run}", **how(self.name, task, run))
+                     out=f"{self.R}/{run}", **more)
         if task == "arithmetic":
             other = self.D.replace("arithmetic", "mcqa")
             self.add("label.py", task="mcqa", run=f"{self.R}/weak-none",
@@ -467,8 +523,8 @@ def made(script, flags):
     if script == "label.py":
         task = flags["run"][0].split("/")[-3]
         other = "" if task == one["task"] else f"{one['task']}-"
-        return [f"{run}/labels/{other}{Path(rows).name}" for run in flags["run"]
-                for rows in flags["data"]]
+        return [f"{run}/labels/{Path(rows).parts[-3] + '-' if 'given' in flags else other}"
+                f"{Path(rows).name}" for run in flags["run"] for rows in flags["data"]]
     if script == "train_ntf.py":
         return [f"{one['out']}/labels/{Path(one['pool']).name}"]
     if script in ("w2s.miniature world", "w2s.miniature perturbed", "tests.smoke_data"):
@@ -515,12 +571,17 @@ def runs(printed, task):
     return {Path(path).name for path in found if f"/{task}/seed0/" in path}
 
 
-def test_without_all_the_trust_functions_are_tried_on_ood_and_in_four_ways(capsys, monkeypatch):
+def test_the_default_has_every_column_of_the_papers_table_and_trust_functions_on_ood(
+        capsys, monkeypatch):
     printed = dry_run(capsys, monkeypatch, "miniature")
-    ways = {"random", "confidence", "ntf", "truth"}  # by lot, the baseline, ours, the upper end
-    assert runs(printed, "mcqa") == {"weak-none", "base-strong", "student-all"} | {
-        f"student-{way}" for way in ways | {"gen2", "gen3"}} | {
-        f"trust-{way}" for way in ways | {"margin", "entropy", "ntf-zero-shot", "gen2", "gen3"}}
+    columns = {"confidence", "icl-confidence", "reward", "ntf", "truth"}  # naive: student-all
+    ways = columns | {"random", "truth-n", "labelled", "labelled-ntf", "ntf-zero-shot",
+                      "labelled-zero-shot", "gen2", "gen2-same-tau", "gen3"}
+    assert runs(printed, "mcqa") == {"weak-none", "base-strong", "base-strong-gen2", "student-all",
+                                     "student-ntf-lora", "student-truth-lora",
+                                     "student-truth-gen2"} | {
+        f"student-{way}" for way in ways} | {
+        f"trust-{way}" for way in ways | {"margin", "entropy", "ntf-both"}}
     of = {task: {run for run in runs(printed, task) if "ntf" in run} for task in (
         "fairness", "ood", "adversarial", "privacy")}
     assert of == {"fairness": set(), "adversarial": set(), "privacy": set(), "ood": {
@@ -585,7 +646,9 @@ def test_ceilings_may_have_the_students_rows_and_students_of_a_chain_grow(capsys
     for flags in found:
         if "model" in flags:
             models.setdefault(flags["model"][0], set()).add(Path(flags["out"][0]).name)
-    assert models["b/b"] == {"student-gen2"} and models["c/c"] == {"student-gen3"}
+    assert models["b/b"] == {"student-gen2", "student-gen2-same-tau", "base-strong-gen2",
+                             "student-truth-gen2"}
+    assert models["c/c"] == {"student-gen3", "base-strong-gen3", "student-truth-gen3"}
     assert {run for run in models["a/w"] if not run.startswith("weak-")} == set()
     assert {"ceiling-none", "student-naive-both", "student-all", "base-strong"} <= models["a/a"]
 

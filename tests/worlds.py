@@ -125,7 +125,12 @@ def of_trust(add, task):
             ("ntf", "--epochs 2 --features both", files), ("margin", "--select margin", files),
             ("reward", "--select reward --reward reward.jsonl", ("reward.jsonl", "run/labels/*")),
             ("verifier", "--select reward --reward-epochs 1", (*files, "run/model/*")),
-            ("examples", "--select icl-confidence", (*files, "model/*"))):
+            ("examples", "--select icl-confidence", (*files, "model/*")),
+            ("consistency", "--select consistency --samples 2", (*files, "run/model/*")),
+            ("agreement", "--select agreement --second second/labels/wts.jsonl",
+             ("second/labels/*", "second/config.json", "run/labels/*")),
+            ("scores", "--select file --scores scores.jsonl --name mine",
+             ("scores.jsonl", "run/labels/*"))):
         add(f"{task}: {name}", script="train_ntf.py", words=f"{choose} {more}", files=read)
     if task == "mcqa":
         add("own", script="train_ntf.py", words=f"{choose} --ntf ntf",
@@ -161,6 +166,10 @@ def build(home, made, log):
         rows.write(home / task / "reward.jsonl", [
             {"id": row["id"], "reward": n / 9} for n, row in enumerate(rows.read(
                 home / task / "data" / "wts.jsonl"))])
+        rows.write(home / task / "scores.jsonl", [
+            {"id": row["id"], "score": row["reward"]}
+            for row in rows.read(home / task / "reward.jsonl")])
+        second(home / task)
     secret = f"{TINY} --lam 8 --save-every 0.3 --canaries 8"
     call("privacy", "train_weak.py", f"--task privacy --model model --data data/weak.jsonl --out "
          f"audited {secret} --epochs 1")
@@ -177,6 +186,14 @@ def build(home, made, log):
     town(home / "town", made)
     for path in home.rglob(".lock"):
         path.unlink()
+
+
+def second(world):
+    """Another teacher, whose labels are others."""
+    shutil.copytree(world / "run", world / "second", ignore=shutil.ignore_patterns("*.safetensors"))
+    path = world / "second" / "labels" / "wts.jsonl"
+    rows.write(path, [row | ({"weak": row["weak"][::-1]} if "weak" in row else {"weak_text": " 7"})
+                      for row in rows.read(path)])
 
 
 def environment(home):

@@ -28,7 +28,7 @@ ERRORS = [
      f"{TESTS}::test_scores_that_are_not_those_of_the_pool_are_refused"),
     (SCRIPT, '"selection": way}', '"selection": cfg.select}',
      f"{TESTS}::test_scores_of_a_file_choose_and_are_measured_under_their_name"),
-    (SCRIPT, 'if name in (*SELECT, "lora", "grpo") or', 'if name in ("lora", "grpo") or',
+    (SCRIPT, 'if name in SELECT or name', 'if name',
      f"{TESTS}::test_a_name_is_a_plain_word_of_its_own"),
     (SCRIPT, "{*name} <= {*PLAIN} and", "{*name} & {*PLAIN} and",
      f"{TESTS}::test_a_name_is_a_plain_word_of_its_own"),
@@ -36,6 +36,8 @@ ERRORS = [
      f"{TESTS}::test_scores_of_a_file_choose_and_are_measured_under_their_name"),
     (SCRIPT, 'for name in ("reward", "second", "scores")', 'for name in ("reward", "scores")',
      f"{TESTS}::test_agreement_is_the_second_teachers_probability_of_the_firsts_answer"),
+    (SCRIPT, 'part[:3] == "gen" and part[3:].isdigit()', 'part[:3] == "gen"',
+     f"{TESTS}::test_names_that_only_resemble_others_are_good"),
     # the teacher and itself
     (MORE, "(p / p.max()) ** (1 / temperature)", "p ** (1 / temperature)",
      f"{TESTS}::test_probabilities_at_a_temperature_by_hand"),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import train_ntf
 from tests.conftest import read_json
 from tests.trust.test_train_ntf import (TRUST, WTS, choose, contents, fresh, home, label,  # noqa
                                         labelled)
@@ -171,7 +172,8 @@ def test_scores_that_are_not_finite_are_refused(labelled, call, tmp_path, value)
     ("ntf", "--name ntf: another choice of labels has this name; give another"),
     ("confidence", "another choice of labels"), ("file", "another choice of labels"),
     ("gen2", "another choice of labels"), ("ntf-zero-shot", "another choice of labels"),
-    ("lora", "another choice of labels"), ("truth-2", "another choice of labels"),
+    ("mine-lora", "another choice of labels"), ("truth-2", "another choice of labels"),
+    ("mine-gen2", "another choice of labels"), ("labelled", "another choice of labels"),
     ("my score", "--name my score: is no plain word; give a small letter and up to 39"),
     ("../up", "is no plain word"), ("Mine", "is no plain word"), ("7", "is no plain word"),
     ("é", "is no plain word"), ("a" * 41, "is no plain word"), ("a|b", "is no plain word"),
@@ -179,6 +181,11 @@ def test_scores_that_are_not_finite_are_refused(labelled, call, tmp_path, value)
 def test_a_name_is_a_plain_word_of_its_own(labelled, call, tmp_path, name, message):
     mine = own(labelled, tmp_path / "s.jsonl")[:3]
     refused(call, tmp_path, choose(labelled, tmp_path / "run", *mine, name, select="file"), message)
+
+
+@pytest.mark.parametrize("name", ["mine", "margin-2", "gentle", "a7_b", "z" * 40])
+def test_names_that_only_resemble_others_are_good(name):
+    train_ntf.refuse_name(name)
 
 
 @pytest.mark.parametrize("select, flags, message", [
@@ -404,6 +411,8 @@ SECOND = {
                      "'label' is "),
     "no task": (lambda h, p: rows.write_json(f"{p}.meta.json", {"task": "x"}),
                 "labels of task 'x', which there is not"),
+    "given": (lambda h, p: rows.write_json(f"{p}.meta.json", {"given": True}),
+              "--second {second}: label.py --given kept another run's answers; give the labels"),
     "taught the pool": (lambda h, p: config(h / "second", data=str(h / "data/mcqa/wts.jsonl")),
                         "{second}:1: id 'wts0' is in "),
     "taught its labels": (lambda h, p: config(h / "second", data=None,

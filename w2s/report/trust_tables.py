@@ -25,6 +25,8 @@ SAID = {"all": "all weak labels (naive)", "random": "as many as ntf, drawn by lo
         "margin": "its lead over the second answer", "entropy": "the least entropy",
         "icl-confidence": "the same behind solved examples (ICL + I-Conf)",
         "reward": "a verifier's probability (reward model)",
+        "consistency": "how often the teacher says it again when its answers are sampled",
+        "agreement": "what a second teacher says of it",
         "ntf": "the neural trust function, which reads the teacher's hidden state alone",
         "ntf-both": "the same, which also reads how certain the teacher was (ours)",
         "ntf-zero-shot": "a trust function of other sources, on sources that it has not seen",
