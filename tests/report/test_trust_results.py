@@ -329,17 +329,17 @@ def test_a_tree_of_trust_functions_alone_is_a_report(tree, text, capsys):
     main = cells(text, "Students by the labels that train them: accuracy on test rows (Recovery), "
                  "as in the paper's main table")
     assert main[0] == ["task", "teacher → student", "all (naive)", "I-Confidence", "ICL + I-Conf",
-                       "reward model", "NTF", "truth"]
+                       "reward model", "NTF", "truth", "random"]
     assert main[2] == ["Multiple choice", "mini-weak → mini-strong", "0.620 (55.0 %)",
                        "0.660 (65.0 %)", "0.680 (70.0 %)", "0.640 (60.0 %)", "0.760 (90.0 %)",
-                       "0.800"]
+                       "0.800", "0.610 (52.5 %)"]
     assert main[4:] == [  # F29: 78.4 is the reward model's, 80.9 with 95.9 % is NTF's
         ["", "OLMo2 1B → 13B", "0.747 (12.2 %)", "0.751 (17.6 %)", "0.779 (55.4 %)",
-         "0.784 (62.2 %)", "0.809 (95.9 %)", "0.812"],
+         "0.784 (62.2 %)", "0.809 (95.9 %)", "0.812", ""],
         ["", "Qwen3 0.6B → 1.7B", "0.740 (86 %)", "0.743 (91.2 %)", "0.744 (93 %)",
-         "0.717 (45.6 %)", "0.750 (103.5 %)", "0.748"],
+         "0.717 (45.6 %)", "0.750 (103.5 %)", "0.748", ""],
         ["", "Qwen3 0.6B → 14B", "0.860 (86.8 %)", "0.857 (82.9 %)", "0.865 (93.4 %)",
-         "0.861 (88.2 %)", "0.871 (101.3 %)", "0.870"]]
+         "0.861 (88.2 %)", "0.871 (101.3 %)", "0.870", ""]]
     assert main[3][:2] == ["the paper's MCQA", "OLMo2 1B → 7B"] and main[3][6] == "0.737 (98.9 %)"
     assert cells(text, "Multiple choice: how good each choice of labels is")[-4:] == [
         ["the paper's", "world knowledge", "0.92", "", "0.03", "0.07", "0.98", ""],

@@ -89,24 +89,26 @@ def beside_lines(study):
 def overview(studies):
     """The paper's main table in its form, and its values below: other models and questions, so they
     stand there for the size of the effects."""
+    # further scores, a user's own among them, have a column behind the paper's
+    ways = [*COLUMNS, *sorted({way for study in studies for way in study.students
+                               if is_score(way) and labels_of(way) == way}.difference(COLUMNS),
+                              key=place)]
     body = []
     for study in studies:
-        cells = [f"{mean(acc(study, f'student-{by}'))} ({share(study.recovery(f'student-{by}'))})"
-                 .replace(f"{GONE} ({GONE})", GONE) for by in COLUMNS[:-1]]
-        body.append([study.module.TITLE, " → ".join(sizes(study)), *cells,
-                     mean(acc(study, "student-truth"))])
-        body += [["", "  " + source, *cells] for source, cells in by_source(study)]
+        body.append([study.module.TITLE, " → ".join(sizes(study)),
+                     *(recovering(study, by) for by in ways)])
+        body += [["", "  " + source, *cells] for source, cells in by_source(study, ways)]
     for k, (models, row) in enumerate(PAPER.items()):
         body.append(["" if k else "the paper's MCQA", models, *(
             f"{accuracy / 100:.3f} ({recovered:g} %)" for accuracy, recovered in row[:-1]),
-            f"{row[-1][0] / 100:.3f}"])
-    said = [by for by in dict.fromkeys((*COLUMNS, *itertools.chain(*(study.students
+            f"{row[-1][0] / 100:.3f}", *("" for _ in ways[len(COLUMNS):])])
+    said = [by for by in dict.fromkeys((*ways, *itertools.chain(*(study.students
             for study in studies)))) if by in SAID]
     return [Heading("Which labels to trust"),
             Table("Students by the labels that train them: accuracy on test rows (Recovery), as in "
                   "the paper's main table", ["task", "teacher → student", "all (naive)",
                                              "I-Confidence", "ICL + I-Conf", "reward model", "NTF",
-                                             "truth"], body),
+                                             "truth", *ways[len(COLUMNS):]], body),
             Bullets([f"{by}: {SAID[by]}" for by in said]),
             Text("Accuracy is the mean over benchmarks, each of which has a line of its own where "
                  "there are several. Recovery, in brackets: (student - untuned) / (truth - "
@@ -117,13 +119,21 @@ def overview(studies):
                  "others, so accuracies do not compare; Recovery does, roughly.")]
 
 
-def by_source(study):
-    """Yield (source, [accuracy in each of COLUMNS]) of the benchmarks, where there are several."""
+def recovering(study, way):
+    """"0.760 (90.0 %)": accuracy of the student of a way, and its Recovery; of truth it is 1."""
+    shown = mean(acc(study, f"student-{way}"))
+    return shown if way == "truth" or shown == GONE else \
+        f"{shown} ({share(study.recovery(f'student-{way}'))})"
+
+
+def by_source(study, ways):
+    """Yield (source, [accuracy of each way's student]) of the benchmarks, where there are several.
+    """
     parts = sorted({part for run in study.runs.values() for part, metric in run.metrics
                     if part != "all" and metric == study.module.TASK})
     for source in parts:
         yield source, [mean(study.sliced("none", f"student-{by}", source, study.module.TASK))
-                       for by in COLUMNS]
+                       for by in ways]
 
 
 def chapter(study, pictures):
