@@ -714,3 +714,121 @@ def test_given_without_states_or_words_is_one_line(labelled, tmp_path, call, tas
                           "--data", labelled / task / WTS)
     assert code == 1 and error.startswith("error: --given: keeps the answers of the data")
     assert not (labelled / task / f"labels/{task}-wts.jsonl").exists()
+
+
+# ---- a budget of labelled rows, and what else they are good for -----------------------------------
+
+def asking(home, out, *argv):
+    """choose, whose --select may be given again behind it."""
+    select = argv[argv.index("--select") + 1] if "--select" in argv else "ntf"
+    rest = [a for k, a in enumerate(argv) if a != "--select" and argv[k - 1:k] != ("--select",)]
+    return choose(home, out, *rest, select=select)
+
+
+def chosen_rows(labelled, out, call, *argv):
+    code, text, error = call(*asking(labelled, out, *argv))
+    assert code == 0, error
+    return rows.read(out / WTS), text
+
+
+def test_a_larger_budget_has_the_rows_of_a_smaller_one_and_another_seed_others(labelled, tmp_path,
+                                                                               call):
+    ids = {}
+    for name, argv in {"20": ("--budget", 20), "50": ("--budget", 50), "all": (),
+                       "other": ("--budget", 20, "--seed", 1)}.items():
+        made, text = chosen_rows(labelled, tmp_path / name, call, "--select", "labelled", *argv)
+        ids[name] = {row["id"] for row in made}
+        assert f"no label of the pool, {len(made)} labelled rows with their truth" in text
+        for row in made:  # the truth in place of the weak label
+            assert row["weak"] == [float(k == row["label"]) for k in range(len(row["choices"]))]
+            assert row["selection"] == "labelled" and row["truth"] is True
+    assert [len(ids[name]) for name in ("20", "50", "all", "other")] == [20, 50, 120, 20]
+    assert ids["20"] < ids["50"] < ids["all"] and ids["other"] != ids["20"]
+
+
+def test_labelled_rows_may_be_of_some_sources_and_stand_beside_the_chosen(labelled, tmp_path, call):
+    only, _ = chosen_rows(labelled, tmp_path / "only", call, "--select", "labelled",
+                          "--sources", "easy")
+    assert {row["source"] for row in only} == {"easy"} and len(only) == 60
+    alone, _ = chosen_rows(labelled, tmp_path / "alone", call, "--epochs", 4, "--budget", 40)
+    both, text = chosen_rows(labelled, tmp_path / "both", call, "--epochs", 4, "--budget", 40,
+                             "--add-labelled")
+    assert both[:len(alone)] == alone and len(both) == len(alone) + 40
+    assert "40 labelled rows beside them" in text
+    assert {row["selection"] for row in both[len(alone):]} == {"labelled"}
+    used, _ = chosen_rows(labelled, tmp_path / "used", call, "--select", "labelled", "--budget", 40)
+    assert both[len(alone):] == used  # those that the trust function learned from
+
+
+def test_a_student_trains_on_labelled_rows_that_were_put_there_and_on_no_others(
+        labelled, world, tmp_path, call):
+    chosen_rows(labelled, tmp_path / "both", call, "--epochs", 4, "--add-labelled")
+    train = ("train_student", "--task", "mcqa", "--model", world / "tiny-3x64", "--epochs", .2,
+             "--max-length", 48)
+    code, _, error = call(*train, "--labels", tmp_path / "both" / WTS, "--out", tmp_path / "s")
+    assert code == 0, error
+    assert read_json(tmp_path / "s/config.json")["rows"] == len(rows.read(tmp_path / "both" / WTS))
+    code, _, error = call(*train, "--labels", labelled / "mcqa" / TRUST, "--out", tmp_path / "t")
+    assert code == 1 and "belongs to split 'trust'" in error and not (tmp_path / "t/model").exists()
+
+
+def test_zero_shot_labels_are_of_the_other_sources(labelled, tmp_path, call):
+    made, _ = chosen_rows(labelled, tmp_path / "zero", call, "--epochs", 4, "--sources", "easy",
+                          "--unseen", "--keep", .4)
+    pool = rows.read(labelled / "mcqa" / WTS)
+    others = [row for row in pool if row["source"] == "hard"]
+    assert {row["source"] for row in made} == {"hard"} and len(made) == round(.4 * len(others))
+    trust = {row["id"]: row["trust"] for row in rows.read(tmp_path / "zero/trust.jsonl")}
+    assert len(trust) == len(pool)  # all are judged, the others can be chosen
+    least = min(trust[row["id"]] for row in made)
+    assert sum(trust[row["id"]] > least for row in others) < len(made)
+    about = read_json(tmp_path / "zero/trust.json")
+    assert about["regimes"] == {"easy": "in distribution", "hard": "other distribution"}
+    again, _ = chosen_rows(labelled, tmp_path / "again", call, "--ntf", tmp_path / "zero",
+                           "--unseen", "--keep", .4)
+    assert [row["id"] for row in again] == [row["id"] for row in made]
+
+
+@pytest.mark.parametrize("argv, words", [
+    (("--budget", 121), "--budget 121: {labels}/trust.jsonl has 120 such rows; give less"),
+    (("--unseen",), "--unseen: the trust function has learned from every source of "
+                    "{labels}/wts.jsonl (easy, hard); give it fewer --sources"),
+    (("--select", "labelled", "--keep", .2), "--keep has no effect with --select labelled"),
+    (("--select", "confidence", "--add-labelled"), "--add-labelled has no effect"),
+    (("--select", "confidence", "--unseen"), "--unseen has no effect"),
+    (("--select", "random", "--budget", 9), "--budget has no effect with --select random")])
+def test_budgets_that_cannot_be_are_one_line(labelled, tmp_path, call, argv, words):
+    code, _, error = call(*asking(labelled, tmp_path / "out", *argv))
+    assert code == 1 and error.count("\n") == 1
+    assert words.format(labels=labelled / "mcqa/labels") in error
+    assert not (tmp_path / "out/labels").exists()
+
+
+def test_labelled_rows_of_another_task_are_no_rows_for_a_student(labelled, tmp_path, call):
+    """Answers of another task tell what to trust, and are not what the student learns."""
+    shutil.copytree(labelled / "mcqa", tmp_path / "mcqa")
+    labels = tmp_path / "mcqa/labels"
+    games = [row | {"weak_text": " a1a6", "certain": [.5, .1, -1]} for row in played("trust", 30)]
+    rows.write(labels / "game-trust.jsonl", games)
+    rows.write_json(labels / "game-trust.jsonl.meta.json", {"task": "game"})
+    for more in (("--select", "labelled"), ("--add-labelled",)):
+        code, _, error = call(
+            "train_ntf", "--teacher", tmp_path / "mcqa", "--labelled", labels / "game-trust.jsonl",
+            "--pool", labels / "wts.jsonl", "--out", tmp_path / "out", *more)
+        assert code == 1 and error.count("\n") == 1
+        if more[0] == "--select":
+            assert "rows of task game, a student of mcqa cannot train on them" in error
+
+
+def test_the_trust_function_of_a_teacher_that_is_always_wrong_is_a_constant_elsewhere_too(
+        labelled, tmp_path, call):
+    shutil.copytree(labelled / "mcqa", tmp_path / "mcqa")
+    labels = tmp_path / "mcqa/labels"
+    for path in (labels / "trust.jsonl", labels / "wts.jsonl"):
+        rows.write(path, [row | {"label": (int(np.argmax(row["weak"])) + 1) % len(row["choices"])}
+                          for row in rows.read(path)])
+    code, out, _ = call(*asking(tmp_path, tmp_path / "first"))
+    assert code == 0 and "is wrong: there is nothing to learn" in out
+    code, _, error = call(*asking(tmp_path, tmp_path / "second", "--ntf", tmp_path / "first"))
+    assert code == 0, error
+    assert {row["trust"] for row in rows.read(tmp_path / "second/trust.jsonl")} == {0}
