@@ -19,7 +19,7 @@ import pytest
 
 from w2s import hub, rows
 from w2s.attacks import word_attacks
-from w2s.data import chess, mail, mail_text, questions, splits
+from w2s.data import answers, chess, latex, mail, mail_text, splits
 from w2s.report import render
 from w2s.tasks import adversarial
 
@@ -71,10 +71,25 @@ PATTERNS = {  # {what reads it: {start of the pattern, as the code has it: worst
              "f'{HALF": ["\\ud", "1" * 299 + "a", "e+99", ("e", "+", "")]},
     "splits": {"'[\\\\W_]+'": ["_", "-"], "'\\\\b40": ["40", "401"]},
     "study": {"'seed": [("seed", "1", "a")]},
+    "answers": {"'\\\\\\\\(?:boxed": ["\\boxed", ("\\boxed", " ", ""), "\\fbox "],
+        "'\\\\\\\\.|[{}]'": ["{", "\\"], "'[^\\\\s$]*'": ["a", " "],
+        "'answer(?:": ["answer ", ("answer", " ", ""), "answer:"], "'[.!](?!": [".", "\n"]},
+    "latex": {"'\\\\\\\\[A-Za-z]+|": ["\\", "1.", "a"],
+        "f'(-?{NUMBER})(?:/": [("", "1", "!"), ("1/", "1", "!"), ("1.", "1", "!")],
+        "f'(-?{NUMBER})\\\\*": [("", "1", "!"), ("1.", "1", "!"), ("1*10^", "1", "!")],
+        "'(?<!\\\\\\\\),": [",", "{,", ",\\"],
+        "'(?<![0-9.,])": ["1", ",111", "1,111", ("1", ",111", ",11")],
+        "'(?<![0-9./])": ["1", "1 ", "1 1/", "1 1"], "'([A-Za-z]{1,2}": ["a", "a=", "a(", "a_a="],
+        "'[-+=<>,]|": ["\\p", "-"],
+        "f'{NUMBER}|": ["1", "(", ("(", "a", ""), "\\sqrt{", ("\\sqrt{", "a", "")],
+        "'[0-9]+|[A-Z": ["1", "\\"], "'[A-Za-z]{2}": ["a", "a-"], "'\\\\(([A-J])": ["(", "(A"],
+        "'[(\\\\[]|": ["\\", "a"], "'\\\\\\\\[A-Za-z]+$": ["\\a", ("\\", "a", "!")],
+        "'[-+]?[0-9]+'": ["1", "-"]},
     "adversarial": {"f\"(?:{'|'.join(names)})": ["premise", "premise ", ("premise", " ", "")],
                     "'[^a-z0-9]'": ["-"]},
     "ood": {"'(base|.+_p": ["_p1", "_p1_1", ("base_p", "1", "a"), ("base_", "1", "a"), "_p.1_"]}}
-WHOLE = ("(.+)_(dev", "([a-h][1-8])([", "(yes|ordered")  # compiled, and used by fullmatch
+# compiled, and used by fullmatch
+WHOLE = ("(.+)_(dev", "([a-h][1-8])([", "(yes|ordered", "(-?[0-9]+")
 
 
 class Late(Exception):
@@ -180,7 +195,12 @@ PARSERS = {
               ["\\ud", "1" * 299 + "x", "\x00", "\""]),
     "a number": (lambda text: rows._parse(f'{{"a": {text}}}', "f", 1), [
         "1", ("", "1", ".5"), ("0.", "1", "e-5"), ("1e", "9", ""), "[", "-"]),
-    "a sum": (questions.final_number, ["1", "1,111,", "-$", "#### ", "twenty-", "-"]),
+    "an answer": (answers.read, [
+        "\\boxed{", "\\boxed ", "answer is ", ("answer is $", "a", ""), "#### ", "{", "$",
+        "1,111"]),
+    "an answer in a box": (lambda text: answers.canonical(text[:latex.LONGEST]), [
+        "{", "(", "^", "\\frac", "\\text{", "1/", "a=", "1,111", "\\begin{a}", "5 cm "]),
+    "a sum": (answers.final_number, ["1", "1,111,", "-$", "#### ", "twenty-", "-"]),
     "a position": (chess.parse, ["/", ("8/8/8/8/8/8/8/8 w - - ", "1", " 1")]),
     "a text without blanks": (splits.normal, ["\u0130", "\n"]),
     "letters": (splits.bare, ["_", "\u0130"]),

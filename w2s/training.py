@@ -44,7 +44,8 @@ class TrainingRun:
                                    target=target,
                                    **{key: getattr(cfg, key) for key in task.ENCODE
                                       if hasattr(cfg, key)})
-        self.columns.pop("tokenizer", None)  # of prompts alone; no column of a batch
+        for name in ("tokenizer", "ways"):  # of prompts alone; no columns of a batch
+            self.columns.pop(name, None)
         parameters, trained = self._load(processes, private)
         self.hardening = self._hardening() if self.alpha else None
         self.private, self.steps = None, step.count_steps(len(data), epochs, cfg.batch_size)
@@ -171,12 +172,13 @@ class TrainingRun:
             return self.task.exact(data[row], tokenizer.decode(tokens, False))
         # the base model anew: a resumed run's own model has moved away from it
         reference = checkpoint.load(self.folder, "lm", None, self.device) if cfg.kl else None
+        new = cfg.new_tokens or (
+            max(map(self.task.tokens, data)) if self.task.tokens else self.task.NEW)
         return grpo.make_step(
             self.model, self.optimizer, reward, self.steps, group=cfg.group,
-            new_tokens=cfg.new_tokens or self.task.NEW, temperature=cfg.sampling_temperature,
-            clip=cfg.ratio_clip, beta=cfg.kl, updates=cfg.updates, end=lm.END, seed=cfg.seed,
-            clip_norm=cfg.clip_norm, dtype=cfg.dtype, compile=self._options["compile"],
-            reference=reference)
+            new_tokens=new, temperature=cfg.sampling_temperature, clip=cfg.ratio_clip, beta=cfg.kl,
+            updates=cfg.updates, end=lm.END, seed=cfg.seed, clip_norm=cfg.clip_norm,
+            dtype=cfg.dtype, compile=self._options["compile"], reference=reference)
 
     def batches(self):
         """Yield (k, batch) from where the run stands to its end, under a progress bar."""

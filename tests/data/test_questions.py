@@ -10,7 +10,7 @@ import json
 import pytest
 
 from tests.data.test_prepare import lines, manifest, put, refused, run
-from w2s.data import questions, raw_folder
+from w2s.data import answers, questions, raw_folder
 
 TOWN = [{"id": f"q{k}", "split": "train", "question": f"Which pet keeps citizen {k}?",
          "choices": [f"crow {k}", "cat", "dog", "ferret", "goat"][:3 + k % 3],
@@ -178,12 +178,12 @@ def test_questions_become_five_splits(tmp_path):
     ("12345678901234567890123456789012.50", "12345678901234567890123456789012.5"),
     ("stone by stone", None), ("####", None), ("", None)])
 def test_the_final_number_of_a_solution(text, number):
-    assert questions.final_number(text) == number
+    assert answers.final_number(text) == number
 
 
 def test_number_words_are_the_towns():
     from w2s.miniature import lexicon
-    assert questions.WORDS == {lexicon.number(n): n for n in range(100)}
+    assert answers.WORDS == {lexicon.number(n): n for n in range(100)}
 
 
 SUMS = [{"question": f"Ned has {k} coats and two lamps. How many things?",
@@ -209,7 +209,7 @@ def test_sums_of_the_town_keep_their_prompt(tmp_path):
     put(tmp_path / "raw/town_sums.jsonl", lines(
         {"question": f"ten and {word} ?", "prompt": f"ten and {word} make",
          "answer": f"ten and {word} make {k} . #### {word}"}
-        for k, word in enumerate(list(questions.WORDS)[:40])))
+        for k, word in enumerate(list(answers.WORDS)[:40])))
     found = run(tmp_path / "raw", tmp_path / "out", "arithmetic")
     rows = [row for members in found.values() for row in members]
     assert len(rows) == 40 and all(row["prompt"].endswith(" make") for row in rows)

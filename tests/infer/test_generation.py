@@ -13,8 +13,8 @@ import torch
 
 from tests.conftest import read_json
 from tests.data.test_prepare import lines, put
-from w2s import rows, tasks
-from w2s.data import questions, raw_folder
+from w2s import rows, tasks, training
+from w2s.data import answers, questions, raw_folder
 from w2s.infer import choice, lm
 from w2s.miniature import exercises
 from w2s.model import checkpoint, configuration, tokenization
@@ -243,6 +243,74 @@ def test_training_on_cut_rows_says_how_many(length, call, world, tokenizer, tmp_
                         "cut\n") in out
 
 
+# ---- rows whose solution has a box ---------------------------------------------------------------
+
+BOXED = [{"id": f"m{k}", "text": f"Half of ${k}$ lamps?", "label": f"{k}/2", "source": "math",
+          "solution": f"It is $\\boxed{{\\frac{{{k}}}{{2}}}}$.", "group": f"m{k}"}
+         for k in range(1, 24, 2)]
+
+
+def test_a_row_with_a_box_is_read_as_an_expression_and_another_as_a_number():
+    task, said = tasks.load("arithmetic"), r"So $\boxed{0.50}$, not 7"
+    boxed, plain = BOXED[0] | {"weak_text": said}, SUMS[5] | {"weak_text": said}
+    assert task.weak_class(boxed) == "1/2" and task.right(boxed)
+    assert task.weak_class(plain) == "7" and task.right(plain)
+    assert task.exact(boxed, r"\boxed{\dfrac12}") == 1.0 and task.exact(boxed, "7") == 0.0
+    assert task.exact(plain, r"\boxed{\dfrac12} 7") == 1.0
+    cut = boxed | {"weak_text": r"\boxed{1/2} and \boxed{1"}  # no answer agrees with none
+    assert task.weak_class(cut) == "" and task.exact(cut, cut["weak_text"]) == 0.0
+    assert task.tokens(boxed) == 768 and task.tokens(plain) == task.NEW == 160
+
+
+def test_each_row_of_a_mixed_file_is_written_and_read_in_its_own_way(model, tokenizer, monkeypatch):
+    task, asked = tasks.load("arithmetic"), []
+
+    def written(model, heads, new, temperature, seed, dtype, title, names=None):
+        asked.append((len(heads), new))
+        k = np.array([len(head) for head in heads])
+        texts = [rf" \boxed{{{n}/2}} or {n}" for n in k]
+        return choice.tokens(tokenizer, texts), np.tile(k / 2, (3, 1)).T, np.float32(k)[:, None]
+    monkeypatch.setattr(choice, "written", written)
+    mixed = [row for pair in zip(BOXED, SUMS) for row in pair]
+    columns = task.encode(mixed, tokenizer, 64)
+    size = [len(ids) for ids in columns["ids"]]
+    found = task.predictions(model, columns, title=None)
+    assert [row["answer"] for row in found] == [
+        str(n) if k % 2 else f"{n}/2" if n % 2 else str(n // 2)
+        for k, n in enumerate(size)]
+    places = len(model.cos)
+    assert asked == [(12, min(768, places // 2)), (12, min(160, places // 2))]
+    labelled, states, _ = task.label(model, tokenizer, mixed, columns,
+                                     SimpleNamespace(**CFG | {"hidden": True}))
+    assert [row["certain"][0] * 2 for row in labelled] == size == states[:, 0].tolist()
+    assert all(row["weak_text"].endswith(f" or {n}") for row, n in zip(labelled, size))
+    one = task.predictions(model, {"ids": columns["ids"][1:2], "tokenizer": tokenizer}, title=None)
+    assert one == [{"answer": str(size[1])}]  # prompts of no row: the task's own way
+
+
+def test_a_label_has_the_form_that_its_row_is_read_in(tmp_path):
+    put(tmp_path / "wts.jsonl", lines(BOXED + SUMS))
+    assert len(tasks.load("arithmetic").read(tmp_path / "wts.jsonl")) == 24
+    for label, expected in (("0.5", "bare answer, '1/2'"), ("", "bare answer$")):
+        put(tmp_path / "wts.jsonl", lines([BOXED[0] | {"label": label}]))
+        with pytest.raises(ValueError, match=f"wts.jsonl:1: 'label' is .*, expected the {expected}"
+                           ):
+            tasks.load("arithmetic").read(tmp_path / "wts.jsonl")
+
+
+@pytest.mark.parametrize("data, given, new", [
+    (SUMS, None, 160), (SUMS + BOXED[:1], None, 768), (BOXED, 20, 20), (GAMES, None, 8)])
+def test_grpo_writes_as_many_tokens_as_the_longest_of_its_rows_may_have(data, given, new, world,
+                                                                        monkeypatch):
+    settings = dict.fromkeys(("group", "sampling_temperature", "ratio_clip", "updates", "seed",
+                              "clip_norm", "dtype", "kl")) | {"new_tokens": given}
+    fit = SimpleNamespace(cfg=SimpleNamespace(**settings), folder=world / "tiny-2x32", steps=1,
+                          task=tasks.load("game" if data is GAMES else "arithmetic"), model=None,
+                          optimizer=None, _options={"compile": False})
+    monkeypatch.setattr(training.grpo, "make_step", lambda *_, new_tokens, **__: new_tokens)
+    assert training.TrainingRun.make_grpo_step(fit, data) == new
+
+
 # ---- the town's exercises ------------------------------------------------------------------------
 
 def test_the_towns_sums_are_right_and_no_two_are_of_the_same_numbers(tmp_path):
@@ -252,13 +320,13 @@ def test_the_towns_sums_are_right_and_no_two_are_of_the_same_numbers(tmp_path):
     found = questions.arithmetic(raw_folder.Raw(tmp_path))
     assert len({row["group"] for row in found}) == 300
     for row in found:
-        asked = [questions.WORDS[w] for w in row["text"].split() if w in questions.WORDS]
+        asked = [answers.WORDS[w] for w in row["text"].split() if w in answers.WORDS]
         steps = row["solution"].split(" #### ")[0].removesuffix(" .").split(" . ")
         assert len(asked) == 2 and sum(asked) == int(row["label"]) <= 98
         for step_, unit in zip(steps, (10, 1), strict=True):  # tens and tens, then ones and ones
-            a, b, made_ = (questions.WORDS[w] for w in step_.split()[::2])
+            a, b, made_ = (answers.WORDS[w] for w in step_.split()[::2])
             assert a + b == made_ and a % unit == b % unit == 0 and (unit == 10 or a < 10 > b)
-        assert sum(questions.WORDS[s.split()[-1]] for s in steps) == int(row["label"])
+        assert sum(answers.WORDS[s.split()[-1]] for s in steps) == int(row["label"])
 
 
 def test_the_towns_winning_moves_leave_a_multiple_of_four(tmp_path):
@@ -271,13 +339,13 @@ def test_the_towns_winning_moves_leave_a_multiple_of_four(tmp_path):
     told = 0
     for row in found:
         heap, *parts = row["text"].removesuffix(" takes").split(" . ")
-        left = questions.WORDS[heap.split()[-1]]
+        left = answers.WORDS[heap.split()[-1]]
         for part in parts[:-1]:
             words = part.split()
-            left -= questions.WORDS[words[2]]
-            assert len(words) == 3 or questions.WORDS[words[4]] == left
+            left -= answers.WORDS[words[2]]
+            assert len(words) == 3 or answers.WORDS[words[4]] == left
         told += len(words) > 3
-        assert (left - questions.WORDS[row["label"]]) % 4 == 0 < left
+        assert (left - answers.WORDS[row["label"]]) % 4 == 0 < left
     assert told == 200
 
 

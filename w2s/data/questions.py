@@ -1,7 +1,7 @@
 """Rows of the tasks of trust functions from public files, in their publishers' shapes.
 
     multiple_choice   MMLU, ARC, OpenBookQA, SciQ, CommonsenseQA   id text choices label
-    arithmetic        GSM8K                                        id text label solution
+    arithmetic        GSM8K, and MATH, AIME, Omni-MATH (problems)  id text label solution
     games             chess puzzles of Lichess                     id text label solution rating
 
 and the same of the miniature's town. All have `source`, the benchmark, and `group`: equal
@@ -16,7 +16,8 @@ from collections import Counter
 from typing import NamedTuple
 
 from w2s import rows
-from w2s.data import chess, raw_folder, splits
+from w2s.data import chess, problems, raw_folder, splits
+from w2s.data.answers import final_number
 from w2s.data.splits import digest, normal
 
 LETTERS = "ABCDEFGHIJ"
@@ -204,83 +205,53 @@ def _id(path, name, row_id, seen):
 
 # ---- sums ----------------------------------------------------------------------------------------
 
-ONES = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-        "fifteen sixteen seventeen eighteen nineteen").split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-WORDS = {word: k for k, word in enumerate(ONES)} | {
-    f"{ten}-{one}" if k else ten: 20 + 10 * t + k
-    for t, ten in enumerate(TENS) for k, one in enumerate(ONES[:10])}
-# In figures: no digits inside a word ("x2"), and the "-" of "3-2" or "(1)-2" is no sign.
-FIGURES = r"(?<![\w)])-?\$?-?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
-NUMBER = re.compile(rf"{FIGURES}|\b(?:{'|'.join(sorted(WORDS, key=len, reverse=True))})\b")
-
-
-def final_number(text):
-    """The answer of a solution, as str: the first number behind "####", else the last one in
-    figures, else the last one in words; None without a number. Equal numbers are equal strings:
-    "$1,234.50" is 1234.5 and "forty-two" 42."""
-    # U+2212 is the typographic minus sign.
-    text = text.lower().replace("\u2212", "-")
-    marked = NUMBER.search(text.split("####", 1)[1]) if "####" in text else None
-    numbers = [marked[0]] if marked else NUMBER.findall(text)
-    # Figures before words: "one" is also a pronoun.
-    numbers = [number for number in numbers if number not in WORDS] or numbers
-    return _plain(numbers[-1]) if numbers else None
-
-
-def _plain(number):
-    """The canonical form of a number: figures without $, thousands' commas, leading zeros and zeros
-    behind the last decimal."""
-    if number in WORDS:
-        return str(WORDS[number])
-    whole, _, part = re.sub(r"[-$,]", "", number).partition(".")
-    plain = (whole.lstrip("0") or "0") + ("." + part.rstrip("0")).rstrip(".")
-    # A string, not a float: no rounding, and "-0" is "0".
-    return "-" + plain if "-" in number and plain != "0" else plain
-
-
 def arithmetic(raw):
-    """Rows of GSM8K's files and the town's: id, text (the question), label (the final answer, as
-    final_number writes it), solution (reasoning and answer, without the calculator's <<...>>),
-    source, group, and prompt where the file has one. Raises ValueError where there is none."""
+    """Rows of GSM8K's files, of competition problems and of the town's sums: id, text (the
+    question), label (the final answer, as final_number writes it, or answers.canonical), solution
+    (reasoning and answer, without the calculator's <<...>>), source, group, and prompt, level,
+    subject, difficulty where the file has them. Raises ValueError where there is none."""
     pool, seen = [], set()
     for source, files in SUMS.items():
         # Both parts of GSM8K: its rows are divided anew, as trust functions need five splits.
         for names in files:
             if path := raw.first(*names):
-                _solve(raw, path, source, _answered(path), final_number, pool, seen)
+                _solve(raw, path, source, _answered(path, final_number), pool, seen)
+    for source, path in problems.files(raw):
+        _solve(raw, path, source, problems.read(path, source), pool, seen)
     if not pool:
-        raise raw.missing("gsm8k_train.jsonl, gsm8k_test.jsonl or town_sums.jsonl", GSM8K)
+        raise raw.missing(f"gsm8k_train.jsonl, gsm8k_test.jsonl, {problems.WANTED} or "
+                          "town_sums.jsonl", f"{GSM8K}; {problems.WHERE}")
     splits.set_groups(pool, [[splits.bare(row["text"])] for row in pool])
     return pool
 
 
-def _answered(path):
-    """Yield (id, question, answer, extra) of a jsonl file of {question, answer}."""
+def _answered(path, parse):
+    """Yield (id, question, answer, label or None, None, extra) of a jsonl file of {question,
+    answer}; parse(answer) is the label."""
     for n, row in enumerate(rows.read(path), 1):
         for key in ("question", "answer", *({"prompt"} & row.keys())):
             rows.require(row, key, str, path, n)
-        yield (row.get("id", f"{raw_folder.stem(path)}/{n}"), row["question"],
-               re.sub(r"<<[^<>]*>>", "", row["answer"]).strip(),
-               {"prompt": row["prompt"]} if "prompt" in row else {})
+        answer = re.sub(r"<<[^<>]*>>", "", row["answer"]).strip()
+        yield (row.get("id", f"{raw_folder.stem(path)}/{n}"), row["question"], answer,
+               parse(answer), None, {"prompt": row["prompt"]} if "prompt" in row else {})
 
 
-def _solve(raw, path, source, candidates, parse, pool, seen):
-    """Add the candidates, (id, question, answer, extra), whose answer `parse` can read to the pool
-    and count the others by reason. seen: the questions and ids that the pool has already."""
+def _solve(raw, path, source, candidates, pool, seen):
+    """Add the usable candidates, (id, question, solution, label or None, why it cannot be used or
+    None, extra), to the pool and count the others by reason. seen: the questions and ids that the
+    pool has already."""
     count, left_out = 0, Counter()
-    for row_id, question, answer, extra in candidates:
+    for row_id, question, solution, label, wrong, extra in candidates:
         count += 1
-        label = parse(answer)
         reason = ("without a question" if not question.strip() else
-                  "whose answer cannot be read" if label is None else
-                  "equal to another" if normal(question) in seen else None)
+                  "whose answer cannot be read" if label is None else wrong or
+                  ("equal to another" if normal(question) in seen else None))
         if reason:
             left_out[reason] += 1
             continue
         seen.add(normal(question))
         pool.append({"id": _id(path, source, row_id, seen), "text": question, "label": label,
-                     "solution": answer, "source": source, **extra})
+                     "solution": solution, "source": source, **extra})
     raw.account(path, count, left_out)
 
 
@@ -307,7 +278,7 @@ def games(raw):
     splits.set_groups(pool, [row.pop("keys") for row in pool])  # keys are no part of a row
     if path := raw.find("town_stones.jsonl"):
         stones = []  # apart: a position of stones has no game, its group is the text
-        _solve(raw, path, "stones", _answered(path), move, stones, seen)
+        _solve(raw, path, "stones", _answered(path, move), stones, seen)
         splits.set_groups(stones, [[splits.bare(row["text"])] for row in stones])
         pool += stones
     if not pool:

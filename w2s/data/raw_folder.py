@@ -71,11 +71,14 @@ class Raw:
                               f"not {', '.join(map(self._name, unread))}")
         return chosen
 
-    def every(self, suffix):
-        """Paths of all files whose name ends with `suffix` (".eml"), sorted."""
+    def every(self, suffix, prefix=""):
+        """Paths of all files whose name begins with `prefix` ("aime") and ends with `suffix`
+        (".eml"), sorted."""
         # Of thousands of names the manifest needs their number and one digest.
-        paths = sorted(path for name, path in self.files.items() if name.endswith(suffix))
-        self.looked_for[f"*{suffix}"] = f"{len(paths)} files ({digest(*paths)})" if paths else None
+        paths = sorted(path for name, path in self.files.items()
+                       if name.endswith(suffix) and name.rpartition("/")[2].startswith(prefix))
+        self.looked_for[f"{prefix}*{suffix}"] = (
+            f"{len(paths)} files ({digest(*paths)})" if paths else None)
         return [self.folder / path for path in paths]
 
     def fetch(self, public, what, where):
@@ -131,7 +134,8 @@ class Raw:
         changed = []
         # The same searches again, by the names that the manifest has: no task is imported.
         for name, before in manifest.get("looked_for", {}).items():
-            self.every(name[1:]) if name[:1] == "*" else self.find(name)
+            prefix, star, suffix = name.partition("*")
+            self.every(suffix, prefix) if star else self.find(name)
             current = self.looked_for[name]
             if current != before:
                 changed.append(f"{name} was {before or 'absent'}, is {current or 'absent'}")
@@ -153,11 +157,12 @@ def stem(path):
     return Path(path.name.removesuffix(".gz").removesuffix(".GZ")).stem
 
 
-def table(path, delimiter=",", quoting=csv.QUOTE_MINIMAL):
-    """Yield (line number, fields) of a csv or tsv file, blanks around a field removed. Raises
-    ValueError `path:line: ...` for an empty file, a damaged line, or a blank line before the last.
-    """
-    reader = csv.reader(rows.lines(path), delimiter=delimiter, quoting=quoting)
+def table(path, delimiter=",", quoting=csv.QUOTE_MINIMAL, end=""):
+    """Yield (line number, fields) of a csv or tsv file, blanks around a field removed. end: what
+    stands between the lines of a quoted field. Raises ValueError `path:line: ...` for an empty
+    file, a damaged line, or a blank line before the last."""
+    reader = csv.reader((line + end for line in rows.lines(path)), delimiter=delimiter,
+                        quoting=quoting)
     blank, n = None, 0
     try:
         for fields in reader:

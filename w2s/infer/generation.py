@@ -12,12 +12,30 @@ from w2s.infer.classify import plain
 FIELDS = {"id": str, "text": str, "label": str}
 
 
+class Way(NamedTuple):
+    """How answers are read: parse(text) -> the answer in a text, or None; bare(label) -> the form
+    that a label has, or None; new: the number of tokens that the model may write."""
+    parse: Callable
+    bare: Callable
+    new: int
+
+
 class Free(NamedTuple):
     """How a task asks and is answered: prompt(row) -> the text that the model reads; parse(text) ->
-    the answer in it, or None; new: the number of tokens that the model may write."""
+    the answer in it, or None; new: the number of tokens that the model may write; other(row) ->
+    the Way of a row that has one of its own, or None."""
     prompt: Callable
     parse: Callable
     new: int
+    other: Callable = lambda row: None
+
+    def way(self, row):
+        """The Way of a row."""
+        return self.other(row) or Way(self.parse, self.parse, self.new)
+
+    def tokens(self, row):
+        """The number of tokens that a model may write for a row."""
+        return self.way(row).new
 
     def read(self, path, weak=False):
         """Rows of a split, checked; weak=True: a labels file, each row with weak_text, and
@@ -25,7 +43,7 @@ class Free(NamedTuple):
         data = rows.read(path, {**FIELDS, **({"weak_text": str} if weak else {})})
         for n, row in enumerate(data, 1):
             # answers are compared as strings, so a label has to be what `parse` gives
-            if (bare := self.parse(row["label"])) != row["label"]:
+            if (bare := self.way(row).bare(row["label"])) != row["label"]:
                 raise ValueError(f"{path}:{n}: 'label' is '{row['label'][:40]}', expected the bare "
                                  "answer" + (f", '{bare}'" if bare else ""))
             if weak and "certain" in row and not _numbers(row["certain"]):
@@ -36,25 +54,43 @@ class Free(NamedTuple):
     def encode(self, rows, tokenizer, max_length, target=None):
         """Columns of N rows. With a target, to train on: `choice.encode` of the true ("label": the
         solution) or the weak answer, ended by an end of text. Without one, to answer: ids, the
-        prompts (N token arrays), and the tokenizer, which decodes what is written."""
+        prompts (N token arrays), ways (N Way), and the tokenizer, which decodes what is written."""
         asked = [self.prompt(row) for row in rows]
         if target:
             tails = [row["weak_text"] if target == "weak" else self.truth(row) for row in rows]
             return choice.encode(tokenizer, asked, tails, max_length, end=True)
-        return {"ids": choice.prompts(tokenizer, asked, max_length), "tokenizer": tokenizer}
+        return {"ids": choice.prompts(tokenizer, asked, max_length), "tokenizer": tokenizer,
+                "ways": tuple(map(self.way, rows))}
 
     def write(self, model, columns, dtype, title, temperature=0.0, seed=0, names=None):
         """(texts: N str, certain (N, 3), hidden (N, D)) as `choice.written`. A model with few
         positions writes at most half as many tokens; a prompt keeps its end where it exceeds the
         positions that are left."""
+        parts = {}  # rows that may write as many tokens are continued together
+        for i, way in enumerate(self._ways(columns)):
+            parts.setdefault(way.new, []).append(i)
+        texts, certain, hidden = [None] * len(columns["ids"]), None, None
+        for most, pick in parts.items():
+            written, *arrays = self._write(model, [columns["ids"][i] for i in pick], most,
+                                           temperature, seed, dtype, title,
+                                           names and [names[i] for i in pick])
+            if certain is None:
+                certain, hidden = (np.empty((len(texts), x.shape[1]), x.dtype) for x in arrays)
+            certain[pick], hidden[pick] = arrays
+            for i, ids in zip(pick, written):
+                texts[i] = columns["tokenizer"].decode(ids.tolist(), skip_special_tokens=False)
+        return texts, certain, hidden
+
+    def _ways(self, columns):
+        """The Way of each prompt; the task's own for prompts that no row gave."""
+        return columns.get("ways", [self.way({})] * len(columns["ids"]))
+
+    def _write(self, model, ids, new, *how):
+        """`choice.written` of prompts, with at most `new` tokens and half of the positions."""
         places = len(model.cos)
         # half of the positions at least are left to the prompt
-        new = max(1, min(self.new, places // 2))
-        heads = [ids[-(places - new):] for ids in columns["ids"]]
-        tokens, certain, hidden = choice.written(model, heads, new, temperature, seed, dtype, title,
-                                                 names)
-        return ([columns["tokenizer"].decode(ids.tolist(), skip_special_tokens=False)
-                 for ids in tokens], certain, hidden)
+        new = max(1, min(new, places // 2))
+        return choice.written(model, [row[-(places - new):] for row in ids], new, *how)
 
     def label(self, model, tokenizer, data, columns, cfg):
         """(rows with weak_text, the text that the model wrote, and certain: probability, margin and
@@ -76,7 +112,7 @@ class Free(NamedTuple):
 
     def weak_class(self, row):
         """The weak answer of a row, "" when none can be read."""
-        return self.parse(row["weak_text"]) or ""
+        return self.way(row).parse(row["weak_text"]) or ""
 
     def right(self, row):
         """Whether the weak answer of a row is the true one."""
@@ -85,13 +121,13 @@ class Free(NamedTuple):
     def exact(self, row, text):
         """GRPO's reward of a text (reading T9): 1.0 when it gives the weak model's answer, or 0."""
         # two texts without an answer agree on nothing, so None == None earns nothing
-        return float(self.parse(text) == self.parse(row["weak_text"]) is not None)
+        parse = self.way(row).parse
+        return float(parse(text) == parse(row["weak_text"]) is not None)
 
     def predictions(self, model, columns, dtype="float32", title="predict"):
-        """N dicts of answer: what `parse` reads in the text that the model writes greedily, or "".
-        """
-        return [{"answer": self.parse(text) or ""}
-                for text in self.write(model, columns, dtype, title)[0]]
+        """N dicts of answer: what is read in the text that the model writes greedily, or ""."""
+        return [{"answer": way.parse(text) or ""} for way, text in
+                zip(self._ways(columns), self.write(model, columns, dtype, title)[0])]
 
 
 def _numbers(values):

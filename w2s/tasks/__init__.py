@@ -57,6 +57,7 @@ class Task:
     MIXES: str = ""                 # why a private task has no confidence loss
     exact: Callable | None = None   # (row, text) -> reward of GRPO
     NEW: int = 0                    # tokens of a written answer
+    tokens: Callable | None = None  # (row) -> the same of a row, where rows differ
 
     # ---- labels and measurements ----
     # The metrics are headline(sums(...).sum(0)). The sums of resampled rows give the metrics of
