@@ -198,8 +198,8 @@ def scored(cfg):
     if cfg.balanced and pool_task.KIND == "text":
         raise ValueError("--balanced: answers that are text have no classes; leave it out")
     if (cfg.add_labelled or cfg.select == "labelled") and learned != name:
-        raise ValueError(f"{cfg.labelled}: rows of task {learned}, a student of {name} cannot train "
-                         "on them; leave --add-labelled out")
+        raise ValueError(f"{cfg.labelled}: rows of task {learned}, a student of {name} cannot "
+                         "train on them; leave --add-labelled out")
     positions = selection.of_sources(labelled, cfg.sources, cfg.labelled)
     if cfg.budget:
         positions = selection.within(positions, cfg.budget, cfg.seed, cfg.labelled)

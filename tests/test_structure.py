@@ -19,7 +19,8 @@ from w2s import config, recipes
 ROOT = Path(__file__).parent.parent
 CHAPTERS = ("whatis rows hidden_states hub locks runs config device parallel metrics statistics",
             "model", "data", "train", "dp", "infer", "trust", "tasks", "attacks", "report",
-            "card refusals training prepare recipes scheduler commands phases experiment",
+            "card refusals training prepare recipes scheduler commands trust_phases phases "
+            "experiment",
             "miniature")
 ORDER = {name: place for place, names in enumerate(CHAPTERS) for name in names.split()}
 SCRIPTS = ("train_weak", "label", "train_student", "train_ntf", "evaluate")

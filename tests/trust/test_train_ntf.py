@@ -716,7 +716,7 @@ def test_given_without_states_or_words_is_one_line(labelled, tmp_path, call, tas
     assert not (labelled / task / f"labels/{task}-wts.jsonl").exists()
 
 
-# ---- a budget of labelled rows, and what else they are good for -----------------------------------
+# ---- a budget of labelled rows, and what else they are good for ----------------------------------
 
 def asking(home, out, *argv):
     """choose, whose --select may be given again behind it."""

@@ -95,8 +95,8 @@ def chain_claims(study):
                        study.steps([part(f"student-{lower}"), part(f"student-{upper}")], metric))
     same = "gen2-same-tau"
     if study.of("none", f"trust-{same}"):
-        yield of_steps(f"the chain with the first trust function: {metric} of generation 2 is above "
-                       "generation 1", CHAIN, "",
+        yield of_steps(f"the chain with the first trust function: {metric} of generation 2 is "
+                       "above generation 1", CHAIN, "",
                        study.steps([part("student-ntf"), part(f"student-{same}")], metric))
         yield of_steps("the chain with the first trust function: more of the labels that it "
                        "chooses are right in generation 2", CHAIN, "",
@@ -137,8 +137,8 @@ def labelled_claims(study):
     ends += sorted({way.removeprefix("labelled") for way in study.students
                     if way.startswith("labelled-n") and way[10:].isdecimal()}, key=len)
     if study.of("none", "student-labelled-zero-shot"):
-        yield of_steps(f"{metric} is higher on labels chosen zero-shot than on the labelled rows of "
-                       "the sources that were learned from", OURS, "", study.steps(
+        yield of_steps(f"{metric} is higher on labels chosen zero-shot than on the labelled rows "
+                       "of the sources that were learned from", OURS, "", study.steps(
                            [part("student-labelled-zero-shot"), part("student-ntf-zero-shot")],
                            metric))
     for end in ends:

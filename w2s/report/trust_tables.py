@@ -72,9 +72,9 @@ def glance(studies):
               if beside else []),
             Text("teacher: the weak model; untuned, all ... truth: the strong model before "
                  "training and after training on those labels. Recovery: (student - untuned) / "
-                 "(truth - untuned), truth trained in the same way; -: the gap is within 2 standard "
-                 "errors. labels right: share of all the teacher's labels; purity: of those "
-                 "chosen."),
+                 "(truth - untuned), truth trained in the same way; -: the gap is within 2 "
+                 "standard errors. labels right: share of all the teacher's labels; purity: of "
+                 "those chosen."),
             *([Table("How good a score tells right labels from wrong ones, means over seeds",
                      ["task", "score", "labels right", "AUC", "ECE", "Brier", "purity"], scores)]
               if scores else [])]
@@ -167,8 +167,8 @@ def choice_table(study):
     return [Table(f"{study.module.TITLE}: how good each choice of labels is",
                   ["labels", "score", "AUC", "95 % interval", "ECE", "Brier", "purity",
                    "95 % interval"], body),
-            Bullets(["Means over seeds ± sd. AUC: the chance that a right label has a larger score "
-                     "than a wrong one; 0.5 is no information",
+            Bullets(["Means over seeds ± sd. AUC: the chance that a right label has a larger "
+                     "score than a wrong one; 0.5 is no information",
                      "ECE, Brier: how far the score is from a probability, smaller is better; "
                      f"{GONE}: the score is none",
                      "purity: share of right labels among those chosen "
@@ -253,11 +253,11 @@ def chain_table(study):
                    "AUC", f"student's {study.module.TASK}", "95 % interval", "Recovery",
                    "above the last", "p"], body),
             Text("The student of one generation labels the same pool again and is the teacher of "
-                 "the next; students start from the untuned model, from a larger one where --strong "
-                 "names more (reading T3). anew: a trust function learns from the new teacher's "
-                 "states. the first: that of generation 1, by the first teacher's states behind the "
-                 "new teacher's answers. labels right: of all that the teacher gave; chosen: right: "
-                 "of those that train the student.")]
+                 "the next; students start from the untuned model, from a larger one where "
+                 "--strong names more (reading T3). anew: a trust function learns from the new "
+                 "teacher's states. the first: that of generation 1, by the first teacher's "
+                 "states behind the new teacher's answers. labels right: of all that the teacher "
+                 "gave; chosen: right: of those that train the student.")]
 
 
 def chain_line(study, way, before):
