@@ -16,7 +16,7 @@ case ${1:-} in -*|'') ;; *) PRESET=$1 ;; esac
 NEED="torch tokenizers safetensors numpy tqdm"
 FILES=(-r requirements.txt -r requirements-figures.txt)
 if [[ $PRESET == test ]]; then
-  NEED="$NEED pytest matplotlib transformers sklearn fairlearn opacus dp_accounting peft trl chess"
+  NEED="$NEED pytest xdist matplotlib transformers sklearn fairlearn opacus dp_accounting peft trl chess"
   FILES+=(-r requirements-dev.txt)
 fi
 has() { [[ -x $(command -v "$1") ]] && "$1" - $NEED 2>/dev/null <<'P'
@@ -42,6 +42,8 @@ if [[ -z $PY ]]; then
   .venv/bin/python -m pip install -q "${FILES[@]}" || die "pip could not install the packages; see above"
   PY=.venv/bin/python
 fi
-if [[ $PRESET == test ]]; then exec "$PY" -m pytest -q tests; fi
+if [[ $PRESET == test ]]; then  # a process a core, each with files of its own
+  exec "$PY" -m pytest -q -n auto --maxprocesses 4 --dist loadfile tests
+fi
 export W2S_PYTHON=$PY
 exec "$PY" -m w2s.experiment "$@"
