@@ -282,7 +282,7 @@ def test_what_cannot_be_measured_is_one_line(world, tmp_path, call):
     refused("--task fairness: the untuned student says nothing of its labels", task="fairness")
     refused("--task privacy: the untuned student says nothing", task="privacy")
     out = refused("mcqa: no seed has finished runs nothing and base-strong", "--trust", "nothing")
-    assert "seed 0 is left out: nothing is not run" in out
+    assert "seed 0 is left out (nothing not run)" in out
     refused("arithmetic: no seed has finished runs trust-ntf", task="arithmetic")
     for pair in ("student-ntf", "a:b:c", ":b"):
         refused(f"--compare {pair}: expected two runs, as in", "--compare", pair)
@@ -300,8 +300,11 @@ def test_what_cannot_be_measured_is_one_line(world, tmp_path, call):
     labels = seed / "weak-none/labels/wts.jsonl"
     finish(seed / "trust-ntf", {"pool": str(labels)}, {str(labels): rows.sha256(labels)})
     refused("wts.jsonl:2: 'real_label' is 7, expected one of 0, 1, 2")
+    facts = read_json(seed / "base-strong/config.json")
+    rows.write_json(seed / "base-strong/config.json", facts | {"epochs": 2})
+    refused("base-strong: was trained, and what was hard before is not seen")
     (seed / "base-strong/DONE").unlink()
-    assert "base-strong is not finished" in refused("no seed has finished runs")
+    assert "(base-strong not finished)" in refused("no seed has finished runs")
 
 
 def test_a_teacher_s_labels_of_planted_rows_keep_the_real_truth(tmp_path):

@@ -89,17 +89,18 @@ def main(cfg):
 
 def places_of(cfg):
     """[Place] of the seeds that have both runs; of the others a line is printed. Raises ValueError
-    where none has, and for labels that are not those that the trust function chose from."""
+    where none has, for labels that are not those that the trust function chose from, and for a
+    base that was trained."""
     from w2s import runs
     from w2s.report.measurements import lack, seeds_in
     folder, places = Path(cfg.runs) / cfg.task, []
     for seed in seeds_in(folder):
         trust, base = (folder / f"seed{seed}" / name for name in (cfg.trust, cfg.base))
-        wrong = [f"{name} is {why}" for name, why in (
+        wrong = [f"{name} {why}" for name, why in (
             (cfg.trust, lack(trust, ("DONE", "config.json", "trust.jsonl"))),
             (cfg.base, lack(base, ("DONE", "config.json", "model")))) if why]
         if wrong:
-            print(f"note: {folder}: seed {seed} is left out: {', '.join(wrong)}")
+            print(f"note: {folder}: seed {seed} is left out ({', '.join(wrong)})")
             continue
         facts = runs.read_config(trust)
         path = str(facts["args"].get("pool"))
@@ -107,7 +108,11 @@ def places_of(cfg):
         if pool is None:
             raise ValueError(f"{trust}: the labels that it chose from, {path}, are gone or have "
                              "changed; label the rows and run train_ntf.py again")
-        places.append(Place(seed, trust, pool, base, runs.require_done(base, cfg.task)["args"]))
+        facts = runs.require_done(base, cfg.task)
+        if facts.get("epochs"):
+            raise ValueError(f"{base}: was trained, and what was hard before is not seen; give "
+                             "--base a run with --epochs 0")
+        places.append(Place(seed, trust, pool, base, facts["args"]))
     if not places:
         raise ValueError(f"{folder}: no seed has finished runs {cfg.trust} and {cfg.base}; give "
                          "their names by --trust and --base")

@@ -336,4 +336,5 @@ ERRORS = [
     (MECHANISMS, "    if ids[0] != ids[1]:", "    if len(ids[0]) != len(ids[1]):", ONE_LINE),
     (MECHANISMS, "for row in verdicts] != [", "for row in verdicts] == [", ONE_LINE),
     (MECHANISMS, "if pool is None:", "if False:", ONE_LINE),
+    (MECHANISMS, 'if facts.get("epochs"):', "if False:", ONE_LINE),
 ]
