@@ -43,6 +43,9 @@ class Config(config.Training):
     kl: float = arg(0.0, "grpo: beta, weight of the KL to the model before training", low=0)
     sampling_temperature: float = arg(1.0, "grpo: of the sampled answers", above=0)
     new_tokens: int = arg(None, "grpo: tokens of an answer, at most (default: the task's)", low=1)
+    order: str = arg(None, "of the rows in the first epoch: shuffled, or easy, from the smallest "
+                     "loss that the untuned model has on the labels to the largest; later epochs "
+                     "are shuffled (default: shuffled)", choices=("shuffled", "easy"), later=True)
     label_kind: str = arg("soft", "train on the weak probabilities or on their argmax",
                           choices=("soft", "hard"))
 

@@ -77,6 +77,7 @@ COMMANDS = {  # name: (command, its arguments, in which it may differ); the firs
     "prepare": ("w2s.prepare data", "--task fairness --raw raw --out new --trust .2", "--seed 1"),
     "prepare without trust": ("w2s.prepare data", "--task fairness --raw raw --out new --trust .2",
                               "--trust 0"),
+    "plant": ("w2s.prepare plant", "--rate .5 --data wts.jsonl trust.jsonl --out new", "--seed 1"),
     "untrained": ("w2s.prepare model", "--tokenizer model/tokenizer.json --out new --layers 1 "
                   "--hidden 16 --heads 2 --vocab 512", "--seed 1"),
     "world": ("w2s.miniature.__main__ world", "--out new", "--seed 1"),

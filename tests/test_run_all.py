@@ -88,20 +88,28 @@ def test_the_chain_goes_from_student_to_student_and_all_means_everything():
     for task in ("mcqa", "arithmetic", "game"):
         own = [line for line in lines if f"--task {task} " in line or f"/{task}/" in line]
         teachers = [Path(flag(line, "--teacher")).name for line in own if "train_ntf" in line]
-        first = 9 if task == "game" else 10  # one zero-shot, one that learned from another task
-        assert teachers == ["weak-none"] * first + ["student-ntf", "student-gen2"]
+        # seven scores, two more without a student, ntf-both, labelled rows alone and beside ntf's;
+        # mcqa: both zero-shot; arithmetic: what was learned from another task
+        first = 12 + {"mcqa": 2, "arithmetic": 1, "game": 0}[task]
+        assert teachers == ["weak-none"] * first + ["student-ntf", "weak-none", "student-gen2",
+                                                    "weak-none"]
         assert {flag(line, "--select") for line in own if "train_ntf" in line} == {
             "confidence", "margin", "entropy", "icl-confidence", "reward", "random", "ntf",
-            "truth-n", "truth"}
+            "truth-n", "truth", "labelled"}
         labels = {Path(flag(line, "--out")).name: Path(flag(line, "--labels")) for line in own
                   if "train_student" in line}
-        assert {path.parts[-2:] for path in labels.values()} == {("labels", "wts.jsonl")}
-        other = {"all": "weak-none", "lora": "trust-ntf", "grpo": "trust-ntf"}
-        assert len({*labels.values()}) == 1 + 7 + 2 and {
-            name: path.parts[-3] for name, path in labels.items()} == {
-            name: other.get(name.removeprefix("student-"), name.replace("student-", "trust-"))
-            for name in labels}
-        assert not any("--ntf" in line for line in own)  # every generation learns anew
+        same = {"student-gen2-same-tau": "student-ntf-wts.jsonl",
+                "student-gen3-same-tau": "student-gen2-same-tau-wts.jsonl"}
+        assert {name: path.parts[-2:] for name, path in labels.items()} == {
+            name: ("labels", same.get(name, "wts.jsonl")) for name in labels}
+        # other training and larger students of truth have the labels of their way
+        way = re.compile("student-(.+?)(-lora|-grpo|-easy|(?<=truth)-gen2)?")
+        assert {name: path.parts[-3] for name, path in labels.items()} == {
+            name: "weak-none" if name == "student-all" else
+            f"trust-{way.fullmatch(name)[1]}" for name in labels}
+        # every generation learns anew but in the chain of the first trust function
+        assert {Path(flag(line, "--out")).name for line in own if flag(line, "--ntf")} == {
+            "trust-gen2-same-tau", "trust-gen3-same-tau"}
     crossed = [line for line in lines if "train_student" in line and "-ntf --" in line
                and "student-naive-" in line]
     taught = {(Path(flag(line, "--out")).name, Path(flag(line, "--labels")).parts[-3])
@@ -112,7 +120,8 @@ def test_the_chain_goes_from_student_to_student_and_all_means_everything():
     assert {(Path(flag(line, "--out")).name, Path(flag(line, "--teacher")).name) for line in lines
             if "train_ntf" in line and "/trust-ntf-" in flag(line, "--out")} == {
         ("trust-ntf-none", "weak-none"), ("trust-ntf-tft", "weak-tft"),
-        ("trust-ntf-zero-shot", "weak-none"), ("trust-ntf-other-task", "weak-none")}
+        ("trust-ntf-zero-shot", "weak-none"), ("trust-ntf-other-task", "weak-none"),
+        ("trust-ntf-both", "weak-none")}
     assert len([line for line in lines if "student-naive-both-ntf" in line]) == 2 * 3
     other = [line for line in lines if "trust-ntf-other-task" in line]
     assert len(other) == 1 and flag(other[0], "--labelled").endswith("/mcqa-trust.jsonl")
@@ -123,8 +132,9 @@ def test_the_students_of_a_chain_may_be_larger_each_time():
                      "a/a,b/b")
     model = {Path(flag(line, "--out")).name: flag(line, "--model") for line in lines
              if "train_student" in line or "train_weak" in line}
-    assert {name for name, size in model.items() if size == "b/b"} == {"student-gen2",
-                                                                        "student-gen3"}
+    assert {name for name, size in model.items() if size == "b/b"} == {
+        "student-gen2", "student-gen2-same-tau", "student-gen3", "base-strong-gen2",
+        "student-truth-gen2"}
     assert model.pop("weak-none") == "w/w" and {*model.values()} == {"a/a", "b/b"}
 
 
@@ -165,6 +175,10 @@ def test_an_interrupted_run_leaves_nothing_running(tmp_path):
     (["--protocol", "printd"], 1, "--protocol printd: choose from ours, printed"),
     (["--recipe", "no/file"], 1, "no/file: no such file (--recipe)"),
     (["--surrogate", "w2s/models/mini-strong"], 1, "is also the teacher or a student"),
+    (["--generations", "9"], 1, "--generations 9: must be <= 8"),
+    (["--generations", "0"], 1, "--generations 0: must be >= 1"),
+    (["--budgets", "100,x"], 1, "--budgets 100,x: expected numbers of rows, as in 100,300"),
+    (["--budgets", "0"], 1, "--budgets 0: expected numbers of rows"),
     (["paper", "--dtype", "float16"], 1, "overflows")])
 def test_bad_arguments_are_one_line(argv, code, message, tmp_path):
     done = run_all(*argv, "--out", tmp_path / "out")

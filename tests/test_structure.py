@@ -19,7 +19,8 @@ from w2s import config, recipes
 ROOT = Path(__file__).parent.parent
 CHAPTERS = ("whatis rows hidden_states hub locks runs config device parallel metrics statistics",
             "model", "data", "train", "dp", "infer", "trust", "tasks", "attacks", "report",
-            "card refusals training prepare recipes scheduler commands trust_phases phases "
+            "card refusals training planted prepare mechanisms recipes scheduler commands "
+            "trust_phases phases "
             "experiment",
             "miniature")
 ORDER = {name: place for place, names in enumerate(CHAPTERS) for name in names.split()}
@@ -106,11 +107,12 @@ def test_links_of_the_pages_lead_somewhere(page):
 def commands(text):
     """The words behind `python` of the commands in a page, lines that end in a backslash joined."""
     for line in text.replace("\\\n", " ").splitlines():
-        if re.match(r" {4,}python (-m w2s\.(prepare|report)|\w+\.py) ", line):
+        if re.match(r" {4,}python (-m w2s\.(prepare|report|mechanisms)|\w+\.py) ", line):
             yield shlex.split(line, comments=True)[1:]
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/by_hand.md"],
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/by_hand.md",
+                                  ROOT / "docs/mechanisms.md"],
                          ids=lambda p: p.name)
 def test_commands_of_the_pages_are_understood(page):
     every = list(commands(page.read_text()))

@@ -188,6 +188,7 @@ HOW = {
     mcqa         student-truth-lora   epochs=2.4 batch-size=16 lr=0.01 lora-rank=8
     mcqa         student-truth*       epochs=2.4 batch-size=16 lr=1e-3
     mcqa         student-ntf-lora     epochs=4 batch-size=16 lr=0.01 lora-rank=8
+    mcqa         student-ntf-easy     epochs=4 batch-size=16 lr=1e-3 order=easy
     mcqa         student-labelled-ntf  epochs=2 batch-size=16 lr=1e-3
     mcqa         student-*            epochs=4 batch-size=16 lr=1e-3
     *            student-*-grpo       epochs=2 batch-size=16 lr=1e-3 objective=grpo
@@ -207,6 +208,7 @@ HOW = {
     arithmetic   base-strong*         epochs=0 max-length=256
     game         base-strong*         epochs=0
     mcqa         weak-none            max-length=256
+    mcqa         student-ntf-easy     max-length=256 lora-rank=16 lr=2e-4 order=easy
     mcqa         student-*            max-length=256 lora-rank=16 lr=2e-4
     arithmetic   weak-none            max-length=256
     arithmetic   student-*            max-length=256 objective=grpo lr=1e-6 epochs=1
@@ -225,6 +227,7 @@ HOW = {
     "smoke": """
     privacy      base-*               epochs=0 lr=3e-3
     *            base-strong          epochs=0 lr=3e-3
+    mcqa         student-ntf-easy     lr=3e-3 order=easy
     mcqa         student-*-lora       lora-rank=8 lr=0.01
     *            student-*-grpo       objective=grpo lr=1e-3 epochs=2 new-tokens=16
     fairness     data                 trust=0.1 limit=240
@@ -383,7 +386,8 @@ class Expected:
         """The table of a task of trust functions."""
         return (TRUSTED + GROWN * (self.preset != "smoke")
                 + ZERO_SHOT_STUDENTS * (self.task == "mcqa" and self.preset != "smoke")
-                + MORE[self.task] * (self.preset != "paper" and self.seed == 0))
+                + MORE[self.task] * (self.preset != "paper" and self.seed == 0)
+                + "\nstudent-ntf-easy  MECHANISM  STRONG  trust-ntf  0  0" * (self.task == "mcqa"))
 
     def train(self, run, model, learns, lam, alpha):
         """A training, the measurement of what it makes, and the attacks on it."""

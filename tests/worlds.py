@@ -132,6 +132,12 @@ def of_trust(add, task):
             ("scores", "--select file --scores scores.jsonl --name mine",
              ("scores.jsonl", "run/labels/*"))):
         add(f"{task}: {name}", script="train_ntf.py", words=f"{choose} {more}", files=read)
+    add(f"{task}: plant", script="w2s.prepare plant", words="--rate 0.5 --data data/trust.jsonl "
+        "data/wts.jsonl --out new", files=("data/trust.jsonl", "data/wts.jsonl"))
+    tree = f"runs/{task}/seed0"
+    add(f"{task}: mechanisms", script="w2s.mechanisms", words=f"--runs runs --task {task} --out "
+        "new --compare student:student --limit 8 --draws 100", files=(
+            "run/labels/wts.jsonl", f"{tree}/*/*", f"{tree}/*/model/*", f"{tree}/*/predictions/*"))
     if task == "mcqa":
         add("own", script="train_ntf.py", words=f"{choose} --ntf ntf",
             files=("ntf/*", "run/labels/wts*"))
@@ -163,6 +169,7 @@ def build(home, made, log):
     every = commands()
     for task in ("mcqa", "arithmetic"):
         call(task, "train_ntf.py", " ".join(every[f"{task}: ntf"].words).replace("new", "ntf"))
+        measurable(home / task, partial(call, task), task)
         rows.write(home / task / "reward.jsonl", [
             {"id": row["id"], "reward": n / 9} for n, row in enumerate(rows.read(
                 home / task / "data" / "wts.jsonl"))])
@@ -215,6 +222,17 @@ def begin(world, made, names):
     shutil.copytree(made / "tiny-2x32", world / "model")
     shutil.copyfile(made / "tokenizer.json", world / "tokenizer.json")
     rows.write_json(world / "synonyms.json", {"warm": ["mild", "hot"], "harbour": ["port"]})
+
+
+def measurable(world, call, task):
+    """The tree that w2s.mechanisms reads: a choice of labels, an untuned student, a measured one.
+    """
+    tree = world / "runs" / task / "seed0"
+    tree.mkdir(parents=True)
+    shutil.copytree(world / "ntf", tree / "trust-ntf")
+    call("train_weak.py", f"--task {task} --model model --data data/weak.jsonl {TINY} --epochs 0 "
+         f"--out {tree.relative_to(world)}/base-strong")
+    shutil.copytree(world / "run", tree / "student")
 
 
 def stop():

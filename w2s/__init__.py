@@ -2,8 +2,8 @@
 
 The chapters, each importing only from those before it: files on disk, statistics, devices (the
 modules here), model, data, train, dp, infer, trust, tasks, attacks, report; then what the scripts
-call (training, prepare, scheduler, experiment) and the miniature. tests/test_structure.py has the
-list.
+call (training, prepare, mechanisms, scheduler, experiment) and the miniature.
+tests/test_structure.py has the list.
 """
 
 import importlib

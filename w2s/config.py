@@ -27,11 +27,13 @@ MOST = 10 ** 10  # largest integer where a field has no `high`: torch takes no s
 PATIENCE = 10  # seconds that a follower leaves the first process of torchrun to report an error
 
 
-def arg(default, help, *, choices=None, low=None, above=None, high=None, free=False):
+def arg(default, help, *, choices=None, low=None, above=None, high=None, free=False, later=False):
     """A field of a Config. Numbers must satisfy low <= x, above < x, x <= high, an integer x <=
     MOST too; a list field takes one or more values. free=True: the value changes nothing in the
-    result (see w2s.runs)."""
-    meta = dict(help=help, choices=choices, low=low, above=above, high=high, free=free)
+    result; later=True: a flag that came later, whose None is what runs without it did (see
+    w2s.runs)."""
+    meta = dict(help=help, choices=choices, low=low, above=above, high=high, free=free,
+                later=later)
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=meta)
     return dataclasses.field(default=default, metadata=meta)

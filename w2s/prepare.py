@@ -3,10 +3,12 @@
     python -m w2s.prepare data  --task fairness --out data/own/fairness [--raw DIR] [--limit 1000]
     python -m w2s.prepare check --task fairness --data own/fairness
     python -m w2s.prepare model --shape pythia-14m --tokenizer tokenizer.json --out models/blank
+    python -m w2s.prepare plant --rate 0.1 --data own/mcqa/trust.jsonl own/mcqa/wts.jsonl --out P
 
 `data` writes weak.jsonl wts.jsonl val.jsonl trust.jsonl test.jsonl and, last, manifest.json: its
 presence means complete. The same command again does nothing; another one is refused. `check` looks
-at such files that you made yourself. Each command explains its arguments:
+at such files that you made yourself. `plant` copies such files and makes the truth of some rows
+wrong (w2s/planted.py). Each command explains its arguments:
 python -m w2s.prepare data --help
 
 Raw files are taken from --raw. Only what a task cannot do without and is not there is fetched from
@@ -35,7 +37,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from w2s import config, locks, rows, runs, tasks
+from w2s import config, locks, planted, rows, runs, tasks
 from w2s.config import REQUIRED, arg
 from w2s.data import raw_folder, splits
 
@@ -87,6 +89,16 @@ class Model:
     intermediate: int = arg(None, "width of the MLP (default: 4 times --hidden)", low=1)
     vocab: int = arg(None, "rows of the embedding; the tokenizer must fit", low=1)
     max_positions: int = arg(None, "longest sequence", low=1)
+
+
+@dataclass
+class Plant:
+    data: list[str] = arg(REQUIRED, "split files to copy, such as trust.jsonl and wts.jsonl")
+    out: str = arg(REQUIRED, "folder for the copies and a manifest")
+    rate: float = arg(REQUIRED, "share of the rows of each file whose label becomes a wrong one",
+                      above=0, high=1)
+    seed: int = arg(0, "varies which rows, and which wrong answers; a smaller rate has some of the "
+                    "rows of a larger one", low=0)
 
 
 def data(cfg):
@@ -189,6 +201,31 @@ def model(cfg):
     print(f"{out}: {cfg.shape}, seed {cfg.seed}, {config['num_hidden_layers']} layers, hidden "
           f"{config['hidden_size']}, {config['num_attention_heads']} heads, vocabulary "
           f"{config['vocab_size']} (tokenizer: {size})")
+
+
+def plant(cfg):
+    """Copy split files and make the truth of some of their rows wrong."""
+    names, out = planted.names(cfg.data), Path(cfg.out)
+    digests = {names[path]: rows.sha256(path) for path in cfg.data}
+    arguments = {"rate": cfg.rate, "seed": cfg.seed, "data": " ".join(
+        f"{name} ({digest[:12]})" for name, digest in sorted(digests.items()))}
+    if is_prepared(out, arguments):
+        return
+    made = {names[path]: planted.plant(planted.read(path), cfg.rate, cfg.seed, path)
+            for path in cfg.data}
+
+    def write(folder):
+        for name, members in made.items():
+            rows.write(folder / name, members)
+
+    counts = {name: sum("planted" in row for row in members) for name, members in made.items()}
+    publish(out, write, {
+        "format": FORMAT, "arguments": arguments,
+        "sources": {name: {"sha256": digest} for name, digest in digests.items()},
+        "notes": [f"{count} of the {len(made[name])} rows of {name} have a wrong label; the true "
+                  "one is in real_label" for name, count in counts.items()]})
+    for name, count in counts.items():
+        print(f"{out / name}: {len(made[name])} rows, {count} of them with a wrong label")
 
 
 # ---- done already? -------------------------------------------------------------------------------
@@ -333,7 +370,8 @@ def show(lines, left):
                         for k, (cell, width) in enumerate(zip(line, widths))).rstrip())
 
 
-COMMANDS = {"data": (data, Data), "check": (check, Check), "model": (model, Model)}
+COMMANDS = {"data": (data, Data), "check": (check, Check), "model": (model, Model),
+            "plant": (plant, Plant)}
 
 
 if __name__ == "__main__":

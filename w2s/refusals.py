@@ -34,6 +34,19 @@ def refuse_processes(cfg, processes, private):
             raise ValueError(why)
 
 
+def refuse_order(cfg, epochs, private):
+    """ValueError for an order of the rows, easy first, where rows have none or it would choose
+    among them; epochs: passes over the data."""
+    for wrong, why in (
+            (samples_answers(cfg), "not with --objective grpo, whose prompts have no answer that "
+             "could be easy"),
+            (private, "not with DP, whose rows are drawn anew for each step"),
+            (epochs < 1, f"--epochs {epochs:g} is less than a pass, and would leave out the "
+             "hardest rows")):
+        if wrong and getattr(cfg, "order", None) == "easy":
+            raise ValueError(f"--order easy: {why}; leave it out")
+
+
 def check(cfg, task):
     """ValueError for a lambda that the task's equation does not have, and for a flag that would be
     ignored: another task's, or the aux loss's at alpha 0."""

@@ -54,7 +54,10 @@ def begin(out, script, settings, inputs, again=False):
             return None
     elif out.is_dir() and any(p.name[0] != "." for p in out.iterdir()):
         raise ValueError(f"{out}: not empty and not a run (no config.json); choose another --out")
-    return (Follower if follows() else Run)(out, now, identity(now, free))
+    # a run without a flag that came later is the run that it was before
+    later = {f.name for f in dataclasses.fields(settings) if f.metadata.get("later")
+             and now["args"][f.name] is None}
+    return (Follower if follows() else Run)(out, now, identity(now, free | later))
 
 
 def identity(facts, free):

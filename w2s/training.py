@@ -16,8 +16,8 @@ from w2s.data import leaks
 from w2s.dp import canaries
 from w2s.infer import lm
 from w2s.model import checkpoint, configuration, lora, tokenization
-from w2s.refusals import refuse_processes, samples_answers, check
-from w2s.train import embedding_rows, grpo, losses, step
+from w2s.refusals import refuse_order, refuse_processes, samples_answers, check
+from w2s.train import difficulty, embedding_rows, grpo, losses, step
 
 LINES = 10  # lines a run prints; log.jsonl has five times as many
 
@@ -40,6 +40,7 @@ class TrainingRun:
         self.follows = rank > 0  # the first process speaks and writes for all
         private = task.plan and epochs and (self.lam or cfg.noise_multiplier)
         refuse_processes(cfg, processes, private)
+        refuse_order(cfg, epochs, private)
         self.columns = task.encode(data, tokenization.load_tokenizer(folder), cfg.max_length,
                                    target=target,
                                    **{key: getattr(cfg, key) for key in task.ENCODE
@@ -58,6 +59,8 @@ class TrainingRun:
         if cfg.canaries:
             self.canaries = canaries.Canaries(cfg.canaries, self.private, cfg.seed)
             self.states["canaries"] = self.canaries
+        # before the checkpoint too: a resumed run asks the untuned model again
+        self.first = self._easy_first() if getattr(cfg, "order", None) == "easy" else None
         # after the states above, which a checkpoint fills, and before the embedding is cut, since a
         # checkpoint has all of its rows
         self._resume()
@@ -102,6 +105,23 @@ class TrainingRun:
         if self.start > self.steps:
             raise ValueError(f"{path}: of step {self.start}, but the run has {self.steps}; delete "
                              "it to start over")
+
+    def _easy_first(self):
+        """(N,) the rows' positions, from those whose labels the untuned model finds likeliest.
+        Raises ValueError for a class head without training, to which all rows are alike."""
+        head = self.model.score.weight if self.task.KIND == "class" else None
+        if head is not None and not parallel.whole(head).any():
+            raise ValueError(f"--order easy: {self.folder} has no class head yet, so no row is "
+                             "easier than another; give a model with a trained head, or leave it "
+                             "out")
+        tokenization.require_fit(self.columns, self.model.config["vocab_size"], self.folder)
+        return difficulty.easy_first(difficulty.row_losses(
+            self.model, self.task, self.columns, self.cfg.batch_size, self.device,
+            **self._task_options()))
+
+    def _task_options(self):
+        """{flag: value} of the task's objective."""
+        return {key: getattr(self.cfg, key) for key in self.task.OPTIONS}
 
     def _prepare(self, model, processes, private):
         """The model on the meta device, made ready for how it will be trained."""
@@ -152,9 +172,8 @@ class TrainingRun:
 
     def make_step(self, ell):
         """The task's training step for the per-row loss `ell`: step(k, batch) -> mean loss."""
-        options = {key: getattr(self.cfg, key) for key in self.task.OPTIONS}
-        objective = (step.Objective(self.task, **options) if self.task.KIND == "class" else
-                     self.task.objective)
+        objective = (step.Objective(self.task, **self._task_options())
+                     if self.task.KIND == "class" else self.task.objective)
         more = {"private": self.private, "seed": self.cfg.seed} if self.private else {}
         model = self.model
         if self.cfg.canaries:
@@ -183,6 +202,7 @@ class TrainingRun:
     def batches(self):
         """Yield (k, batch) from where the run stands to its end, under a progress bar."""
         more = {"private": self.private} if self.private else {}
+        more |= {} if self.first is None else {"first": self.first}
         # at lam 0 no task needs noise of the hidden size
         width = self.model.config["hidden_size"] if self.lam else 0
         batches = self.task.batches(self.columns, self.steps, self.cfg.batch_size,

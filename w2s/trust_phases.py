@@ -83,6 +83,8 @@ class TrustPhases(Commands):
             way, how = OTHERWISE[cell.task]
             for by in ("ntf", "truth"):
                 self._student(cell, f"student-{by}-{way}", f"trust-{by}", **how)
+        if self.every and cell.task == "mcqa":  # docs/mechanisms.md
+            self._student(cell, "student-ntf-easy", "trust-ntf", order="easy")
 
     def _relabel(self, cell, generation):
         """The student of the generation before labels the same rows, as the teacher of this one."""

@@ -18,6 +18,13 @@ TOWN, EXERCISES, SCHOOL, WORLD, PRETRAIN, RECIPE, PROBES = (
 HUB, WHATIS, CONFIG, FIT, LABEL = "w2s/hub.py", "w2s/whatis.py", "w2s/config.py", "w2s/training.py", "label.py"
 EVALUATE = "evaluate.py"
 
+PLANTED = "w2s/planted.py"
+SHARE = "test_planted.py::test_exactly_the_share_is_planted_and_all_else_stays"
+OF_ID = "test_planted.py::test_planted_rows_are_of_seed_and_id_and_those_of_a_rate_are_among_those_of_a_larger_one"
+EVENLY = "test_planted.py::test_wrong_answers_are_drawn_evenly"
+NOTHING = "test_planted.py::test_rows_into_which_nothing_can_be_planted_are_named"
+COPIES = "test_planted.py::test_the_command_copies_files_once_and_refuses_other_content"
+
 ERRORS = [
     # rows: read, joined, with their states
     (ROWS, 'partner = table[row["id"]]\n', 'partner = right[len(joined)]\n',
@@ -650,4 +657,23 @@ ERRORS = [
      "test_config.py::test_defaults_are_those_of_the_papers_and_of_our_readings"),
     (CONFIG, 'noise_seed: str = arg("run"', 'noise_seed: str = arg("system"',
      "test_config.py::test_defaults_are_those_of_the_papers_and_of_our_readings"),
+
+    # planted wrong truths
+    (PLANTED, "round(rate * len(data))", "int(rate * len(data))", SHARE),
+    (PLANTED, 'splits.digest(seed, "planted", data[i]["id"])', 'splits.digest(seed, "planted", i)', OF_ID),
+    (PLANTED, 'splits.digest(seed, "planted", data[i]["id"])', 'splits.digest("planted", data[i]["id"])', OF_ID),
+    (PLANTED, "order = sorted(range(len(data)),", "order = sorted(range(len(data) - 1, -1, -1), reverse=rate > .2,", OF_ID),
+    (PLANTED, 'splits.digest(seed, "wrong", row["id"])', 'splits.digest(seed, "wrong")', EVENLY),
+    (PLANTED, 'splits.digest(seed, "wrong", row["id"])', 'splits.digest("wrong", row["id"])', OF_ID),
+    (PLANTED, "sorted(data, key=lambda row: row[\"id\"])", "data", OF_ID),
+    (PLANTED, 'isinstance(row["label"], str) or answer not in answers', "True", EVENLY),
+    (PLANTED, 'if answer["label"] != row["label"]]', "]", SHARE),
+    (PLANTED, 'if option != row["choices"][row["label"]]]', 'if k != row["label"]]', "test_planted.py::test_an_option_that_reads_as_the_true_one_is_not_planted"),
+    (PLANTED, 'for key in ("label", "solution") if key in row}\n\n\ndef _planted', 'for key in ("label",) if key in row}\n\n\ndef _planted', SHARE),
+    (PLANTED, "    return rest | wrong | real |", "    return row | wrong | real |", SHARE),
+    (PLANTED, 'if not row.get("planted"):', 'if "real_label" not in row:', "test_planted.py::test_a_truth_that_cannot_be_read_is_named"),
+    (PLANTED, 'if "planted" in row:', "if False:", NOTHING),
+    (PLANTED, "if not others:", "if others is None:", NOTHING),
+    (PREPARE, '"data": " ".join(', '"data": "" and " ".join(', COPIES),
+    (PREPARE, '"rate": cfg.rate, "seed": cfg.seed, "data"', '"seed": cfg.seed, "data"', COPIES),
 ]

@@ -28,6 +28,13 @@ LOGITS = "model/test_pythia.py::test_logits_and_hidden_agree_with_transformers"
 NEXT = "model/test_pythia.py::test_generation_equals_transformers_greedy_for_ragged_prompts"
 ADDED = "test_torchrun.py::test_what_two_processes_have_is_added_by_hand"
 
+DIFFICULTY, REFUSALS, RUNS, PRIVATE_TRAINING = (
+    f"w2s/{name}.py" for name in ("train/difficulty", "refusals", "runs", "dp/private_run"))
+FIRST = "train/test_difficulty.py::"
+GIVEN = FIRST + "test_a_first_epoch_has_the_order_that_is_given_and_later_ones_stay_as_they_are"
+LIKELIEST = FIRST + "test_an_easy_first_student_meets_the_likeliest_labels_first"
+NO_EASY = FIRST + "test_where_there_is_no_easy_row_the_order_is_refused"
+
 ERRORS = [
     # the order of rows and batches
     (STEP, "    return [groups[i] for i in draw.permutation(len(groups))]", "    return groups", ORDER),
@@ -39,7 +46,7 @@ ERRORS = [
      "train/test_step.py::test_an_epoch_has_every_row_once_in_an_order_of_seed_and_epoch"),
     (STEP, "for i in range(0, len(part), batch_size)", "for i in range(0, len(part) - batch_size + 1, batch_size)",
      "train/test_step.py::test_an_epoch_has_every_row_once_in_an_order_of_seed_and_epoch"),
-    (STEP, "order(lengths, batch_size, seed, epoch)):", "order(lengths, batch_size, seed, 0)):",
+    (STEP, "= order(lengths, batch_size, seed, epoch)", "= order(lengths, batch_size, seed, 0)",
      "train/test_step.py::test_every_epoch_has_every_row_in_an_order_of_its_own"),
     (STEP, "for epoch in range(start // per_epoch,", "for epoch in range(start // per_epoch * 0 + 1,",
      "train/test_step.py::test_every_epoch_has_every_row_in_an_order_of_its_own"),
@@ -285,4 +292,25 @@ ERRORS = [
     (CHECKPOINT, 'config.get("initializer_range", 0.02)', "0.02", "model/test_pythia.py::test_untrained_is_drawn_from_its_seed_as_transformers_would"),
     (CHECKPOINT, "        if p.ndim == 2:\n", "        if True:\n", "model/test_pythia.py::test_untrained_is_drawn_from_its_seed_as_transformers_would"),
     (GPT_NEOX, 'dims = int(c["hidden_size"] // c["num_attention_heads"] * c["rotary_pct"])', 'dims = int(c["hidden_size"] // c["num_attention_heads"] * 0.25)', LOGITS),
+
+    # easy first
+    (STEP, "if epoch or first is None else", "if first is None else", GIVEN),
+    (DIFFICULTY, 'np.argsort(losses, kind="stable")', 'np.argsort(-losses, kind="stable")', LIKELIEST),
+    (DIFFICULTY, "losses[rows] = loss", "losses[:len(rows)] = loss", FIRST + "test_the_loss_of_each_row_is_that_of_the_row_alone"),
+    (DIFFICULTY, "step.count_steps(len(losses), 1, batch_size)", "step.count_steps(len(losses), .5, batch_size)", FIRST + "test_the_loss_of_each_row_is_that_of_the_row_alone"),
+    (DIFFICULTY, "if not np.isfinite(losses).all():", "if np.isinf(losses).any():", FIRST + "test_a_loss_that_is_not_finite_is_named"),
+    (TRAINING, '''        self.first = self._easy_first() if getattr(cfg, "order", None) == "easy" else None
+        # after the states above, which a checkpoint fills, and before the embedding is cut, since a
+        # checkpoint has all of its rows
+        self._resume()
+''', '''        self._resume()
+        self.first = self._easy_first() if getattr(cfg, "order", None) == "easy" else None
+''', FIRST + "test_an_easy_first_student_that_was_stopped_ends_with_the_same_bytes"),
+    (TRAINING, "more |= {} if self.first is None else", "more |= {} if True else", LIKELIEST),
+    (TRAINING, "if head is not None and not parallel.whole(head).any():", "if False:", NO_EASY),
+    (REFUSALS, "(epochs < 1, f", "(epochs <= 0, f", NO_EASY),
+    (REFUSALS, "(private, \"not with DP", "(False, \"not with DP", NO_EASY),
+    (RUNS, "identity(now, free | later)", "identity(now, free)", FIRST + "test_a_run_without_a_flag_that_came_later_is_what_it_was"),
+    (RUNS, '             and now["args"][f.name] is None}', "             }", FIRST + "test_a_run_without_a_flag_that_came_later_is_what_it_was"),
+    (PRIVATE_TRAINING, "device, first=first)", "device)", FIRST + "test_a_student_of_classes_with_a_trained_head_and_one_of_mail_may_be_easy_first"),
 ]

@@ -6,6 +6,15 @@ SCRIPT, PHASES, VOCABULARY = "train_ntf.py", "w2s/phases.py", "w2s/train/embeddi
 ANSWERS, PREDICT = "w2s/infer/choice.py", "w2s/infer/classify.py"
 RUN = "trust/test_train_ntf.py"
 
+ALIGNMENT, MECHANISMS = "w2s/trust/alignment.py", "w2s/mechanisms.py"
+COSINE = "trust/test_alignment.py::test_a_cosine_is_with_the_mean_of_the_true_gradients_of_all_other_rows"
+OF_TRUTH = "test_mechanisms.py::test_difficulty_and_alignment_are_of_the_real_truth_and_those_of_a_loop_by_hand"
+AMONG = "test_mechanisms.py::test_among_planted_rows_the_share_of_labels_that_are_the_real_truth_is_counted"
+LIMIT = "test_mechanisms.py::test_a_limit_draws_rows_by_the_seed_and_the_mean_stays_that_of_all"
+STUDENTS_T = "test_mechanisms.py::test_over_seeds_of_other_rows_it_is_students"
+PAIRED = "test_mechanisms.py::test_students_are_compared_row_by_row_in_the_seeds_that_have_both"
+ONE_LINE = "test_mechanisms.py::test_what_cannot_be_measured_is_one_line"
+
 ERRORS = [
     # the network
     (NTF, "gate, value = self.gate_value", "value, gate = self.gate_value",
@@ -302,4 +311,30 @@ ERRORS = [
     (VOCABULARY, "            moments[self.used] = value\n", "", "train/test_embedding_rows.py::test_the_same_losses_and_weights_as_with_the_whole_embedding"),
     (VOCABULARY, "            self.state[self.weight][key] = value[self.used]\n", "            self.state[self.weight][key] = value[self.used] * 0\n", "train/test_embedding_rows.py::test_the_same_losses_and_weights_as_with_the_whole_embedding"),
     (VOCABULARY, "        self.whole[self.used] = self.weight.data\n", "", "train/test_embedding_rows.py::test_the_same_losses_and_weights_as_with_the_whole_embedding"),
+
+    # mechanisms
+    (ALIGNMENT, "total - row_gradients(", "total + 0 * row_gradients(", COSINE),
+    (ALIGNMENT, "        row_gradients(model, objective, batch_of(labels, part, device)),", "        row_gradients(model, objective, batch_of(truth, part, device)),", COSINE),
+    (ALIGNMENT, "summed(model, objective, truth, batch_size)", "summed(model, objective, labels, batch_size)", COSINE),
+    (ALIGNMENT, "max(1, NUMBERS // len(total))", "len(picks)", COSINE),
+    (ALIGNMENT, "losses.sum(), weights)", "losses.mean(), weights)", "trust/test_alignment.py::test_per_sample_gradients_and_their_sum"),
+    (ALIGNMENT, "row = {key: value[None] for key, value in row.items()}", "row = {key: value[None] for key, value in row.items()} | {'mask': (row['ids'] > 0)[None].float()}", COSINE),
+    (MECHANISMS, 'for n, row in enumerate(given, 1)],', 'for n, row in enumerate(given, 1)] and given,', OF_TRUTH),
+    (MECHANISMS, "truth, labels = (task", "labels, truth = (task", OF_TRUTH),
+    (MECHANISMS, "S = np.stack([kept, kept * value, 1 - kept, (1 - kept) * value], 1)", "S = np.stack([1 - kept, (1 - kept) * value, kept, kept * value], 1)", OF_TRUTH),
+    (MECHANISMS, "(first + second) / (n + m)", "(first / n + second / m) / 2", OF_TRUTH),
+    (MECHANISMS, '     lambda row: "cosine" in row and row["right"]),', '     lambda row: "cosine" in row),', OF_TRUTH),
+    (MECHANISMS, 'lambda row: row["planted"])', 'lambda row: True)', AMONG),
+    (MECHANISMS, '"right": bool(task.right(row)), "planted"', '"right": bool(row["planted"]), "planted"', AMONG),
+    (MECHANISMS, 'draw.permutation(len(data))[:cfg.limit]', 'np.arange(len(data))[:cfg.limit]', LIMIT),
+    (MECHANISMS, 'seed_of(cfg.seed, "gradients", place.seed)', 'seed_of(cfg.seed, "gradients")', LIMIT),
+    (MECHANISMS, 'seed_of(cfg.seed, "gradients", place.seed)', 'seed_of("gradients", place.seed)', LIMIT),
+    (MECHANISMS, "weights = statistics.t_weights(len(seeds), draws, rng)", "weights = np.full((draws, len(seeds)), 1 / len(seeds))", STUDENTS_T),
+    (MECHANISMS, "if np.isfinite(each[0]).all()}", "}", "test_mechanisms.py::test_a_seed_without_dropped_rows_is_left_out"),
+    (MECHANISMS, "np.stack([first, second, first - second])", "np.stack([first, second, second - first])", PAIRED),
+    (MECHANISMS, "predictions.sort(key=lambda row: row[\"id\"])", "pass", PAIRED),
+    (MECHANISMS, "    if ids[0] != ids[1]:", "    if len(ids[0]) != len(ids[1]):", ONE_LINE),
+    (MECHANISMS, "for row in verdicts] != [", "for row in verdicts] == [", ONE_LINE),
+    (MECHANISMS, "if pool is None:", "if False:", ONE_LINE),
+    (MECHANISMS, 'if facts.get("epochs"):', "if False:", ONE_LINE),
 ]

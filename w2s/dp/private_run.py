@@ -160,13 +160,14 @@ def plan(cfg, epsilon, rows, epochs):
                 cfg.sampling, cfg.dp_method, cfg.noise_seed, target)
 
 
-def batches(columns, steps, batch_size, seed, start=0, device="cpu", width=0, private=None):
+def batches(columns, steps, batch_size, seed, start=0, device="cpu", width=0, private=None,
+            first=None):
     """Yield (k, batch) for steps start .. steps - 1, as train/step.batches without a Plan.
 
     With one by Poisson sampling: each of N rows is in a batch with probability q, independently. A
     process of a group gets its share of a batch's rows."""
     if private is None or private.sampling != "poisson":
-        yield from plain.batches(columns, steps, batch_size, seed, start, device)
+        yield from plain.batches(columns, steps, batch_size, seed, start, device, first=first)
         return
     # an empty batch is a batch: to leave it out would tell that nobody was drawn
     N, batch_of = len(plain.row_lengths(columns)), plain.collator(columns, device)

@@ -25,8 +25,8 @@ class Config:
     seconds: float = arg(None, "how long that command took, to stand in the report", low=0,
                          high=10**9)
     draws: int = arg(10000, "bootstrap draws behind every interval", low=100, high=10**6)
-    margin: float = arg(0.02, "difference of accuracy from a student on true labels within which one "
-                        "on trusted labels is near-lossless", above=0, high=1)
+    margin: float = arg(0.02, "how far accuracy may be from that of a student on true labels to be "
+                        "near-lossless", above=0, high=1)
     seed: int = arg(0, "of the bootstrap", low=0)
 
 

@@ -15,7 +15,7 @@ EXPECTED = ("all", "random", "confidence", "icl-confidence", "reward", "ntf", "l
             "labelled-ntf", "truth-n", "truth")  # of run_all.sh, so listed when missing
 SCORED = ("margin", "entropy")  # rank nearly as confidence does, so there is no student of them
 CONFIDENCE = ("confidence", *SCORED, "icl-confidence")
-OTHERWISE = {"lora": "LoRA", "grpo": "GRPO"}  # other training, on the same labels
+OTHERWISE = {"lora": "LoRA", "grpo": "GRPO", "easy": "the easy ones first"}  # the same labels
 GENERATION = re.compile(r"gen([0-9]{1,2})(-same-tau)?")
 BUDGET = re.compile(r"(labelled|ntf|labelled-ntf)-n([0-9]{1,9})")
 TWIN = re.compile(rf"(.+)-({'|'.join(OTHERWISE)}|gen[0-9]{{1,2}})")

@@ -55,19 +55,22 @@ def order(lengths, batch_size, seed, epoch):
     return [groups[i] for i in draw.permutation(len(groups))]
 
 
-def batches(columns, steps, batch_size, seed, start=0, device="cpu", width=0):
+def batches(columns, steps, batch_size, seed, start=0, device="cpu", width=0, first=None):
     """Yield (k, batch) for steps start .. steps - 1.
 
     columns: {"ids": list of N token arrays, "target": (N, K), ...} as a task's encode makes them.
     A batch has ids (B, T) padded with 0 to its longest row, len (B,), one row of each array, and
     rows (B,), the rows' positions in the file. width: hidden size, for tasks that draw something
-    per token and dimension; nothing is drawn here.
+    per token and dimension; nothing is drawn here. first (N,): the rows in the order of the first
+    epoch, as they stand, in place of a shuffled one; later epochs are as without.
     """
     lengths, batch_of = row_lengths(columns), collator(columns, device)
     per_epoch = math.ceil(len(lengths) / batch_size)
     # epochs that ended before the resume are not shuffled at all
     for epoch in range(start // per_epoch, math.ceil(steps / per_epoch)):
-        for i, pick in enumerate(order(lengths, batch_size, seed, epoch)):
+        groups = order(lengths, batch_size, seed, epoch) if epoch or first is None else np.split(
+            first, range(batch_size, len(first), batch_size))
+        for i, pick in enumerate(groups):
             k = epoch * per_epoch + i
             if start <= k < steps:
                 yield k, batch_of(pick)
