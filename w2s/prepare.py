@@ -21,7 +21,7 @@ the Hugging Face hub (HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE, HF_TOKEN), if its li
     adversarial  AdvGLUE++ (CC BY-SA 4.0)                     AdvGLUE's dev set (states no licence)
     privacy      nothing                                      mail, which is real people's
     mcqa         nothing                                      MMLU, ARC, OpenBookQA, SciQ, ...
-    arithmetic   nothing                                      GSM8K
+    arithmetic   nothing                                      GSM8K, MATH, AIME, Omni-MATH
     game         nothing                                      Lichess's puzzles
 
 We know the hub's files from its public listing and have not seen inside them: when they do not hold

@@ -51,7 +51,8 @@ EQUAL = [
     (r"\{3, 1\}", r"\left\{1,3\right\}"), (r"\{1,2\}", "1,2"), (r"1 \text{ and } 2", "2, 1"),
     ("x=1 or x=2", "1,2"), (r"(-\infty, 2) \cup (3, +\infty)", "(-∞,2)∪(3,∞)"),
     (r"\begin{pmatrix} 1 \\ \frac12 \end{pmatrix}", r"\begin{bmatrix}1\\0.5\\ \end{bmatrix}"),
-    ("1, 2, and 3", "3,2,1"), ("0.50x", ".5x")]
+    ("1, 2, and 3", "3,2,1"), ("0.50x", ".5x"),
+    (r"0.\overline{3}", r"0.\overline 3")]
 UNEQUAL = [
     ("1", "2"), ("1/2", "2/1"), ("1/3", "0.333"), ("0.1", "0.10000000000000000001"), ("3", "-3"),
     ("50\\%", "1/2"), ("1,234", "1.234"), ("(1,234)", "1234"), ("12", r"1\cdot 2"), ("5", "5x"),
@@ -63,6 +64,7 @@ UNEQUAL = [
     (r"\begin{pmatrix}1&2\end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"), ("x", "X"),
     (r"x<3", r"x\le3"), ("10^10^10", "10"), ("1e999999", "1"), (r"\frac{1}{0}", "0"),
     (r"5\text{ million}", "5,000,001"), ("2^{10}", "210"), ("1 2", "12"), ("5x cm", "5"),
+    (r"0.\overline{3}", r"0.\overline{03}"), (r"\overline{AB}C", r"\overline{ABC}"),
     ("5 cm x", "5"), ("(1,200)", "(1200)")]
 
 
@@ -95,7 +97,7 @@ def test_the_canonical_form(answer, form):
 PIECES = [*r"{}()[],^_-+=./%$&<*: 12xAei|", *(
     r"\frac \dfrac \{ \} \\ \, \! \pi \sqrt \text \text{cm} \text{or} \circ \left \right \cdot "
     r"\begin{pmatrix} \end{pmatrix} \infty \cup \in \boxed \% \$ 1,234 0.50 .5 ab pi or cm degrees "
-    "sqrt two ^{10} ² ° π \u0130 \u0663 \ud800").split()]
+    r"\overline 03 " "sqrt two ^{10} ² ° π \u0130 \u0663 \ud800").split()]
 
 
 def test_a_canonical_form_stays_as_it_is_and_is_read_from_a_box():

@@ -33,6 +33,7 @@ ALIAS = {r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\dbino
          r"\gt": ">", "sqrt": r"\sqrt", "pi": r"\pi", "infinity": r"\infty", "or": ",", "and": ","}
 TEXT = {f"\\{word}" for word in "text mbox hbox textrm textbf textit textnormal emph mathrm "
         "mathbf mathit mathbb operatorname boxed fbox".split()}
+ACCENT = {r"\overline", r"\underline", r"\overrightarrow", r"\vec", r"\widehat"}
 UNITS = set("""
     degree degrees percent percents cent cents dollar dollars usd unit units square sq cubic per
     each mm cm km ft inch inches foot feet yard yards mile miles meter meters metre metres
@@ -106,7 +107,7 @@ def _items(reader):
     while reader.left():
         reader.take()  # the comma
         items.append(reader.sequence((",",)))
-    items = [item.strip(".:;*") for item in items if item.strip(".:;*")]
+    items = [item for item in (item.rstrip(".:;*").lstrip("*:") for item in items) if item]
     # x = 5 is 5; of several items only where all are of one name: x = 1, y = 2 says more than 1, 2
     named = [NAMED.fullmatch(item) for item in items]
     if all(named) and len({match[1] for match in named}) == 1:
@@ -209,6 +210,8 @@ class Reader:
         if token == r"\sqrt":
             root = f"[{self.group(']')}]" if self.peek() == "[" and self.take() else ""
             return out + rf"\sqrt{root}{{{self.argument()}}}"
+        if token in ACCENT:
+            return out + f"{token}{{{self.argument()}}}"
         if token in ("^", "_"):
             power = self.argument(one_letter=True)
             if power in (r"\circ", ""):
@@ -235,9 +238,9 @@ class Reader:
         return out + " " * bool(fused) + token
 
     def decimal(self, token):
-        """A number without zeros that say nothing."""
+        """A number without zeros that say nothing. Those in front do, in 0.\\overline{03}."""
         whole, _, part = token.partition(".")
-        return (whole.lstrip("0") or "0") + ("." + part.rstrip("0")).rstrip(".")
+        return (whole or "0") + ("." + part.rstrip("0")).rstrip(".")
 
     def group(self, end):
         """The form of a group whose opening has been passed."""
