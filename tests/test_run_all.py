@@ -88,9 +88,9 @@ def test_the_chain_goes_from_student_to_student_and_all_means_everything():
     for task in ("mcqa", "arithmetic", "game"):
         own = [line for line in lines if f"--task {task} " in line or f"/{task}/" in line]
         teachers = [Path(flag(line, "--teacher")).name for line in own if "train_ntf" in line]
-        # seven scores, two more without a student, ntf-both, labelled rows alone and beside ntf's;
-        # mcqa: both zero-shot; arithmetic: what was learned from another task
-        first = 12 + {"mcqa": 2, "arithmetic": 1, "game": 0}[task]
+        # seven scores, two more without a student, ntf-both, labelled rows alone and beside ntf's,
+        # these and ntf of 300 rows; mcqa: both zero-shot; arithmetic: learned from another task
+        first = 15 + {"mcqa": 2, "arithmetic": 1, "game": 0}[task]
         assert teachers == ["weak-none"] * first + ["student-ntf", "weak-none", "student-gen2",
                                                     "weak-none"]
         assert {flag(line, "--select") for line in own if "train_ntf" in line} == {
@@ -121,7 +121,7 @@ def test_the_chain_goes_from_student_to_student_and_all_means_everything():
             if "train_ntf" in line and "/trust-ntf-" in flag(line, "--out")} == {
         ("trust-ntf-none", "weak-none"), ("trust-ntf-tft", "weak-tft"),
         ("trust-ntf-zero-shot", "weak-none"), ("trust-ntf-other-task", "weak-none"),
-        ("trust-ntf-both", "weak-none")}
+        ("trust-ntf-both", "weak-none"), ("trust-ntf-n300", "weak-none")}
     assert len([line for line in lines if "student-naive-both-ntf" in line]) == 2 * 3
     other = [line for line in lines if "trust-ntf-other-task" in line]
     assert len(other) == 1 and flag(other[0], "--labelled").endswith("/mcqa-trust.jsonl")

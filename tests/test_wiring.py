@@ -80,6 +80,17 @@ student-gen2-same-tau    CHAIN          LARGE   trust-gen2-same-tau   0  0
 student-gen3             CHAIN          LARGE   trust-gen3            0  0
 student-gen3-same-tau    CHAIN          LARGE   trust-gen3-same-tau   0  0
 """
+# of the miniature, of 300 labelled rows
+BUDGETS = """
+student-ntf-n300            CONTROL  STRONG  trust-ntf-n300           0  0
+student-labelled-n300       CONTROL  STRONG  trust-labelled-n300      0  0
+student-labelled-ntf-n300   CONTROL  STRONG  trust-labelled-ntf-n300  0  0
+"""
+BUDGET_CHOICES = """
+trust-ntf-n300           weak-none      trust        wts  ntf
+trust-labelled-n300      weak-none      trust        wts  labelled
+trust-labelled-ntf-n300  weak-none      trust        wts  ntf
+"""
 # of the larger student of the chain: it is compared with its own base and its own ground truth
 GROWN = """
 base-strong-gen2         UNTUNED        LARGE   D_W                   0  -
@@ -148,6 +159,9 @@ HOW = {
     *            trust-labelled       .
     *            trust-labelled-zero-shot  sources=people
     *            trust-labelled-ntf   keep=0.6 add-labelled
+    *            trust-labelled-ntf-n300  keep=0.6 add-labelled budget=300
+    *            trust-labelled-n300  budget=300
+    *            trust-ntf-n300       keep=0.6 budget=300
     *            trust-ntf-both       keep=0.6 features=both
     *            trust-ntf-zero-shot  keep=0.6 sources=people unseen
     *            trust-*-same-tau     keep=0.6 ntf=trust-ntf
@@ -190,17 +204,20 @@ HOW = {
     mcqa         student-ntf-lora     epochs=4 batch-size=16 lr=0.01 lora-rank=8
     mcqa         student-ntf-easy     epochs=4 batch-size=16 lr=1e-3 order=easy
     mcqa         student-labelled-ntf  epochs=2 batch-size=16 lr=1e-3
+    mcqa         student-labelled-n300  epochs=12 batch-size=16 lr=1e-3
     mcqa         student-*            epochs=4 batch-size=16 lr=1e-3
     *            student-*-grpo       epochs=2 batch-size=16 lr=1e-3 objective=grpo
     arithmetic   student-truth-n      epochs=8 batch-size=16 lr=1e-3
     arithmetic   student-all          epochs=4.8 batch-size=16 lr=1e-3
     arithmetic   student-truth*       epochs=4.8 batch-size=16 lr=1e-3
     arithmetic   student-labelled-ntf  epochs=4 batch-size=16 lr=1e-3
+    arithmetic   student-labelled-n300  epochs=24 batch-size=16 lr=1e-3
     arithmetic   student-*            epochs=8 batch-size=16 lr=1e-3
     game         student-truth-n      epochs=10 batch-size=16 lr=1e-3
     game         student-all          epochs=6 batch-size=16 lr=1e-3
     game         student-truth*       epochs=6 batch-size=16 lr=1e-3
     game         student-labelled-ntf  epochs=5 batch-size=16 lr=1e-3
+    game         student-labelled-n300  epochs=30 batch-size=16 lr=1e-3
     game         student-*            epochs=10 batch-size=16 lr=1e-3""",
     "paper": """
     privacy      base-*               epochs=0
@@ -384,7 +401,7 @@ class Expected:
 
     def trusted(self):
         """The table of a task of trust functions."""
-        return (TRUSTED + GROWN * (self.preset != "smoke")
+        return (TRUSTED + GROWN * (self.preset != "smoke") + BUDGETS * (self.preset == "miniature")
                 + ZERO_SHOT_STUDENTS * (self.task == "mcqa" and self.preset != "smoke")
                 + MORE[self.task] * (self.preset != "paper" and self.seed == 0)
                 + "\nstudent-ntf-easy  MECHANISM  STRONG  trust-ntf  0  0" * (self.task == "mcqa"))
@@ -422,6 +439,7 @@ class Expected:
 
     def choose(self, task, crossed):
         text = CHOICES if task in QUESTIONS else CROSSED_CHOICES * crossed
+        text += BUDGET_CHOICES * (task in QUESTIONS and self.preset == "miniature")
         text += ZERO_SHOT * (task == "mcqa" and self.preset != "smoke")
         text += OTHER_TASK * (task == "arithmetic")
         for run, teacher, learns, pool, by in lines(text):
@@ -580,7 +598,8 @@ def test_the_default_has_every_column_of_the_papers_table_and_trust_functions_on
     printed = dry_run(capsys, monkeypatch, "miniature")
     columns = {"confidence", "icl-confidence", "reward", "ntf", "truth"}  # naive: student-all
     ways = columns | {"random", "truth-n", "labelled", "labelled-ntf", "ntf-zero-shot",
-                      "labelled-zero-shot", "gen2", "gen2-same-tau", "gen3"}
+                      "labelled-zero-shot", "gen2", "gen2-same-tau", "gen3", "ntf-n300",
+                      "labelled-n300", "labelled-ntf-n300"}
     assert runs(printed, "mcqa") == {"weak-none", "base-strong", "base-strong-gen2", "student-all",
                                      "student-ntf-lora", "student-truth-lora",
                                      "student-truth-gen2"} | {

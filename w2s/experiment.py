@@ -41,7 +41,7 @@ class Config:
                          "w2s/models/mini-surrogate); never a teacher or a student")
     generations: int = arg(3, "of the chain of trust functions", low=1, high=MOST)
     budgets: str = arg(None, "N,N2,...: trust functions of so many labelled rows too, and students "
-                       "on these rows themselves")
+                       "on these rows themselves (miniature: 300)")
     raw: str = arg(None, "folder of public data files")
     data: str = arg(None, "folder of rows that you prepared: DIR/<task>/weak.jsonl, wts.jsonl, "
                     "test.jsonl and, if you have them, val.jsonl and trust.jsonl; nothing is split")

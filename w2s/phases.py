@@ -64,7 +64,8 @@ class Experiment(TrustPhases):
             0 if preset == "smoke" and not options.resplit else None)
         self.split_seed = split  # None: every seed its own
         self.generations = range(2, 1 + (MOST if everything else options.generations))
-        self.budgets = [100] if everything else budgets(options.budgets)
+        self.budgets = [300] if everything else budgets(
+            options.budgets or ("300" if preset == "miniature" else ""))
         self.steps, self.phase = [], ""
         self._plan(command)
 

@@ -510,3 +510,22 @@ def test_properties_and_trust_functions_share_one_report(tree, tmp_path):
     assert {r["task"] for r in table_of(tmp_path)} == {"ood", "mcqa"}
     keys = [tuple(line.values())[:-1] for line in table_of(tmp_path)]
     assert len(set(keys)) == len(keys)
+
+
+def test_no_two_lines_of_results_csv_are_of_the_same_number(tmp_path):
+    """Both chains, budgets and other training: each run and choice has a key of its own."""
+    more = {"student-gen2-same-tau": .7, "student-gen3-same-tau": .71, "student-ntf-n100": .6,
+            "student-labelled-n100": .5, "student-labelled-ntf-n100": .6, "student-ntf-lora": .7,
+            "student-truth-lora": .8, "student-truth-gen2": .8, "base-strong-gen2": .4}
+    students(tmp_path, quality={**ACC, **more})
+    choices(tmp_path, quality={**CHOICES, "trust-ntf-both": (.95, .6, "weak-none"),
+                               "trust-ntf-n100": (.5, .6, "weak-none"),
+                               "trust-gen2-same-tau": (.8, .7, "weak-none"),
+                               "trust-gen3-same-tau": (.7, .7, "weak-none")})
+    run(tmp_path)
+    keys = [tuple(line[key] for key in ("model", "selection", "seed", "slice", "metric"))
+            for line in table_of(tmp_path)]
+    assert len(set(keys)) == len(keys)
+    right = {key[:2] for key in keys if key[-1] == "right"}
+    assert {("student-naive", "ntf-same-tau"), ("student-gen2-same-tau", "ntf-same-tau"),
+            ("student-naive", "ntf"), ("weak", "ntf"), ("weak", "ntf-n100")} <= right

@@ -297,7 +297,13 @@ def resample_judged(judged, parts, draws, rng):
 def chosen_by(name, run):
     """(model, selection) in results.csv of a choice: the teacher that labelled, how it was made."""
     way = name.removeprefix("trust-")
-    return in_results(run.teacher)[0], "ntf" if GENERATION.fullmatch(way) else way
+    if match := GENERATION.fullmatch(way):
+        # in the chain of the first trust function the run's teacher has only read the labels
+        before = int(match[1]) - 1
+        labeller = run.teacher if not match[2] else \
+            f"student-gen{before}{match[2]}" if before > 1 else "student-ntf"
+        return in_results(labeller)[0], f"ntf{match[2] or ''}"
+    return in_results(run.teacher)[0], way
 
 
 # ---- for claims and tables -----------------------------------------------------------------------
