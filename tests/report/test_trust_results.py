@@ -526,6 +526,11 @@ def test_no_two_lines_of_results_csv_are_of_the_same_number(tmp_path):
     keys = [tuple(line[key] for key in ("model", "selection", "seed", "slice", "metric"))
             for line in table_of(tmp_path)]
     assert len(set(keys)) == len(keys)
+    text = (tmp_path / "report.md").read_text().replace("\n", " ")
+    assert ("Multiple choice, 100 labelled rows: the student on them 0.500, on the labels of the "
+            "trust function that learned from them 0.600, on both 0.600; all labelled rows: the "
+            "student on them 0.740, on the labels of the trust function that learned from them "
+            "0.760, on both 0.790.") in text
     right = {key[:2] for key in keys if key[-1] == "right"}
     assert {("student-naive", "ntf-same-tau"), ("student-gen2-same-tau", "ntf-same-tau"),
             ("student-naive", "ntf"), ("weak", "ntf"), ("weak", "ntf-n100")} <= right

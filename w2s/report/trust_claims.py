@@ -8,7 +8,7 @@ import itertools
 from w2s import statistics
 from w2s.report.claims import OURS, Claim, arrow, judge
 from w2s.report.render import format_interval, signed
-from w2s.report.trust_names import CONFIDENCE, place
+from w2s.report.trust_names import BUDGET, CONFIDENCE, place
 from w2s.report.trust_results import INSIDE, SOURCE, part, percent
 
 MAIN, TABLE_1, CHAIN = "main results, MCQA", "Table 1", "weak-to-strong chain"
@@ -133,9 +133,7 @@ def choice_claims(study):
 def labelled_claims(study):
     """Yield the control that the paper lacks: the labelled rows of the trust function train the
     student directly, alone or beside the trusted labels."""
-    metric, ends = study.module.TASK, [""]
-    ends += sorted({way.removeprefix("labelled") for way in study.students
-                    if way.startswith("labelled-n") and way[10:].isdecimal()}, key=len)
+    metric, ends = study.module.TASK, budgets(study)
     if study.of("none", "student-labelled-zero-shot"):
         yield of_steps(f"{metric} is higher on labels chosen zero-shot than on the labelled rows "
                        "of the sources that were learned from", OURS, "", study.steps(
@@ -148,6 +146,27 @@ def labelled_claims(study):
                        "from", OURS, "", study.steps([part(alone), part(ntf)], metric))
         yield of_steps(f"{metric} is higher on {rows} and the labels of ntf than on {rows} alone",
                        OURS, "", study.steps([part(alone), part(both)], metric))
+
+
+def budgets(study):
+    """The ends of names of all labelled rows, "", and of smaller budgets of them, "-n300"."""
+    sizes = {int(match[2]) for way in study.students if (match := BUDGET.fullmatch(way))}
+    return ["", *(f"-n{size}" for size in sorted(sizes))]
+
+
+def labelled_words(study):
+    """"300 labelled rows: the student on them .780, on the labels of the trust function that
+    learned from them .827, on both .774; ..." means over seeds; "" without such runs."""
+    parts = []
+    for end in [*budgets(study)[1:], ""]:
+        means = [found and f"{found['mean']:.3f}" for found in (
+            study.summary("none", f"student-{way}{end}", study.module.TASK)
+            for way in ("labelled", "ntf", "labelled-ntf"))]
+        if all(means):
+            rows = f"{end[2:]} labelled rows" if end else "all labelled rows"
+            parts.append(f"{rows}: the student on them {means[0]}, on the labels of the trust "
+                         f"function that learned from them {means[1]}, on both {means[2]}")
+    return "; ".join(parts)
 
 
 def level(study, model, metric, value):

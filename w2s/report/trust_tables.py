@@ -16,7 +16,7 @@ from w2s.report.render import (GONE, Bullets, Heading, Table, Text, difference_c
                                 format_interval, format_p, mean, signed, spread,
                                 spread_and_interval)
 from w2s.report.results import CROSSED, STRATEGIES
-from w2s.report.trust_claims import COLUMNS, PAPER, SCORES, lossless_words
+from w2s.report.trust_claims import COLUMNS, PAPER, SCORES, labelled_words, lossless_words
 from w2s.report.trust_names import OTHERWISE, is_score, labels_of, place
 from w2s.report.trust_results import DRAWS, INSIDE, Trusted, part, percent
 
@@ -67,6 +67,8 @@ def glance(studies):
                   ["task", "teacher", "untuned", *(SHORT.get(by, by) for by in GLANCE)], students),
             *(Text(f"{study.module.TITLE}, ntf against truth: {words} (margin {study.margin:g}).")
               for study in studies if (words := lossless_words(study))),
+            *(Text(f"{study.module.TITLE}, {words}.") for study in studies
+              if (words := labelled_words(study))),
             *([Table("The chain, and the labelled rows used otherwise",
                      ["task", "student's labels", "accuracy", "Recovery"], beside)]
               if beside else []),
