@@ -89,13 +89,14 @@ def test_the_chain_goes_from_student_to_student_and_all_means_everything():
         own = [line for line in lines if f"--task {task} " in line or f"/{task}/" in line]
         teachers = [Path(flag(line, "--teacher")).name for line in own if "train_ntf" in line]
         # seven scores, two more without a student, ntf-both, labelled rows alone and beside ntf's,
-        # these and ntf of 300 rows; mcqa: both zero-shot; arithmetic: learned from another task
-        first = 15 + {"mcqa": 2, "arithmetic": 1, "game": 0}[task]
+        # these and ntf of 300 rows; consistency and agreement; mcqa: both zero-shot; arithmetic:
+        # learned from another task
+        first = 17 + {"mcqa": 2, "arithmetic": 1, "game": 0}[task]
         assert teachers == ["weak-none"] * first + ["student-ntf", "weak-none", "student-gen2",
                                                     "weak-none"]
         assert {flag(line, "--select") for line in own if "train_ntf" in line} == {
             "confidence", "margin", "entropy", "icl-confidence", "reward", "random", "ntf",
-            "truth-n", "truth", "labelled"}
+            "truth-n", "truth", "labelled", "consistency", "agreement"}
         labels = {Path(flag(line, "--out")).name: Path(flag(line, "--labels")) for line in own
                   if "train_student" in line}
         same = {"student-gen2-same-tau": "student-ntf-wts.jsonl",

@@ -64,6 +64,9 @@ student-naive-both-ntf   STRATEGY-BOTH  STRONG  trust-ntf-tft   S  0
 """
 TRUSTED = """
 weak-none                TEACHER        WEAK    D_W                   0  -
+weak-second              TEACHER        WEAK    D_W                   0  -
+student-consistency      SCORE          STRONG  trust-consistency     0  0
+student-agreement        SCORE          STRONG  trust-agreement       0  0
 base-strong              UNTUNED        STRONG  D_W                   0  -
 student-all              NAIVE          STRONG  weak-none             0  0
 student-random           CONTROL        STRONG  trust-random          0  0
@@ -117,6 +120,8 @@ trust-reward             weak-none      trust        wts  reward
 trust-ntf                weak-none      trust        wts  ntf
 trust-truth-n            weak-none      trust        wts  truth-n
 trust-truth              weak-none      trust        wts  truth
+trust-consistency        weak-none      trust        wts  consistency
+trust-agreement          weak-none      trust        wts  agreement
 trust-ntf-both           weak-none      trust        wts  ntf
 trust-labelled           weak-none      trust        wts  labelled
 trust-labelled-ntf       weak-none      trust        wts  ntf
@@ -165,6 +170,7 @@ HOW = {
     *            trust-ntf-both       keep=0.6 features=both
     *            trust-ntf-zero-shot  keep=0.6 sources=people unseen
     *            trust-*-same-tau     keep=0.6 ntf=trust-ntf
+    *            trust-agreement      keep=0.6 second=weak-second
     *            trust-reward         keep=0.6 reward-lr=2e-3
     *            trust-ntf-none       .
     *            trust-ntf-tft        .
@@ -193,9 +199,9 @@ HOW = {
     privacy      weak-tft             epochs=4 batch-size=200 lr=1 max-length=100 optimizer=sgd
     privacy      ceiling-tft          epochs=4 batch-size=200 lr=4 max-length=100 optimizer=sgd
     privacy      student-naive-both   epochs=4 batch-size=200 lr=4 max-length=100 optimizer=sgd
-    mcqa         weak-none            epochs=4 batch-size=16 lr=2e-3
-    arithmetic   weak-none            epochs=8 batch-size=16 lr=3e-3
-    game         weak-none            epochs=10 batch-size=16 lr=2e-3
+    mcqa         weak-*               epochs=4 batch-size=16 lr=2e-3
+    arithmetic   weak-*               epochs=8 batch-size=16 lr=3e-3
+    game         weak-*               epochs=10 batch-size=16 lr=2e-3
     *            base-strong*         epochs=0 batch-size=16 lr=1e-3
     mcqa         student-truth-n      epochs=4 batch-size=16 lr=1e-3
     mcqa         student-all          epochs=2.4 batch-size=16 lr=1e-3
@@ -224,16 +230,17 @@ HOW = {
     mcqa         base-strong*         epochs=0 max-length=256
     arithmetic   base-strong*         epochs=0 max-length=256
     game         base-strong*         epochs=0
-    mcqa         weak-none            max-length=256
+    mcqa         weak-*               max-length=256
     mcqa         student-ntf-easy     max-length=256 lora-rank=16 lr=2e-4 order=easy
     mcqa         student-*            max-length=256 lora-rank=16 lr=2e-4
-    arithmetic   weak-none            max-length=256
+    arithmetic   weak-*               max-length=256
     arithmetic   student-*            max-length=256 objective=grpo lr=1e-6 epochs=1
     mcqa         trust-ntf-zero-shot  sources=mmlu unseen
     mcqa         trust-labelled-zero-shot  sources=mmlu
     *            trust-labelled-ntf   add-labelled
     *            trust-ntf-both       features=both
     *            trust-*-same-tau     ntf=trust-ntf
+    *            trust-agreement      second=weak-second
     fairness     data                 trust=0.1
     ood          data                 trust=0.1
     adversarial  data                 trust=0.1
@@ -254,6 +261,7 @@ HOW = {
     *            trust-labelled-ntf   add-labelled
     *            trust-ntf-both       features=both
     *            trust-*-same-tau     ntf=trust-ntf
+    *            trust-agreement      second=weak-second
     *            trust-*              .
     *            attack-text          limit=24
     *            attack-extraction    limit=16
@@ -292,6 +300,7 @@ class       weak-tft      wts,trust  hidden
 privacy     weak-none     wts        -
 privacy     weak-tft      wts        -
 question    weak-none     wts,trust  hidden
+question    weak-second   wts        -
 question    student-ntf   wts,trust  hidden
 question    student-gen2  wts,trust  hidden
 question    student-gen2-same-tau  wts  -
@@ -413,9 +422,12 @@ class Expected:
         data = {"data": f"{self.D}/weak.jsonl"} if learns == "D_W" else {
             "labels": f"{self.R}/{learns}/labels/{pool}.jsonl"}
         self.add("train_weak.py" if learns == "D_W" else "train_student.py", task=self.task,
-                 seed=self.seed, out=f"{self.R}/{run}", model=MODELS[self.preset][model], lam=lam,
+                 seed=self.seed + 2000 * (run == "weak-second"), out=f"{self.R}/{run}",
+                 model=MODELS[self.preset][model], lam=lam,
                  **data, **({} if alpha is None else {"alpha": alpha}),
                  **how(self.name, self.task, run))
+        if run == "weak-second":  # gives labels alone
+            return
         parts = ["test", "val"] if self.on_validation(run) else ["test"]
         self.add("evaluate.py", task=self.task, run=f"{self.R}/{run}",
                  data=[f"{self.D}/{part}.jsonl" for part in parts])
@@ -445,6 +457,8 @@ class Expected:
         for run, teacher, learns, pool, by in lines(text):
             labels, more = f"{self.R}/{teacher}/labels", how(self.name, task, run)
             more |= {"ntf": f"{self.R}/{more['ntf']}"} if "ntf" in more else {}
+            more |= {"second": f"{self.R}/{more['second']}/labels/wts.jsonl"} \
+                if "second" in more else {}
             self.add("train_ntf.py", teacher=f"{self.R}/{teacher}", seed=self.seed, select=by,
                      labelled=f"{labels}/{learns}.jsonl", pool=f"{labels}/{pool}.jsonl",
                      out=f"{self.R}/{run}", **more)
@@ -639,11 +653,11 @@ def test_an_option_reaches_its_scripts_and_no_other(asked, scripts, name, expect
 
 
 def test_a_device_reaches_every_command_that_runs_a_model(capsys, monkeypatch):
-    """Of the ways to choose labels two run one: in context, and the verifier."""
+    """Of the ways to choose labels three run one: in context, the verifier, sampling."""
     for line in dry_run(capsys, monkeypatch, "miniature", tasks="all", device="cuda:1"):
         script, flags = raw_flags(shlex.split(line)[1:])
         runs_none = script.startswith("w2s.") or flags.get("select", ["reward"])[0] not in (
-            "icl-confidence", "reward")
+            "icl-confidence", "reward", "consistency")
         assert flags.get("device") == (None if runs_none else ["cuda:1"]), line
 
 

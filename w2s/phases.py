@@ -15,7 +15,8 @@ USUAL = "fairness,ood,adversarial,privacy,mcqa"
 SURROGATE_SEED = 1000  # of the models that texts are perturbed against: no seed of the experiment
 PASSED_ON = ("epochs", "batch_size", "lr", "max_length", "device", "dtype", "compile")
 INFERENCE = ("labels", "evaluate", "attack-text", "attack-extraction", "attack-membership",
-             "attack-surrogate", "trust-icl-confidence", "trust-reward")  # have a --device too
+             "attack-surrogate", "trust-icl-confidence", "trust-reward",
+             "trust-consistency")  # have a --device too
 # the strong model, and a larger one for later generations of the chain
 MODELS = {"miniature": ("w2s/models/mini-weak",
                         "w2s/models/mini-strong,w2s/models/mini-strong-large"),
@@ -209,6 +210,8 @@ class Experiment(TrustPhases):
         """f_w on D_WTS; where a trust function chooses, on its rows too, with hidden states."""
         if cell.task in TRUST:
             self._labels(cell, ["weak-none"], ["wts", "trust"], hidden=True)
+            if self.every:
+                self._labels(cell, ["weak-second"], ["wts"])
             if self.every and cell.task == "arithmetic" and "mcqa" in self.tasks:
                 # to learn from another task's answers what to trust
                 questions = self._cell("mcqa", cell.seed)

@@ -11,6 +11,7 @@ JUDGED = ("margin", "entropy")  # rank labels nearly as confidence does: no stud
 GRPO = ("grpo", {"objective": "grpo", "lr": 1e-3, "epochs": 2})
 OTHERWISE = {"mcqa": ("lora", {"lora-rank": 8, "lr": 1e-2}), "arithmetic": GRPO, "game": GRPO}
 MOST = 8  # generations of the chain
+SECOND_SEED = 2000  # added to the seed of a second teacher: no seed of the experiment
 
 
 def budgets(text):
@@ -27,8 +28,12 @@ class TrustPhases(Commands):
     It reads preset, every, weak, strong, raw, generations and budgets of the Experiment."""
 
     def _teacher(self, cell):
-        """The teacher, and the untuned students, the base of Recovery."""
+        """The teacher, and the untuned students, the base of Recovery; a second teacher, where the
+        agreement of both is a score."""
         self._train(cell, "weak-none", self.weak, cell.D / "weak.jsonl")
+        if self.every:
+            self._train(cell, "weak-second", self.weak, cell.D / "weak.jsonl",
+                        seed=cell.seed + SECOND_SEED)
         for end, base in self._sizes():
             self._train(cell, f"base-strong{end}", base, cell.D / "weak.jsonl", epochs=0)
 
@@ -45,6 +50,10 @@ class TrustPhases(Commands):
         """A choice of labels by each score, and by what was learned from other questions."""
         for by in (*SCORES, *JUDGED):
             self._choose(cell, f"trust-{by}", "weak-none", by)
+        if self.every:
+            self._choose(cell, "trust-consistency", "weak-none", "consistency")
+            self._choose(cell, "trust-agreement", "weak-none", "agreement", **{
+                "--second": cell.R / "weak-second" / "labels" / "wts.jsonl"})
         self._choose(cell, "trust-ntf-both", "weak-none", "ntf", **{"--features": "both"})
         zero = {"miniature": "people", "paper": "mmlu"}.get(self.preset)
         if cell.task == "mcqa" and zero and (self.preset != "paper" or has_mmlu(self.raw)):
@@ -69,7 +78,7 @@ class TrustPhases(Commands):
         """A student of each choice of labels, of all of them, and of the labelled rows themselves;
         students on all true labels, one for each way of training: Recovery is measured by it."""
         self._student(cell, "student-all", "weak-none")
-        for by in SCORES:
+        for by in (*SCORES, *(("consistency", "agreement") if self.every else ())):
             self._student(cell, f"student-{by}", f"trust-{by}")
         for end, base in self._sizes()[1:]:
             self._student(cell, f"student-truth{end}", "trust-truth", base)
