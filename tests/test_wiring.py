@@ -691,7 +691,7 @@ def test_ceilings_may_have_the_students_rows_and_students_of_a_chain_grow(capsys
 
 
 # a budget has a trust function and students of so many labelled rows: run, labels, by what, flags
-BUDGETS = """
+OF_BUDGET = """
 trust-labelled-n{}      labelled  budget={}
 trust-labelled-ntf-n{}  ntf       budget={} add-labelled
 trust-ntf-n{}           ntf       budget={}
@@ -699,11 +699,12 @@ trust-ntf-n{}           ntf       budget={}
 
 
 def test_budgets_have_choices_and_students_of_their_own(capsys, monkeypatch):
-    printed = dry_run(capsys, monkeypatch, "miniature", tasks="mcqa", budgets="300,100,100")
+    printed = dry_run(capsys, monkeypatch, "miniature", tasks="mcqa", budgets="200,100,100")
+    assert len({*printed}) == len(printed)
     found = [raw_flags(shlex.split(line)[1:])[1] for line in printed]
     own = {Path(flags["out"][0]).name: flags for flags in found if "out" in flags
            and "/mcqa/seed0/" in flags["out"][0]}
-    ends = lines(BUDGETS.format(*[100] * 6) + BUDGETS.format(*[300] * 6))
+    ends = lines(OF_BUDGET.format(*[100] * 6) + OF_BUDGET.format(*[200] * 6))
     for run, by, *more in ends:
         flags, student = own[run], own[run.replace("trust", "student")]
         assert flags["select"] == [by] and ("add-labelled" in flags) == ("add-labelled" in more)

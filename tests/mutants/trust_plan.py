@@ -50,9 +50,17 @@ ERRORS = [
     (PLAN, 'return sorted({int(word) for word in words})', 'return [int(word) for word in words]', BUDGETS),
     (PLAN, 'if not word.isdecimal() or not int(word):', 'if not word.isdecimal():', NUMBERS),
     (PLAN, 'if not word.isdecimal() or not int(word):', 'if not int(word):', NUMBERS),
-    (PHASES, 'self.budgets = [100] if everything else', 'self.budgets = [] if everything else', RECIPES),
+    (PHASES, 'self.budgets = [300] if everything else', 'self.budgets = [] if everything else', RECIPES),
+    (PHASES, 'options.budgets or ("300" if preset == "miniature" else "")', '"300" if preset == "miniature" else options.budgets', BUDGETS),
     (MINIATURE, 'mcqa         student-labelled-n[0-9]* --epochs', 'mcqa         student-labelled-n* --epochs', BUDGETS),
     (MINIATURE, '*            trust-labelled-ntf* --keep          0.6', '*            trust-labelled* --keep          0.6', MINI),
+    # a second teacher; easy labels first
+    (PLAN, 'seed=cell.seed + SECOND_SEED)', 'seed=cell.seed)', PAPER),
+    (PLAN, 'self._train(cell, "weak-second", self.weak,', 'self._train(cell, "weak-second", self.strong[0],', PAPER),
+    (PLAN, '"--second": cell.R / "weak-second"', '"--second": cell.R / "weak-none"', PAPER),
+    (PHASES, 'self._labels(cell, ["weak-second"], ["wts"])', 'self._labels(cell, ["weak-second"], ["trust"])', PAPER),
+    (PLAN, '"student-ntf-easy", "trust-ntf", order="easy")', '"student-ntf-easy", "trust-ntf")', PAPER),
+    (PLAN, '"student-ntf-easy", "trust-ntf", order="easy")', '"student-ntf-easy", "weak-none", order="easy")', PAPER),
     # the chain
     (PHASES, 'range(2, 1 + (MOST if everything', 'range(2, (MOST if everything', CHAIN),
     (PHASES, 'range(2, 1 + (MOST if everything', 'range(2, 2 + (MOST if everything', CHAIN),

@@ -6,6 +6,7 @@ TESTS, BY_HAND = "report/test_trust_results.py", "report/test_trust_claims.py"
 LADDER = f"{TESTS}::test_the_verdicts_of_a_clean_ladder"
 PAGE = f"{TESTS}::test_a_tree_of_trust_functions_alone_is_a_report"
 TWINS = f"{TESTS}::test_recovery_is_that_of_the_same_model_trained_in_the_same_way"
+KEYS = f"{TESTS}::test_no_two_lines_of_results_csv_are_of_the_same_number"
 MARGIN = f"{TESTS}::test_near_lossless_is_an_interval_that_holds_0_within_the_margin"
 LABELLED = f"{BY_HAND}::test_labelled_rows_are_compared_with_the_labels_that_they_taught_to_trust"
 CHAIN = f"{BY_HAND}::test_the_chain_with_the_first_trust_function_and_labels_chosen_zero_shot"
@@ -36,6 +37,8 @@ ERRORS = [
     (RESULTS, 'and self.training(name) == how]', 'and self.training(name)[:1] == how[:1]]', TWINS),
     (RESULTS, 'is_truth = name == self.twins(name)[1]', 'is_truth = name == "student-truth"', TWINS),
     (RESULTS, 'for part in (self.twins(name)[0], "weak-none",', 'for part in ("base-strong", "weak-none",', TWINS),
+    (RESULTS, 'f"student-gen{before}{match[2]}" if before > 1', 'f"student-gen{before}" if before > 1', KEYS),
+    (RESULTS, 'f"ntf{match[2] or \'\'}"', '"ntf"', KEYS),
     # near-lossless
     (CLAIMS, 'if -margin < low and high < margin', 'if high < margin', MARGIN),
     (CLAIMS, 'if -margin < low and high < margin', 'if -margin < low', MARGIN),
@@ -51,10 +54,12 @@ ERRORS = [
     (CLAIMS, '[part(alone), part(ntf)]', '[part(ntf), part(alone)]', LABELLED),
     (CLAIMS, '[part(alone), part(both)]', '[part(ntf), part(both)]', LABELLED),
     (CLAIMS, '[part("student-labelled-zero-shot"), part("student-ntf-zero-shot")]', '[part("student-labelled"), part("student-ntf-zero-shot")]', LABELLED),
-    (CLAIMS, 'for way in ("labelled", "ntf", "labelled-ntf"))', 'for way in ("labelled", "labelled-ntf", "ntf"))', LABELLED),
+    (CLAIMS, '{end}" for way in ("labelled", "ntf", "labelled-ntf"))', '{end}" for way in ("labelled", "labelled-ntf", "ntf"))', LABELLED),
     (CLAIMS, 'f"student-{way}{end}" for way', 'f"student-{way}" for way', LABELLED),
-    (CLAIMS, 'if way.startswith("labelled-n") and way[10:].isdecimal()]', 'if way.startswith("labelled-n")]', LABELLED),
-    (CLAIMS, 'for way in study.students\n             if way', 'for way in reversed(study.students)\n             if way', LABELLED),
+    (CLAIMS, 'for size in sorted(sizes))]', 'for size in sorted(sizes, reverse=True))]', LABELLED),
+    (CLAIMS, 'for size in sorted(sizes))]', 'for size in sorted(map(str, sizes)))]', LABELLED),
+    (CLAIMS, 'for end in [*budgets(study)[1:], ""]:', 'for end in budgets(study):', KEYS),
+    (CLAIMS, 'learned from them {means[1]}, on both {means[2]}', 'learned from them {means[2]}, on both {means[1]}', KEYS),
     (CLAIMS, '[part("student-all"), part("student-ntf-zero-shot")]', '[part("student-all"), part("student-ntf")]', CHAIN),
     (CLAIMS, '[part("student-all"), part("student-ntf-zero-shot")]', '[part("student-ntf-zero-shot"), part("student-all")]', CHAIN),
     (CLAIMS, '[part("student-ntf"), part(f"student-{same}")]', '[part("student-gen2"), part(f"student-{same}")]', CHAIN),

@@ -117,7 +117,7 @@ def test_the_auc_elsewhere_is_held_against_table_1_and_against_that_at_home(tree
     claims, auc = said(found), {}
     for name in ("ntf", "ntf-zero-shot", "ntf-other-task"):
         judged = [found.judged[f"trust-{name}", seed] for seed in range(3)]
-        inside = [np.array([name != "ntf-zero-shot" or source == "beasts" for source in run.sources])
+        inside = [np.array([name != "ntf-zero-shot" or of == "beasts" for of in run.sources])
                   for run in judged]
         auc[name] = np.mean([metrics.auc(run.score[part], run.right[part])
                              for run, part in zip(judged, inside)])
@@ -160,7 +160,8 @@ def test_students_have_the_labels_of_their_own_choice_and_the_chain_its_own_gene
         text, "Multiple choice: students by the labels that train them")}
     assert lines["labelled-n50"][1:3] == ["50", "1.000"]  # their truth
     assert lines["labelled-ntf-n50"][1:3] == ["170", ""]  # of two kinds
-    assert lines["ntf-n50"][1:3] == ["120", "0.600"] and lines["labelled-n100"][1:3] == ["", "1.000"]
+    assert lines["ntf-n50"][1:3] == ["120", "0.600"]
+    assert lines["labelled-n100"][1:3] == ["", "1.000"]  # config.json does not say how many
     assert lines["ntf-lora"][1:3] == lines["ntf"][1:3] == ["120", "0.800"]
     assert lines["truth-lora"][1:3] == ["240", "1.000"] and lines["all"][1:3] == ["240", "0.400"]
     chain = [line[:6] for line in cells(text, "Multiple choice: the chain")[2:]]
