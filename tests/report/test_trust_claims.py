@@ -92,9 +92,9 @@ def test_labelled_rows_are_compared_with_the_labels_that_they_taught_to_trust(tr
             acc(tree, f"student-{high}") - acc(tree, f"student-{low}"), abs=1e-9), text
     assert [text for text in claims if "labelled rows" in text] == [
         text.format("acc") for text, *_ in LABELLED]  # from the smallest budget to the largest
-    seen = claims[LABELLED[3][0].format("acc")], claims[LABELLED[5][0].format("acc")]
-    assert [claim.verdict for claim in seen][0] == "seen"  # .50 and .70; .74 and .72
-    assert seen[1].verdict in ("reversed", "not seen") and seen[1].step["difference"] < 0
+    than = "acc is higher on the labels of ntf than on the {} labelled rows that it learned from"
+    assert claims[than.format(50)].verdict == "seen"  # .50 and .70
+    assert claims[than.format(100)].step["difference"] < 0  # .74 and .72
 
 
 def test_the_chain_with_the_first_trust_function_and_labels_chosen_zero_shot(tree, found):
