@@ -32,6 +32,7 @@ USES = {"ntf": (*TRAINING, "features", "sources", "ntf", "unseen", "budget", "ad
         "reward": ("budget", "reward", "reward_epochs", "reward_lr", "sources", "device", "dtype"),
         "consistency": ("samples", "temperature", "device", "dtype"), "agreement": ("second",),
         "file": ("scores", "name")}
+CHOOSING = {"keep", "balanced", "min_trust", "per_source"}  # among labels by their scores
 NEEDS = {"agreement": ("second",), "file": ("scores", "name")}  # flags without a default
 PLAIN = string.ascii_lowercase + string.digits + "-_"  # of a name, which folders have too
 RANKS = ("margin", "entropy", "random")  # scores that order labels and are no probabilities
@@ -356,12 +357,11 @@ def refuse_foreign(cfg):
     if cfg.min_trust is not None and cfg.select in RANKS:
         raise ValueError(f"--min-trust {config.number(cfg.min_trust)}: --select {cfg.select} gives "
                          "no probability; leave it out, or choose by another score")
-    uses |= {"keep", "balanced", "min_trust", "per_source"} if cfg.select not in (
-        "all", "truth", "labelled") else set()
+    uses |= CHOOSING if cfg.select not in ("all", "truth", "labelled") else set()
     if cfg.ntf or cfg.reward:  # which is made already
         uses -= {*TRAINING, "features", "sources", "reward_epochs", "reward_lr"} | (
             set() if cfg.add_labelled else {"budget"})
-    for name in sorted({"keep", "balanced", "min_trust", "per_source"}.union(*USES.values()) - uses):
+    for name in sorted(CHOOSING.union(*USES.values()) - uses):
         if getattr(cfg, name) != getattr(Config, name, []):  # a list has no default there
             where = "".join(f" --{key}" for key in ("ntf", "reward") if getattr(cfg, key))
             raise ValueError(f"--{name.replace('_', '-')} has no effect with --select "

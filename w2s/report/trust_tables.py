@@ -283,9 +283,9 @@ def crossing_table(crossings):
 
 def judging(studies):
     """How claims about trust are judged."""
-    return [Text("Trust functions: of several scores the closest rival stands here. A share is "
-                 "compared with the one in the claim, Recovery by the interval of the ratio; it is "
-                 "not judged where truth - untuned is within 2 standard errors.")
+    return [Text("Trust functions: of several scores the closest rival stands here. An AUC is "
+                 "compared with the one in the claim. Near-lossless is judged by the interval of "
+                 "the difference from the student on true labels, never by Recovery.")
             ] if any(isinstance(study, Trusted) for study in studies) else []
 
 
