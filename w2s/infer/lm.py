@@ -111,9 +111,9 @@ def masked(batch):
     return batch
 
 
-def until_end(tokens):
-    """The tokens before the first <|endoftext|>."""
-    end = np.flatnonzero(tokens == END)
+def until_end(tokens, end=END):
+    """The tokens before the first `end`, <|endoftext|>."""
+    end = np.flatnonzero(tokens == end)
     return tokens[:end[0]] if len(end) else tokens
 
 
@@ -133,7 +133,7 @@ def label(model, tokenizer, data, columns, cfg):
     tokenizer.no_truncation()  # `encode` may have left it on; the whole text's offsets are needed
     labelled, correct, tokens = [], 0, 0
     for i, row in enumerate(data):
-        tail = until_end(written[i][:missing[i]]) if i in written else np.zeros(0, np.int64)
+        tail = until_end(written[i][:missing[i]], model.end) if i in written else np.zeros(0, np.int64)
         true = columns["ids"][i][cfg.prefix:]
         correct, tokens = correct + int((tail == true[:len(tail)]).sum()), tokens + len(true)
         ends = tokenizer.encode(row["text"], add_special_tokens=False).offsets

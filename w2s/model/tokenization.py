@@ -1,20 +1,76 @@
-"""Text to token ids, with the tokenizer of the model folder."""
+"""Text to token ids, with the tokenizer of the model folder.
+
+Pythia's tokenizer marks no beginning, and its <|endoftext|> is token 0. Of the models of
+model/families.py config.json names the token that ends a text, and the tokenizer's post-processor
+the tokens that begin one (`marks`, reading T30).
+"""
 
 import contextlib
+import json
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
+
+from w2s.model import families
 
 AT_ONCE = 4096  # texts per call: an encoding holds far more than its ids, and all would at once
 
 
 def load_tokenizer(folder):
-    """The tokenizer of a model folder; ValueError when tokenizer.json is missing or broken."""
+    """The tokenizer of a model folder; ValueError when tokenizer.json is missing or broken, or has
+    more tokens than the model."""
     # batches pad by themselves (train/step.collator): a tokenizer that pads would hide the lengths
     tokenizer = read_tokenizer(f"{folder}/tokenizer.json", "put the model's tokenizer.json there")
     tokenizer.no_padding()
+    config = read_config(folder)
+    if config.get("model_type", "gpt_neox") != "gpt_neox":
+        # tokens that were added to it, of pictures for instance, may be the model's or not
+        top = max(tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
+        if top >= config["vocab_size"]:
+            raise ValueError(f"{folder}/tokenizer.json: has tokens up to {top}, but config.json "
+                             f"says vocab_size {config['vocab_size']}; it is another model's "
+                             "tokenizer")
+        tokenizer.marks = first_tokens(tokenizer), families.end(config, folder)
     return tokenizer
+
+
+def read_config(folder):
+    """The config of a decoder's folder; {} where there is none. ValueError for a model that we do
+    not compute."""
+    try:
+        config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}  # a tokenizer alone; a broken file is refused where the model is loaded
+    if not isinstance(config, dict) or config.get("model_type", "gpt_neox") == "gpt_neox":
+        return {}
+    config = families.known(config, f"{folder}/config.json")
+    families.check(config, "class", -1, f"{folder}/config.json")
+    return config
+
+
+def first_tokens(tokenizer):
+    """The tokens that the tokenizer's post-processor puts before a text: <s> of Llama, <bos> of
+    Gemma, none of Qwen and OLMo2."""
+    encoded = tokenizer.encode("a")
+    mask = encoded.special_tokens_mask
+    return encoded.ids[:mask.index(0)] if 0 in mask else []
+
+
+def marks(tokenizer):
+    """(tokens that begin a text, the token that ends one)."""
+    return getattr(tokenizer, "marks", ([], 0))
+
+
+def last_of(ids, most, tokenizer):
+    """The last of the tokens (T,) of a text, at most `most` of them behind those that begin it; the
+    beginning gives way where nothing else would be left."""
+    first = marks(tokenizer)[0]
+    room = most - len(first)
+    if not first or room < 1:
+        return ids[-most:]
+    return np.concatenate([np.array(first, ids.dtype), ids[-room:]])
 
 
 def read_tokenizer(path, advice):
@@ -47,12 +103,16 @@ def _quiet():
         os.close(nowhere)
 
 
-def tokenize(tokenizer, texts, max_length):
-    """List of N int32 arrays: the first max_length token ids of each text. None is empty: a text
-    without tokens becomes <|endoftext|> (id 0), since a model reads the state of a last token."""
-    tokenizer.enable_truncation(max_length)
+def tokenize(tokenizer, texts, max_length, bare=False):
+    """List of N int32 arrays: the first max_length token ids of each text, behind those that begin
+    one unless `bare`. None is empty: a text without tokens becomes <|endoftext|> (`marks`), since a
+    model reads the state of a last token."""
+    begin, end = marks(tokenizer)
+    begin = [] if bare else begin[:max_length - 1]
+    tokenizer.enable_truncation(max_length - len(begin))
     texts = list(texts)
-    return [np.array(e.ids or [0], dtype=np.int32) for first in range(0, len(texts), AT_ONCE)
+    return [np.array(begin + e.ids or [end], dtype=np.int32)
+            for first in range(0, len(texts), AT_ONCE)
             for e in tokenizer.encode_batch(texts[first:first + AT_ONCE], add_special_tokens=False)]
 
 
