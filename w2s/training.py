@@ -14,6 +14,7 @@ from tqdm import tqdm
 from w2s import card, device, parallel, runs
 from w2s.data import leaks
 from w2s.dp import canaries
+from w2s.infer import lm
 from w2s.model import checkpoint, configuration, lora, tokenization
 from w2s.refusals import refuse_order, refuse_processes, samples_answers, check
 from w2s.train import difficulty, embedding_rows, grpo, losses, step
@@ -195,7 +196,7 @@ class TrainingRun:
         return grpo.make_step(
             self.model, self.optimizer, reward, self.steps, group=cfg.group,
             new_tokens=new, temperature=cfg.sampling_temperature, clip=cfg.ratio_clip, beta=cfg.kl,
-            updates=cfg.updates, end=self.model.end, seed=cfg.seed, clip_norm=cfg.clip_norm,
+            updates=cfg.updates, end=lm.end_of(self.model), seed=cfg.seed, clip_norm=cfg.clip_norm,
             dtype=cfg.dtype, compile=self._options["compile"], reference=reference)
 
     def batches(self):

@@ -27,9 +27,9 @@ def prompts(tokenizer, texts, max_tokens):
     at its end, behind the token that begins a text, where the tokenizer has one (reading T30). An
     empty prompt is one <|endoftext|>: something has to be read first."""
     begin, end = tokenization.marks(tokenizer)
-    none = np.array([] if begin else [end], np.int32)
-    return [tokenization.last_of(ids if len(ids) else none, max_tokens, tokenizer)
-            for ids in tokens(tokenizer, texts)]
+    whole = [np.concatenate([np.array(begin, np.int32), ids]) for ids in tokens(tokenizer, texts)]
+    return [tokenization.ending(ids, max_tokens, tokenizer) if len(ids) else
+            np.array([end], np.int32) for ids in whole]
 
 
 def options(tokenizer, offered):
@@ -48,9 +48,8 @@ def encode(tokenizer, heads, tails, max_length, end=False):
     tails = [np.append(ids, stop) if end else ids for ids in tokens(tokenizer, tails)]
     # the answer leaves room for one token of the prompt at least
     tails = [ids[:max(1, max_length - 1)] for ids in tails]
-    heads = prompts(tokenizer, heads, max_length)
-    heads = [head if len(head) <= (room := max(1, max_length - len(tail))) else
-             tokenization.last_of(head, room, tokenizer) for head, tail in zip(heads, tails)]
+    heads = [tokenization.ending(head, max(1, max_length - len(tail)), tokenizer)
+             for head, tail in zip(prompts(tokenizer, heads, max_length), tails)]
     return {"ids": [np.concatenate(pair) for pair in zip(heads, tails)],
             "start": np.array([len(head) for head in heads])}
 
@@ -179,9 +178,9 @@ def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", 
     def compute(batch, pick):
         draw = lm.draws(seed, [names[i] for i in pick], new_tokens).to(batch["ids"].device) \
             if temperature else None
-        watch = Watch(len(pick), model.end)
+        watch = Watch(len(pick), lm.end_of(model))
         return decoding.generate(model, batch["ids"], batch["len"], new_tokens, temperature,
-                                 draw, model.end, watch), watch
+                                 draw, watch.end, watch), watch
 
     texts, certain, hidden = [None] * len(heads), np.zeros((len(heads), 3)), None
     lengths = np.array([len(row) for row in heads])
@@ -193,7 +192,7 @@ def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", 
             hidden = np.empty((len(heads), watch.last.shape[1]), np.float32)
         hidden[pick], certain[pick] = watch.last.float().cpu().numpy(), watch.certain()
         for i, row in zip(pick, new.cpu().numpy()):
-            texts[i] = lm.until_end(row, model.end)
+            texts[i] = lm.until_end(row, lm.end_of(model))
     if not np.isfinite(certain).all():
         raise ValueError(f"{title or 'answers'}: the model's output is not finite")
     return texts, certain, hidden
@@ -203,7 +202,7 @@ class Watch:
     """Called by decoding.generate before each token: how certain the tokens were, and the state at
     the last one, of each row."""
 
-    def __init__(self, rows, end=lm.END):
+    def __init__(self, rows, end):
         self.sums, self.count, self.last, self.active = 0, 0, None, None
         self.rows, self.end = rows, end
 

@@ -5,6 +5,8 @@ in its spellings of version 4 (rope_theta, rope_scaling) and 5 (rope_parameters)
 does not compute is refused by name.
 """
 
+import json
+from pathlib import Path
 from typing import NamedTuple
 
 from w2s.model.configuration import (SIZES, flags, numbers, reads, shown, token_ids, whole_numbers)
@@ -60,6 +62,22 @@ SCALINGS = {"default": (), "linear": ("factor",),
             "llama3": ("factor", "low_freq_factor", "high_freq_factor",
                        "original_max_position_embeddings")}
 ROPE = ("type", "rope_type", "rope_theta", "partial_rotary_factor")
+
+
+def read(folder):
+    """The config of a folder's decoder, as `known` gives it; {} for GPT-NeoX and where there is no
+    config.json. Raises ValueError for a model that we do not compute: before its weights are
+    fetched, and before any text is tokenised."""
+    path = Path(folder, "config.json")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        return {}  # a broken file is refused where the model is loaded
+    if not isinstance(config, dict) or config.get("model_type", "gpt_neox") == "gpt_neox":
+        return {}
+    config = known(config, path)
+    check(config, "class", -1, path)
+    return config
 
 
 def known(config, where):

@@ -201,7 +201,7 @@ class Network(nn.Module):
     the last; `score` or `unembed`, the head; and place, place_at, place_of, which give `place`."""
 
     HEAD = "embed_out.weight"
-    end = 0              # the token that ends a text: <|endoftext|> of Pythia's tokenizer
+    end = None           # the token that ends a text; None: Pythia's <|endoftext|>
     cap = None           # of logits (`capped`)
     scale = None         # of embeddings
     whole = False        # True: nll has all logits at once, as per-sample gradients need them

@@ -6,10 +6,8 @@ the tokens that begin one (`marks`, reading T30).
 """
 
 import contextlib
-import json
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -24,8 +22,7 @@ def load_tokenizer(folder):
     # batches pad by themselves (train/step.collator): a tokenizer that pads would hide the lengths
     tokenizer = read_tokenizer(f"{folder}/tokenizer.json", "put the model's tokenizer.json there")
     tokenizer.no_padding()
-    config = read_config(folder)
-    if config.get("model_type", "gpt_neox") != "gpt_neox":
+    if config := families.read(folder):
         # tokens that were added to it, of pictures for instance, may be the model's or not
         top = max(tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
         if top >= config["vocab_size"]:
@@ -34,20 +31,6 @@ def load_tokenizer(folder):
                              "tokenizer")
         tokenizer.marks = first_tokens(tokenizer), families.end(config, folder)
     return tokenizer
-
-
-def read_config(folder):
-    """The config of a decoder's folder; {} where there is none. ValueError for a model that we do
-    not compute."""
-    try:
-        config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}  # a tokenizer alone; a broken file is refused where the model is loaded
-    if not isinstance(config, dict) or config.get("model_type", "gpt_neox") == "gpt_neox":
-        return {}
-    config = families.known(config, f"{folder}/config.json")
-    families.check(config, "class", -1, f"{folder}/config.json")
-    return config
 
 
 def first_tokens(tokenizer):
@@ -63,44 +46,12 @@ def marks(tokenizer):
     return getattr(tokenizer, "marks", ([], 0))
 
 
-def last_of(ids, most, tokenizer):
-    """The last of the tokens (T,) of a text, at most `most` of them behind those that begin it; the
-    beginning gives way where nothing else would be left."""
-    first = marks(tokenizer)[0]
-    room = most - len(first)
-    if not first or room < 1:
-        return ids[-most:]
-    return np.concatenate([np.array(first, ids.dtype), ids[-room:]])
-
-
-def read_tokenizer(path, advice):
-    """The tokenizer in a file. Raises ValueError that names it and ends with `advice`."""
-    from tokenizers import Tokenizer
-    if not os.path.isfile(path):  # the library would wait for a pipe
-        raise ValueError(f"{path}: no usable tokenizer (no such file); {advice}")
-    try:
-        with _quiet():
-            return Tokenizer.from_file(str(path))
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # the library raises bare Exception, and Rust's panics
-        raise ValueError(f"{path}: no usable tokenizer, or not a tokenizer.json ({error}); {advice}"
-                         ) from None
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Context without what Rust prints before it raises a panic: a trace of its own stack."""
-    # it writes to file descriptor 2 itself, past sys.stderr
-    sys.stderr.flush()
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
+def ending(ids, most, tokenizer):
+    """The last `most` of the tokens (T,) of a text; those that begin it stay where others do."""
+    n = len(marks(tokenizer)[0])
+    if n and n < most < len(ids):
+        return np.concatenate([ids[:n], ids[n - most:]])
+    return ids[-most:]
 
 
 def tokenize(tokenizer, texts, max_length, bare=False):
