@@ -293,6 +293,13 @@ def test_bad_options_are_refused(options, words):
     assert words in str(error.value) or words in str(error.value.args)
 
 
+@pytest.mark.parametrize("text", ["0", "a", "-5", "1.5", "100,", "100,,300", "100 300", "100,0"])
+def test_budgets_are_numbers_of_rows(text):
+    with pytest.raises(ValueError) as error:
+        plan("miniature", tasks="mcqa", budgets=text)
+    assert str(error.value) == f"--budgets {text}: expected numbers of rows, as in 100,300"
+
+
 def test_a_surrogate_is_for_the_miniature_alone_and_smoke_makes_its_models():
     with pytest.raises(ValueError, match="only the miniature makes its perturbed texts"):
         experiment.check(plan("paper", surrogate="a/other"))

@@ -71,6 +71,12 @@ PATTERNS = {  # {what reads it: {start of the pattern, as the code has it: worst
              "f'{HALF": ["\\ud", "1" * 299 + "a", "e+99", ("e", "+", "")]},
     "splits": {"'[\\\\W_]+'": ["_", "-"], "'\\\\b40": ["40", "401"]},
     "study": {"'seed": [("seed", "1", "a")]},
+    "trust_names": {"'gen([0-9]": ["gen1", ("gen", "1", ""), ("gen1", "-same-tau", "")],
+                    "'(labelled|ntf": [("ntf-n", "1", "a"), "labelled-ntf-n", "ntf-n"],
+                    "f\"(.+)-({'|'": ["-", "-lora", "a-gen1", ("-gen", "1", "")]},
+    "trust_results": {"'base-strong-gen": [("base-strong-gen", "1", "a"), "base-strong-gen"],
+                      "'gen[0-9]": ["gen1", ("gen", "1", "a")],
+                      "'student-truth(": [("student-truth-", "a", "\n"), "student-truth-n"]},
     "answers": {"'\\\\\\\\(?:boxed": ["\\boxed", ("\\boxed", " ", ""), "\\fbox "],
         "'\\\\\\\\.|[{}]'": ["{", "\\"], "'[^\\\\s$]*'": ["a", " "],
         "'answer(?:": ["answer ", ("answer", " ", ""), "answer:"], "'[.!](?!": [".", "\n"]},
@@ -89,7 +95,7 @@ PATTERNS = {  # {what reads it: {start of the pattern, as the code has it: worst
                     "'[^a-z0-9]'": ["-"]},
     "ood": {"'(base|.+_p": ["_p1", "_p1_1", ("base_p", "1", "a"), ("base_", "1", "a"), "_p.1_"]}}
 # compiled, and used by fullmatch
-WHOLE = ("(.+)_(dev", "([a-h][1-8])([", "(yes|ordered", "(-?[0-9]+")
+WHOLE = ("(.+)_(dev", "(.+)-(lora", "([a-h][1-8])([", "(yes|ordered", "(-?[0-9]+")
 
 
 class Late(Exception):

@@ -690,6 +690,57 @@ def test_ceilings_may_have_the_students_rows_and_students_of_a_chain_grow(capsys
     assert {"ceiling-none", "student-naive-both", "student-all", "base-strong"} <= models["a/a"]
 
 
+# a budget has a trust function and students of so many labelled rows: run, labels, by what, flags
+OF_BUDGET = """
+trust-labelled-n{}      labelled  budget={}
+trust-labelled-ntf-n{}  ntf       budget={} add-labelled
+trust-ntf-n{}           ntf       budget={}
+"""
+
+
+def test_budgets_have_choices_and_students_of_their_own(capsys, monkeypatch):
+    printed = dry_run(capsys, monkeypatch, "miniature", tasks="mcqa", budgets="200,100,100")
+    assert len({*printed}) == len(printed)
+    found = [raw_flags(shlex.split(line)[1:])[1] for line in printed]
+    own = {Path(flags["out"][0]).name: flags for flags in found if "out" in flags
+           and "/mcqa/seed0/" in flags["out"][0]}
+    ends = lines(OF_BUDGET.format(*[100] * 6) + OF_BUDGET.format(*[200] * 6))
+    for run, by, *more in ends:
+        flags, student = own[run], own[run.replace("trust", "student")]
+        assert flags["select"] == [by] and ("add-labelled" in flags) == ("add-labelled" in more)
+        assert flags["budget"] == [more[0].partition("=")[2]]
+        assert Path(flags["teacher"][0]).name == "weak-none"
+        assert student["labels"] == [f"{flags['out'][0]}/labels/wts.jsonl"]
+        # labelled rows alone are few, so they are read more often (recipes/miniature.txt)
+        assert student["epochs"] == ["12" if by == "labelled" else "4"]
+    assert {run for run, flags in own.items() if "budget" in flags} == {run for run, *_ in ends}
+    assert own["student-labelled"]["labels"][0].endswith("/trust-labelled/labels/wts.jsonl")
+
+
+@pytest.mark.parametrize("generations, larger, chain", [
+    (1, set(), set()), (2, {2}, {2}), (5, {2, 4}, {2, 3, 4, 5})])
+def test_a_chain_has_as_many_generations_as_asked_and_a_twin_of_each_size(
+        generations, larger, chain, capsys, monkeypatch):
+    """--strong A,B,B,C: generations 2 and 3 have the same model, 4 and all later ones another."""
+    printed = dry_run(capsys, monkeypatch, "paper", tasks="mcqa", strong="a/a,b/b,b/b,c/c",
+                      generations=generations)
+    found = [raw_flags(shlex.split(line)[1:])[1] for line in printed]
+    own = {Path(flags["out"][0]).name: flags for flags in found if "out" in flags
+           and "/mcqa/seed0/" in flags["out"][0]}
+    size = {2: "b/b", 3: "b/b", 4: "c/c", 5: "c/c"}
+    for n in chain:
+        assert own[f"student-gen{n}"]["model"] == [size[n]]
+        teacher = "student-ntf" if n == 2 else f"student-gen{n - 1}"
+        assert Path(own[f"trust-gen{n}"]["teacher"][0]).name == teacher
+    for n in larger:
+        assert own[f"base-strong-gen{n}"]["model"] == own[f"student-truth-gen{n}"]["model"] == [
+            size[n]]
+    assert {run for run in own if "gen" in run} == {
+        *(f"base-strong-gen{n}" for n in larger), *(f"student-truth-gen{n}" for n in larger),
+        *(f"{kind}-gen{n}" for n in chain for kind in ("student", "trust")),
+        *(f"{kind}-gen2-same-tau" for kind in ("student", "trust") if chain)}
+
+
 def test_smoke_may_split_anew_for_every_seed(capsys, monkeypatch):
     for more, seeds in (({}, ["0"]), ({"resplit": True}, ["0", "1"]), ({"split_seed": 4}, ["4"])):
         found = [raw_flags(shlex.split(line)[1:]) for line in dry_run(

@@ -10,7 +10,9 @@ OPENING = "w2s/report/opening.py"
 PICTURES = "w2s/report/pictures.py"
 TRUSTED_CLAIMS = "w2s/report/trust_claims.py"
 TRUSTED_PICTURES = "w2s/report/trust_pictures.py"
+TRUSTED_NAMES = "w2s/report/trust_names.py"
 PHASES, RECIPES, EXPERIMENT = "w2s/phases.py", "w2s/recipes.py", "w2s/experiment.py"
+TRUST_PHASES = "w2s/trust_phases.py"
 POOL, STUDY, STATISTICS = "w2s/scheduler.py", "w2s/report/results.py", "w2s/statistics.py"
 METRICS, CLAIMS = "w2s/metrics.py", "w2s/report/claims.py"
 FRONTIER, TRUSTED, TRUSTED_REPORT = "w2s/report/frontier.py", "w2s/report/trust_results.py", "w2s/report/trust_tables.py"
@@ -21,7 +23,8 @@ WIRING = "test_wiring.py::test_every_command_is_the_one_of_the_tables"
 MINI, PAPER, SMOKE, PRINTED = (f"{WIRING}[{name}]" for name in (
     "miniature", "paper", "smoke", "printed"))
 ORDER = "test_wiring.py::test_what_a_command_reads_was_made_by_one_that_it_waits_for[miniature]"
-DEFAULT = "test_wiring.py::test_without_all_the_trust_functions_are_tried_on_ood_and_in_four_ways"
+DEFAULT = ("test_wiring.py::test_the_default_has_every_column_of_the_papers_table_and_trust_functions"
+           "_on_ood")
 OPTION = "test_wiring.py::test_an_option_reaches_its_scripts_and_no_other"
 GROW = "test_wiring.py::test_ceilings_may_have_the_students_rows_and_students_of_a_chain_grow"
 BF16 = "test_wiring.py::test_training_is_in_bfloat16_where_that_is_fast_and_measuring_never"
@@ -69,35 +72,35 @@ ERRORS = [
     (PHASES, 'self._labels(cell, ["weak-none", "weak-tft"], ["wts", "trust"], hidden=True)', 'self._labels(cell, ["weak-none", "weak-tft"], ["wts", "trust"])', PAPER),
     (PHASES, 'self._labels(cell, ["weak-none", "weak-tft"], ["wts"])', 'self._labels(cell, ["weak-none", "weak-tft"], ["weak"])', PRINTED),
     (PHASES, 'self._labels(cell, ["weak-none", "weak-tft"], ["wts"])', 'self._labels(cell, ["weak-none"], ["wts"])', PRINTED),
-    (COMMANDS, '"--labels": cell.R / teacher / "labels" / "wts.jsonl"', '"--labels": cell.R / teacher / "labels" / "trust.jsonl"', PAPER),
+    (COMMANDS, '"labels" / f"{file}.jsonl", **own}', '"labels" / "trust.jsonl", **own}', PAPER),
     (PHASES, 'and (task == "ood" or self.every) and options.protocol == "ours"]', 'and (task == "ood" or self.every)]', PRINTED),
     (PHASES, 'and (task == "ood" or self.every) and options.protocol == "ours"]', 'and options.protocol == "ours"]', DEFAULT),
     (PHASES, '{"--trust": 0.1} if cell.task in self.crossed else {})', '{"--trust": 0.1})', PRINTED),
     # trust functions
-    (PHASES, 'self._train(cell, "weak-none", self.weak, cell.D / "weak.jsonl")', 'self._train(cell, "weak-none", self.strong[0], cell.D / "weak.jsonl")', PAPER),
-    (PHASES, 'self._train(cell, "base-strong", self.strong[0], cell.D / "weak.jsonl", epochs=0)', 'self._train(cell, "base-strong", self.strong[0], cell.D / "weak.jsonl")', PAPER),
-    (PHASES, 'self._student(cell, "student-all", "weak-none")', 'self._student(cell, "student-all", "trust-truth")', PAPER),
-    (PHASES, 'self._student(cell, f"student-{by}", f"trust-{by}")', 'self._student(cell, f"student-{by}", "trust-ntf")', PAPER),
+    (TRUST_PHASES, 'self._train(cell, "weak-none", self.weak, cell.D / "weak.jsonl")', 'self._train(cell, "weak-none", self.strong[0], cell.D / "weak.jsonl")', PAPER),
+    (TRUST_PHASES, 'base, cell.D / "weak.jsonl", epochs=0)', 'base, cell.D / "weak.jsonl")', PAPER),
+    (TRUST_PHASES, 'self._student(cell, "student-all", "weak-none")', 'self._student(cell, "student-all", "trust-truth")', PAPER),
+    (TRUST_PHASES, 'self._student(cell, f"student-{by}", f"trust-{by}")', 'self._student(cell, f"student-{by}", "trust-ntf")', PAPER),
     (COMMANDS, '"--select": by, **own})', '"--select": "ntf", **own})', PAPER),
-    (PHASES, '"student-lora", "trust-ntf"', '"student-lora", "weak-none"', PAPER),
-    (COMMANDS, '"--pool": labels / "wts.jsonl"', '"--pool": labels / "trust.jsonl"', PAPER),
+    (TRUST_PHASES, 'f"student-{by}-{way}", f"trust-{by}", **how)', 'f"student-{by}-{way}", "trust-ntf", **how)', MINI),
+    (COMMANDS, '"--pool": labels / f"{pool}.jsonl"', '"--pool": labels / f"{learned}.jsonl"', PAPER),
     (COMMANDS, 'labels = cell.R / teacher / "labels"\n', 'labels = cell.R / "weak-none" / "labels"\n', PAPER),
     (COMMANDS, '"--teacher": cell.R / teacher', '"--teacher": cell.R / "weak-none"', PAPER),
-    (PHASES, '"ntf", learned="mcqa-trust")', '"ntf")', PAPER),
-    (PHASES, '{"miniature": "people", "paper": "mmlu"}', '{"miniature": "people", "paper": "arc"}', PAPER),
-    (PHASES, '(self.preset != "paper" or has_mmlu(self.raw))', 'has_mmlu(self.raw)', MINI),
-    (PHASES, 'SCORES = ("confidence", "random", "ntf", "truth")', 'SCORES = ("confidence", "random", "ntf", "truth-n")', DEFAULT),
-    (COMMANDS, 'return "student-ntf" if generation == 2 else f"student-gen{generation - 1}"', 'return "student-ntf"', PAPER),
-    (COMMANDS, 'return "student-ntf" if generation == 2 else f"student-gen{generation - 1}"', 'return "student-all" if generation == 2 else f"student-gen{generation - 1}"', PAPER),
-    (PHASES, 'self.strong[min(generation - 1, len(self.strong) - 1)]', 'self.strong[min(generation - 2, len(self.strong) - 1)]', GROW),
-    (PHASES, 'self.strong[min(generation - 1, len(self.strong) - 1)]', 'self.strong[-1]', GROW),
-    (PHASES, 'f"student-gen{generation}", f"trust-gen{generation}", size)', 'f"student-gen{generation}", f"trust-gen{generation}")', GROW),
-    (PHASES, 'f"trust-gen{generation}", before(generation), "ntf")', 'f"trust-gen{generation}", "weak-none", "ntf")', PAPER),
-    (PHASES, 'self._labels(cell, [before(generation)], ["wts", "trust"], hidden=True)', 'self._labels(cell, [before(generation)], ["wts"], hidden=True)', PAPER),
-    (PHASES, 'f"trust-ntf-{teacher}", f"weak-{teacher}", "ntf")', 'f"trust-ntf-{teacher}", "weak-none", "ntf")', PAPER),
-    (PHASES, '"student-naive-weak-ntf", "trust-ntf-tft", lam=0, alpha=0)', '"student-naive-weak-ntf", "trust-ntf-none", lam=0, alpha=0)', PAPER),
-    (PHASES, '"student-naive-both-ntf", "trust-ntf-tft", alpha=0)', '"student-naive-both-ntf", "trust-ntf-tft", lam=0, alpha=0)', PAPER),
-    (PHASES, '"student-naive-both-ntf", "trust-ntf-tft", alpha=0)', '"student-naive-both-ntf", "trust-ntf-tft")', PAPER),
+    (TRUST_PHASES, '"ntf", learned="mcqa-trust")', '"ntf")', PAPER),
+    (TRUST_PHASES, '{"miniature": "people", "paper": "mmlu"}', '{"miniature": "people", "paper": "arc"}', PAPER),
+    (TRUST_PHASES, '(self.preset != "paper" or has_mmlu(self.raw))', 'has_mmlu(self.raw)', MINI),
+    (TRUST_PHASES, '("confidence", "icl-confidence", "reward", "random", "ntf", "truth-n", "truth")', '("confidence", "icl-confidence", "random", "ntf", "truth-n", "truth")', DEFAULT),
+    (COMMANDS, 'return "student-ntf" if generation == 2 else f"student-gen{generation - 1}{end}"', 'return "student-ntf"', PAPER),
+    (COMMANDS, 'return "student-ntf" if generation == 2 else f"student-gen{generation - 1}{end}"', 'return "student-all" if generation == 2 else f"student-gen{generation - 1}{end}"', PAPER),
+    (TRUST_PHASES, 'self.strong[min(generation - 1, len(self.strong) - 1)]', 'self.strong[min(generation - 2, len(self.strong) - 1)]', GROW),
+    (TRUST_PHASES, 'self.strong[min(generation - 1, len(self.strong) - 1)]', 'self.strong[-1]', GROW),
+    (TRUST_PHASES, 'self._size(generation), file=', 'file=', GROW),
+    (TRUST_PHASES, 'f"trust-gen{generation}", before(generation), "ntf")', 'f"trust-gen{generation}", "weak-none", "ntf")', PAPER),
+    (TRUST_PHASES, '["wts", "trust"][:2 - bool(end)]', '["wts"]', PAPER),
+    (TRUST_PHASES, 'f"trust-ntf-{teacher}", f"weak-{teacher}", "ntf")', 'f"trust-ntf-{teacher}", "weak-none", "ntf")', PAPER),
+    (TRUST_PHASES, '"student-naive-weak-ntf", "trust-ntf-tft", lam=0, alpha=0)', '"student-naive-weak-ntf", "trust-ntf-none", lam=0, alpha=0)', PAPER),
+    (TRUST_PHASES, '"student-naive-both-ntf", "trust-ntf-tft", alpha=0)', '"student-naive-both-ntf", "trust-ntf-tft", lam=0, alpha=0)', PAPER),
+    (TRUST_PHASES, '"student-naive-both-ntf", "trust-ntf-tft", alpha=0)', '"student-naive-both-ntf", "trust-ntf-tft")', PAPER),
     # measurements
     (PHASES, '["test", "val"] if self.has_validation(cell) else ["test"])', '["test", "val"])', PRINTED),
     (PHASES, '["test", "val"] if self.has_validation(cell) else ["test"])', '["test"])', PAPER),
@@ -131,7 +134,7 @@ ERRORS = [
         self._over(properties, self._students)
         self._over(trusted, self._choices)
 ''', ORDER),
-    (PHASES, 'for generation in (2, 3) if trusted else ():', 'for generation in (3, 2) if trusted else ():', ORDER),
+    (PHASES, 'for generation in self.generations if trusted else ():', 'for generation in self.generations[::-1] if trusted else ():', ORDER),
     (PHASES, 'for part in (self._relabel, self._rechoose, self._restudy):', 'for part in (self._rechoose, self._relabel, self._restudy):', ORDER),
     # recipes
     (PHASES, '*(INFERENCE if name == "device" else ())', '', "test_wiring.py::test_a_device_reaches_every_command_that_runs_a_model"),
@@ -157,9 +160,9 @@ ERRORS = [
     ("recipes/miniature.txt", 'fairness     weak               --lam           0.5', 'fairness     weak-tft           --lam           1.5', MINI),
     ("recipes/miniature.txt", 'fairness     *-ntf              --epochs        4\n', '', MINI),
     ("recipes/miniature.txt", 'privacy      weak-tft           --lr            1\n', '', MINI),
-    ("recipes/miniature.txt", 'mcqa         student-truth      --epochs        2.4\n', '', MINI),
+    ("recipes/miniature.txt", 'mcqa         student-truth*     --epochs        2.4\n', '', MINI),
     ("recipes/miniature.txt", 'privacy      *-both             --optimizer     sgd\n', '', MINI),
-    ("recipes/miniature.txt", 'game         trust-[!t]*        --keep          0.6', 'game         trust-*            --keep          0.6', MINI),
+    ("recipes/miniature.txt", 'game         trust-[!tl]*       --keep          0.6', 'game         trust-*            --keep          0.6', MINI),
     ("recipes/paper.txt", 'grid          0.1 0.5 0.7', 'grid          0.1 0.3 0.5', PAPER),
     ("recipes/printed.txt", 'adversarial  student-aux-*      --alpha            0.1', 'adversarial  student-aux-*      --alpha            0.2', PRINTED),
     ("recipes/printed.txt", 'ood          data               --val-from         weak\n', '', PRINTED),
@@ -360,8 +363,8 @@ ERRORS = [
     (FRONTIER, 'np.where(a == 1, 1 / a.mean(), -1 / (1 - a.mean()))', 'np.where(a == 1, 1, -1)', "report/test_frontier.py::test_the_bayes_frontier_is_the_best_of_all_decisions"),
     (FRONTIER, 'np.where(yes, p, 1 - p).mean()))', 'np.where(yes, p, 1 - p)[a == 1].mean()))', "report/test_frontier.py::test_the_bayes_frontier_is_the_best_of_all_decisions"),
     # trust functions
-    (TRUSTED, 'return self.share(*(("none", name) for name in ("base-strong", student, "student-truth")))', 'return self.share(*(("none", name) for name in ("weak-none", student, "student-truth")))', "report/test_trust_results.py::test_recovery_and_pgr_are_those_of_the_means_with_intervals"),
-    (TRUSTED, 'for name in ("weak-none", student, "student-truth")))', 'for name in ("base-strong", student, "student-truth")))', "report/test_trust_results.py::test_recovery_and_pgr_are_those_of_the_means_with_intervals"),
+    (TRUSTED, 'for name in (base, student, truth)))', 'for name in ("weak-none", student, truth)))', "report/test_trust_results.py::test_recovery_and_pgr_are_those_of_the_means_with_intervals"),
+    (TRUSTED, 'for name in ("weak-none", student, truth)))', 'for name in ("base-strong", student, truth)))', "report/test_trust_results.py::test_recovery_and_pgr_are_those_of_the_means_with_intervals"),
     (TRUSTED, '("recovery", base, self.recovery(name))', '("recovery", weak, self.recovery(name))', "report/test_shown.py::test_trusted_students_have_their_own_recovery_and_pgr_by_seed"),
     (TRUSTED, '(self.runs.get((part, seed)) and self.runs[part, seed].values["acc"]', '(self.runs.get((part, seed)) and self.runs[part, 0].values["acc"]', "report/test_shown.py::test_trusted_students_have_their_own_recovery_and_pgr_by_seed"),
     (TRUSTED, '("pgr", weak, self.gap(name))', '("pgr", base, self.gap(name))', "report/test_shown.py::test_trusted_students_have_their_own_recovery_and_pgr_by_seed"),
@@ -372,25 +375,22 @@ ERRORS = [
     (TRUSTED, 'np.maximum(0, 2 * run.values[name] - run.draws[name])', 'run.draws[name]', "report/test_shown.py::test_the_interval_of_an_ece_is_reflected"),
     (TRUSTED, 'if not name or source in sources], int)', 'if not name or source not in sources], int)', "report/test_trust_results.py::test_a_trust_function_elsewhere_has_its_own_lines"),
     (TRUSTED, 'sharing.setdefault((tuple(run.ids), tuple(run.groups)), []).append(run)', 'sharing.setdefault((id(run), tuple(run.groups)), []).append(run)', "report/test_trust_results.py::test_scores_of_the_same_labels_share_each_draw"),
-    (TRUSTED_CLAIMS, 'change, draws = joint[0][0] - level, joint[1][0] - level', 'change, draws = level - joint[0][0], level - joint[1][0]', "report/test_trust_results.py::test_the_verdicts_of_a_clean_ladder"),
-    (TRUSTED_CLAIMS, '[end - FULL for end in recovery["interval"]],', 'recovery["interval"],', "report/test_shown.py::test_recovery_is_held_against_eighty_per_cent"),
-    (TRUSTED, 'PURE, FULL = .9, .8', 'PURE, FULL = .8, .9', "report/test_trust_results.py::test_the_verdicts_of_a_clean_ladder"),
-    (TRUSTED_CLAIMS, 'right["mean"] <= NEAR[1]', 'right["mean"] <= 1', "report/test_trust_results.py::test_worse_students_are_reversed_and_missing_ones_not_measured"),
-    (TRUSTED_CLAIMS, 'study.steps([part(f"student-{by}"), part("student-ntf")], metric), "")', 'study.steps([part("student-all"), part("student-ntf")], metric), "")', "report/test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
-    (TRUSTED_CLAIMS, 'study.steps([part(f"student-{lower}"), part(f"student-{upper}")], metric), "")', 'study.steps([part("student-ntf"), part(f"student-{upper}")], metric), "")', "report/test_trust_results.py::test_the_verdicts_of_a_clean_ladder"),
+    (TRUSTED_CLAIMS, 'change, draws = joint[0][0] - value, joint[1][0] - value', 'change, draws = value - joint[0][0], value - joint[1][0]', "report/test_trust_results.py::test_the_verdicts_of_a_clean_ladder"),
+    (TRUSTED_CLAIMS, 'study.steps([part(f"student-{by}"), part("student-ntf")], metric))', 'study.steps([part("student-all"), part("student-ntf")], metric))', "report/test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
+    (TRUSTED_CLAIMS, 'study.steps([part(f"student-{lower}"), part(f"student-{upper}")], metric))', 'study.steps([part("student-ntf"), part(f"student-{upper}")], metric))', "report/test_trust_results.py::test_the_verdicts_of_a_clean_ladder"),
     (TRUSTED, '[(strategy, "student-naive"), (strategy, CROSSED)]', '[("none", "student-naive"), (strategy, CROSSED)]', "report/test_trust_results.py::test_a_property_on_trusted_labels"),
     (TRUSTED, 'for key in ("none",) if teacher == "none" else ("weak", "both"):', 'for key in ("none", "weak") if teacher == "none" else ("both",):', "report/test_trust_results.py::test_a_property_on_trusted_labels"),
-    (TRUSTED, 'return stands_for(run.teacher)[0], "ntf" if way in CHAIN else way', 'return stands_for("weak-none")[0], "ntf" if way in CHAIN else way', "report/test_trust_results.py::test_the_lines_of_results_csv"),
-    (TRUSTED, 'return (name, "ntf") if way in (*CHAIN[1:], *OTHERWISE) else ("student-naive", way)', 'return (name, "ntf") if way in (*CHAIN, *OTHERWISE) else ("student-naive", way)', "report/test_trust_results.py::test_the_lines_of_results_csv"),
-    (TRUSTED_REPORT, 'share(study.recovery("student-ntf")),', 'share(study.gap("student-ntf")),', "report/test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
-    (TRUSTED_REPORT, '"student-{by}" for by in ("all", "random", "confidence", *CHAIN, "truth")))}', '"student-{by}" for by in ("random", "all", "confidence", *CHAIN, "truth")))}', "report/test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
-    (TRUSTED_REPORT, 'for metric in ("purity_random", "auc", "ece", "brier", "purity")]', 'for metric in ("purity", "auc", "ece", "brier", "purity_random")]', "report/test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
-    (TRUSTED_REPORT, 'shares = [shown(study.recovery(name)), shown(study.gap(name))] if name', 'shares = [shown(study.gap(name)), shown(study.recovery(name))] if name', "report/test_trust_results.py::test_a_tree_of_trust_functions_alone_is_a_report"),
-    (TRUSTED_REPORT, 'by = {"all": "ntf", "lora": "ntf", "grpo": "ntf"}.get(way, way)', 'by = "ntf"', "report/test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
+    (TRUSTED, 'labeller = run.teacher if not match[2]', 'labeller = "weak-none" if not match[2]', "report/test_trust_results.py::test_the_lines_of_results_csv"),
+    (TRUSTED_NAMES, 'if TWIN.fullmatch(way) else ("student-naive", way)', 'if TWIN.fullmatch(way) or way == "ntf" else ("student-naive", way)', "report/test_trust_results.py::test_the_lines_of_results_csv"),
+    ("w2s/report/trust_glance.py", '*(share(study.recovery(f"student-{by}"))', '*(share(study.gap(f"student-{by}"))', "report/test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
+    ("w2s/report/trust_glance.py", '"base-strong", *(f"student-{by}" for by in GLANCE)]', '"base-strong", *(f"student-{by}" for by in sorted(GLANCE))]', "report/test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
+    ("w2s/report/trust_glance.py", 'for metric in ("purity_random", "auc", "ece", "brier", "purity")]', 'for metric in ("purity", "auc", "ece", "brier", "purity_random")]', "report/test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
+    (TRUSTED_REPORT, 'shares = [shown(study.recovery(name)), shown(study.gap(name))] if (', 'shares = [shown(study.gap(name)), shown(study.recovery(name))] if (', "report/test_trust_results.py::test_a_tree_of_trust_functions_alone_is_a_report"),
+    (TRUSTED_REPORT, 'by = "ntf" if way == "all" else way', 'by = "ntf"', "report/test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
     (TRUSTED_REPORT, 'run.about["pool" if way in ("all", "truth") else "kept"]', 'run.about["kept"]', "report/test_trust_results.py::test_a_tree_of_trust_functions_alone_is_a_report"),
     (TRUSTED_REPORT, 'key = "right" if way == "all" else "right_kept"', 'key = "right"', "report/test_trust_results.py::test_a_tree_of_trust_functions_alone_is_a_report"),
     (TRUSTED_REPORT, 'lambda end: f"{100 * end:.0f}"', 'lambda end: f"{end:.0f}"', "report/test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
-    (TRUSTED_REPORT, 'teacher = student  # of the next', 'teacher = "student-ntf"  # of the next', "report/test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
+    (TRUSTED_REPORT, 'zip(\n        study.chain, [None, *study.chain])]', 'zip(\n        study.chain, [None, "ntf", *study.chain[:-2], "ntf"])]', "report/test_shown.py::test_tables_of_trusted_labels_show_their_own_numbers"),
     (TRUSTED_REPORT, 'difference_cells(steps[0])', 'difference_cells(steps[0] | {"sign": 1})', "report/test_shown.py::test_a_crossing_shows_a_gap_in_its_own_direction"),
     (TRUSTED_PICTURES, 'low": middle - sd if several else None', 'low": middle if several else None', "report/test_shown.py::test_bands_are_one_standard_deviation"),
     (TRUSTED_PICTURES, 'n = np.maximum(1, np.round(GRID * len(right)).astype(int))', 'n = np.maximum(1, np.round(GRID * len(right) / 2).astype(int))', "report/test_shown.py::test_bands_are_one_standard_deviation"),

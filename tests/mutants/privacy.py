@@ -380,6 +380,6 @@ ERRORS = [
     (FREE, "return \" \" + row.get(\"solution\", row[\"label\"])", "return \" \" + row[\"label\"]", "infer/test_generation.py::test_the_loss_counts_the_answer_and_its_end_alone"),
     (FREE, "return self.weak_class(row) == row[\"label\"]", "return row[\"weak_text\"] == row[\"label\"]", "infer/test_generation.py::test_an_answer_is_right_when_it_can_be_read_as_the_true_one"),
     (FREE, 'cfg.temperature if cfg.decode == "sample" else 0.0', 'cfg.temperature', "infer/test_generation.py::test_labels_are_what_the_model_writes"),
-    (FREE, 'return {"acc": totals[..., 1] / totals[..., 0]}', 'return {"acc": totals[..., 1] / totals[..., 2]}', "infer/test_generation.py::test_measured_is_exact_match_of_each_source_too"),
-    (FREE, 'parts[name] = [row for row in rows if row.get("source", "") == name]', 'parts[name] = rows', "infer/test_generation.py::test_measured_is_exact_match_of_each_source_too"),
+    (FREE, '{"acc": [row["answer"] == row["label"] for row in rows],', '{"acc": [row["answer"] in ("", row["label"]) for row in rows],', "infer/test_generation.py::test_measured_is_exact_match_of_each_source_too"),
+    (FREE, 'return benchmarks.sums(rows, [row["answer"] == row["label"] for row in rows])', 'return benchmarks.sums(rows, [row["answer"] != "" for row in rows])', "infer/test_generation.py::test_measured_is_exact_match_of_each_source_too"),
 ]

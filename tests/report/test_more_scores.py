@@ -3,6 +3,8 @@
     python -m pytest -q tests/report/test_more_scores.py
 """
 
+import shutil
+
 import numpy as np
 
 from tests.conftest import read_json
@@ -56,3 +58,11 @@ def test_scores_of_a_file_that_one_seed_lacks_are_listed(tmp_path):
     planted(tmp_path)
     (tmp_path / "mcqa/seed1/trust-mine/DONE").unlink()
     assert "- mcqa/trust-mine: not finished (seed 1)" in run(tmp_path)
+
+
+def test_scores_of_a_file_that_no_run_has_chosen_by_are_listed(tmp_path):
+    """A student alone tells that the choice of its labels is missing."""
+    planted(tmp_path)
+    for seed in (0, 1):
+        shutil.rmtree(tmp_path / f"mcqa/seed{seed}/trust-mine")
+    assert "- mcqa/trust-mine: not run (seed 0, 1)" in run(tmp_path)

@@ -206,7 +206,7 @@ def test_tables_of_trusted_labels_show_their_own_numbers(trusting):
     recovered = table(text, "Trusted labels at a glance")[3]
     assert [recovered[k] for k in places[:-1]] == [
         f"{share(f'student-{by}', 'base-strong'):.1f} %" for by in shown[:-1]]
-    beside = {row[1]: row[2:] for row in table(text, "The chain, and the labelled rows")[2:]}
+    beside = {row[1]: row[2:] for row in table(text, "Further students: the chain")[2:]}
     assert beside["gen3"] == [f"{of['student-gen3']:.3f}",
                               f"{share('student-gen3', 'base-strong'):.1f} %"]
     scores = {row[1]: row[2:] for row in table(text, "How good a score tells right labels")[2:]}

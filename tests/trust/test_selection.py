@@ -39,6 +39,33 @@ def test_balanced_takes_equally_many_of_each_class_as_far_as_there_are():
     assert selection.pick([.5] * 4, 2, [1, 1, 0, 0]).tolist() == [0, 2]
 
 
+def test_only_rows_that_may_be_chosen_are():
+    """Of .9, .8 ... .2 those at 1, 2, 5, 6 and 7; their classes are b, a, a, a and b."""
+    score, classes = np.arange(9, 1, -1) / 10, list("abababab")
+    classes[2] = classes[5] = classes[6] = "a"
+    may = np.array([0, 1, 1, 0, 0, 1, 1, 1], bool)
+    assert selection.pick(score, 3, may=may).tolist() == [1, 2, 5]
+    assert selection.pick(score, 3, None, .35, may).tolist() == [1, 2, 5]
+    assert selection.pick(score, 5, None, .35, may).tolist() == [1, 2, 5]
+    assert selection.pick(score, 4, classes, may=may).tolist() == [1, 2, 5, 7]
+
+
+def test_a_budget_is_drawn_from_the_positions_in_their_order():
+    positions = [3, 4, 8, 15, 16, 23, 42, 99]
+    drawn = {n: selection.within(positions, n, 0, "p") for n in range(1, 9)}
+    for n, found in drawn.items():
+        assert len({*found}) == n and found == sorted(found) and {*found} <= {*positions}
+        assert {*found} >= {*drawn.get(n - 1, ())}
+    assert drawn[8] == positions and drawn[2] != positions[:2]
+    assert len({tuple(selection.within(positions, 3, seed, "p")) for seed in range(20)}) > 10
+
+
+def test_rows_of_sources_that_it_has_not_learned_from():
+    pool = [{"source": "a"}, {"source": "b"}, {}, {"source": "a"}]
+    assert selection.unseen(pool, ["a"], "p").tolist() == [False, True, True, False]
+    assert selection.unseen(pool, [], "p").all()
+
+
 @pytest.mark.parametrize("keep, n, expected", [(.5, 10, 5), (1, 10, 10), (.01, 10, 1), (2, 10, 2),
                                                (10, 10, 10), (.25, 10, 2)])
 def test_keep_is_a_share_or_a_number(keep, n, expected):

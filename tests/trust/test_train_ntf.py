@@ -811,13 +811,13 @@ def test_labelled_rows_of_another_task_are_no_rows_for_a_student(labelled, tmp_p
     games = [row | {"weak_text": " a1a6", "certain": [.5, .1, -1]} for row in played("trust", 30)]
     rows.write(labels / "game-trust.jsonl", games)
     rows.write_json(labels / "game-trust.jsonl.meta.json", {"task": "game"})
+    hidden_states.write_states(labels / "game-trust.hidden.safetensors", np.zeros((30, 32)), games)
     for more in (("--select", "labelled"), ("--add-labelled",)):
         code, _, error = call(
             "train_ntf", "--teacher", tmp_path / "mcqa", "--labelled", labels / "game-trust.jsonl",
             "--pool", labels / "wts.jsonl", "--out", tmp_path / "out", *more)
         assert code == 1 and error.count("\n") == 1
-        if more[0] == "--select":
-            assert "rows of task game, a student of mcqa cannot train on them" in error
+        assert "rows of task game, a student of mcqa cannot train on them" in error
 
 
 def test_the_trust_function_of_a_teacher_that_is_always_wrong_is_a_constant_elsewhere_too(

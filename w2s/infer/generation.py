@@ -5,6 +5,8 @@ N rows of a split, D hidden.
 
 from typing import Callable, NamedTuple
 
+import numpy as np
+
 from w2s import rows
 from w2s.infer import benchmarks, choice
 from w2s.infer.classify import plain

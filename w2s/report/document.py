@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from w2s import rows
-from w2s.report import render, trust_claims, trust_pictures, trust_results, trust_tables
+from w2s.report import (render, trust_claims, trust_glance, trust_pictures, trust_results,
+                        trust_tables)
 from w2s.report.claims import claims, inequalities
 from w2s.report.measurements import csv_text, tasks_in
 from w2s.report.opening import method, opening, premise, warnings
@@ -40,7 +41,7 @@ def write(config):
     verdicts = verdicts_of(properties, trusted, crossings)
     gaps = warnings(studies)
     short = [*([glance(properties), legend(properties)] if properties else []),
-             *trust_tables.glance(trusted), tally(verdicts, studies)]
+             *trust_glance.glance(trusted), tally(verdicts, studies)]
     # from what a reader must know first to what only a doubtful one looks up
     blocks = [Heading(title, 1), *opening(config, studies), *premise(properties),
               *trust_tables.premise(trusted), *gaps, *short, *figure(pictures, "overview"),

@@ -154,21 +154,6 @@ def budgets(study):
     return ["", *(f"-n{size}" for size in sorted(sizes))]
 
 
-def labelled_words(study):
-    """"300 labelled rows: the student on them .780, on the labels of the trust function that
-    learned from them .827, on both .774; ..." means over seeds; "" without such runs."""
-    parts = []
-    for end in [*budgets(study)[1:], ""]:
-        means = [found and f"{found['mean']:.3f}" for found in (
-            study.summary("none", f"student-{way}{end}", study.module.TASK)
-            for way in ("labelled", "ntf", "labelled-ntf"))]
-        if all(means):
-            rows = f"{end[2:]} labelled rows" if end else "all labelled rows"
-            parts.append(f"{rows}: the student on them {means[0]}, on the labels of the trust "
-                         f"function that learned from them {means[1]}, on both {means[2]}")
-    return "; ".join(parts)
-
-
 def level(study, model, metric, value):
     """(our numbers, verdict, step) on the claim that a metric of a model is at least a value."""
     steps = above(study, model, metric, value)

@@ -17,8 +17,8 @@ from w2s import metrics, rows, tasks
 from w2s.report.claims import OURS, Claim, arrow, judge
 from w2s.report.measurements import entries, lack, resample, seeds_in, written
 from w2s.report.results import CROSSED, STRATEGIES, Study, clear_of_noise
-from w2s.report.trust_names import (EXPECTED, GENERATION, in_results, labels_of,
-                                     place)
+from w2s.report.trust_names import (EXPECTED, GENERATION, OTHERWISE, in_results,
+                                     labels_of, place)
 from w2s.runs import facts_of
 from w2s.trust import score_metrics
 from w2s.trust.selection import CALIBRATION, PROBABILITIES
@@ -29,6 +29,7 @@ DRAWS = 1000  # at most, for AUC, ECE, Brier score and purity: each draw weighs 
 ABOUT = {"select": str, "pool": int, "kept": int, "regimes": {...: str},  # of trust.json
          "shares": {...: (rows.NUMBER, rows.NUMBER)}}
 SOURCE = "Uzunoglu et al."  # the place of claims whose section is not given
+SUFFIXES = tuple(f"-{way}" for way in OTHERWISE)  # of names of students trained otherwise
 MARGIN = .02  # how far from the student on true labels still counts as near-lossless; ours
 
 
@@ -109,7 +110,8 @@ class Trusted(Study):
         for name, n in itertools.product(study.names(), study.seeds):
             if name.startswith("trust-"):
                 judge_run(study, name, n)
-            else:
+            # other training is for some seeds only: of the others it does not miss
+            elif not name.endswith(SUFFIXES) or study.at(name, n).exists():
                 study._add(name, n)
         rng = np.random.default_rng([seed, *study.task.encode()])
         resample(study, draws, rng)

@@ -16,7 +16,7 @@ from w2s.report.render import (GONE, Bullets, Heading, Table, Text, difference_c
                                 format_interval, format_p, mean, signed, spread,
                                 spread_and_interval)
 from w2s.report.results import CROSSED, STRATEGIES
-from w2s.report.trust_claims import COLUMNS, PAPER, SCORES, labelled_words, lossless_words
+from w2s.report.trust_claims import COLUMNS, PAPER, SCORES
 from w2s.report.trust_names import OTHERWISE, is_score, labels_of, place
 from w2s.report.trust_results import DRAWS, INSIDE, Trusted, part, percent
 
@@ -35,8 +35,6 @@ SAID = {"all": "all weak labels (naive)", "random": "as many as ntf, drawn by lo
         "labelled-ntf": "these rows and the trusted labels",
         "labelled-zero-shot": "those of the sources that ntf-zero-shot learned from, alone",
         "truth-n": "the rows of ntf with true labels", "truth": "all rows with true labels"}
-GLANCE = ("all", "random", "confidence", "icl-confidence", "reward", "ntf", "truth-n", "truth")
-SHORT = {"confidence": "confid.", "icl-confidence": "icl-conf"}
 
 
 def premise(studies):
@@ -46,46 +44,6 @@ def premise(studies):
                  "function (ntf) is a small network that reads the teacher's last hidden state and "
                  "learns, on other questions whose truth is known, whether a label is right.")
             ] if studies else []
-
-
-def glance(studies):
-    """The headline means of every task, in 100 columns; the terminal shows these tables."""
-    if not studies:
-        return []
-    students, beside, scores = [], [], []
-    for study in studies:
-        names = ["weak-none", "base-strong", *(f"student-{by}" for by in GLANCE)]
-        students.append([study.task, *(mean(acc(study, name)) for name in names)])
-        students.append(["  Recovery", "", "", *(share(study.recovery(f"student-{by}"))
-                                                  for by in GLANCE[:-1]), ""])
-        beside += [["" if i else study.task, *line] for i, line in enumerate(beside_lines(study))]
-        for i, name in enumerate(scored(study, "")):
-            cells = [mean(study.summary("none", f"trust-{name}", metric))
-                     for metric in ("purity_random", "auc", "ece", "brier", "purity")]
-            scores.append(["" if i else study.task, name, *cells])
-    return [Table("Trusted labels at a glance: accuracy on test rows, means over seeds",
-                  ["task", "teacher", "untuned", *(SHORT.get(by, by) for by in GLANCE)], students),
-            *(Text(f"{study.module.TITLE}, ntf against truth: {words} (margin {study.margin:g}).")
-              for study in studies if (words := lossless_words(study))),
-            *(Text(f"{study.module.TITLE}, {words}.") for study in studies
-              if (words := labelled_words(study))),
-            *([Table("The chain, and the labelled rows used otherwise",
-                     ["task", "student's labels", "accuracy", "Recovery"], beside)]
-              if beside else []),
-            Text("teacher: the weak model; untuned, all ... truth: the strong model before "
-                 "training and after training on those labels. Recovery: (student - untuned) / "
-                 "(truth - untuned), truth trained in the same way; -: the gap is within 2 "
-                 "standard errors. labels right: share of all the teacher's labels; purity: of "
-                 "those chosen."),
-            *([Table("How good a score tells right labels from wrong ones, means over seeds",
-                     ["task", "score", "labels right", "AUC", "ECE", "Brier", "purity"], scores)]
-              if scores else [])]
-
-
-def beside_lines(study):
-    """[[labels, accuracy, Recovery]] of the students that are no column of the first table."""
-    return [[way, mean(acc(study, f"student-{way}")), share(study.recovery(f"student-{way}"))]
-            for way in study.students if way not in GLANCE]
 
 
 def overview(studies):
