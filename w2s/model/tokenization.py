@@ -33,6 +33,36 @@ def load_tokenizer(folder):
     return tokenizer
 
 
+def read_tokenizer(path, advice):
+    """The tokenizer in a file. Raises ValueError that names it and ends with `advice`."""
+    from tokenizers import Tokenizer
+    if not os.path.isfile(path):  # the library would wait for a pipe
+        raise ValueError(f"{path}: no usable tokenizer (no such file); {advice}")
+    try:
+        with _quiet():
+            return Tokenizer.from_file(str(path))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises bare Exception, and Rust's panics
+        raise ValueError(f"{path}: no usable tokenizer, or not a tokenizer.json ({error}); {advice}"
+                         ) from None
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Context without what Rust prints before it raises a panic: a trace of its own stack."""
+    # it writes to file descriptor 2 itself, past sys.stderr
+    sys.stderr.flush()
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
 def first_tokens(tokenizer):
     """The tokens that the tokenizer's post-processor puts before a text: <s> of Llama, <bos> of
     Gemma, none of Qwen and OLMo2."""
