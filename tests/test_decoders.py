@@ -70,7 +70,8 @@ def test_a_gemma_teaches_an_olmo_to_answer(home, call):
              home / "weak/labels/trust.jsonl", "--pool", home / "weak/labels/wts.jsonl",
              "--epochs", 4, "--out", home / "ntf"),
             ("train_student", *usual, "--model", home / "olmo", "--lr", 1e-2, "--epochs", 12,
-             "--lora-rank", 4, "--labels", home / "ntf/labels/wts.jsonl", "--out", home / "student"),
+             "--lora-rank", 4, "--labels", home / "ntf/labels/wts.jsonl", "--out",
+             home / "student"),
             ("evaluate", "--task", "mcqa", "--run", home / "weak", home / "student", "--data",
              home / "test.jsonl")):
         code, out, err = call(*argv)

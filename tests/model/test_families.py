@@ -4,6 +4,7 @@
 """
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -193,3 +194,34 @@ def test_a_folder_that_is_no_decoder_is_left_to_others(tmp_path):
     for content in ("{", "[]", json.dumps({"model_type": "gpt_neox", "num_experts": 3})):
         (tmp_path / "config.json").write_text(content)
         assert families.read(tmp_path) == {}
+
+
+OLMO = PUBLISHED["OLMo-2-0425-1B"]
+LARGER = PUBLISHED | {
+    "OLMo-2-1124-7B": OLMO | {"hidden_size": 4096, "intermediate_size": 11008,
+                              "num_hidden_layers": 32, "num_attention_heads": 32,
+                              "num_key_value_heads": 32},
+    "OLMo-2-1124-13B": OLMO | {"hidden_size": 5120, "intermediate_size": 13824,
+                               "num_hidden_layers": 40, "num_attention_heads": 40,
+                               "num_key_value_heads": 40},
+    "Qwen3-1.7B-Base": QWEN | {"hidden_size": 2048, "intermediate_size": 6144},
+    "Qwen3-14B-Base": QWEN | {"hidden_size": 5120, "intermediate_size": 17408,
+                              "num_hidden_layers": 40, "num_attention_heads": 40,
+                              "tie_word_embeddings": False}}
+
+
+def test_the_table_of_the_docs_is_computed():
+    """parameters, 4 and 16 bytes each, and how many cards of 80 GB have room for the latter with a
+    tenth to spare; every larger number in a row of cards is a power of two."""
+    import torch
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines()
+             if line.startswith("|") and line.count("|") == 6][2:]
+    assert len(cells) == 7
+    for name, *numbers in cells:
+        with torch.device("meta"):
+            model = decoder.Decoder(families.known(LARGER[name], "config.json"), "lm")
+        n = sum(p.numel() for p in model.parameters())
+        cards = next(k for k in (1, 2, 4, 8) if 16 * n / k < .9 * 83.7e9)
+        assert numbers == [f"{n / 1e6:.0f}M", f"{4 * n / 1e9:.1f}", f"{16 * n / 1e9:.1f}",
+                           str(cards)], name

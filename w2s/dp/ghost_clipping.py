@@ -267,7 +267,7 @@ def rows_of_norm(module, x, g, rows, seen):
         seen[key] = x, module.bare(x) if isinstance(module, RMSNorm) else F.layer_norm(
             wide(x), module.normalized_shape, None, None, module.eps)
     g, bare = (wide(v).reshape(rows, -1, v.shape[-1]) for v in (g, seen[key][1]))
-    return ((g * bare).sum(1),) if isinstance(module, RMSNorm) else ((g * bare).sum(1), g.sum(1))
+    return ((g * bare).sum(1), g.sum(1))[:1 if isinstance(module, RMSNorm) else 2]
 
 
 def gram(v):

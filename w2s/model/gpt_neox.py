@@ -279,8 +279,8 @@ class Network(nn.Module):
         on_cpu = h.device.type == "cpu"
         held, at_once = (limit[on_cpu] // self.settings["vocab_size"] + 1
                      for limit in (LOGITS_HELD, LOGITS_AT_ONCE))
-        if len(h) <= at_once or self.cap:  # the loss in place gains nothing on few logits, and has
-            # no capping
+        # the loss in place gains nothing on few logits (docs/speed.md), and knows no capping
+        if len(h) <= at_once or self.cap:
             nll = self.token_nll(h, truth) * mask.flatten()[predicted]
         else:
             # each gradient costs a product, so only those that are asked for
@@ -313,7 +313,7 @@ class Network(nn.Module):
 
 
 class GPTNeoX(Network):
-    """GPT-NeoX. config: the dict of config.json. Raises ValueError, naming `where`, for what is not supported
+    """config: the dict of config.json. Raises ValueError, naming `where`, for what is not supported
     (configuration.check)."""
 
     def __init__(self, config, head, num_labels=2, head_layer=-1, where="config.json"):
