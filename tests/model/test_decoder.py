@@ -154,6 +154,12 @@ def test_noise_is_added_to_the_scaled_embeddings(hf, case):
         assert worst(ours(reference)(ids, lengths, noise)[0], expected[0]) < 1e-5
 
 
+@pytest.mark.parametrize("offset", [0, 1])
+def test_a_new_norm_makes_the_mean_square_one(offset):
+    x = torch.tensor([[3., 0, 0, 4]])                       # of mean square 25 / 4
+    assert torch.allclose(decoder.RMSNorm(4, 1e-6, offset)(x), x / 2.5)
+
+
 @pytest.mark.parametrize("case", FEW)
 def test_padding_changes_nothing_and_the_last_block_leaves_tokens_out_exactly(hf, case):
     model, (ids, lengths) = ours(theirs(hf, case)), batch(20)

@@ -99,17 +99,32 @@ def test_positions_windows_and_ends_of_published_configs():
 @pytest.mark.parametrize("name", [name for name in PUBLISHED if name != "gemma-3-4b-pt"])
 def test_both_spellings_of_transformers_mean_the_same(name):
     """Version 5's, which its config class writes, and ours, which has both."""
-    hf = pytest.importorskip("transformers")
-    before = settings(PUBLISHED[name])
-    config = {key: value for key, value in PUBLISHED[name].items() if key != "model_type"}
-    family = families.FAMILIES[PUBLISHED[name]["model_type"]]
+    hf, published = pytest.importorskip("transformers"), PUBLISHED[name]
+    if "rope_local_base_freq" in published:
+        published = published | {"rope_local_base_freq": 5000}
+    before = settings(published)
+    config = {key: value for key, value in published.items() if key != "model_type"}
+    family = families.FAMILIES[published["model_type"]]
     five = getattr(hf, f"{family.classifier or family.name}Config")(**config).to_dict()
     assert "rope_theta" not in five and five["rope_parameters"]
-    both = {**PUBLISHED[name], **families.respelled(before)}
+    rest = {key: value for key, value in published.items() if not key.startswith("rope")}
+    both = {**rest, **families.respelled(before)}
     four = {key: value for key, value in both.items() if key != "rope_parameters"}
     for spelled in (five, both, four):
         after = settings(spelled)
         assert after["rope"] == before["rope"] and after["layer_types"] == before["layer_types"]
+
+
+@pytest.mark.parametrize("family, more", [
+    ("Qwen2", {"use_sliding_window": True, "max_window_layers": 3}), ("Qwen2", {}),
+    ("Qwen3", {"use_sliding_window": True, "max_window_layers": 0}), ("Gemma2", {}),
+    ("Gemma3Text", {"sliding_window_pattern": 3}), ("Gemma3Text", {}), ("Llama", {})])
+def test_the_types_of_layers_are_those_of_transformers(family, more):
+    """Version 5 writes them into config.json, version 4 left them out."""
+    hf = pytest.importorskip("transformers")
+    five = getattr(hf, f"{family}Config")(num_hidden_layers=8, eos_token_id=1, **more).to_dict()
+    expected = five.pop("layer_types", [GLOBAL] * 8)
+    assert settings(five | more)["layer_types"] == expected
 
 
 def test_llama_3_scales_long_waves_alone():

@@ -21,7 +21,7 @@ WAVES = CONFIGS + "llama_3_scales_long_waves_alone"
 ERRORS = [
     # the network
     (DECODER, "(self.offset + wide(self.weight))", "wide(self.weight)", LOGITS + "[gemma3-17]"),
-    (DECODER, "torch.full((width,), 1. - offset)", "torch.full((width,), 1.)", TESTS + "untrained_is_drawn_as_transformers_would"),
+    (DECODER, "torch.full((width,), 1. - offset)", "torch.full((width,), 1.)", TESTS + "a_new_norm_makes_the_mean_square_one"),
     (DECODER, "eps=self.eps)", "eps=1e-2)", LOGITS + "[qwen3-17]"),
     (DECODER, "return turn / factor\n", "return turn * factor\n", WAVES),
     (DECODER, "share = share.clamp(0, 1) ", "share = share.clamp(0, 2) ", WAVES),
@@ -50,7 +50,7 @@ ERRORS = [
     (FAMILIES, '"model_type": "gemma3_text"}, f"{where}', '"model_type": "gemma2"}, f"{where}', PUBLISHED),
     (FAMILIES, '"qwen2": Family("Qwen2", QWEN, biases=True)', '"qwen2": Family("Qwen2", QWEN)', LOGITS + "[qwen2-17]"),
     (FAMILIES, 'c["attention_bias"] and not family.biases', 'c["attention_bias"]', LOGITS + "[qwen2-17]", "a Qwen2 has no attention_bias, and transformers ignores one"),
-    (FAMILIES, "i >= c[\"max_window_layers\"]", "i > c[\"max_window_layers\"]", LOGITS + "[qwen2-window-17]"),
+    (FAMILIES, "i >= c[\"max_window_layers\"]", "i > c[\"max_window_layers\"]", CONFIGS + "the_types_of_layers_are_those_of_transformers"),
     (FAMILIES, 'd = c["query_pre_attn_scalar"]', "pass", LOGITS + "[gemma3-17]"),
     (FAMILIES, "(i + 1) % c[\"sliding_window_pattern\"]", "i % c[\"sliding_window_pattern\"]", PUBLISHED),
     (FAMILIES, '**{key: value for key, value in config.items()\n               if value is not None or key in NULLABLE}}', '**{key: value for key, value in config.items() if value is not None}}', REFUSED + "[no window]"),
