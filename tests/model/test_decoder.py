@@ -7,6 +7,8 @@ transformers' own config classes make, with every parameter random.
 """
 import copy
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from w2s.attacks import exposure
 from w2s.dp import sgd
 from w2s.model import checkpoint, decoder, decoding, families, lora, tokenization
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 V = 97
 SHAPE = {"vocab_size": V, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
          "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256,
@@ -242,6 +245,20 @@ def test_bfloat16_stays_near_float32(hf, case):
     assert (half - expected).abs().mean() < .1 * expected.std()
 
 
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_golden_logits_hold_without_transformers(name):
+    expected = load_file(GOLDEN / name / "expected.safetensors")
+    ids, lengths = expected["ids"], expected["lengths"]
+    lm, classifier = (checkpoint.load(GOLDEN / name, head, num_labels=labels)
+                      for head, labels in (("lm", None), ("class", 3)))
+    classifier.score.weight.data.copy_(expected["score"])
+    with torch.no_grad():
+        assert worst(lm(ids, lengths), expected["lm"]) < 1e-5
+        assert worst(lm.last_state(ids, lengths), expected["hidden"]) < 1e-5
+        assert worst(classifier(ids, lengths), expected["class"]) < 1e-5
+    assert torch.equal(decoding.generate(lm, ids, lengths, 8), expected["greedy"])
+
+
 # ---- LoRA ----------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("case", FEW)
@@ -363,8 +380,13 @@ def model_config(hf, case):
 
 
 def test_fewer_keys_let_more_tokens_stand_side_by_side(hf, monkeypatch):
+    """8 bytes a token, layer and dimension of the keys: 2 heads of 8."""
     model = ours(theirs(hf, "llama3"))
-    assert model.settings["key_width"] == 2 * 8
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(
+        total_memory=4 * 50 * 8 * 3 * 16))
+    fake = SimpleNamespace(settings=model.settings, parameters=lambda: iter(
+        [SimpleNamespace(device=torch.device("cuda"))]))
+    assert decoding.side_by_side(fake, 1000) == 50
 
 
 # ---- tokens --------------------------------------------------------------------------------------
@@ -374,7 +396,9 @@ def test_a_text_begins_and_ends_with_the_tokens_of_its_model(hf, tmp_path, token
     checkpoint.save(ours(theirs(hf, "gemma3")), tmp_path / "model", tokenizer_file)
     tokenizer = tokenization.load_tokenizer(tmp_path / "model")
     assert tokenization.marks(tokenizer) == ([2], 3)
-    lists = lambda arrays: [ids.tolist() for ids in arrays]
+
+    def lists(arrays):
+        return [ids.tolist() for ids in arrays]
     assert lists(tokenization.tokenize(tokenizer, ["w5 w6 w7", ""], 3)) == [[2, 5, 6], [2]]
     assert lists(tokenization.tokenize(tokenizer, ["w5 w6"], 1)) == [[5]]
     assert lists(tokenization.tokenize(tokenizer, ["w5 w6", ""], 4, bare=True)) == [[5, 6], [3]]
