@@ -18,6 +18,7 @@ from tests.memorised import mails
 from tests.trust.test_train_ntf import asked
 from w2s import rows
 from w2s.model import checkpoint, tokenization
+from w2s.train import embedding_rows
 
 SHAPE = {"vocab_size": 384, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
          "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
@@ -127,3 +128,18 @@ def test_other_tasks_run_with_a_llama(home, fair, call):
         assert row["text"][:row["weak_from"]]   # offsets are those of the text, without <bos>
     classifier = checkpoint.load(home / "fair-student/model", "class")
     assert classifier.score.weight.any()
+
+
+def test_only_the_rows_of_an_embedding_whose_tokens_occur_are_trained_with_the_same_result(
+        home, fair, call, monkeypatch):
+    weights = []
+    for least in (1, 2 ** 40):
+        monkeypatch.setattr(embedding_rows, "LEAST", least)
+        out = home / f"rows-{least}"
+        code, _, err = call("train_weak", "--task", "fairness", "--model", home / "gemma", "--lr",
+                            1e-3, "--epochs", 1, "--device", "cpu", "--data", fair / "weak.jsonl",
+                            "--out", out)
+        assert not code, err
+        weights.append(load_file(out / "model/model.safetensors"))
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(p, weights[1][name]) for name, p in weights[0].items())

@@ -53,7 +53,7 @@ ERRORS = [
     (FAMILIES, "i >= c[\"max_window_layers\"]", "i > c[\"max_window_layers\"]", CONFIGS + "the_types_of_layers_are_those_of_transformers"),
     (FAMILIES, 'd = c["query_pre_attn_scalar"]', "pass", LOGITS + "[gemma3-17]"),
     (FAMILIES, "(i + 1) % c[\"sliding_window_pattern\"]", "i % c[\"sliding_window_pattern\"]", PUBLISHED),
-    (FAMILIES, '**{key: value for key, value in config.items()\n               if value is not None or key in NULLABLE}}', '**{key: value for key, value in config.items() if value is not None}}', REFUSED + "[no window]"),
+    (FAMILIES, "if value is not None or key in NULLABLE}}", "if value is not None}}", REFUSED + "[no window]"),
     (FAMILIES, "k = k[0] if isinstance(k, list) and k else k\n    if", "k = k[-1] if isinstance(k, list) and k else k\n    if", PUBLISHED),
     (FAMILIES, "elif two and kind == LOCAL:\n        parameters = {}\n", "", SPELLED + "[gemma-3-1b-pt]", "only a flat rope_parameters of a Gemma 3 would show it, which no version writes"),
     (FAMILIES, "{**parameters, **scaling} if two else scaling or parameters", "parameters", PUBLISHED),

@@ -107,11 +107,9 @@ def known(config, where):
     if kind not in FAMILIES:
         raise ValueError(f"{where}: model_type = {shown(kind)} is not supported, only "
                          f"gpt_neox (Pythia), {', '.join(FAMILIES)} and gemma3")
-    # a config may leave out whatever its family has by default: a saved one says it all
-    defaults = DEFAULTS | FAMILIES[kind].defaults
-    return {**{key: value for key, value in defaults.items() if value is not None},
-            **{key: value for key, value in config.items()
-               if value is not None or key in NULLABLE}}
+    # a config may leave out what its family has by default: others ask the model for its sizes
+    return {**FAMILIES[kind].defaults, **{key: value for key, value in config.items()
+                                          if value is not None or key in NULLABLE}}
 
 
 def check(config, head, head_layer, where):

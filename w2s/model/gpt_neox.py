@@ -198,7 +198,8 @@ class Network(nn.Module):
     "lm" logits (B, T, V).
 
     A subclass has `table`, the embedding; `blocks`, block(x, place, last, cache); `norm`, behind
-    the last; `score` or `unembed`, the head; and place, place_at, place_of, which give `place`."""
+    the last; `score` or `unembed`, the head; place, place_at, place_of, which give `place`;
+    `positions`, the most tokens of a row; HEAD, prefix, check and spelled, for its folder."""
 
     HEAD = "embed_out.weight"
     end = None           # the token that ends a text; None: Pythia's <|endoftext|>
