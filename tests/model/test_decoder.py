@@ -278,6 +278,31 @@ def test_lora_trains_attention_and_mlp_and_merges_back(hf, case):
     assert set(model.state_dict()) == names and worst(model(ids, lengths), changed) < 1e-4
 
 
+@pytest.mark.parametrize("case", ["llama3", "gemma3"])
+def test_lora_is_pefts_on_all_linear_layers(hf, case):
+    peft = pytest.importorskip("peft", exc_type=ImportError)
+    reference, (ids, lengths) = theirs(hf, case), batch(8)
+    model, draw = ours(reference), torch.Generator().manual_seed(1)
+    lora.apply(model, 3, 6, torch.Generator().manual_seed(0))
+    peer = peft.get_peft_model(reference, peft.LoraConfig(
+        r=3, lora_alpha=6, task_type="CAUSAL_LM", target_modules="all-linear"))
+    names = {}
+    for name, p in peer.named_parameters():
+        if p.requires_grad:
+            own = name.removeprefix("base_model.model.").replace("lora_", "").replace(
+                ".default", "")
+            names[own], twin = p, model.get_parameter(own)
+            with torch.no_grad():
+                twin.copy_(p.normal_(0, .2, generator=draw))
+    assert names.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
+    mask = real(lengths, 8)
+    one, two = model(ids, lengths)[mask], peer(ids, attention_mask=mask.long()).logits[mask]
+    assert worst(one, two) < 2e-5
+    (one.square().mean() - two.square().mean()).backward()
+    for name, p in names.items():
+        assert torch.allclose(model.get_parameter(name).grad, -p.grad, atol=1e-4), name
+
+
 # ---- folders -------------------------------------------------------------------------------------
 
 def tokenizer_of(begin=None, top=V):

@@ -8,59 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import plan
+from tests.bench.decoders import PUBLISHED
 from w2s.model import decoder, families
 from w2s.model.families import GLOBAL, LOCAL
 
-# From the hub's config.json files, as transformers 4 wrote them; keys that say nothing of the
-# network are left out
-PUBLISHED = {
-    "Llama-3.2-1B": {
-        "model_type": "llama", "attention_bias": False, "attention_dropout": 0.0,
-        "bos_token_id": 128000, "eos_token_id": 128001, "head_dim": 64, "hidden_act": "silu",
-        "hidden_size": 2048, "intermediate_size": 8192, "max_position_embeddings": 131072,
-        "mlp_bias": False, "num_attention_heads": 32, "num_hidden_layers": 16,
-        "num_key_value_heads": 8, "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_scaling": {
-            "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
-            "original_max_position_embeddings": 8192, "rope_type": "llama3"},
-        "rope_theta": 500000.0, "tie_word_embeddings": True, "vocab_size": 128256},
-    "Qwen2.5-0.5B": {
-        "model_type": "qwen2", "attention_dropout": 0.0, "bos_token_id": 151643,
-        "eos_token_id": 151643, "hidden_act": "silu", "hidden_size": 896,
-        "intermediate_size": 4864, "max_position_embeddings": 32768, "max_window_layers": 24,
-        "num_attention_heads": 14, "num_hidden_layers": 24, "num_key_value_heads": 2,
-        "rms_norm_eps": 1e-06, "rope_theta": 1000000.0, "sliding_window": 32768,
-        "tie_word_embeddings": True, "use_mrope": False, "use_sliding_window": False,
-        "vocab_size": 151936},
-    "Qwen3-0.6B-Base": {
-        "model_type": "qwen3", "attention_bias": False, "attention_dropout": 0.0,
-        "bos_token_id": 151643, "eos_token_id": 151643, "head_dim": 128, "hidden_act": "silu",
-        "hidden_size": 1024, "intermediate_size": 3072, "max_position_embeddings": 32768,
-        "max_window_layers": 28, "num_attention_heads": 16, "num_hidden_layers": 28,
-        "num_key_value_heads": 8, "rms_norm_eps": 1e-06, "rope_scaling": None,
-        "rope_theta": 1000000, "sliding_window": None, "tie_word_embeddings": True,
-        "use_sliding_window": False, "vocab_size": 151936},
-    "OLMo-2-0425-1B": {
-        "model_type": "olmo2", "attention_bias": False, "attention_dropout": 0.0,
-        "eos_token_id": 100257, "hidden_act": "silu", "hidden_size": 2048,
-        "intermediate_size": 8192, "max_position_embeddings": 4096, "num_attention_heads": 16,
-        "num_hidden_layers": 16, "num_key_value_heads": 16, "pad_token_id": 100277,
-        "rms_norm_eps": 1e-06, "rope_scaling": None, "rope_theta": 500000,
-        "tie_word_embeddings": False, "vocab_size": 100352},
-    "gemma-3-1b-pt": {
-        "model_type": "gemma3_text", "attention_bias": False, "attention_dropout": 0.0,
-        "attn_logit_softcapping": None, "bos_token_id": 2, "eos_token_id": 1,
-        "final_logit_softcapping": None, "head_dim": 256, "hidden_activation": families.GELU,
-        "hidden_size": 1152, "intermediate_size": 6912,
-        "max_position_embeddings": 32768, "num_attention_heads": 4, "num_hidden_layers": 26,
-        "num_key_value_heads": 1, "pad_token_id": 0, "query_pre_attn_scalar": 256,
-        "rms_norm_eps": 1e-06, "rope_local_base_freq": 10000, "rope_scaling": None,
-        "rope_theta": 1000000, "sliding_window": 512, "sliding_window_pattern": 6,
-        "vocab_size": 262144},
-    "gemma-3-4b-pt": {
-        "model_type": "gemma3", "bos_token_id": 2, "eos_token_id": [1, 106], "text_config": {
-            "hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text",
-            "num_hidden_layers": 34, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
-            "sliding_window": 1024}, "vision_config": {"hidden_size": 1152}}}
 # Parameters as the hub counts them: "Safetensors, model size", of the language model alone
 COUNTS = {"Llama-3.2-1B": 1_235_814_400, "Qwen2.5-0.5B": 494_032_768,
           "Qwen3-0.6B-Base": 596_049_920, "OLMo-2-0425-1B": 1_484_916_736,
@@ -71,7 +23,7 @@ def settings(config):
     return families.check(families.known(config, "config.json"), "lm", -1, "config.json")
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", COUNTS)
 def test_published_configs_have_the_published_number_of_parameters(name):
     import torch
     with torch.device("meta"):
@@ -90,13 +42,13 @@ def test_positions_windows_and_ends_of_published_configs():
     assert [i for i, kind in enumerate(c["gemma-3-1b-pt"]["layer_types"]) if kind == GLOBAL] == [
         5, 11, 17, 23]
     assert {*c["Qwen2.5-0.5B"]["layer_types"]} == {GLOBAL}
-    assert [c[name]["end"] for name in PUBLISHED] == [128001, 151643, 151643, 100257, 1, 1]
+    assert [c[name]["end"] for name in COUNTS] == [128001, 151643, 151643, 100257, 1, 1]
     assert c["gemma-3-1b-pt"]["scale"] == 1 / 16 and c["Qwen3-0.6B-Base"]["scale"] == 128 ** -.5
     assert [c["gemma-3-4b-pt"][key] for key in ("vocab_size", "sliding_window", "head_dim",
                                                 "num_key_value_heads")] == [262208, 1024, 256, 4]
 
 
-@pytest.mark.parametrize("name", [name for name in PUBLISHED if name != "gemma-3-4b-pt"])
+@pytest.mark.parametrize("name", [name for name in COUNTS if name != "gemma-3-4b-pt"])
 def test_both_spellings_of_transformers_mean_the_same(name):
     """Version 5's, which its config class writes, and ours, which has both."""
     hf, published = pytest.importorskip("transformers"), PUBLISHED[name]
@@ -211,32 +163,17 @@ def test_a_folder_that_is_no_decoder_is_left_to_others(tmp_path):
         assert families.read(tmp_path) == {}
 
 
-OLMO = PUBLISHED["OLMo-2-0425-1B"]
-LARGER = PUBLISHED | {
-    "OLMo-2-1124-7B": OLMO | {"hidden_size": 4096, "intermediate_size": 11008,
-                              "num_hidden_layers": 32, "num_attention_heads": 32,
-                              "num_key_value_heads": 32},
-    "OLMo-2-1124-13B": OLMO | {"hidden_size": 5120, "intermediate_size": 13824,
-                               "num_hidden_layers": 40, "num_attention_heads": 40,
-                               "num_key_value_heads": 40},
-    "Qwen3-1.7B-Base": QWEN | {"hidden_size": 2048, "intermediate_size": 6144},
-    "Qwen3-14B-Base": QWEN | {"hidden_size": 5120, "intermediate_size": 17408,
-                              "num_hidden_layers": 40, "num_attention_heads": 40,
-                              "tie_word_embeddings": False}}
-
-
 def test_the_table_of_the_docs_is_computed():
-    """parameters, 4 and 16 bytes each, and how many cards of 80 GB have room for the latter with a
-    tenth to spare; every larger number in a row of cards is a power of two."""
-    import torch
+    """By tests.bench.plan: 32 rows of 256 tokens, a language model, bfloat16."""
     text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
     cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines()
-             if line.startswith("|") and line.count("|") == 6][2:]
+             if line.startswith("|") and line.count("|") == 8][2:]
     assert len(cells) == 7
     for name, *numbers in cells:
-        with torch.device("meta"):
-            model = decoder.Decoder(families.known(LARGER[name], "config.json"), "lm")
-        n = sum(p.numel() for p in model.parameters())
-        cards = next(k for k in (1, 2, 4, 8) if 16 * n / k < .9 * 83.7e9)
-        assert numbers == [f"{n / 1e6:.0f}M", f"{4 * n / 1e9:.1f}", f"{16 * n / 1e9:.1f}",
-                           str(cards)], name
+        c, tokens = plan.SHAPES[name], 32 * 256
+        counts = plan.parameters(c)
+        n = c["num_hidden_layers"] * counts["block"] + counts["lm"]
+        found = [4 * n, 16 * n, plan.activations(c, "lm", tokens),
+                 plan.activations(c, "lm", tokens, recompute=True),
+                 plan.logits(c, "lm", tokens, "bfloat16")]
+        assert numbers == [f"{n / 1e6:.0f}M", *(f"{x / 1e9:.1f}" for x in found)], name
