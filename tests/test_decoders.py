@@ -7,6 +7,7 @@ tokenizer of its own: their rows are joined by id.
 """
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -143,3 +144,21 @@ def test_only_the_rows_of_an_embedding_whose_tokens_occur_are_trained_with_the_s
         weights.append(load_file(out / "model/model.safetensors"))
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(p, weights[1][name]) for name, p in weights[0].items())
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"rope_scaling": {"rope_type": "yarn", "factor": 4}}, "rope_scaling: rope_type = 'yarn' is "
+     "not supported, only default, linear, llama3"),
+    ({"model_type": "olmoe", "num_experts": 64}, "num_experts = 64: a mixture of experts is not "
+     "supported; take a dense model"),
+    ({"vocab_size": 300}, "tokenizer.json: has tokens up to 3")])
+def test_what_is_wrong_with_a_folder_is_one_line_before_a_weight_is_read(home, call, tmp_path,
+                                                                         change, message):
+    for name in ("config.json", "tokenizer.json"):   # no weights: they would be missed
+        shutil.copy(home / "olmo" / name, tmp_path / name)
+    config = read_json(tmp_path / "config.json") | change
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    code, out, err = call("train_weak", "--task", "mcqa", "--model", tmp_path, "--data",
+                          home / "weak.jsonl", "--out", tmp_path / "run", "--device", "cpu")
+    assert code == 1 and err.count("\n") == 1 and message in err, err
+    assert not (tmp_path / "run").exists() and not out

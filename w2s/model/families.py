@@ -98,8 +98,9 @@ def known(config, where):
                          "the original model")
     text = config.get("text_config")
     if kind == "gemma3" and isinstance(text, dict):
-        outer = {key: value for key, value in config.items() if key.endswith("_token_id")}
-        return known({**outer, **text, "model_type": "gemma3_text"}, f"{where}, text_config")
+        ids = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")
+               if key in config}
+        return known({**ids, **text, "model_type": "gemma3_text"}, f"{where}, text_config")
     if pictures or kind == "gemma3":
         raise ValueError(f"{where}: {pictures or 'model_type'}: a model of "
                          f"{'sounds' if pictures == 'audio_config' else 'pictures'} is not "
