@@ -17,7 +17,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from w2s.attacks import exposure
 from w2s.dp import sgd
+from w2s.infer import choice
 from w2s.model import checkpoint, decoder, decoding, families, lora, tokenization
+from w2s.tasks import privacy
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 V = 97
@@ -417,7 +419,6 @@ def test_fewer_keys_let_more_tokens_stand_side_by_side(hf, monkeypatch):
 # ---- tokens --------------------------------------------------------------------------------------
 
 def test_a_text_begins_and_ends_with_the_tokens_of_its_model(hf, tmp_path, tokenizer_file):
-    from w2s.infer import choice
     checkpoint.save(ours(theirs(hf, "gemma3")), tmp_path / "model", tokenizer_file)
     tokenizer = tokenization.load_tokenizer(tmp_path / "model")
     assert tokenization.marks(tokenizer) == ([2], 3)
@@ -432,6 +433,10 @@ def test_a_text_begins_and_ends_with_the_tokens_of_its_model(hf, tmp_path, token
     columns = choice.encode(tokenizer, ["w5 w6 w7", "w5"], ["w8 w9", "w8"], 5, end=True)
     assert lists(columns["ids"]) == [[2, 7, 8, 9, 3], [2, 5, 8, 3]]
     assert columns["start"].tolist() == [2, 2]
+    # places of secrets are counted in privacy's texts: they are read bare
+    mail = [{"text": "w5 w6 w7", "weak_text": "w8", "weak_from": 5}]
+    assert lists(privacy.encode(mail, tokenizer, 9)["ids"]) == [[5, 6, 7]]
+    assert lists(privacy.encode(mail, tokenizer, 9, "weak")["ids"]) == [[5, 6, 8]]
     plain = tokenizer_of()
     plain.save(str(tmp_path / "model" / "tokenizer.json"))
     assert tokenization.marks(tokenization.load_tokenizer(tmp_path / "model")) == ([], 3)

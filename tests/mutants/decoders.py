@@ -72,7 +72,7 @@ ERRORS = [
     (TOKENIZATION, "begin = [] if bare else begin[:max_length - 1]", "begin = begin[:max_length - 1]", TOKENS),
     (TOKENIZATION, "if top >= config", "if top > config", TESTS + "a_tokenizer_with_more_tokens_than_the_model_is_refused"),
     (TOKENIZATION, "with_added_tokens=False", "with_added_tokens=True", TESTS + "a_tokenizer_with_more_tokens_than_the_model_is_refused"),
-    (PRIVACY, "[row[\"text\"] for row in rows], max_length,\n                                             bare=True)", "[row[\"text\"] for row in rows], max_length)", "test_decoders.py::test_other_tasks_run_with_a_llama"),
+    (PRIVACY, "[row[\"text\"] for row in rows], max_length,\n                                             bare=True)", "[row[\"text\"] for row in rows], max_length)", TOKENS),
     (HUB, "    if check:\n        check(snapshot(name, revision, SMALL, lacking=unnamed))\n", "", "test_hub.py::test_a_model_that_we_do_not_compute_is_refused_before_its_weights_are_fetched"),
     # what trains them
     (LORA, '"o_proj", "gate_proj", "up_proj", "down_proj")', '"o_proj")', TESTS + "lora_trains_attention_and_mlp_and_merges_back"),
