@@ -57,6 +57,8 @@ class Config:
                            "of them at most --keep", above=0, high=1)
     balanced: bool = arg(False, "keep the same number of rows of each class of answer, as far as "
                          "there are; else pure top-n, which drifts to the easy class")
+    per_source: bool = arg(False, "keep the same share of each source; else of the whole pool, "
+                           "which may drift to the easy source")
     sources: list[str] = arg([], "train on labelled rows of these sources only: what the others "
                              "get is zero-shot (default: all)")
     unseen: bool = arg(False, "choose only among rows of sources that the trust function did not "
@@ -142,8 +144,11 @@ def main(cfg):
     right = np.array([task.right(row) for row in pool], np.float64)
     classes = [task.weak_class(row) for row in pool]
     way, least = cfg.name or cfg.select, selection.threshold(cfg, score)
-    chosen = selection.pick(score, more.count, classes if cfg.balanced else None, least,
-                            more.open)
+    choose = selection.pick_each if cfg.per_source else selection.pick
+    chosen = choose(score, cfg.keep if cfg.per_source else more.count,
+                    classes if cfg.balanced else None, least, more.open,
+                    **({"sources": [row.get("source", "") for row in pool]}
+                       if cfg.per_source else {}))
     shares = selection.shares(classes, chosen)
     measured = selection.measure(score, right, pool, chosen, cfg.select, cfg.seed, cfg.draws)
     measured += selection.uncalibrated(more.raw, right) if more.raw is not None else []
@@ -340,6 +345,9 @@ def by_trust_function(cfg, task, labelled, positions, pool, log):
 def refuse_foreign(cfg):
     """ValueError for a flag that the selection does not use, or that it needs and lacks."""
     uses = {*USES.get("ntf" if cfg.select == "truth-n" else cfg.select, ())}
+    if cfg.per_source and (cfg.keep or 0) > 1:
+        raise ValueError("--per-source: keeps a share of each source; --keep "
+                         f"{config.number(cfg.keep)} is a number of rows, give one up to 1")
     for name in NEEDS.get(cfg.select, ()):
         if getattr(cfg, name) is None:
             raise ValueError(f"--select {cfg.select}: needs --{name} (see --help)")
@@ -348,12 +356,12 @@ def refuse_foreign(cfg):
     if cfg.min_trust is not None and cfg.select in RANKS:
         raise ValueError(f"--min-trust {config.number(cfg.min_trust)}: --select {cfg.select} gives "
                          "no probability; leave it out, or choose by another score")
-    uses |= {"keep", "balanced", "min_trust"} if cfg.select not in (
+    uses |= {"keep", "balanced", "min_trust", "per_source"} if cfg.select not in (
         "all", "truth", "labelled") else set()
     if cfg.ntf or cfg.reward:  # which is made already
         uses -= {*TRAINING, "features", "sources", "reward_epochs", "reward_lr"} | (
             set() if cfg.add_labelled else {"budget"})
-    for name in sorted({"keep", "balanced", "min_trust"}.union(*USES.values()) - uses):
+    for name in sorted({"keep", "balanced", "min_trust", "per_source"}.union(*USES.values()) - uses):
         if getattr(cfg, name) != getattr(Config, name, []):  # a list has no default there
             where = "".join(f" --{key}" for key in ("ntf", "reward") if getattr(cfg, key))
             raise ValueError(f"--{name.replace('_', '-')} has no effect with --select "

@@ -292,3 +292,15 @@ def test_predictions_and_states_are_of_the_layer_that_the_head_reads(folder, lay
 def test_a_model_without_a_head_gives_no_rewards(folder):
     with pytest.raises(ValueError, match="no sequence classifier"):
         baselines.classifier(folder, "cpu")
+
+
+def test_the_same_share_of_each_source():
+    """Of the pool the two best are both a's; of each source half of its rows, by hand."""
+    score, sources = np.array([.9, .8, .1, .2, .5, .4]), ["a", "a", "b", "b", "b", "b"]
+    assert selection.pick(score, 3).tolist() == [0, 1, 4]
+    assert selection.pick_each(score, .5, None, -np.inf, None, sources).tolist() == [0, 4, 5]
+    assert selection.pick_each(score, .5, None, .45, None, sources).tolist() == [0, 4]
+    may = np.array([True, True, True, True, True, False])
+    assert selection.pick_each(score, .34, None, -np.inf, may, sources).tolist() == [0, 4]
+    none = np.array([False, False, True, True, True, True])
+    assert selection.pick_each(score, .5, None, -np.inf, none, sources).tolist() == [4, 5]

@@ -796,6 +796,9 @@ def test_zero_shot_labels_are_of_the_other_sources(labelled, tmp_path, call):
     (("--select", "labelled", "--keep", .2), "--keep has no effect with --select labelled"),
     (("--select", "confidence", "--add-labelled"), "--add-labelled has no effect"),
     (("--select", "confidence", "--unseen"), "--unseen has no effect"),
+    (("--select", "truth", "--per-source"), "--per-source has no effect with --select truth"),
+    (("--per-source", "--keep", 20), "--per-source: keeps a share of each source; --keep 20 is a "
+                                     "number of rows, give one up to 1"),
     (("--select", "random", "--budget", 9), "--budget has no effect with --select random")])
 def test_budgets_that_cannot_be_are_one_line(labelled, tmp_path, call, argv, words):
     code, _, error = call(*asking(labelled, tmp_path / "out", *argv))
@@ -832,3 +835,15 @@ def test_the_trust_function_of_a_teacher_that_is_always_wrong_is_a_constant_else
     code, _, error = call(*asking(tmp_path, tmp_path / "second", "--ntf", tmp_path / "first"))
     assert code == 0, error
     assert {row["trust"] for row in rows.read(tmp_path / "second/trust.jsonl")} == {0}
+
+
+def test_a_share_of_each_source(labelled, tmp_path, call):
+    made, _ = chosen_rows(labelled, tmp_path / "each", call, "--select", "confidence",
+                          "--per-source", "--keep", .2)
+    pool = rows.read(labelled / "mcqa" / WTS)
+    for source in ("easy", "hard"):
+        count = sum(row["source"] == source for row in pool)
+        assert sum(row["source"] == source for row in made) == round(.2 * count)
+    other, _ = chosen_rows(labelled, tmp_path / "all", call, "--select", "confidence",
+                           "--keep", .2)
+    assert {row["id"] for row in other} != {row["id"] for row in made}

@@ -156,6 +156,18 @@ def pick(score, n, classes=None, least=-np.inf, may=None):
     return np.sort(order[:n])
 
 
+def pick_each(score, keep, classes, least, may, sources):
+    """`pick` of each source's rows apart: the share `keep` of them; sources (N,) names. Accuracy is
+    the mean over sources, and a choice of the whole pool may take few of one (reading T5)."""
+    chosen = []
+    for name in sorted(set(sources)):
+        rest = np.array([own == name for own in sources])
+        rest &= True if may is None else may
+        if rest.any():
+            chosen.append(pick(score, most(keep, int(rest.sum())), classes, least, rest))
+    return np.sort(np.concatenate(chosen))
+
+
 # ---- how good it is ------------------------------------------------------------------------------
 
 def shares(classes, chosen):
