@@ -28,8 +28,9 @@ class Config(config.Training):
 
 def main(cfg):
     from w2s import hub, runs, tasks
+    from w2s.model import families
     tasks.check(cfg.task)
-    folder = hub.folder(cfg.model, cfg.revision)
+    folder = hub.folder(cfg.model, cfg.revision, families.read)
     # a run that is done ends here: torch, which takes long to import, comes below
     run = runs.begin(cfg.out, "train_weak.py", cfg, {"model": folder, "data": cfg.data})
     if run is None:

@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.bench import (epochs, evaluate, harness, labels, machine, models, processes, session,
-                         table)
+from tests.bench import (decoders, epochs, evaluate, harness, labels, machine, models, processes,
+                         session, table)
 from tests.bench.harness import Case, Setting, Table, Variant
+from w2s.model import checkpoint, decoder
 
 ROOT = Path(__file__).parent.parent
 
@@ -196,3 +197,32 @@ def test_the_command_measures_a_step_and_writes_both_files(tmp_path):
 def test_a_section_that_does_not_exist_is_refused():
     done = bench("--sections", "step,epoch")
     assert done.returncode == 2 and "no epoch; choose from step,epochs" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["OLMo-2-0425-1B", "Llama-3.2-1B", "Qwen3-0.6B-Base",
+                                  "gemma-3-1b-pt"])
+@pytest.mark.parametrize("dtype, width", [("bfloat16", 2), ("float32", 4)])
+def test_a_block_keeps_no_more_than_the_plan_says_and_not_much_less(name, dtype, width,
+                                                                    monkeypatch):
+    """Measured on a small block of the family, by the storages that autograd saves; casts of
+    weights are counted apart by the plan."""
+    monkeypatch.setattr(decoder, "explicit", lambda T, device: False)   # as on a GPU
+    config = decoders.SHAPES[name] | {
+        "vocab_size": 64, "hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 1,
+        "head_dim": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "bos_token_id": 1,
+        "eos_token_id": 1, "pad_token_id": 1}
+    model, storages = checkpoint.untrained(config, 0), {}
+    weights = {p.data_ptr() for p in model.parameters()}
+
+    def saved(x):
+        if x.data_ptr() not in weights:
+            storages[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+    x = torch.randn(2, 160, 128, requires_grad=True)
+    place = model.place(x)
+    with torch.autograd.graph.saved_tensors_hooks(saved, lambda x: x), torch.autocast(
+            "cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+        model.blocks[0](x, place)
+    casts = sum(2 * p.numel() for p in model.blocks[0].parameters() if p.ndim == 2)
+    measured = (sum(storages.values()) - casts * (dtype == "bfloat16")) / (2 * 160)
+    assert .75 < measured / decoders.kept(config, width) < 1

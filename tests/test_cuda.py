@@ -16,7 +16,7 @@ from tests import pretend
 from tests.conftest import read_json
 from w2s import prepare
 from w2s.infer import lm
-from w2s.model import gpt_neox, configuration
+from w2s.model import checkpoint, gpt_neox, configuration
 from w2s.tasks import ood, privacy
 from w2s.train import step
 
@@ -52,6 +52,17 @@ train_student.py --task game --model W/strong --labels R/player/labels/wts.jsonl
   --objective grpo
 evaluate.py --task game --run R/player R/grpo --data D/game/test.jsonl
 """  # W the world, D its rows, R runs
+GEMMA = """
+train_weak.py --task privacy --model W/gemma --data D/privacy/weak.jsonl --out R/private
+train_weak.py --task mcqa --model W/gemma --data D/mcqa/weak.jsonl --out R/teacher
+label.py --task mcqa --run R/teacher --data D/mcqa/wts.jsonl --hidden
+train_student.py --task mcqa --model W/gemma --labels R/teacher/labels/wts.jsonl --out R/lora\
+  --lora-rank 2
+train_weak.py --task game --model W/gemma --data D/game/weak.jsonl --out R/player
+label.py --task game --run R/player --data D/game/wts.jsonl --hidden
+train_student.py --task game --model W/gemma --labels R/player/labels/wts.jsonl --out R/grpo\
+  --objective grpo
+"""
 
 
 @pytest.fixture(params=["pretended", pytest.param("real", marks=pytest.mark.skipif(
@@ -71,23 +82,40 @@ def data(world):
     return world / "card"
 
 
+def walk(lines, folders, tmp_path, monkeypatch):
+    """Run the scripts of PATH or GEMMA; folders {W/weak: path}."""
+    for line in lines.strip().splitlines():
+        for short, path in {**folders, "R/": f"{tmp_path}/"}.items():
+            line = line.replace(short, str(path))
+        script, *rest = line.split()
+        if script.startswith("train_") and script != "train_ntf.py":
+            rest += ["--epochs", "1", "--max-length", "100", "--dtype", "bfloat16"]
+        if script != "train_ntf.py":
+            rest += ["--device", "cuda"]
+        monkeypatch.setattr(sys, "argv", [script, *rest])
+        try:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        except SystemExit as end:
+            assert not end.code, line
+
+
 def test_every_script_runs_on_a_card(card, world, data, tmp_path, monkeypatch):
     with card:
-        for line in PATH.strip().splitlines():
-            for short, path in {"W/weak": world / "tiny-2x32", "W/strong": world / "tiny-3x64",
-                                "D/": f"{data}/", "R/": f"{tmp_path}/"}.items():
-                line = line.replace(short, str(path))
-            script, *rest = line.split()
-            if script.startswith("train_") and script != "train_ntf.py":
-                rest += ["--epochs", "1", "--max-length", "100", "--dtype", "bfloat16"]
-            if script != "train_ntf.py":
-                rest += ["--device", "cuda"]
-            monkeypatch.setattr(sys, "argv", [script, *rest])
-            try:
-                runpy.run_path(str(ROOT / script), run_name="__main__")
-            except SystemExit as end:
-                assert not end.code, line
+        walk(PATH, {"W/weak": world / "tiny-2x32", "W/strong": world / "tiny-3x64",
+                    "D/": f"{data}/"}, tmp_path, monkeypatch)
     assert read_json(tmp_path / "aux" / "eval.json")["test"]
+
+
+def test_a_gemma_runs_on_a_card(card, world, data, tmp_path, monkeypatch):
+    """Its windows, with a mask, by the fused kernel."""
+    config = {"model_type": "gemma3_text", "vocab_size": 512, "hidden_size": 32, "head_dim": 8,
+              "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+              "num_key_value_heads": 2, "sliding_window": 4, "sliding_window_pattern": 2,
+              "max_position_embeddings": 256}
+    checkpoint.save(checkpoint.untrained(config, 0), tmp_path / "gemma", world / "tokenizer.json")
+    with card:
+        walk(GEMMA, {"W/gemma": tmp_path / "gemma", "D/": f"{data}/"}, tmp_path, monkeypatch)
+    assert (tmp_path / "grpo" / "DONE").exists()
 
 
 def train(device, head, compile=False, dtype="float32", stop=None, folder=None):

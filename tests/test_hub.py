@@ -133,6 +133,24 @@ def test_only_what_is_needed_is_fetched_and_the_cache_serves_offline(server, tmp
     assert again == out and not server.requests, err
 
 
+def test_a_model_that_we_do_not_compute_is_refused_before_its_weights_are_fetched(server, tmp_path):
+    code = """
+def check(folder):
+    raise ValueError(f"{(folder / 'config.json').is_file()}: not this one")
+try:
+    hub.folder("org/both", check=check)
+except ValueError as error:
+    print(error)
+"""
+    out, err, _ = run(code, tmp_path, server.server_port)
+    assert out == "True: not this one", err
+    assert fetched(server) == {"config.json", "tokenizer.json", "model.safetensors.index.json"}
+    code = 'print(hub.folder("org/both", check=lambda folder: None))'
+    assert run(code, tmp_path, server.server_port)[0].endswith(COMMIT)
+    assert "model.safetensors" in fetched(server)
+    assert run(code, tmp_path, 9, HF_HUB_OFFLINE="1")[0].endswith(COMMIT)
+
+
 def test_of_shards_only_those_of_the_index_are_fetched(server, tmp_path):
     code = 'print(sorted(p.name for p in hub.folder("org/shards", revision="main").iterdir()))'
     out, err, _ = run(code, tmp_path, server.server_port)

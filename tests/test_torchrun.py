@@ -29,6 +29,7 @@ SGD = {f"sgd-{n}-{clip}-{shard}": dict(rows=n, clip_norm=clip, shard=shard)
        for n, clip, shard in ((5, 0, False), (5, 0, True), (5, .2, False), (5, .2, True),
                               (1, 0, False), (1, 0, True))}
 SGD["sgd-recompute"] = dict(rows=5, clip_norm=.2, shard=True, recompute=True)
+SGD["sgd-gemma"] = dict(rows=5, clip_norm=.2, shard=True, recompute=True)
 SGD["half-off"] = dict(rows=5, clip_norm=.2, dtype="bfloat16")
 SGD["half-on"] = dict(rows=5, clip_norm=.2, shard=True, dtype="bfloat16")
 SGD["half-recompute"] = SGD["half-on"] | dict(recompute=True)
@@ -66,6 +67,11 @@ def commands(world, folder):
     checkpoint.save(checkpoint.load(world / "tiny-2x32", "lm"), parts, world / "tokenizer.json",
                     60_000)
     assert len(list(parts.glob("*.safetensors"))) > 2
+    config = {"model_type": "gemma3_text", "vocab_size": 512, "hidden_size": 32, "head_dim": 8,
+              "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+              "num_key_value_heads": 2, "sliding_window": 4, "sliding_window_pattern": 2,
+              "max_position_embeddings": 64, "initializer_range": .1}
+    checkpoint.save(checkpoint.untrained(config, 0), folder / "gemma", world / "tokenizer.json")
     usual = ["--lr", str(LR), "--batch-size", "4", "--epochs", "2", "--device", "cpu",
              "--save-every", ".3"]
 
@@ -121,7 +127,7 @@ def runs(world, tmp_path_factory):
     there("mcqa", "off,one", "--shard", "off", saves=1)
     there("adversarial", "lora,on", "--shard", "on", "--lora-rank", "2")
     there("adversarial", "compiled", "--compile", "on", "--shard", "on")
-    jobs += [[name, "descend", {"folder": str(world / "tiny-2x32"),
+    jobs += [[name, "descend", {"folder": str(base(name, world, out)),
                                 "out": str(out / f"{name}.safetensors"), **how}]
              for name, how in SGD.items()]
     jobs += [[name, "sampled", {"folder": str(world / "tiny-2x32"),
@@ -191,12 +197,18 @@ def test_the_compiled_gradient_is_that_of_one_process(world, tmp_path):
     one_gradient(world, tmp_path, tmp_path, two(tmp_path, jobs, 900), "compiled", how)
 
 
+def base(name, world, out):
+    """The folder that the job `name` begins with."""
+    return out / "gemma" if "gemma" in name else world / "tiny-2x32"
+
+
 def one_gradient(world, tmp_path, out, found, name, how):
     """Assert that the job `name`, descend with `how`, gave what one process has, computed here."""
     how = how | {"shard": False, "recompute": False, "compile": ""}
-    losses = several.descend(world / "tiny-2x32", tmp_path / "one.safetensors", **how)
+    folder = base(name, world, out)
+    losses = several.descend(folder, tmp_path / "one.safetensors", **how)
     assert found[0][name] == found[1][name] == pytest.approx(losses, rel=1e-6)
-    start = checkpoint.load(world / "tiny-2x32", "class", 3)
+    start = checkpoint.load(folder, "class", 3)
     moved, apart = moves(start, tmp_path / "one.safetensors", out / f"{name}.safetensors")
     assert moved > .05 and apart < 1e-6 * moved, (moved, apart)
 

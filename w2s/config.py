@@ -58,11 +58,11 @@ class Training:
     head_layer: int = arg(-1, "hidden state the head reads: -1 last (after the final LayerNorm), "
                           "-2 the output of the second-to-last block (transformers ignores this)",
                           choices=(-1, -2))
-    lora_rank: int = arg(0, "0: all weights train. R > 0: LoRA: each query-key-value matrix W is "
-                         "frozen and becomes W + (alpha / R) B A, and only B A, of rank R, and a "
-                         "class head train: often under 1 % of the weights, so less memory, and "
-                         "about ten times the --lr. B A is added to W at the end: the saved model "
-                         "is an ordinary one", low=0, high=10**6)
+    lora_rank: int = arg(0, "0: all weights train. R > 0: LoRA: each query-key-value matrix W (but "
+                         "of Pythia those of the MLP too) is frozen and becomes W + (alpha / R) B "
+                         "A, and only B A, of rank R, and a class head train: often under 1 % of "
+                         "the weights, so less memory, and about ten times the --lr. B A is added "
+                         "to W at the end: the saved model is an ordinary one", low=0, high=10**6)
     lora_alpha: float = arg(None, "with --lora-rank: alpha, how much B A counts (default: the "
                             "rank, so that alpha / R is 1)", above=0)
     penalty: str = arg("signed", "fairness: covariance penalty as printed, or its abs or square",

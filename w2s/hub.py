@@ -19,18 +19,24 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SMALL = ("config.json", "tokenizer.json", INDEX)
 
 
-def folder(name_or_path, revision=None):
-    """A model folder: an existing local one as it is, or org/name fetched from the hub.
+def folder(name_or_path, revision=None, check=None):
+    """A model folder: an existing local one as it is, or org/name fetched from the hub, its small
+    files first, and the weights when check(folder) raises nothing.
 
     Of a repository with both a single file and shards only the single file is taken. revision: a
     branch, tag or commit, such as Pythia's step3000 (None: main); org/name@revision says it too.
     Raises ValueError, one line that says what was tried."""
     if os.path.exists(name_or_path):
-        return local(name_or_path, revision)
+        path = local(name_or_path, revision)
+        if check:
+            check(path)
+        return path
     name, sign, asked = str(name_or_path).partition("@")
     if sign and (revision not in (None, asked) or not asked):
         raise ValueError(f"{name_or_path}: which revision? Say {name}@REVISION or --revision, once")
     revision = asked or revision
+    if check:
+        check(snapshot(name, revision, SMALL, lacking=unnamed))
     path = snapshot(name, revision, [*SMALL, SINGLE], lacking=lacking)
     if not (path / "config.json").is_file():
         raise ValueError(f"{name}: the repository has no config.json; not a model folder")
@@ -75,6 +81,11 @@ def lacking(path):
         else shards(path)
     return next((name for name in ("config.json", "tokenizer.json", *weights)
                  if not (path / name).is_file()), None)
+
+
+def unnamed(path):
+    """config.json where a cached model lacks it, or None."""
+    return None if (path / "config.json").is_file() else "config.json"
 
 
 def file(repo, filename, repo_type="dataset", revision=None):

@@ -150,7 +150,7 @@ def not_finite(model):
 def recompute(model):
     """Keep no activations inside blocks, in place: backward computes them again, with the same
     bits (Chen et al. 2016, arXiv 1604.06174). A third more work."""
-    for block in model.gpt_neox.layers:
+    for block in model.blocks:
         block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False,
                                           preserve_rng_state=False)
 
@@ -176,8 +176,8 @@ def shard(model, device, dtype="float32"):
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # never written to
     mesh = init_device_mesh(device.type, (world(),))
     half = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
-    for block in model.gpt_neox.layers:
-        for part in (block.attention, block.mlp) if dtype == "bfloat16" else ():
+    for block in model.blocks:
+        for part in block.matrices() if dtype == "bfloat16" else ():
             fully_shard(part, mesh=mesh, mp_policy=half)
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)

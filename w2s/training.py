@@ -65,7 +65,7 @@ class TrainingRun:
         # checkpoint has all of its rows
         self._resume()
         tokenization.require_fit(self.columns, self.model.config["vocab_size"], folder)
-        self.cut, embedding = None, self.model.gpt_neox.embed_in
+        self.cut, embedding = None, self.model.table
         if (task.KIND == "class" and not (private or self.sharded)
                 and embedding_rows.pays(embedding, self.columns, cfg.weight_decay)):
             self.cut = embedding_rows.UsedRows(embedding, self.optimizer, self.columns)
@@ -196,7 +196,7 @@ class TrainingRun:
         return grpo.make_step(
             self.model, self.optimizer, reward, self.steps, group=cfg.group,
             new_tokens=new, temperature=cfg.sampling_temperature, clip=cfg.ratio_clip, beta=cfg.kl,
-            updates=cfg.updates, end=lm.END, seed=cfg.seed, clip_norm=cfg.clip_norm,
+            updates=cfg.updates, end=lm.end_of(self.model), seed=cfg.seed, clip_norm=cfg.clip_norm,
             dtype=cfg.dtype, compile=self._options["compile"], reference=reference)
 
     def batches(self):

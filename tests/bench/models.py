@@ -52,7 +52,7 @@ def transformer(model, eager, device):
     import transformers
     config = transformers.GPTNeoXConfig(**configuration.saved_config(
         model, model.settings["vocab_size"] - 1))
-    m = getattr(transformers, configuration.CLASS_NAME[model.kind])._from_config(
+    m = getattr(transformers, model.prefix + configuration.CLASS_NAME[model.kind])._from_config(
         config, attn_implementation="eager" if eager else "sdpa").to(device).train()
     back = {ours: theirs for theirs, ours in checkpoint.RENAMED.items()}
     m.load_state_dict({back.get(name, name): value for name, value in model.state_dict().items()},

@@ -1,9 +1,12 @@
-"""What training a published Pythia takes of each GPU's memory: computed, not measured.
+"""What training a published model takes of each GPU's memory: computed, not measured.
 
     python -m tests.bench.plan                       # bfloat16 autocast, 8 rows of 512 tokens
     python -m tests.bench.plan --rows 32 --tokens 128 --dtype float32 --shape pythia-410m
+    python -m tests.bench.plan --rows 32 --tokens 256 --shape OLMo-2-0425-1B Qwen3-0.6B-Base
 
-D hidden, I = 4D, L layers, V vocabulary, W GPUs, n = ceil(rows / W) * tokens on each GPU. Bytes:
+Pythia's shapes are all shown, others where they are named; their blocks are counted in
+tests/bench/decoders.py. D hidden, I = 4D, L layers, V vocabulary, W GPUs, n = ceil(rows / W) *
+tokens on each GPU. Bytes:
 
     parameters   block 4 D^2 + 2 D I + 9 D + I; all L blocks, embedding V D, final LayerNorm 2 D,
                  head V D (language model) or 2 D (classes); 4 bytes each, the float32 master
@@ -30,8 +33,10 @@ less than the GPU has.
 
 import argparse
 
+from tests.bench import decoders
 from w2s.model import gpt_neox, configuration
 
+SHAPES = configuration.SHAPES | decoders.SHAPES
 CARDS = {80: 83.7, 141: 149.2}      # GPUs as they are sold, and their 78 and 139 GiB in GB
 SPARE = .9                          # share of it that the sum may take
 GPUS, HEADS = (1, 2, 4, 8), ("class", "lm")
@@ -40,6 +45,8 @@ WIDTH = {"bfloat16": 2, "float32": 4}
 
 def parameters(c):
     """{part: parameters} of a configuration: one block, and what is no block under each head."""
+    if c["model_type"] != "gpt_neox":
+        return decoders.parameters(c)
     D, width, V = (c[key] for key in ("hidden_size", "intermediate_size", "vocab_size"))
     outside = V * D + 2 * D
     return {"block": 4 * D * D + 2 * D * width + 9 * D + width,
@@ -49,6 +56,9 @@ def parameters(c):
 def activations(c, head, tokens, dtype="bfloat16", recompute=False):
     """Bytes that autograd keeps of `tokens` tokens, without the logits of a language model."""
     D, L, width = (c[key] for key in ("hidden_size", "num_hidden_layers", "intermediate_size"))
+    if c["model_type"] != "gpt_neox":
+        block = decoders.kept(c, WIDTH[dtype])
+        return tokens * (L * 4 * D + block if recompute else L * block)
     block = 4 * D + WIDTH[dtype] * (8 * D + 2 * width)
     last = 4 * D + WIDTH[dtype] * 6 * D if head == "class" else block + 12 * D
     if recompute:
@@ -79,7 +89,7 @@ def states(c, head, gpus, dtype, sharded):
 
 def plan(shape, head, gpus, rows, tokens, dtype):
     """One row of the table: GB on each GPU."""
-    c, n = configuration.SHAPES[shape], -(-rows // gpus) * tokens
+    c, n = SHAPES[shape], -(-rows // gpus) * tokens
     count, found = parameters(c), {"shape": shape, "head": head, "GPUs": gpus}
     found["parameters"] = c["num_hidden_layers"] * count["block"] + count[head]
     found |= {"kept": activations(c, head, n, dtype) / 1e9,
@@ -124,7 +134,7 @@ def show(found, args):
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.bench.plan", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", nargs="+", choices=list(configuration.SHAPES),
+    parser.add_argument("--shape", nargs="+", choices=list(SHAPES),
                         default=list(configuration.SHAPES))
     parser.add_argument("--rows", type=int, default=8, help="of a batch, over all GPUs")
     parser.add_argument("--tokens", type=int, default=512)

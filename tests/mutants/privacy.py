@@ -128,7 +128,7 @@ ERRORS = [
     # ghost norms: weight or bias left out, rows that occur twice, LayerNorm, tied heads
     (BOOK, "return sum(v.square().sum(1) for v, trains in zip(self.per_row, self.trains) if trains)", "return sum(v.square().sum(1) for v, trains in zip(self.per_row[:1], self.trains) if trains)", ONE + "[class-30 float32]"),
     (BOOK, "return sum(v.square().sum(1) for v, trains in zip(self.per_row, self.trains) if trains)", "return sum(v.square().sum(1) for v in self.per_row)", ONE + "[frozen biases-30 float32]"),
-    (BOOK, "return (g * bare).sum(1), g.sum(1)", "return (g * wide(x).reshape(bare.shape)).sum(1), g.sum(1)", ONE + "[class-30 float32]"),
+    (BOOK, "return ((g * bare).sum(1), g.sum(1))", "return ((g * wide(x).reshape(bare.shape)).sum(1), g.sum(1))", ONE + "[class-30 float32]"),
     (BOOK, "else (x.data_ptr(), x.shape, module.eps)", "else (x.shape, module.eps)", "dp/test_sgd.py::test_layers_of_one_shape_that_run_twice_are_not_mixed_up"),
     (BOOK, "self.per_row = tuple(map(sum, zip(*per_use)))", "self.per_row = per_use[-1]", ONE + "[class two passes-30 float32]"),
     (BOOK, "        self.g = sum_repeats(self.x, wide(self.g))\n", "        self.g = wide(self.g)\n", ONE + "[lm-30 float32]"),
@@ -221,7 +221,7 @@ ERRORS = [
     (EXTRACTION, "scores[i][\"logp\"][place:place + len(row) + 1].mean()", "scores[i][\"logp\"].mean()", "attacks/test_extraction.py::test_of_samples_the_likeliest_by_its_own_tokens_counts"),
     (EXTRACTION, "hit[i] |= np.array_equal(row, true[i])", "hit[i] = np.array_equal(row, true[i])", "attacks/test_extraction.py::test_of_samples_the_likeliest_by_its_own_tokens_counts"),
     (EXTRACTION, 'seed_of(cfg.seed, "sample", k)', 'seed_of(cfg.seed, "sample")', "attacks/test_extraction.py::test_of_samples_the_likeliest_by_its_own_tokens_counts"),
-    (EXTRACTION, "return [lm.until_end(row) for row in new], None", "return list(new), None", "attacks/test_extraction.py::test_what_follows_an_early_end_of_text_is_wrong"),
+    (EXTRACTION, "return [lm.until_end(row, lm.end_of(model)) for row in new], None", "return list(new), None", "attacks/test_extraction.py::test_what_follows_an_early_end_of_text_is_wrong"),
     (EXTRACTION, 'int(score["fraction"][n] == 1)', 'int(score["fraction"][n] > .9)', "attacks/test_extraction.py::test_a_window_is_compared_with_what_follows_its_prompt"),
     (EXTRACTION, 'slices = {"all": it.member, "members": it.member}', 'slices = {"all": np.ones_like(it.member), "members": it.member}', "attacks/test_extraction.py::test_means_are_over_rows_and_of_secrets_over_secrets"),
     (EXTRACTION, "weight = [exposure.weight(row, key) for row in having]", "weight = [1 for row in having]", "attacks/test_extraction.py::test_means_are_over_rows_and_of_secrets_over_secrets"),

@@ -184,9 +184,9 @@ ERRORS = [
      f"{RUN}::test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i"),
     (PREDICT, 'batch["len"], None, model.head_layer)', 'batch["len"])',
      "trust/test_selection.py::test_predictions_and_states_are_of_the_layer_that_the_head_reads"),
-    (GPT_NEOX, "last = self.place_at((lengths - 1)[:, None], place.cos", "last = self.place_at((lengths * 0 - 1 + ids.shape[1])[:, None], place.cos",
+    (GPT_NEOX, "last = self.place_at((lengths - 1)[:, None], x.shape", "last = self.place_at((lengths * 0 - 1 + ids.shape[1])[:, None], x.shape",
      f"{RUN}::test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i"),
-    (GPT_NEOX, "return self.gpt_neox.final_layer_norm(x) if layer == -1 else x", "return self.gpt_neox.final_layer_norm(x)",
+    (GPT_NEOX, "return self.norm(x) if layer == -1 else x", "return self.norm(x)",
      "trust/test_selection.py::test_predictions_and_states_are_of_the_layer_that_the_head_reads"),
     # what it says of the pool
     (SCRIPT, "return model, facts, model.calibrated(logits).numpy()", "return model, facts, logits.sigmoid().numpy()",

@@ -139,6 +139,6 @@ ERRORS = [
      f"{RUN}::test_given_without_states_or_words_is_one_line"),
     (CHOICE, 'model.last_state(batch["ids"], batch["len"])', 'model.last_state(batch["ids"], batch["len"] * 0 + 1)', STATES),
     (CHOICE, 'model.last_state(batch["ids"], batch["len"])', 'model.last_state(batch["ids"], (batch["len"] - 1).clamp(min=1))', STATES),
-    (CHOICE, 'ids = [row[-len(model.cos):] for row in ids]', 'ids = [row[:len(model.cos)] for row in ids]', STATES),
+    (CHOICE, 'ids = [row[-model.positions:] for row in ids]', 'ids = [row[:model.positions] for row in ids]', STATES),
     (CHOICE, '        hidden[pick] = h.float().cpu().numpy()\n', '        hidden[np.sort(pick)] = h.float().cpu().numpy()\n', STATES),
 ]

@@ -133,7 +133,6 @@ def log_probability(model, context, tails, dtype="float32"):
 
     from w2s import device as devices
     from w2s.infer import lm
-    from w2s.model import gpt_neox
     device = next(model.parameters()).device
     chunk = lm.LOGITS[device.type] // model.settings["vocab_size"] + 1
     ids, sees, source = tree(context, tails)
@@ -143,11 +142,10 @@ def log_probability(model, context, tails, dtype="float32"):
     with torch.inference_mode(), devices.autocast(device, dtype):
         x = model.embed(ids[None])     # (1, P, D)
         positions = sees.sum(1) - 1    # (P,) in a token's own branch, not in the packed sequence
-        cos, sin = gpt_neox.rotary_tables(int(positions.max()) + 1, *model.rotary, device)
-        bias = torch.where(sees, 0.0, float("-inf")).to(x.dtype)
-        for block in model.gpt_neox.layers:
-            x = block(x, gpt_neox.Place(cos[positions], sin[positions], bias, None))
-        h = model.gpt_neox.final_layer_norm(x)[0, source]
+        place = model.place_of(positions, sees, x.dtype)
+        for block in model.blocks:
+            x = block(x, place)
+        h = model.norm(x)[0, source]
         logp = torch.cat([-model.token_nll(*part)
                           for part in zip(h.split(chunk), target.split(chunk))])
     starts = np.cumsum([0] + [len(tail) for tail in tails[:-1]])

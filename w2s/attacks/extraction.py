@@ -140,7 +140,7 @@ def write(model, prompts, true, cfg, title):
     from w2s.train.step import seed_of
     if not cfg.samples:
         new = lm.continuations(model, prompts, cfg.suffix, dtype=cfg.dtype, title=title)
-        return [lm.until_end(row) for row in new], None
+        return [lm.until_end(row, lm.end_of(model)) for row in new], None
     N = len(true)
     # one pass a sample: memory does not grow with --samples
     best, likelihood, hit = [None] * N, np.full(N, -np.inf), np.zeros(N, bool)
@@ -150,7 +150,7 @@ def write(model, prompts, true, cfg, title):
         scores = lm.token_scores(model, [np.append(*pair) for pair in zip(prompts, new)],
                                  cfg.dtype, title)
         # by the mean, not the sum: samples that end early would be the likeliest for being short
-        for i, row in enumerate(map(lm.until_end, new)):
+        for i, row in enumerate(lm.until_end(row, lm.end_of(model)) for row in new):
             hit[i] |= np.array_equal(row, true[i])
             place = len(prompts[i]) - 1  # of the first new token in logp; its end of text counts
             mean = scores[i]["logp"][place:place + len(row) + 1].mean()

@@ -6,7 +6,7 @@ own factor (Goodfellow 2015, arXiv 1510.01799; ghost norms: Li et al. 2022, arXi
 book-keeping: Bu et al. 2023, arXiv 2210.00038). It covers the layers of LAYERS; Tied is a head that
 shares the embedding's matrix. Backward computes only g, then each weight costs one more product:
 as much as without privacy, plus the norms. A row's gradient of a LayerNorm is no larger than a
-token, so it is computed whole (`rows_of_layernorm`). tests/dp/test_sgd.py compares with func_sum.
+token, so it is computed whole (`rows_of_norm`). tests/dp/test_sgd.py compares with func_sum.
 
 No row may add more than the clipping norm. Where its norm is taken of the very numbers that are
 added, it does not. Where the norm comes from inner products of tokens (Gram matrices), tokens that
@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from w2s.model.decoder import RMSNorm
 from w2s.model.gpt_neox import ALL, FusedQKV, Tied
 from w2s.model.kernels import wide
 
@@ -31,7 +32,8 @@ from w2s.model.kernels import wide
 WORTH = {True: 60, False: 1000}
 CHAIN = 1024      # terms of an inner product that are added up one after the other
 DOUBTFUL = .0201  # most that the bound may add to a squared norm, relative: 1 % of the norm
-LAYERS = (nn.Linear, nn.Embedding, nn.LayerNorm, Tied)
+NORMS = (nn.LayerNorm, RMSNorm)
+LAYERS = (nn.Linear, nn.Embedding, *NORMS, Tied)
 
 
 def unsupported(model):
@@ -98,7 +100,7 @@ class Tape:
                 self.gradients.setdefault("leaves", []).append(output.requires_grad_())
             inputs, noted = (inputs[0].detach(), *inputs[1:]), None
             output.register_hook(partial(self.keep, self.gradients, len(self.uses), module, inputs))
-            if isinstance(module, nn.LayerNorm):  # `keep` has them: the tape need not hold x too
+            if isinstance(module, NORMS):  # `keep` has them: the tape need not hold x too
                 inputs = ()
         self.uses.append((name, module, inputs, noted))
         return output
@@ -106,7 +108,7 @@ class Tape:
     def keep(self, gradients, n, module, inputs, g):
         """Backward hook: put g, the gradient of the n-th output, into the dict; of a LayerNorm only
         the rows' gradients of weight and bias, (B, D) instead of (B, T, D)."""
-        gradients[n] = g if not isinstance(module, nn.LayerNorm) else rows_of_layernorm(
+        gradients[n] = g if not isinstance(module, NORMS) else rows_of_norm(
             module, inputs[0], g, self.rows, self.seen)
 
     def remove(self):
@@ -160,9 +162,9 @@ class Layer:
         self.table, self.joined, self.beyond = None, False, 0
         self.trains = [p is not None and p.requires_grad
                        for p in (module.weight, getattr(module, "bias", None))]
-        if isinstance(module, nn.LayerNorm):
+        if isinstance(module, NORMS):
             per_use = [g if isinstance(g, tuple) else
-                     rows_of_layernorm(module, inputs[0], g, rows, seen) for inputs, g in uses]
+                     rows_of_norm(module, inputs[0], g, rows, seen) for inputs, g in uses]
             self.per_row = tuple(map(sum, zip(*per_use)))
             return
         # a layer that runs several times in a pass has one gradient: its uses are further tokens
@@ -183,7 +185,7 @@ class Layer:
 
         A Tied head's includes the embedding's part of the same matrix: by `cross` with Gram
         matrices, else added into per_row, and then the table is `joined` and counts no more."""
-        if isinstance(self.module, nn.LayerNorm):
+        if isinstance(self.module, NORMS):
             return sum(v.square().sum(1) for v, trains in zip(self.per_row, self.trains) if trains)
         x, g = self.x, self.g
         if isinstance(self.module, nn.Embedding):  # equal tokens are summed: rows are distinct
@@ -221,7 +223,7 @@ class Layer:
         if isinstance(self.module, nn.Embedding):
             # sparse: a table's gradient has only the rows of the batch's tokens
             return [None if self.joined else (self.x.flatten(), self.scaled(self.g, factor))]
-        if isinstance(self.module, nn.LayerNorm):
+        if isinstance(self.module, NORMS):
             sums = [factor @ v for v in self.per_row]
         else:
             sums = [weight and self.whole(self.product(factor)),
@@ -253,8 +255,8 @@ class Layer:
         return full.flatten(0, 2)
 
 
-def rows_of_layernorm(module, x, g, rows, seen):
-    """((B, D), (B, D)) gradients of weight and bias for each row.
+def rows_of_norm(module, x, g, rows, seen):
+    """((B, D), (B, D)) gradients of weight and bias for each row; of an RMSNorm that of the weight.
 
     seen: a dict that holds the last normalised x. The two LayerNorms of a parallel block read the
     same x, so the second finds it there."""
@@ -262,9 +264,10 @@ def rows_of_layernorm(module, x, g, rows, seen):
     key = None if torch.compiler.is_compiling() else (x.data_ptr(), x.shape, module.eps)
     if key is None or key not in seen:
         seen.clear()
-        seen[key] = x, F.layer_norm(wide(x), module.normalized_shape, None, None, module.eps)
+        seen[key] = x, module.bare(x) if isinstance(module, RMSNorm) else F.layer_norm(
+            wide(x), module.normalized_shape, None, None, module.eps)
     g, bare = (wide(v).reshape(rows, -1, v.shape[-1]) for v in (g, seen[key][1]))
-    return (g * bare).sum(1), g.sum(1)
+    return ((g * bare).sum(1), g.sum(1))[:1 if isinstance(module, RMSNorm) else 2]
 
 
 def gram(v):

@@ -341,6 +341,6 @@ def _method(model, method, clip, sigma, expected_batch):
     # "auto" falls back silently, "fast" says what is in its way
     cannot = ghost_clipping.unsupported(model)
     if method == "fast" and cannot:
-        raise ValueError(f"method fast: {cannot}, and it knows Linear, Embedding and LayerNorm, "
-                         "each with parameters of its own; use func")
+        raise ValueError(f"method fast: {cannot}, and it knows Linear, Embedding, LayerNorm and "
+                         "RMSNorm, each with parameters of its own; use func")
     return func_sum if method == "func" or cannot else fast_sum

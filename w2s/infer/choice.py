@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from w2s.infer import batching, lm
-from w2s.model import decoding
+from w2s.model import decoding, tokenization
 from w2s.train import step
 
 ROWS = {"cpu": 256, "cuda": 512}  # rows continued at once; 64 on CPU: 1.8x the time
@@ -24,9 +24,12 @@ def tokens(tokenizer, texts):
 
 def prompts(tokenizer, texts, max_tokens):
     """list of N int32 arrays: the last max_tokens tokens of each prompt, since the question stands
-    at its end. An empty prompt is one <|endoftext|>: something has to be read first."""
-    return [ids[-max_tokens:] if len(ids) else np.zeros(1, np.int32)
-            for ids in tokens(tokenizer, texts)]
+    at its end, behind the token that begins a text, where the tokenizer has one (reading T30). An
+    empty prompt is one <|endoftext|>: something has to be read first."""
+    begin, end = tokenization.marks(tokenizer)
+    whole = [np.concatenate([np.array(begin, np.int32), ids]) for ids in tokens(tokenizer, texts)]
+    return [tokenization.ending(ids, max_tokens, tokenizer) if len(ids) else
+            np.array([end], np.int32) for ids in whole]
 
 
 def options(tokenizer, offered):
@@ -41,10 +44,11 @@ def encode(tokenizer, heads, tails, max_length, end=False):
     start (N,), the place of the answer's first token. Where both exceed max_length tokens the
     prompt loses its beginning, down to one token, and then the answer its end. end: <|endoftext|>
     follows the answer."""
-    tails = [np.append(ids, np.int32(lm.END)) if end else ids for ids in tokens(tokenizer, tails)]
+    stop = np.int32(tokenization.marks(tokenizer)[1])
+    tails = [np.append(ids, stop) if end else ids for ids in tokens(tokenizer, tails)]
     # the answer leaves room for one token of the prompt at least
     tails = [ids[:max(1, max_length - 1)] for ids in tails]
-    heads = [head[-max(1, max_length - len(tail)):]
+    heads = [tokenization.ending(head, max(1, max_length - len(tail)), tokenizer)
              for head, tail in zip(prompts(tokenizer, heads, max_length), tails)]
     return {"ids": [np.concatenate(pair) for pair in zip(heads, tails)],
             "start": np.array([len(head) for head in heads])}
@@ -91,7 +95,7 @@ def likelihoods(model, heads, options, dtype="float32", title="predict", states=
         return _chosen(model, batch, [options[i] for i in pick], states, per_token)
 
     # by the longest option of all rows, so that no prompt depends on its batch
-    room = max(1, len(model.cos) - max(len(ids) for row in options for ids in row))
+    room = max(1, model.positions - max(len(ids) for row in options for ids in row))
     heads = [ids[-room:] for ids in heads]
     logp, hidden = [None] * len(heads), None
     count = [np.array([len(ids) if per_token else 1 for ids in row]) for row in options]
@@ -115,7 +119,7 @@ def last_states(model, ids, dtype="float32", title="states"):
     def compute(batch, pick):
         return model.last_state(batch["ids"], batch["len"])
 
-    ids = [row[-len(model.cos):] for row in ids]  # no more than the model has positions for
+    ids = [row[-model.positions:] for row in ids]  # no more than the model has positions for
     lengths = np.array([len(row) for row in ids])
     groups = batching.by_tokens(lengths, batching.TOKENS[next(model.parameters()).device.type])
     hidden = None
@@ -174,9 +178,9 @@ def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", 
     def compute(batch, pick):
         draw = lm.draws(seed, [names[i] for i in pick], new_tokens).to(batch["ids"].device) \
             if temperature else None
-        watch = Watch(len(pick))
+        watch = Watch(len(pick), lm.end_of(model))
         return decoding.generate(model, batch["ids"], batch["len"], new_tokens, temperature,
-                                 draw, lm.END, watch), watch
+                                 draw, watch.end, watch), watch
 
     texts, certain, hidden = [None] * len(heads), np.zeros((len(heads), 3)), None
     lengths = np.array([len(row) for row in heads])
@@ -188,7 +192,7 @@ def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", 
             hidden = np.empty((len(heads), watch.last.shape[1]), np.float32)
         hidden[pick], certain[pick] = watch.last.float().cpu().numpy(), watch.certain()
         for i, row in zip(pick, new.cpu().numpy()):
-            texts[i] = lm.until_end(row)
+            texts[i] = lm.until_end(row, lm.end_of(model))
     if not np.isfinite(certain).all():
         raise ValueError(f"{title or 'answers'}: the model's output is not finite")
     return texts, certain, hidden
@@ -198,9 +202,9 @@ class Watch:
     """Called by decoding.generate before each token: how certain the tokens were, and the state at
     the last one, of each row."""
 
-    def __init__(self, rows):
+    def __init__(self, rows, end):
         self.sums, self.count, self.last, self.active = 0, 0, None, None
-        self.rows = rows
+        self.rows, self.end = rows, end
 
     def __call__(self, h, logits, token):
         if self.last is None:
@@ -208,7 +212,7 @@ class Watch:
         self.last = torch.where(self.active[:, None], h, self.last)
         if logits is None:  # the call behind the last token, which has a state and no logits
             return
-        self.active = self.active & (token != lm.END)
+        self.active = self.active & (token != self.end)
         logp = logits.float().log_softmax(-1)
         top = logp.topk(2).values.exp()
         measures = torch.stack([logp.gather(1, token[:, None])[:, 0], top[:, 0] - top[:, 1],

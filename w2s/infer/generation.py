@@ -89,7 +89,7 @@ class Free(NamedTuple):
 
     def _write(self, model, ids, new, *how):
         """`choice.written` of prompts, with at most `new` tokens and half of the positions."""
-        places = len(model.cos)
+        places = model.positions
         # half of the positions at least are left to the prompt
         new = max(1, min(new, places // 2))
         return choice.written(model, [row[-(places - new):] for row in ids], new, *how)

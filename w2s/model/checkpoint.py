@@ -10,13 +10,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from w2s import rows
-from w2s.model.gpt_neox import GPTNeoX
-from w2s.model.configuration import (check, padding, saved_config, shown, special_tokens,
+from w2s.model.configuration import (padding, saved_config, shown, special_tokens,
                                      tokenizer_config)
+from w2s.model.decoder import Decoder
+from w2s.model.families import known
+from w2s.model.gpt_neox import GPTNeoX
 
 # Buffers that published checkpoints hold and nobody reads: masks and frequencies are computed
 OBSOLETE = (".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq")
 RENAMED = {"lm_head.weight": "embed_out.weight"}      # transformers 5 in memory, not on disk
+# Of a Gemma 3 that reads pictures too: its language model, as transformers 4 and 5 name it, and
+# what is left out
+INNER = {"language_model.model.": "model.", "model.language_model.": "model.",
+         "language_model.lm_head.": "lm_head."}
+PICTURES = tuple(f"{place}{part}" for place in ("", "model.")
+                 for part in ("vision_tower.", "multi_modal_projector."))
 FOREIGN = {  # ends of weight files that we do not read: what such a file is, what to do instead
     (".bin", ".pt", ".pth", ".pkl", ".ckpt"): (
         "a pickled checkpoint, and we never unpickle", "where you trust it, convert it with "
@@ -86,8 +94,29 @@ def room(path):
                          "raise the limit or take a smaller one") from error
 
 
-def headers(folder):
-    """{name: (file, name in the file, shape, dtype)} of a folder's tensors, without old buffers.
+def network(config):
+    """The class that computes the model of a config."""
+    return GPTNeoX if config.get("model_type") == "gpt_neox" else Decoder
+
+
+def configured(folder):
+    """The language model's config in a folder, as `families.known` gives it; ValueError for one
+    that we do not compute."""
+    path = Path(folder) / "config.json"
+    return known(read_json(path, "the configuration of a model"), path)
+
+
+def renamed(key, kind):
+    """Our name of a tensor in a file for a model of the class `kind`."""
+    if kind is GPTNeoX:
+        return RENAMED.get(key, key)
+    prefix = next(filter(key.startswith, INNER), "")
+    return INNER.get(prefix, "") + key.removeprefix(prefix)
+
+
+def headers(folder, kind=GPTNeoX):
+    """{name: (file, name in the file, shape, dtype)} of a folder's tensors, without old buffers and
+    what a language model of the class `kind` has no use for.
 
     Only the headers are read, so that a folder that does not fit is refused before its weights
     take memory."""
@@ -96,11 +125,12 @@ def headers(folder):
         try:
             with room(path), safe_open(path, "pt") as file:
                 for key in file.keys():  # slices give shape and dtype without reading numbers
-                    entry, name = file.get_slice(key), RENAMED.get(key, key)
+                    entry, name = file.get_slice(key), renamed(key, kind)
                     stored[name] = path, key, tuple(entry.get_shape()), entry.get_dtype()
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path}: damaged or incomplete ({error}); fetch it again") from error
-    return {name: entry for name, entry in stored.items() if not name.endswith(OBSOLETE)}
+    return {name: entry for name, entry in stored.items()
+            if not (name.endswith(OBSOLETE) or name.startswith(PICTURES))}
 
 
 def copy_of(file, key, p, device, dtype):
@@ -175,11 +205,12 @@ def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_
     folder, fresh = Path(folder), {}
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    config = read_json(folder / "config.json", "the configuration of a GPT-NeoX model")
-    check(config, head, -1, folder / "config.json")
+    config = configured(folder)
+    kind = network(config)
+    kind.check(config, head, -1, folder / "config.json")
     # names say what kind of model it is: AutoModel drops the prefix, a classifier has no LM head
-    stored = headers(folder)
-    if "embed_in.weight" in stored:
+    stored = headers(folder, kind)
+    if {"embed_in.weight", "embed_tokens.weight"} & stored.keys():
         raise ValueError(f"{folder}: saved without its head (AutoModel); save it anew as "
                          "AutoModelForCausalLM or AutoModelForSequenceClassification")
     if "score.weight" in stored and head == "lm":
@@ -190,12 +221,12 @@ def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_
     num_labels, head_layer = (default if given is None else given
                               for given, default in ((num_labels, 2), (head_layer, -1)))
     with torch.device("meta"):  # no memory for weights that the file's replace
-        model = GPTNeoX(config, head, num_labels, head_layer, folder / "config.json")
+        model = kind(config, head, num_labels, head_layer, folder / "config.json")
     if ready:  # sharding comes before reading: no process then holds the whole model
         ready(model)
     wanted = dict(model.named_parameters())
-    if "embed_out.weight" not in wanted:              # a class head, or tied embeddings
-        stored.pop("embed_out.weight", None)
+    if model.HEAD not in wanted:                      # a class head, or tied embeddings
+        stored.pop(model.HEAD, None)
     if head == "class" and "score.weight" not in stored:
         p = wanted.pop("score.weight")
         fresh["score.weight"] = (  # zeros_like imports sympy, .7 s: only where p is sharded
@@ -209,12 +240,13 @@ def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_
 
 
 def untrained(config, seed):
-    """An LM with random weights, as transformers initialises GPT-NeoX.
+    """An LM with random weights, as transformers initialises it.
 
-    Matrices are N(0, initializer_range^2), biases zero, LayerNorm (1, 0). Its config says
+    Matrices are N(0, initializer_range^2), biases zero, norms (1, 0). Its config says
     w2s_from_scratch. Raises ValueError for more parameters than this machine could hold."""
     with torch.device("meta"):
-        model = GPTNeoX({**config, "w2s_from_scratch": True}, "lm")
+        config = known(config, "config")
+        model = network(config)({**config, "w2s_from_scratch": True}, "lm")
     need = 4 * sum(p.numel() for p in model.parameters())
     # asked before, since Linux would grant the memory and kill the process later
     if need > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
@@ -224,7 +256,8 @@ def untrained(config, seed):
     weights = {}
     # on the CPU and in the parameters' order: one seed gives one model on every device
     for name, p in model.named_parameters():
-        weights[name] = torch.full(p.shape, float(name.endswith("norm.weight")), device="cpu")
+        one = float(name.endswith("norm.weight") and not model.scale)  # Gemma adds its own 1
+        weights[name] = torch.full(p.shape, one, device="cpu")
         if p.ndim == 2:
             weights[name].normal_(0, std, generator=generator)
     model.load_state_dict(weights, assign=True)
@@ -268,7 +301,7 @@ def save(model, folder, tokenizer_file, shard_bytes=4_500_000_000, whole=torch.T
     put(folder / "tokenizer.json", lambda name: name.write_bytes(content))
     put_json(folder / "tokenizer_config.json", tokenizer_config(model, tokenizer, special))
     write_weights(model.state_dict(), folder, shard_bytes, whole)
-    pad = padding(tokenizer, special)
+    pad = padding(tokenizer, special, model.config)
     # config.json last: a folder without it is unfinished
     put_json(folder / "config.json", saved_config(model, special.get(pad)))
     if pad is None:

@@ -3,7 +3,7 @@
 import json
 
 HEAD = {"class": "class", "letters": "lm", "text": "lm"}          # of a task's KIND
-CLASS_NAME = {"class": "GPTNeoXForSequenceClassification", "lm": "GPTNeoXForCausalLM"}
+CLASS_NAME = {"class": "ForSequenceClassification", "lm": "ForCausalLM"}  # behind the family
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
          "intermediate_size")
 # What an absent key means, to transformers and so to us
@@ -19,7 +19,8 @@ FLAGS = ("attention_bias", "use_parallel_residual", "tie_word_embeddings")
 # transformers 5 keeps the rotary settings under other names, in an object of their own
 TURNS = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
 # In this order: a token made for padding, else an end of text, which models also pad with
-PADS = ("<|padding|>", "<|pad|>", "<pad>", "[PAD]", "<|endoftext|>", "</s>", "<eos>", "[SEP]")
+PADS = ("<|padding|>", "<|pad|>", "<pad>", "[PAD]", "<|endoftext|>", "</s>", "<eos>", "[SEP]",
+        "<|finetune_right_pad_id|>", "<|end_of_text|>")
 
 
 def published(layers, hidden, heads, vocab=50304):
@@ -51,22 +52,10 @@ def check(config, head, head_layer, where):
         if c.get(key, None if key == "model_type" else allowed) != allowed:
             raise ValueError(f"{where}: {key} = {shown(c.get(key))} is not supported, only "
                              f"{shown(allowed)}: this is GPT-NeoX as Pythia uses it")
-    for key in (*SIZES, "max_position_embeddings"):
-        limit = MOST.get(key, 2 ** 20)
-        if type(c.get(key)) is not int or not 1 <= c[key] <= limit:
-            raise ValueError(f"{where}: {key} must be a positive integer up to {limit}, not "
-                             f"{shown(c.get(key))}")
-    for key, (low, high) in BETWEEN.items():
-        if type(c[key]) not in (int, float) or not low < c[key] <= high:
-            raise ValueError(f"{where}: {key} must be a number above {low:g} and at most {high:g}, "
-                             f"not {shown(c[key])}")
-    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):  # transformers' alone; -1: none
-        for k in c[key] if type(c.get(key)) is list else [c.get(key, -1)]:
-            if type(k) is not int or not -1 <= k < c["vocab_size"]:
-                raise ValueError(f"{where}: {key} must be below vocab_size, not {shown(k)}")
-    for key in FLAGS:  # a text "false" would be true to Python
-        if type(c[key]) is not bool:
-            raise ValueError(f"{where}: {key} must be true or false, not {shown(c[key])}")
+    whole_numbers(c, (*SIZES, "max_position_embeddings"), where)
+    numbers(c, BETWEEN, where)
+    token_ids(c, where)
+    flags(c, FLAGS, where)
     if c["hidden_size"] % c["num_attention_heads"]:
         raise ValueError(f"{where}: hidden_size is not a multiple of num_attention_heads")
     # an odd number of rotated dimensions is rounded up to whole pairs, which must fit into d
@@ -75,12 +64,49 @@ def check(config, head, head_layer, where):
     if not 1 <= turned <= d - turned % 2 or turned * c["max_position_embeddings"] > 2 ** 24:
         raise ValueError(f"{where}: rotary_pct {c['rotary_pct']:g} of {d} dimensions a head leaves "
                          "no pair to rotate, or the tables do not fit any memory")
+    reads(c, head, head_layer, where)
+    return c
+
+
+def whole_numbers(c, keys, where):
+    """ValueError unless the keys are positive integers of a size that a model may have."""
+    for key in keys:
+        limit = MOST.get(key, 2 ** 20)
+        if type(c.get(key)) is not int or not 1 <= c[key] <= limit:
+            raise ValueError(f"{where}: {key} must be a positive integer up to {limit}, not "
+                             f"{shown(c.get(key))}")
+
+
+def numbers(c, between, where):
+    """ValueError unless the keys of `between` {key: (low, high)} are numbers in their ranges."""
+    for key, (low, high) in between.items():
+        if type(c[key]) not in (int, float) or not low < c[key] <= high:
+            raise ValueError(f"{where}: {key} must be a number above {low:g} and at most {high:g}, "
+                             f"not {shown(c[key])}")
+
+
+def token_ids(c, where):
+    """ValueError for a special token that the model has no row for."""
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):  # transformers' alone; -1: none
+        for k in c[key] if type(c.get(key)) is list else [c.get(key, -1)]:
+            if type(k) is not int or not -1 <= k < c["vocab_size"]:
+                raise ValueError(f"{where}: {key} must be below vocab_size, not {shown(k)}")
+
+
+def flags(c, keys, where):
+    """ValueError unless the keys are true or false."""
+    for key in keys:  # a text "false" would be true to Python
+        if type(c[key]) is not bool:
+            raise ValueError(f"{where}: {key} must be true or false, not {shown(c[key])}")
+
+
+def reads(c, head, head_layer, where):
+    """ValueError for a head that there is not, or a layer that it cannot read."""
     if head not in CLASS_NAME:
         raise ValueError(f'head must be "class" or "lm", not {head!r}')
     if not (-c["num_hidden_layers"] if head == "class" else -1) <= head_layer <= -1:
         raise ValueError(f"{where}: head_layer {head_layer} is not one of -1 (final LayerNorm) "
                          'to minus the number of layers, or not -1 with head="lm"')
-    return c
 
 
 def rotary(config, where):
@@ -129,20 +155,31 @@ def special_tokens(tokenizer, vocabulary):
             if isinstance(text, str) and type(k) is int and 0 <= k < vocabulary}
 
 
-def padding(tokenizer, special):
-    """Text of the padding token: the tokenizer's own, else the first of PADS; None where no added
-    token is one of them."""
+def padding(tokenizer, special, config={}):
+    """Text of the padding token: the tokenizer's own, else that of the config of a decoder, else
+    the first of PADS; None where no added token is one of them."""
     pad_token = tokenizer.get("padding")
     pad_token = pad_token.get("pad_token") if isinstance(pad_token, dict) else None
-    return next((text for text in (pad_token, *PADS) if text in special), None)
+    named = role(config, "pad_token_id", special)
+    return next((text for text in (pad_token, named, *PADS) if text in special), None)
+
+
+def role(config, key, special):
+    """Text of a special token whose id, or ids, a decoder's config names; None."""
+    k = config.get(key) if config.get("model_type") != "gpt_neox" else None
+    k = k[0] if isinstance(k, list) and k else k
+    return next((text for text, other in special.items() if other == k), None)
 
 
 def tokenizer_config(model, tokenizer, special):
     """tokenizer_config.json, by which AutoTokenizer reads tokenizer.json."""
-    # not GPTNeoXTokenizer: in transformers 5 that class builds itself, with a normaliser of its
-    # own; and transformers 4 has to be told that GPT-NeoX takes no token_type_ids
-    pad, end = padding(tokenizer, special), "<|endoftext|>"
+    # not the family's own class: in transformers 5 GPTNeoXTokenizer builds itself, with a
+    # normaliser of its own; and transformers 4 has to be told of no token_type_ids
+    pad, end = padding(tokenizer, special, model.config), "<|endoftext|>"
     roles = dict.fromkeys(("bos_token", "eos_token", "unk_token"), end if end in special else None)
+    if model.config["model_type"] != "gpt_neox":
+        roles = {key: role(model.config, f"{key}_id", special) for key in ("bos_token",
+                                                                           "eos_token")}
     return {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False,
             "model_max_length": model.settings["max_position_embeddings"],
             "model_input_names": ["input_ids", "attention_mask"],
@@ -155,13 +192,10 @@ def saved_config(model, pad):
     """The model's config.json with what transformers and `load` need to read it back.
 
     pad: the token id by which transformers' class head finds the last real token, or None."""
-    config, base, part = dict(model.config), model.rotary[1], model.settings["rotary_pct"]
-    dtype = str(model.gpt_neox.embed_in.weight.dtype).removeprefix("torch.")
+    config, dtype = dict(model.config), str(model.table.weight.dtype).removeprefix("torch.")
     # dtype and the rotary settings twice: transformers 4 and 5 read different keys
-    config.update(architectures=[CLASS_NAME[model.kind]], torch_dtype=dtype, dtype=dtype,
-                  rotary_pct=part, rotary_emb_base=base,
-                  rope_parameters={**(config.get("rope_parameters") or {}), "rope_type": "default",
-                                   "rope_theta": base, "partial_rotary_factor": part})
+    config.update(architectures=[f"{model.prefix}{CLASS_NAME[model.kind]}"], torch_dtype=dtype,
+                  dtype=dtype, **model.spelled())
     if pad is not None:
         config["pad_token_id"] = pad
     if model.kind == "class":

@@ -1,4 +1,5 @@
 """GPT-NeoX as Pythia uses it, under Hugging Face's parameter names: state_dict() is the checkpoint.
+What other networks share (decoder.py) is `Network` and the functions above it.
 
 Sources: GPT-NeoX-20B (arXiv 2204.06745), Pythia (arXiv 2304.01373); tests/model/test_pythia.py
 compares with transformers' modeling_gpt_neox within 1e-5 in float32. Dropout is refused: Pythia has
@@ -58,14 +59,24 @@ def explicit(T, device):
     return torch._C._are_functorch_transforms_active() or (device.type == "cpu" and T <= 128)
 
 
-def attend(q, k, v, bias):
-    """softmax(q k^T / sqrt(d) + bias) v: q (B, H, Tq, d), k and v (B, H, S, d) -> (B, H, Tq, d)."""
+def attend(q, k, v, bias, scale=None, cap=None):
+    """softmax(scale q k^T + bias) v: q (B, H, Tq, d), k and v (B, H, S, d) -> (B, H, Tq, d). scale
+    None: 1 / sqrt(d). cap: c tanh(. / c) of the scaled products, before the bias (Gemma 2)."""
     if bias is None:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
     # batched products with scale and mask in one call: vmap runs the fused kernel row by row
     rows, k, v = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)                # (B*H, ., d)
-    scores = torch.baddbmm(bias, rows, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if cap:
+        scores = capped(torch.bmm(rows, k.transpose(1, 2)) * scale, cap) + bias
+    else:
+        scores = torch.baddbmm(bias, rows, k.transpose(1, 2), alpha=scale)
     return torch.bmm(scores.softmax(-1), v).view(q.shape)
+
+
+def capped(x, cap):
+    """cap tanh(x / cap), or x itself without a cap: x within (-cap, cap)."""
+    return cap * torch.tanh(x / cap) if cap else x
 
 
 def tokens(x, positions):
@@ -176,62 +187,29 @@ class Block(nn.Module):
         x = x + attended
         return x + self.mlp(self.post_attention_layernorm(x))
 
+    def matrices(self):
+        """The parts whose weights autocast makes bfloat16."""
+        return self.attention, self.mlp
 
-class GPTNeoX(nn.Module):
-    """Head "class" gives logits (B, K) of the last real token, head "lm" logits (B, T, V).
 
-    config: the dict of config.json. Raises ValueError, naming `where`, for what is not supported
-    (configuration.check)."""
+class Network(nn.Module):
+    """What a model is to those who use it: its states, its head, losses, in terms of the parts that
+    GPTNeoX and decoder.Decoder name. Head "class" gives logits (B, K) of the last real token, head
+    "lm" logits (B, T, V).
 
-    def __init__(self, config, head, num_labels=2, head_layer=-1, where="config.json"):
-        super().__init__()
-        self.config, self.kind, self.head_layer = dict(config), head, head_layer
-        self.whole = False  # True: nll has all logits at once, as per-sample gradients need them
-        c = self.settings = check(config, head, head_layer, where)
-        self.gpt_neox = nn.Module()
-        # from a table of zeros: nn.Embedding's own initialisation imports dynamo, 1.4 s
-        table = torch.zeros(c["vocab_size"], c["hidden_size"])
-        self.gpt_neox.embed_in = nn.Embedding.from_pretrained(table, freeze=False)
-        self.gpt_neox.layers = nn.ModuleList(Block(c) for _ in range(c["num_hidden_layers"]))
-        self.gpt_neox.final_layer_norm = nn.LayerNorm(c["hidden_size"], c["layer_norm_eps"])
-        if head == "class":
-            self.score = nn.Linear(c["hidden_size"], num_labels, bias=False)
-            nn.init.zeros_(self.score.weight)  # E12 in docs/deviations.md
-        elif c["tie_word_embeddings"]:
-            self.embed_out = Tied(self.gpt_neox.embed_in)
-        else:
-            self.embed_out = nn.Linear(c["hidden_size"], c["vocab_size"], bias=False)
-        dims = int(c["hidden_size"] // c["num_attention_heads"] * c["rotary_pct"])
-        self.rotary = dims, c["rotary_emb_base"]
-        # on the CPU also where the model is built on the meta device: no file holds the tables,
-        # and they are not persistent, so that state_dict() is exactly a checkpoint
-        cos, sin = rotary_tables(c["max_position_embeddings"], *self.rotary, "cpu")
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+    A subclass has `table`, the embedding; `blocks`, block(x, place, last, cache); `norm`, behind
+    the last; `score` or `unembed`, the head; place, place_at, place_of, which give `place`;
+    `positions`, the most tokens of a row; HEAD, prefix, check and spelled, for its folder."""
 
-    def place(self, x):
-        """Place of all T tokens of x (B, T, D), causal. Longer rows than the tables compute their
-        own."""
-        T, bias, wide = x.shape[1], None, None
-        if explicit(T, x.device):
-            bias = torch.full((T, T), float("-inf"), dtype=x.dtype, device=x.device).triu(1)
-        cos, sin = ((self.cos[:T], self.sin[:T]) if T <= len(self.cos) else
-                    rotary_tables(T, *self.rotary, x.device))
-        # Turn is for eager code: torch.func takes no Function that saves tensors in its forward
-        if not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()):
-            wide = Turn.tables(cos, sin, x.shape[-1] // self.settings["num_attention_heads"])
-        return Place(cos, sin, bias, None, wide)
-
-    def place_at(self, positions, cos, sin, S, dtype):
-        """Place of M queries a row at positions (B, M): each sees the S keys up to its own."""
-        seen = torch.arange(S, device=positions.device) <= positions[..., None]   # (B, M, S)
-        bias = torch.where(seen, 0.0, float("-inf")).to(dtype)[:, None]
-        bias = bias.expand(-1, self.settings["num_attention_heads"], -1, -1).flatten(0, 1)
-        return Place(cos[positions][:, None], sin[positions][:, None], bias, positions)
+    HEAD = "embed_out.weight"
+    end = None           # the token that ends a text; None: Pythia's <|endoftext|>
+    cap = None           # of logits (`capped`)
+    scale = None         # of embeddings
+    whole = False        # True: nll has all logits at once, as per-sample gradients need them
 
     def embed(self, ids, noise=None):
         """(B, T, D) embeddings of ids (B, T), with noise (B, T, D) added where given (Eq. 8)."""
-        x = self.gpt_neox.embed_in(ids)                                           # (B, T, D)
+        x = self.table(ids)                                                       # (B, T, D)
         return x if noise is None else x + noise.to(x.dtype)
 
     def states(self, ids, noise=None, positions=None):
@@ -240,29 +218,29 @@ class GPTNeoX(nn.Module):
         x = self.embed(ids, noise)
         place, last = self.place(x), None
         if positions is not None:
-            last = self.place_at(positions, place.cos, place.sin, x.shape[1], x.dtype)
+            last = self.place_at(positions, x.shape[1], x.dtype)
         # only the last block may leave tokens out: every other one's states are keys of the next
-        for block in self.gpt_neox.layers[:-1]:
+        for block in self.blocks[:-1]:
             x = block(x, place)
-        return self.gpt_neox.final_layer_norm(self.gpt_neox.layers[-1](x, place, last))
+        return self.norm(self.blocks[-1](x, place, last))
 
     def last_state(self, ids, lengths, noise=None, layer=-1, caches=None):
         """(B, D) transformers' hidden_states[layer] at the last real token; -1 is after the final
         LayerNorm. The last block evaluates only what that token needs: 14 % less work at L = 6."""
         x = self.embed(ids, noise)
         place = self.place(x)
-        last = self.place_at((lengths - 1)[:, None], place.cos, place.sin, x.shape[1], x.dtype)
+        last = self.place_at((lengths - 1)[:, None], x.shape[1], x.dtype)
         # hidden_states[-2] is what the last block reads, so that block is not run at all
-        blocks = list(self.gpt_neox.layers)[:len(self.gpt_neox.layers) + 1 + layer]
+        blocks = list(self.blocks)[:len(self.blocks) + 1 + layer]
         caches = caches or [None] * len(blocks)
         for block, cache in zip(blocks[:-1], caches):
             x = block(x, place, None, cache)
         x = blocks[-1](x, place, last, caches[-1])[:, 0]
-        return self.gpt_neox.final_layer_norm(x) if layer == -1 else x
+        return self.norm(x) if layer == -1 else x
 
     def head(self, h):
         """Logits (..., K) or (..., V) of states h (..., D)."""
-        return (self.score if self.kind == "class" else self.embed_out)(h)
+        return self.score(h) if self.kind == "class" else capped(self.unembed(h), self.cap)
 
     def forward(self, ids, lengths, noise=None, mask=None):
         """ids (B, T) int64 right-padded, lengths (B,) int64 >= 1, noise (B, T, D) added to the
@@ -302,11 +280,12 @@ class GPTNeoX(nn.Module):
         on_cpu = h.device.type == "cpu"
         held, at_once = (limit[on_cpu] // self.settings["vocab_size"] + 1
                      for limit in (LOGITS_HELD, LOGITS_AT_ONCE))
-        if len(h) <= at_once:  # the loss in place gains nothing on few logits (docs/speed.md)
+        # the loss in place gains nothing on few logits (docs/speed.md), and knows no capping
+        if len(h) <= at_once or self.cap:
             nll = self.token_nll(h, truth) * mask.flatten()[predicted]
         else:
             # each gradient costs a product, so only those that are asked for
-            W, grad = self.embed_out.weight, torch.is_grad_enabled()
+            W, grad = self.unembed.weight, torch.is_grad_enabled()
             weight = mask.flatten()[predicted].to(wide(h).dtype)
             nll = TokenNLL.apply(h, W, truth, weight, (held, at_once),
                                  (grad and h.requires_grad, grad and W.requires_grad))
@@ -332,3 +311,81 @@ class GPTNeoX(nn.Module):
     def token_nll(self, h, target):
         """(P,) -log p of target (P,) at states h (P, D), float32 (float64 in a float64 model)."""
         return F.cross_entropy(wide(self.head(h)), target, reduction="none")
+
+
+class GPTNeoX(Network):
+    """config: the dict of config.json. Raises ValueError, naming `where`, for what is not supported
+    (configuration.check)."""
+
+    def __init__(self, config, head, num_labels=2, head_layer=-1, where="config.json"):
+        super().__init__()
+        self.config, self.kind, self.head_layer = dict(config), head, head_layer
+        c = self.settings = check(config, head, head_layer, where)
+        self.gpt_neox = nn.Module()
+        # from a table of zeros: nn.Embedding's own initialisation imports dynamo, 1.4 s
+        table = torch.zeros(c["vocab_size"], c["hidden_size"])
+        self.gpt_neox.embed_in = nn.Embedding.from_pretrained(table, freeze=False)
+        self.gpt_neox.layers = nn.ModuleList(Block(c) for _ in range(c["num_hidden_layers"]))
+        self.gpt_neox.final_layer_norm = nn.LayerNorm(c["hidden_size"], c["layer_norm_eps"])
+        if head == "class":
+            self.score = nn.Linear(c["hidden_size"], num_labels, bias=False)
+            nn.init.zeros_(self.score.weight)  # E12 in docs/deviations.md
+        elif c["tie_word_embeddings"]:
+            self.embed_out = Tied(self.gpt_neox.embed_in)
+        else:
+            self.embed_out = nn.Linear(c["hidden_size"], c["vocab_size"], bias=False)
+        dims = int(c["hidden_size"] // c["num_attention_heads"] * c["rotary_pct"])
+        self.rotary = dims, c["rotary_emb_base"]
+        # on the CPU also where the model is built on the meta device: no file holds the tables,
+        # and they are not persistent, so that state_dict() is exactly a checkpoint
+        cos, sin = rotary_tables(c["max_position_embeddings"], *self.rotary, "cpu")
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    check = staticmethod(check)
+    # properties, since a module under two names would be saved twice
+    table = property(lambda self: self.gpt_neox.embed_in)
+    blocks = property(lambda self: self.gpt_neox.layers)
+    norm = property(lambda self: self.gpt_neox.final_layer_norm)
+    unembed = property(lambda self: self.embed_out)
+    prefix = property(lambda self: "GPTNeoX")  # of the classes in transformers
+    positions = property(lambda self: len(self.cos))
+
+    def spelled(self):
+        """{key: value} of the rotary settings, as transformers 4 and 5 read them."""
+        base, part = self.rotary[1], self.settings["rotary_pct"]
+        return dict(rotary_pct=part, rotary_emb_base=base, rope_parameters={
+            **(self.config.get("rope_parameters") or {}), "rope_type": "default",
+            "rope_theta": base, "partial_rotary_factor": part})
+
+    def tables(self, T, device):
+        """cos and sin (T, R). Longer rows than the tables of the model compute their own."""
+        if T <= len(self.cos):
+            return self.cos[:T], self.sin[:T]
+        return rotary_tables(T, *self.rotary, device)
+
+    def place(self, x):
+        """Place of all T tokens of x (B, T, D), causal."""
+        T, bias, wide = x.shape[1], None, None
+        if explicit(T, x.device):
+            bias = torch.full((T, T), float("-inf"), dtype=x.dtype, device=x.device).triu(1)
+        cos, sin = self.tables(T, x.device)
+        # Turn is for eager code: torch.func takes no Function that saves tensors in its forward
+        if not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()):
+            wide = Turn.tables(cos, sin, x.shape[-1] // self.settings["num_attention_heads"])
+        return Place(cos, sin, bias, None, wide)
+
+    def place_at(self, positions, S, dtype):
+        """Place of M queries a row at positions (B, M): each sees the S keys up to its own."""
+        cos, sin = self.tables(S, positions.device)
+        seen = torch.arange(S, device=positions.device) <= positions[..., None]   # (B, M, S)
+        bias = torch.where(seen, 0.0, float("-inf")).to(dtype)[:, None]
+        bias = bias.expand(-1, self.settings["num_attention_heads"], -1, -1).flatten(0, 1)
+        return Place(cos[positions][:, None], sin[positions][:, None], bias, positions)
+
+    def place_of(self, positions, sees, dtype):
+        """Place of one row of P tokens at positions (P,), of which each sees those that `sees`
+        (P, P) bool says."""
+        cos, sin = rotary_tables(int(positions.max()) + 1, *self.rotary, positions.device)
+        bias = torch.where(sees, 0.0, float("-inf")).to(dtype)
+        return Place(cos[positions], sin[positions], bias, None)

@@ -1,13 +1,14 @@
-"""LoRA (Hu et al. 2021, arXiv 2106.09685): the fused query-key-value matrices learn B A, of rank r.
+"""LoRA (Hu et al. 2021, arXiv 2106.09685): matrices learn B A, of rank r: of Pythia the fused
+query-key-value, of decoder.py's models all of attention and MLP (reading T31).
 
-    W' = W + (alpha / r) B A        A (r, D) Kaiming-uniform, B (3D, r) zero: training starts at W
+    W' = W + (alpha / r) B A        A (r, D) Kaiming-uniform, B (o, r) zero: training starts at W
 
 Everything else is frozen but the class head `score`, which peft too trains and saves. A and B are
 plain linear layers, so that dp/ghost_clipping.py and torch.func need nothing new: DP-LoRA is DP on
-the few weights that train. The layers, the start of A and alpha = r are peft 0.21's for GPT-NeoX;
+the few weights that train. The start of A and alpha = r, and Pythia's layers, are peft 0.21's;
 tests/model/test_lora.py compares.
 
-D inputs, r rank, o outputs (3D).
+D inputs, r rank, o outputs (3D of the fused matrix).
 """
 
 import copy
@@ -19,6 +20,7 @@ from torch import nn
 from w2s.model.kernels import wide
 
 TARGET, HEAD = "query_key_value", "score"
+TARGETS = (TARGET, "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 class LoRA(nn.Module):
@@ -53,15 +55,14 @@ class LoRA(nn.Module):
 
 
 def apply(model, rank, alpha=None, generator=None):
-    """Put LoRA of this rank on every `query_key_value` of the model, in place, and freeze all else
-    but `score`; returns the model.
+    """Put LoRA of this rank on all TARGETS of the model, in place, and freeze all else but `score`;
+    returns the model.
 
     alpha None: rank, so that alpha / rank = 1. generator: a CPU generator that A is drawn from
     (None: torch's global one). Make the optimizer after this. Raises ValueError for a rank that is
     not in 1 .. D, an alpha that is not positive, a model that has LoRA already or no such layer."""
-    owners = [module for module in model.modules() if hasattr(module, TARGET)]
-    # owners, not layers, because the layer is replaced as an attribute of its owner
-    layers = [getattr(owner, TARGET) for owner in owners]
+    places = targets(model)
+    layers = [getattr(*place) for place in places]
     if any(isinstance(layer, LoRA) for layer in layers):
         raise ValueError("LoRA: the model has it already; merge it first")
     if not layers:
@@ -76,9 +77,16 @@ def apply(model, rank, alpha=None, generator=None):
     # before A and B exist, so that they train; by whole names, since a model may wrap another
     for name, p in model.named_parameters():
         p.requires_grad_(HEAD in name.split("."))
-    for owner, layer in zip(owners, layers):
-        setattr(owner, TARGET, LoRA(layer, int(rank), alpha, generator))
+    for place, layer in zip(places, layers):
+        setattr(*place, LoRA(layer, int(rank), alpha, generator))
     return model
+
+
+def targets(model):
+    """(owner, name) of every layer that LoRA takes, in the model's order: it is replaced as an
+    attribute of its owner."""
+    return [(module, name) for module in model.modules() for name in TARGETS
+            if hasattr(module, name)]
 
 
 def merge(model):
@@ -86,11 +94,10 @@ def merge(model):
 
     state_dict() has its old names again, so that checkpoint.save writes an ordinary folder, and all
     parameters train again. Raises ValueError for a model without LoRA."""
-    owners = [module for module in model.modules()
-              if isinstance(getattr(module, TARGET, None), LoRA)]
-    if not owners:
+    places = [place for place in targets(model) if isinstance(getattr(*place), LoRA)]
+    if not places:
         raise ValueError("LoRA: the model has none to merge")
     # the layers themselves come back, with W changed in place: names and identities are as before
-    for owner in owners:
-        setattr(owner, TARGET, getattr(owner, TARGET).merged())
+    for place in places:
+        setattr(*place, getattr(*place).merged())
     return model.requires_grad_(True)  # `apply` froze them; a merged model is an ordinary one

@@ -1,4 +1,9 @@
-"""Text to token ids, with the tokenizer of the model folder."""
+"""Text to token ids, with the tokenizer of the model folder.
+
+Pythia's tokenizer marks no beginning, and its <|endoftext|> is token 0. Of the models of
+model/families.py config.json names the token that ends a text, and the tokenizer's post-processor
+the tokens that begin one (`marks`, reading T30).
+"""
 
 import contextlib
 import os
@@ -6,14 +11,25 @@ import sys
 
 import numpy as np
 
+from w2s.model import families
+
 AT_ONCE = 4096  # texts per call: an encoding holds far more than its ids, and all would at once
 
 
 def load_tokenizer(folder):
-    """The tokenizer of a model folder; ValueError when tokenizer.json is missing or broken."""
+    """The tokenizer of a model folder; ValueError when tokenizer.json is missing or broken, or has
+    more tokens than the model."""
     # batches pad by themselves (train/step.collator): a tokenizer that pads would hide the lengths
     tokenizer = read_tokenizer(f"{folder}/tokenizer.json", "put the model's tokenizer.json there")
     tokenizer.no_padding()
+    if config := families.read(folder):
+        # tokens that were added to it, of pictures for instance, may be the model's or not
+        top = max(tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
+        if top >= config["vocab_size"]:
+            raise ValueError(f"{folder}/tokenizer.json: has tokens up to {top}, but config.json "
+                             f"says vocab_size {config['vocab_size']}; it is another model's "
+                             "tokenizer")
+        tokenizer.marks = first_tokens(tokenizer), families.end(config, folder)
     return tokenizer
 
 
@@ -47,12 +63,37 @@ def _quiet():
         os.close(nowhere)
 
 
-def tokenize(tokenizer, texts, max_length):
-    """List of N int32 arrays: the first max_length token ids of each text. None is empty: a text
-    without tokens becomes <|endoftext|> (id 0), since a model reads the state of a last token."""
-    tokenizer.enable_truncation(max_length)
+def first_tokens(tokenizer):
+    """The tokens that the tokenizer's post-processor puts before a text: <s> of Llama, <bos> of
+    Gemma, none of Qwen and OLMo2."""
+    encoded = tokenizer.encode("a")
+    mask = encoded.special_tokens_mask
+    return encoded.ids[:mask.index(0)] if 0 in mask else []
+
+
+def marks(tokenizer):
+    """(tokens that begin a text, the token that ends one)."""
+    return getattr(tokenizer, "marks", ([], 0))
+
+
+def ending(ids, most, tokenizer):
+    """The last `most` of the tokens (T,) of a text; those that begin it stay where others do."""
+    n = len(marks(tokenizer)[0])
+    if n and n < most < len(ids):
+        return np.concatenate([ids[:n], ids[n - most:]])
+    return ids[-most:]
+
+
+def tokenize(tokenizer, texts, max_length, bare=False):
+    """List of N int32 arrays: the first max_length token ids of each text, behind those that begin
+    one unless `bare`. None is empty: a text without tokens becomes <|endoftext|> (`marks`), since a
+    model reads the state of a last token."""
+    begin, end = marks(tokenizer)
+    begin = [] if bare else begin[:max_length - 1]
+    tokenizer.enable_truncation(max_length - len(begin))
     texts = list(texts)
-    return [np.array(e.ids or [0], dtype=np.int32) for first in range(0, len(texts), AT_ONCE)
+    return [np.array(begin + e.ids or [end], dtype=np.int32)
+            for first in range(0, len(texts), AT_ONCE)
             for e in tokenizer.encode_batch(texts[first:first + AT_ONCE], add_special_tokens=False)]
 
 

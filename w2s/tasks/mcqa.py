@@ -13,6 +13,7 @@ from w2s.data import questions, splits
 from w2s.data.questions import LETTERS
 from w2s.infer import benchmarks, choice, classify
 from w2s.infer.classify import plain, softmax
+from w2s.model import tokenization
 from w2s.train import step
 
 batches, objective = choice.batches, choice.objective
@@ -85,7 +86,8 @@ def encode(rows, tokenizer, max_length, target=None, scoring="cloze"):
     tails = [[ids[:max(1, max_length - 1)] for ids in row]
              for row in choice.options(tokenizer, offered)]
     heads = choice.prompts(tokenizer, asked, max_length)
-    heads = [head[-max(1, max_length - max(map(len, tail))):] for head, tail in zip(heads, tails)]
+    heads = [tokenization.ending(head, max(1, max_length - max(map(len, tail))), tokenizer)
+             for head, tail in zip(heads, tails)]
     return {"ids": heads, "options": tails, "per_token": scoring == "cloze"}
 
 

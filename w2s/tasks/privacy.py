@@ -79,12 +79,12 @@ def encode(rows, tokenizer, max_length, target="label", lm_loss="both"):
     """Columns of N rows: ids (list of token arrays) and start (N,), the first token that the loss
     counts. target "weak": a row's true beginning and the weak model's continuation (reading P6)."""
     if target != "weak":  # 1: nothing comes before the first token to predict it from
-        return {"ids": tokenization.tokenize(tokenizer, [row["text"] for row in rows], max_length),
+        return {"ids": tokenization.tokenize(tokenizer, [row["text"] for row in rows], max_length,
+                                             bare=True),
                 "start": np.ones(len(rows), np.int64)}
     # Tokenised apart: no token may span the beginning and what the weak model wrote.
-    heads = tokenization.tokenize(tokenizer, [row["text"][:row["weak_from"]] for row in rows],
-                                  max_length)
-    tails = tokenization.tokenize(tokenizer, [row["weak_text"] for row in rows], max_length)
+    heads, tails = (tokenization.tokenize(tokenizer, texts, max_length, bare=True) for texts in (
+        [row["text"][:row["weak_from"]] for row in rows], [row["weak_text"] for row in rows]))
     ids = [np.concatenate([head, tail] if row["weak_text"] else [head])[:max_length]
            for row, head, tail in zip(rows, heads, tails)]
     start = [len(head) if lm_loss == "continuation" else 1 for head in heads]

@@ -94,7 +94,7 @@ def in_context(model, tokenizer, shown, task, pool, args, dtype="float32"):
                for row in pool]
     tails = choice.options(tokenizer, offered)
     heads = choice.prompts(tokenizer, [f"{shown}\n\n{task.prompt(row, **how)}" for row in pool],
-                           len(model.cos))
+                           model.positions)
     logp, count, _ = choice.likelihoods(model, heads, tails, dtype, "in-context",
                                         per_token=how.get("scoring", "cloze") == "cloze")
     scores = [row / n for row, n in zip(logp, count)]
