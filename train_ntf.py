@@ -65,7 +65,7 @@ class Config:
     unseen: bool = arg(False, "choose only among rows of sources that the trust function did not "
                        "learn from: labels chosen zero-shot")
     budget: int = arg(None, "use only so many of the labelled rows, drawn by lot; a larger budget "
-                      "has those of a smaller one", low=1)
+                      "has those of a smaller one", low=1, high=10**9)
     add_labelled: bool = arg(False, "the labelled rows, with their truth, train the student beside "
                              "the chosen labels")
     features: str = arg("states", "what the trust function reads: the teacher's states, as in the "

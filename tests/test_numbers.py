@@ -31,7 +31,8 @@ WISHES = {"seed": "a name", "unseen_start": "a place: no mail has it", "start": 
           "prefix": "no more than --max-length", "suffix": "the same", "seen": "the same",
           "curve": "the same", "epochs": "passes, which stop early", "patience": "passes",
           "updates": "steps", "steps": "steps", "warmup": "steps, a tenth of all at most",
-          "batch_size": "no more than there are rows", "limit": "the same", "mails": "the same",
+          "batch_size": "no more than there are rows",
+          "budget": "the same", "limit": "the same", "mails": "the same",
           "per_source": "the same", "shots": "the same", "sequence_length": "the same of pieces",
           "max_length": "no more than a text has", "new_tokens": "the model's positions at most",
           **dict.fromkeys(("layers", "hidden", "heads", "intermediate", "vocab", "max_positions"),
@@ -49,10 +50,11 @@ def integers():
 
 def required(Config):
     """Words for the flags that must be given."""
-    missing = dataclasses.MISSING
+    missing, hints = dataclasses.MISSING, typing.get_type_hints(Config)
     return [word for field in dataclasses.fields(Config)
             if field.default is missing and field.default_factory is missing
-            for word in ("--" + field.name.replace("_", "-"), "x")]
+            for word in ("--" + field.name.replace("_", "-"),
+                         ".5" if hints[field.name] is float else "x")]
 
 
 @pytest.mark.parametrize("number", [10 ** 18, 10 ** 30, int("9" * 4000)])
