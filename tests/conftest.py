@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import os
 import random
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import torch
 
 from tests import smoke_data
 from w2s import config, rows
+
+os.environ.pop("PYTHONUNBUFFERED", None)  # of containers; a user's commands hold their output
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():

@@ -10,6 +10,7 @@
 """
 
 import argparse
+import contextlib
 import dataclasses
 import errno
 import io
@@ -120,7 +121,9 @@ def launch(main, Config, doc, argv=None):
         signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: files are closed, parts removed
         if processes()[0] > 0:
             sys.stdout = open(os.devnull, "w")
-        sys.exit(main(parse(Config, doc, argv)))
+        code = main(parse(Config, doc, argv))
+        sys.stdout.flush()  # here, where a full disk is one line
+        sys.exit(code)
     except KeyboardInterrupt:
         if follows():
             sys.exit(130)
@@ -203,11 +206,13 @@ class _Stream(io.TextIOWrapper):
             self._unread(error)
 
     def _unread(self, error):
+        # also of a full disk: what is held would fail again when the interpreter ends
+        with contextlib.suppress(OSError):  # a stream without a file
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
         if error.errno not in (errno.EPIPE, errno.EIO):  # a pipe or a terminal that is gone
             raise error
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, self.fileno())
-        os.close(null)
 
 
 def streams():

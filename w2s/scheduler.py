@@ -303,6 +303,19 @@ def listen(pipe, todo):
         os._exit(130)
 
 
+def emptied(stream):
+    """Flush a stream. What a command has left in one that it closed is nobody's, and must not stand
+    before the output of the next."""
+    try:
+        stream.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1 if stream is sys.stdout else 2)
+        stream.flush()
+        if null > 2:
+            os.close(null)
+
+
 def alone(words, log):
     """Run a command in this process as if it had one of its own; its exit code."""
     before = sys.argv, sys.path[:], dict(os.environ), os.getcwd(), signal.getsignal(signal.SIGTERM)
@@ -321,11 +334,11 @@ def alone(words, log):
     except BaseException:
         traceback.print_exc()
         code = 1
+    emptied(sys.stdout)  # what it printed stands before its error
     if not isinstance(code, int | None):
         print(code, file=sys.stderr)
         code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
+    emptied(sys.stderr)
     # a command may change all of these, and counts on the process being its own
     sys.argv, sys.path[:] = before[:2]
     os.environ.clear()
