@@ -7,6 +7,7 @@ import os
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,14 @@ os.environ.pop("PYTHONUNBUFFERED", None)  # of containers; a user's commands hol
 def one_thread():
     """Small models gain nothing from threads, and waiting for one another they lose a lot."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """A test draws the same numbers alone, in any order and beside others."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
 
 
 @pytest.fixture(params=["traced", pytest.param("compiled", marks=pytest.mark.slow)])
