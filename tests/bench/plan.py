@@ -34,7 +34,7 @@ less than the GPU has.
 import argparse
 
 from tests.bench import decoders
-from w2s.model import gpt_neox, configuration
+from w2s.model import configuration, network
 
 SHAPES = configuration.SHAPES | decoders.SHAPES
 CARDS = {80: 83.7, 141: 149.2}      # GPUs as they are sold, and their 78 and 139 GiB in GB
@@ -72,7 +72,7 @@ def logits(c, head, tokens, dtype):
         return 0
     V, D = c["vocab_size"], c["hidden_size"]
     held, at_work = (min(tokens * V, limit[False])
-                     for limit in (gpt_neox.LOGITS_HELD, gpt_neox.LOGITS_AT_ONCE))
+                     for limit in (network.LOGITS_HELD, network.LOGITS_AT_ONCE))
     return WIDTH[dtype] * held + 12 * at_work + 4 * V * D
 
 

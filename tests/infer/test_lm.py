@@ -14,7 +14,7 @@ from w2s import rows
 from w2s.dp import microbatch
 from w2s.dp import sgd as dp
 from w2s.infer import batching, lm
-from w2s.model import checkpoint, configuration, decoding, gpt_neox, tokenization
+from w2s.model import checkpoint, configuration, decoding, network, tokenization
 from w2s.tasks import privacy
 
 V = 61
@@ -249,8 +249,8 @@ def test_nll_never_holds_the_logits_of_a_whole_batch(tie, monkeypatch):
         gradients = [p.grad.clone() for p in m.parameters()]
         m.zero_grad()
         with monkeypatch.context() as patch, Logits() as seen:
-            patch.setattr(gpt_neox, "LOGITS_HELD", {True: 10 * V, False: 0})
-            patch.setattr(gpt_neox, "LOGITS_AT_ONCE", {True: 3 * V, False: 0})
+            patch.setattr(network, "LOGITS_HELD", {True: 10 * V, False: 0})
+            patch.setattr(network, "LOGITS_AT_ONCE", {True: 3 * V, False: 0})
             found = m.nll(b["ids"], b["len"], b["mask"])
             forward = seen.products
             (found * scale).sum().backward()
@@ -284,7 +284,7 @@ def test_nll_of_few_tokens_evaluates_no_others_in_the_last_block(parallel, T, mo
 @pytest.mark.parametrize("tie", (False, True))
 def test_a_private_step_holds_no_more_logits_than_it_may(tie, monkeypatch):
     m, b = model(tie_word_embeddings=tie), batch_of()
-    monkeypatch.setattr(gpt_neox, "LOGITS_HELD", {True: 1, False: 0})
+    monkeypatch.setattr(network, "LOGITS_HELD", {True: 1, False: 0})
     for held in (20 * V, 50 * V, 10 ** 9):
         monkeypatch.setattr(microbatch, "LOGITS", {True: held, False: 0})
         seen = heads(m)

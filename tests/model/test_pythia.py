@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.func import functional_call, grad, vmap
 
-from w2s.model import checkpoint, decoding, gpt_neox, kernels, configuration
+from w2s.model import checkpoint, decoding, gpt_neox, kernels, configuration, network
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pythia"
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -523,8 +523,8 @@ def test_rows_beyond_the_rotary_tables_are_exact_too():
 @pytest.mark.parametrize("held, few", [(2 ** 27, 2 ** 22), (2 ** 27, 3 * V), (7 * V, 3 * V)])
 @pytest.mark.parametrize("case", ["pythia", "tied"])
 def test_nll_equals_the_full_logits_with_its_gradient(case, held, few, monkeypatch):
-    monkeypatch.setitem(gpt_neox.LOGITS_HELD, True, held)        # the small one: parts of 8 tokens
-    monkeypatch.setitem(gpt_neox.LOGITS_AT_ONCE, True, few)
+    monkeypatch.setitem(network.LOGITS_HELD, True, held)        # the small one: parts of 8 tokens
+    monkeypatch.setitem(network.LOGITS_AT_ONCE, True, few)
     model, (ids, lengths) = ours(case).double(), batch(19)
     mask, weight = real(lengths, 19) & (torch.rand(4, 19) < 0.7), torch.randn(4).double()
     logp = model(ids, lengths)[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]

@@ -6,6 +6,7 @@ TOKENIZATION = "w2s/model/tokenization.py"
 CLASSIFY = "w2s/infer/classify.py"
 CHOICE = "w2s/infer/choice.py"
 GPT_NEOX = "w2s/model/gpt_neox.py"
+NETWORK = "w2s/model/network.py"
 KERNELS = "w2s/model/kernels.py"
 DECODING = "w2s/model/decoding.py"
 CHECKPOINT = "w2s/model/checkpoint.py"
@@ -255,26 +256,26 @@ ERRORS = [
     (GRPO, "tokens if with_gradient else 0, facts", "tokens / parallel.world() if with_gradient else 0, facts", "test_torchrun.py::test_grpo_writes_the_answers_of_one_process_and_learns_the_same"),
     # GPT-NeoX
     (GPT_NEOX, "device=device) / dims)", "device=device) / (dims + 2))", LOGITS),
-    (GPT_NEOX, "first * place.cos - second * place.sin, second * place.cos + first * place.sin", "first * place.cos + second * place.sin, second * place.cos - first * place.sin", NEXT),
+    (NETWORK, "first * place.cos - second * place.sin, second * place.cos + first * place.sin", "first * place.cos + second * place.sin, second * place.cos - first * place.sin", NEXT),
     (KERNELS, "sides[0, :, :R], sides[1, :, R:2 * R] = -sin, sin", "sides[0, :, :R], sides[1, :, R:2 * R] = sin, -sin", LOGITS),
     (KERNELS, "Turn.apply(g, cos, -ahead, -behind, ctx.pairs)", "Turn.apply(g, cos, ahead, behind, ctx.pairs)", "model/test_pythia.py::test_gradients_agree_with_transformers"),
-    (GPT_NEOX, "scale = q.shape[-1] ** -0.5", "scale = q.shape[1] ** -0.5", LOGITS),
+    (NETWORK, "scale = q.shape[-1] ** -0.5", "scale = q.shape[1] ** -0.5", LOGITS),
     (GPT_NEOX, "device=x.device).triu(1)", "device=x.device).triu(2)", LOGITS),
-    (GPT_NEOX, "q, k, v, is_causal=True, scale=scale)", "q, k, v, is_causal=False, scale=scale)", LOGITS),
+    (NETWORK, "q, k, v, is_causal=True, scale=scale)", "q, k, v, is_causal=False, scale=scale)", LOGITS),
     (GPT_NEOX, "device=positions.device) <= positions[..., None]", "device=positions.device) <= positions.clamp(min=int(positions.max()))[..., None]", "model/test_pythia.py::test_padding_changes_nothing"),
-    (GPT_NEOX, "self.place_at((lengths - 1)[:, None], x.shape", "self.place_at(torch.full_like(lengths, x.shape[1] - 1)[:, None], x.shape", "model/test_pythia.py::test_padding_changes_nothing"),
+    (NETWORK, "self.place_at((lengths - 1)[:, None], x.shape", "self.place_at(torch.full_like(lengths, x.shape[1] - 1)[:, None], x.shape", "model/test_pythia.py::test_padding_changes_nothing"),
     (GPT_NEOX, "return Place(cos[positions][:, None], sin[positions][:, None], bias, positions)", "return Place(cos[positions - 1][:, None], sin[positions - 1][:, None], bias, positions)", LOGITS),
     (DECODING, "positions = (self.lengths + i)[:, None]", "positions = (self.lengths.max() + i).expand(len(token))[:, None]", NEXT),
     (DECODING, "positions = (self.lengths + i)[:, None]", "positions = (self.lengths + i - 1)[:, None]", NEXT),
-    (GPT_NEOX, "self.k[rows, :, positions], self.v[rows, :, positions] = k[:, :, 0], v[:, :, 0]", "self.k[rows, :, positions] = k[:, :, 0]", NEXT),
+    (NETWORK, "self.k[rows, :, positions], self.v[rows, :, positions] = k[:, :, 0], v[:, :, 0]", "self.k[rows, :, positions] = k[:, :, 0]", NEXT),
     (GPT_NEOX, "p.unflatten(0, (self.heads, 3, -1))[:, part]", "p.unflatten(0, (3, self.heads, -1))[part]", "model/test_pythia.py::test_the_last_block_shortcut_equals_the_full_evaluation"),
     (GPT_NEOX, "return x + attended + self.mlp(self.post_attention_layernorm(x))", "return x + attended + self.mlp(self.input_layernorm(x))", LOGITS),
     (GPT_NEOX, "        x = x + attended\n        return x + self.mlp(", "        return x + attended + self.mlp(", LOGITS),
     (GPT_NEOX, "F.gelu(self.dense_h_to_4h(x))", 'F.gelu(self.dense_h_to_4h(x), approximate="tanh")', LOGITS),
-    (GPT_NEOX, "        x = self.embed(ids, noise)\n        place = self.place(x)\n        last", "        x = self.embed(ids)\n        place = self.place(x)\n        last", "model/test_pythia.py::test_noise_is_added_to_the_embeddings"),
-    (GPT_NEOX, "x if noise is None else x + noise.to(x.dtype)", "x if noise is None else x * (1 + noise.to(x.dtype))", "model/test_pythia.py::test_noise_is_added_to_the_embeddings"),
-    (GPT_NEOX, "self.norm(x) if layer == -1 else x", "self.norm(x)", "model/test_pythia.py::test_head_layer_reads_that_hidden_state_of_transformers"),
-    (GPT_NEOX, "[:len(self.blocks) + 1 + layer]", "[:len(self.blocks) + min(0, 2 + layer)]", "model/test_pythia.py::test_head_layer_reads_that_hidden_state_of_transformers"),
+    (NETWORK, "        x = self.embed(ids, noise)\n        place = self.place(x)\n        last", "        x = self.embed(ids)\n        place = self.place(x)\n        last", "model/test_pythia.py::test_noise_is_added_to_the_embeddings"),
+    (NETWORK, "x if noise is None else x + noise.to(x.dtype)", "x if noise is None else x * (1 + noise.to(x.dtype))", "model/test_pythia.py::test_noise_is_added_to_the_embeddings"),
+    (NETWORK, "self.norm(x) if layer == -1 else x", "self.norm(x)", "model/test_pythia.py::test_head_layer_reads_that_hidden_state_of_transformers"),
+    (NETWORK, "[:len(self.blocks) + 1 + layer]", "[:len(self.blocks) + min(0, 2 + layer)]", "model/test_pythia.py::test_head_layer_reads_that_hidden_state_of_transformers"),
     (DECODING, "out[:, i].masked_fill_(done, end)", "pass", "model/test_pythia.py::test_a_row_that_has_ended_goes_on_with_the_end"),
     (DECODING, "if end is not None and done.all():", "if end is not None and done.any():", "model/test_pythia.py::test_a_row_that_has_ended_goes_on_with_the_end"),
     (DECODING, "(cdf <= u[:, None] * cdf[:, -1:])", "(cdf < u[:, None] * cdf[:, -1:])", "model/test_pythia.py::test_equally_spaced_numbers_sample_in_the_shares_of_the_tempered_softmax"),
@@ -284,9 +285,9 @@ ERRORS = [
     (CHECKPOINT, "return bool(p.sum().isfinite()) or bool(p.isfinite().all())", "return bool(p.sum().isfinite())", "model/test_pythia.py::test_a_large_weight_is_finite_though_its_sum_is_not"),
     (KERNELS, "if bool((g == g[0]).all()):", "if True:", "model/test_pythia.py::test_nll_equals_the_full_logits_with_its_gradient"),
     (KERNELS, "weight * g, *ctx.rest)", "weight, *ctx.rest)", "model/test_pythia.py::test_nll_equals_the_full_logits_with_its_gradient"),
-    (GPT_NEOX, "slot = number.flatten()[predicted] - 1", "slot = number.flatten()[predicted] * 0", "infer/test_lm.py::test_nll_of_few_tokens_evaluates_no_others_in_the_last_block"),
-    (GPT_NEOX, "target = ids[:, 1:].flatten()", "target = ids[:, :-1].flatten()", "model/test_pythia.py::test_nll_equals_the_full_logits_with_its_gradient"),
-    (GPT_NEOX, "        mask = mask[:, 1:]\n", "        mask = mask[:, :-1]\n", "model/test_pythia.py::test_nll_equals_the_full_logits_with_its_gradient"),
+    (NETWORK, "slot = number.flatten()[predicted] - 1", "slot = number.flatten()[predicted] * 0", "infer/test_lm.py::test_nll_of_few_tokens_evaluates_no_others_in_the_last_block"),
+    (NETWORK, "target = ids[:, 1:].flatten()", "target = ids[:, :-1].flatten()", "model/test_pythia.py::test_nll_equals_the_full_logits_with_its_gradient"),
+    (NETWORK, "        mask = mask[:, 1:]\n", "        mask = mask[:, :-1]\n", "model/test_pythia.py::test_nll_equals_the_full_logits_with_its_gradient"),
     (CHECKPOINT, 'if head == "class" and "score.weight" not in stored:', 'if head == "class":\n        stored.pop("score.weight", None)', "model/test_pythia.py::test_a_classifier_keeps_its_labels_and_head_and_a_base_model_starts_at_zero"),
     (CHECKPOINT, '        num_labels, head_layer = trained_head(folder, config, num_labels, head_layer)\n', "        num_labels, _ = trained_head(folder, config, num_labels, head_layer)\n", "model/test_pythia.py::test_head_layer_reads_that_hidden_state_of_transformers"),
     (CHECKPOINT, 'config.get("initializer_range", 0.02)', "0.02", "model/test_pythia.py::test_untrained_is_drawn_from_its_seed_as_transformers_would"),

@@ -1,6 +1,7 @@
 """Errors in the trust function, in the choice of labels and in what it is compared with."""
 
 GPT_NEOX = "w2s/model/gpt_neox.py"
+NETWORK = "w2s/model/network.py"
 NTF, SELECTION, RIVALS, TRUST = "w2s/trust/ntf.py", "w2s/trust/selection.py", "w2s/trust/baselines.py", "w2s/trust/score_metrics.py"
 SCRIPT, PHASES, VOCABULARY = "train_ntf.py", "w2s/trust_phases.py", "w2s/train/embedding_rows.py"
 ANSWERS, PREDICT = "w2s/infer/choice.py", "w2s/infer/classify.py"
@@ -184,9 +185,9 @@ ERRORS = [
      f"{RUN}::test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i"),
     (PREDICT, 'batch["len"], None, model.head_layer)', 'batch["len"])',
      "trust/test_selection.py::test_predictions_and_states_are_of_the_layer_that_the_head_reads"),
-    (GPT_NEOX, "last = self.place_at((lengths - 1)[:, None], x.shape", "last = self.place_at((lengths * 0 - 1 + ids.shape[1])[:, None], x.shape",
+    (NETWORK, "last = self.place_at((lengths - 1)[:, None], x.shape", "last = self.place_at((lengths * 0 - 1 + ids.shape[1])[:, None], x.shape",
      f"{RUN}::test_row_i_of_the_states_is_what_the_teacher_thought_of_line_i"),
-    (GPT_NEOX, "return self.norm(x) if layer == -1 else x", "return self.norm(x)",
+    (NETWORK, "return self.norm(x) if layer == -1 else x", "return self.norm(x)",
      "trust/test_selection.py::test_predictions_and_states_are_of_the_layer_that_the_head_reads"),
     # what it says of the pool
     (SCRIPT, "return model, facts, model.calibrated(logits).numpy()", "return model, facts, logits.sigmoid().numpy()",

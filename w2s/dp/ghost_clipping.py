@@ -24,7 +24,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from w2s.model.decoder import RMSNorm
-from w2s.model.gpt_neox import ALL, FusedQKV, Tied
+from w2s.model.gpt_neox import ALL, FusedQKV
+from w2s.model.network import Tied
 from w2s.model.kernels import wide
 
 # A row's norm costs T T (i + o) products by Gram matrices; by its own gradient, which the sum needs

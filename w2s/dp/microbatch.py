@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from w2s.model.gpt_neox import Tied
+from w2s.model.network import Tied
 
 PER_SAMPLE = 2 ** 26  # numbers in the per-sample gradients that func holds at a time
 LOGITS = {True: 2 ** 25, False: 2 ** 28}  # of a micro-batch: on a CPU 134 MB, else 1 GB

@@ -27,7 +27,7 @@ from w2s import parallel
 from w2s.dp import ghost_clipping, noise
 from w2s.dp.ghost_clipping import Tape
 from w2s.dp.microbatch import first_tensor, lookups, micro_batches, pad, rows_at_once, unit
-from w2s.model.gpt_neox import Tied
+from w2s.model.network import Tied
 from w2s.model.kernels import wide
 
 

@@ -4,4 +4,4 @@
 from w2s import names_of
 
 __getattr__ = names_of(__name__, "checkpoint", "gpt_neox", "decoding", "configuration", "kernels",
-                       "decoder", "families")
+                       "decoder", "families", "network")

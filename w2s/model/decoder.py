@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from w2s.model.families import FAMILIES, LOCAL, check, respelled
-from w2s.model.gpt_neox import Network, Place, Tied, attend, explicit, rotate, tokens
 from w2s.model.kernels import Turn, wide
+from w2s.model.network import Network, Place, Tied, attend, explicit, rotate, tokens
 
 # Names of the four norms of a block: before and behind attention, before and behind the MLP
 NORMS = {"before": ("input_layernorm", None, "post_attention_layernorm", None),

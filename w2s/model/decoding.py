@@ -5,7 +5,7 @@ B rows, T tokens, D hidden, V vocabulary, P predicted tokens.
 
 import torch
 
-from w2s.model.gpt_neox import Cache
+from w2s.model.network import Cache
 from w2s.model.kernels import largest
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 # ---- the model -----------------------------------------------------------------------------------
 
 class Turn(torch.autograd.Function):
-    """`gpt_neox.rotate` of T tokens, to the bit, by products of whole rows instead of slices of R.
+    """`network.rotate` of T tokens, to the bit, by products of whole rows instead of slices of R.
 
     The partner of a number stands R places before or behind it in the T*d numbers of a row. 1.5 to
     1.8 times as fast, forward and backward (CPU)."""
