@@ -69,7 +69,7 @@ def apply(model, rank, alpha=None, generator=None):
         raise ValueError(f"LoRA: the model has no layer {TARGET}: it is no GPT-NeoX")
     widest = min(layer.in_features for layer in layers)
     if not 1 <= rank <= widest or rank != int(rank):
-        raise ValueError(f"LoRA: rank {rank} is not a whole number from 1 to {widest}, the width "
+        raise ValueError(f"--lora-rank {rank}: is not a whole number from 1 to {widest}, the width "
                          "of the model")
     alpha = rank if alpha is None else alpha
     if not 0 < alpha < math.inf:
