@@ -155,7 +155,8 @@ def test_problems_become_five_splits_and_a_new_file_is_noticed(tmp_path, capsys)
     assert about["disjoint"] and set(about["splits"]["test"]["sources"]) == {"math", "aime"}
     run(tmp_path / "raw", tmp_path / "out", "arithmetic")
     assert "already prepared" in capsys.readouterr().out
-    put(tmp_path / "raw/notes.jsonl", "{}\n")  # no file of ours
+    put(tmp_path / "raw/notes.jsonl", "{}\n")  # no file of ours, nor one that is called so inside
+    put(tmp_path / "raw/not_aime.jsonl", "{}\n")
     run(tmp_path / "raw", tmp_path / "out", "arithmetic")
     put(tmp_path / "raw/aime2025.jsonl", lines([aime(500)]))
     with pytest.raises(ValueError, match=r"prepared before .*aime\*.jsonl was 1 files .*, is 2 f"):
