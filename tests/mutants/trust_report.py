@@ -47,7 +47,7 @@ ERRORS = [
     (CLAIMS, 'if low > 0 or high < 0:', 'if low > margin or high < -margin:', MARGIN),
     (CLAIMS, 'return "above" if low > 0 else "below"', 'return "below" if low > 0 else "above"', MARGIN),
     (CLAIMS, '"above": "seen", "below": "reversed"', '"above": "reversed", "below": "reversed"', f"{BY_HAND}::test_a_student_above_truth_counts_as_near_lossless"),
-    (CLAIMS, 'equivalence(steps[0]["interval"], study.margin) if steps else ""', 'equivalence(steps[0]["interval"], .02) if steps else ""', f"{TESTS}::test_a_wider_margin_and_a_student_like_truth"),
+    (CLAIMS, 'return NO_GAP if recovery and recovery["doubtful"] else', 'return NO_GAP if not recovery else', f"{TESTS}::test_a_recovery_without_a_gap_is_flagged_and_not_judged"),
     (CLAIMS, 'steps = study.steps([part("student-truth"), part("student-ntf")], study.module.TASK)\n    state = ', 'steps = study.steps([part("student-ntf"), part("student-truth")], study.module.TASK)\n    state = ', LADDER),
     (CLAIMS, 'steps = study.steps([part("student-truth"), part("student-ntf")], study.module.TASK)\n    if not', 'steps = study.steps([part("student-ntf"), part("student-truth")], study.module.TASK)\n    if not', BENCHMARKS),
     # labelled rows, the chain, zero-shot, other regimes

@@ -27,6 +27,7 @@ PAPER = {"OLMo2 1B → 7B": ((69.3, 48.3), (69.2, 47.1), (72.0, 79.3), (68.8, 42
 SCORES = {"world knowledge": (.92, .03, .07, .98), "quantitative reasoning, Omni":
           (.83, .11, .13, .69), "quantitative reasoning, MATH": (.84, .14, .17, .95),
           "strategy games": (.91, .02, .11, .95)}
+NO_GAP = "truth is not clearly above untuned"
 LOWEST_AUC = min(auc for auc, *_ in SCORES.values())
 RIVALS = {"all": "all weak labels (naive)", "confidence": "as many of the most confident",
           "icl-confidence": "as many of the most confident behind solved examples",
@@ -64,15 +65,25 @@ def near_lossless(study):
     """Is the student on trusted labels as good as on all true ones? An equivalence test: the 95 %
     interval of the difference lies within study.margin and holds 0; above truth counts too."""
     steps = study.steps([part("student-truth"), part("student-ntf")], study.module.TASK)
-    state = equivalence(steps[0]["interval"], study.margin) if steps else ""
+    state = lossless(study, steps)
     verdict = {"near-lossless": "seen", "above": "seen", "below": "reversed",
-               "undecided": "not clear", "": "not measured"}[state]
+               "undecided": "not clear", NO_GAP: "not measured", "": "not measured"}[state]
     recovery = study.recovery("student-ntf")
     ours = f"{state}; Recovery {percent(recovery)}" if steps and recovery else state
     return Claim(f"ntf is near-lossless: {study.module.TASK} is that of the student on true labels "
                  f"(the interval of the difference holds 0 and lies within ±{study.margin:g}), or "
                  "above", MAIN if study.task == "mcqa" else SOURCE,
                  "5 of 8 settings, above in 1", ours, verdict, steps[0] if steps else None)
+
+
+def lossless(study, steps):
+    """`equivalence` of Study.steps from truth to ntf; NO_GAP where truth taught the student nothing
+    clear, so that there is nothing to lose; "" without steps."""
+    if not steps:
+        return ""
+    recovery = study.recovery("student-ntf")
+    return NO_GAP if recovery and recovery["doubtful"] else equivalence(steps[0]["interval"],
+                                                                         study.margin)
 
 
 def equivalence(interval, margin):
@@ -179,5 +190,5 @@ def lossless_words(study):
     steps = study.steps([part("student-truth"), part("student-ntf")], study.module.TASK)
     if not steps:
         return ""
-    state, (low, high) = equivalence(steps[0]["interval"], study.margin), steps[0]["interval"]
+    state, (low, high) = lossless(study, steps), steps[0]["interval"]
     return f"{signed(steps[0]['difference'])} [{signed(low)}, {signed(high)}], {state}"
