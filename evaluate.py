@@ -62,7 +62,7 @@ def main(cfg):
         length = cfg.max_length or facts[run]["args"]["max_length"]
         for name in todo[run]:
             args = facts[run]["args"]
-            more = {key: args[key] for key in task.ENCODE if key in args}
+            more = runs.encoding(task, args)
             key = name, length, rows.sha256(folder / "tokenizer.json"), *more.values()
             if key not in encoded:
                 encoded[key] = task.encode(data[name], tokenization.load_tokenizer(folder), length,

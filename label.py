@@ -92,9 +92,8 @@ def write(file, task, model, folder, data, args, cfg):
     from w2s.trust import baselines
     tokenizer = tokenization.load_tokenizer(folder)
     args = args | ({"max_length": cfg.max_length} if cfg.max_length else {})
-    how = {key: args[key] for key in task.ENCODE if key in args}
     columns = {"ids": baselines.encode(tokenizer, task, data, args)} if cfg.given else \
-        task.encode(data, tokenizer, args["max_length"], **how)
+        task.encode(data, tokenizer, args["max_length"], **runs.encoding(task, args))
     tokenization.require_fit(columns, model.config["vocab_size"], folder)
     try:
         labelled, hidden, about = (

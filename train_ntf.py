@@ -127,10 +127,8 @@ def main(cfg):
         return
 
     # imported this late: a finished run is skipped without them
-    import numpy as np
-
     from w2s import rows
-    from w2s.trust import ntf, score_metrics, selection
+    from w2s.trust import selection
     task, pool, score, more = scored(cfg)
     added = [selection.with_truth(row) | {"selection": "labelled"} for row in more.used] \
         if cfg.add_labelled or cfg.select == "labelled" else []
@@ -142,28 +140,45 @@ def main(cfg):
         run.finish()
         print(f"{run.out}: no label of the pool, {len(added)} labelled rows with their truth")
         return
-    right = np.array([task.right(row) for row in pool], np.float64)
     classes = [task.weak_class(row) for row in pool]
-    way, least = cfg.name or cfg.select, selection.threshold(cfg, score)
-    choose = selection.pick_each if cfg.per_source else selection.pick
-    chosen = choose(score, cfg.keep if cfg.per_source else more.count,
-                    classes if cfg.balanced else None, least, more.open,
-                    **({"sources": [row.get("source", "") for row in pool]}
-                       if cfg.per_source else {}))
-    shares = selection.shares(classes, chosen)
-    measured = selection.measure(score, right, pool, chosen, cfg.select, cfg.seed, cfg.draws)
-    measured += selection.uncalibrated(more.raw, right) if more.raw is not None else []
-    trusted = [pool[i] | {"trust": round(float(score[i]), 7), "selection": way} for i in chosen]
+    chosen = choose(cfg, pool, score, classes, more)
+    trusted = [pool[i] | {"trust": round(float(score[i]), 7), "selection": cfg.name or cfg.select}
+               for i in chosen]
+    if cfg.select.startswith("truth"):
+        trusted = list(map(selection.with_truth, trusted))
 
     run.start(task=task.name, rows=len(pool), kept=len(chosen), facts=more.facts)
     run.log_from(0)
     for entry in more.epochs:
         run.log(**entry)
+    rows.write(labels, [*trusted, *added])
+    report(cfg, run, (task, pool, score, classes), chosen, more, len(added))
+
+
+def choose(cfg, pool, score, classes, more):
+    """Sorted positions of the rows of the pool that are kept."""
+    from w2s.trust import selection
+    least, classes = selection.threshold(cfg, score), classes if cfg.balanced else None
+    if cfg.per_source:
+        return selection.pick_each(score, cfg.keep, classes, least, more.open,
+                                   [row.get("source", "") for row in pool])
+    return selection.pick(score, more.count, classes, least, more.open)
+
+
+def report(cfg, run, judged, chosen, more, added):
+    """Write what is known of the trust in the pool, print it, and end the run. judged: (task, N
+    rows, score (N,), classes (N,)); added: the number of labelled rows beside the chosen."""
+    import numpy as np
+
+    from w2s import rows, runs
+    from w2s.trust import ntf, score_metrics, selection
+    task, pool, score, classes = judged
+    right = np.array([task.right(row) for row in pool], np.float64)
+    shares = selection.shares(classes, chosen)
+    measured = selection.measure(score, right, pool, chosen, cfg.select, cfg.seed, cfg.draws)
+    measured += selection.uncalibrated(more.raw, right) if more.raw is not None else []
     if more.model is not None and not cfg.ntf:
         ntf.save(more.model, run.out, more.facts | more.source)
-    if cfg.select.startswith("truth"):
-        trusted = list(map(selection.with_truth, trusted))
-    rows.write(labels, [*trusted, *added])
     rows.write(run.out / "trust.jsonl", selection.verdicts(pool, score, right, chosen))
     rows.write_json(run.out / "trust.json", {
         "select": cfg.select, **({"name": cfg.name} if cfg.name else {}), "task": task.name,
@@ -173,10 +188,10 @@ def main(cfg):
         "curves": score_metrics.curves(score, right)})
     runs.require_there(run.out)
     run.finish()
-    print(f"{run.out}: {way} keeps {len(chosen)} of {len(pool)} labels; right are "
-          f"{right[chosen].mean():.1%} of them, {right.mean():.1%} of all"
+    print(f"{run.out}: {cfg.name or cfg.select} keeps {len(chosen)} of {len(pool)} labels; right "
+          f"are {right[chosen].mean():.1%} of them, {right.mean():.1%} of all"
           + "; true ones take their place" * cfg.select.startswith("truth")
-          + f"; {len(added)} labelled rows beside them" * bool(added))
+          + f"; {added} labelled rows beside them" * bool(added))
     print("\n".join(selection.lines(more.facts, measured, more.regimes, shares)))
 
 

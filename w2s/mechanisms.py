@@ -167,16 +167,16 @@ def measure(cfg, task, place, data, kept):
     label against the real truth), planted, loss in nats, and of at most --limit rows cosine."""
     import numpy as np
 
-    from w2s import device
+    from w2s import device, runs
     from w2s.model import checkpoint, configuration, tokenization
     from w2s.train import difficulty
     from w2s.train.step import seed_of
     from w2s.trust import alignment
     folder, where = place.base / "model", device.setup(cfg.device)
     model = checkpoint.load(folder, configuration.HEAD[task.KIND], task.CLASSES, where)
-    tokenizer, more = tokenization.load_tokenizer(folder), {
-        key: place.args[key] for key in task.ENCODE if key in place.args}
-    truth, labels = (task.encode(data, tokenizer, place.args["max_length"], target=target, **more)
+    tokenizer = tokenization.load_tokenizer(folder)
+    truth, labels = (task.encode(data, tokenizer, place.args["max_length"], target=target,
+                                 **runs.encoding(task, place.args))
                      for target in ("label", "weak"))
     for columns in (truth, labels):
         tokenization.require_fit(columns, model.config["vocab_size"], folder)

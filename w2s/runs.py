@@ -190,6 +190,12 @@ def read_config(run):
     return facts
 
 
+def encoding(task, args):
+    """{flag: value} of the task's encode, as a run with these arguments was trained: {"scoring":
+    ...} of mcqa."""
+    return {key: args[key] for key in task.ENCODE if key in args}
+
+
 def refuse_overwriting(outputs, inputs):
     """ValueError when a file that will be written is one that is read."""
     known = {os.path.realpath(path) for path in inputs}

@@ -26,7 +26,7 @@ ERRORS = [
      f"{TESTS}::test_scores_of_a_file_choose_and_are_measured_under_their_name"),
     (MORE, "        if row[\"id\"] not in known:\n", "        if False:\n",
      f"{TESTS}::test_scores_that_are_not_those_of_the_pool_are_refused"),
-    (SCRIPT, '"selection": way}', '"selection": cfg.select}',
+    (SCRIPT, '"selection": cfg.name or cfg.select}', '"selection": cfg.select}',
      f"{TESTS}::test_scores_of_a_file_choose_and_are_measured_under_their_name"),
     (SCRIPT, 'if name in SELECT or name', 'if name',
      f"{TESTS}::test_a_name_is_a_plain_word_of_its_own"),

@@ -170,7 +170,7 @@ ERRORS = [
     (CLASSIFY, "None, model.head_layer)", "None, -1)", MINE + "test_states_and_scores_are_those_of_the_heads_layer"),
     (CLASSIFY, "states[pick] = h", "states[np.sort(pick)] = h", MINE + "test_states_and_scores_are_those_of_the_heads_layer"),
     (LABEL, "if loaded[0] != run:", "if loaded[0] is None:", EACH),
-    (LABEL, 'task.encode(data, tokenizer, args["max_length"], **how)', "task.encode(data, tokenizer, cfg.max_length or 128, **how)", EACH),
+    (LABEL, 'task.encode(data, tokenizer, args["max_length"], **runs.encoding(task, args))', "task.encode(data, tokenizer, cfg.max_length or 128, **runs.encoding(task, args))", EACH),
     (LABEL, '"max_length": cfg.max_length, "dtype"', '"dtype"', EACH),
     (LABEL, '"dtype": cfg.dtype, **how,', "**how,", EACH),
     (LABEL, 'for key in ("task", "temperature", "prefix"', 'for key in ("task", "prefix"', EACH),

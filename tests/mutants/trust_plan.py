@@ -127,9 +127,9 @@ ERRORS = [
 
     # given answers: they stay, and their states are read
     (LABEL, 'labelled, hidden, about = (\n            data, choice', '''labelled, hidden, about = (
-            task.label(model, tokenizer, data, task.encode(data, tokenizer, args["max_length"], **how),
+            task.label(model, tokenizer, data, task.encode(data, tokenizer, args["max_length"], **runs.encoding(task, args)),
                        cfg)[0], choice''', f"{RUN}::test_given_answers_that_differ_have_other_states"),
-    (LABEL, 'baselines.encode(tokenizer, task, data, args)} if', 'task.encode(data, tokenizer, args["max_length"], **how)["ids"]} if',
+    (LABEL, 'baselines.encode(tokenizer, task, data, args)} if', 'task.encode(data, tokenizer, args["max_length"], **runs.encoding(task, args))["ids"]} if',
      f"{RUN}::test_given_answers_that_differ_have_other_states"),
     (LABEL, 'return f"{Path(path).resolve().parent.parent.name}-{name}" if given else name', 'return name',
      f"{RUN}::test_given_answers_stay_and_their_states_are_read_anew"),

@@ -35,8 +35,8 @@ ERRORS = [
     (RESULTS, 'and self.training(name)[:1] == how[:1]]', 'and self.training(name) == how]', TWINS),
     (RESULTS, '"student-truth(-(?!n$).+)?"', '"student-truth(-.+)?"', f"{TESTS}::test_recovery_and_pgr_are_those_of_the_means_with_intervals"),
     (RESULTS, 'and self.training(name) == how]', 'and self.training(name)[:1] == how[:1]]', TWINS),
-    (RESULTS, 'is_truth = name == self.twins(name)[1]', 'is_truth = name == "student-truth"', TWINS),
-    (RESULTS, 'for part in (self.twins(name)[0], "weak-none",', 'for part in ("base-strong", "weak-none",', TWINS),
+    (RESULTS, 'name.startswith("student-") and name != ceiling', 'name.startswith("student-") and name != "student-truth"', TWINS),
+    (RESULTS, 'for part in (untuned, "weak-none",', 'for part in ("base-strong", "weak-none",', TWINS),
     (RESULTS, 'f"student-gen{before}{match[2]}" if before > 1', 'f"student-gen{before}" if before > 1', KEYS),
     (RESULTS, 'f"ntf{match[2] or \'\'}"', '"ntf"', KEYS),
     # near-lossless

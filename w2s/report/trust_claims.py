@@ -190,5 +190,5 @@ def lossless_words(study):
     steps = study.steps([part("student-truth"), part("student-ntf")], study.module.TASK)
     if not steps:
         return ""
-    state, (low, high) = lossless(study, steps), steps[0]["interval"]
-    return f"{signed(steps[0]['difference'])} [{signed(low)}, {signed(high)}], {state}"
+    return (f"{signed(steps[0]['difference'])} {format_interval(steps[0]['interval'], signed)}, "
+            + lossless(study, steps))

@@ -225,13 +225,12 @@ class Trusted(Study):
         """Yield the lines of results.csv. For a choice, model is the teacher that gave the labels,
         selection the way to choose."""
         for (name, seed), run in self.runs.items():
+            untuned, ceiling = self.twins(name)
             base, weak, truth = (self.runs.get((part, seed)) and self.runs[part, seed].values["acc"]
-                                 for part in (self.twins(name)[0], "weak-none",
-                                              self.twins(name)[1]))
+                                 for part in (untuned, "weak-none", ceiling))
             acc = run.values["acc"]
             values = run.metrics | {("all", "acc"): acc}
-            is_truth = name == self.twins(name)[1]
-            if name.startswith("student-") and not is_truth and truth is not None:
+            if name.startswith("student-") and name != ceiling and truth is not None:
                 for metric, low, share in (("recovery", base, self.recovery(name)),
                                            ("pgr", weak, self.gap(name))):
                     if low is not None:

@@ -71,7 +71,7 @@ def teacher(cfg, task, data):
     model = checkpoint.load(folder, "lm", None, where)
     tokenizer = tokenization.load_tokenizer(folder)
     columns = task.encode(data, tokenizer, args["max_length"],
-                          **{key: args[key] for key in task.ENCODE if key in args})
+                          **runs.encoding(task, args))
     tokenization.require_fit(columns, model.config["vocab_size"], folder)
     return model, tokenizer, columns, folder
 

@@ -60,21 +60,18 @@ def score(cfg, labelled, pool):
 
 # ---- a row in words ------------------------------------------------------------------------------
 
-def asking(task, args):
-    """The arguments of the task's prompt as the teacher was trained: {"scoring": ...} of mcqa."""
-    return {key: args[key] for key in task.ENCODE if key in args}
-
-
 def solved(task, row, args):
     """The question and its true answer."""
-    return task.prompt(row, **asking(task, args)) + task.truth(row, **asking(task, args))
+    how = runs.encoding(task, args)
+    return task.prompt(row, **how) + task.truth(row, **how)
 
 
 def spoken(task, row, args):
     """(prompt, answer): the question and the teacher's answer."""
+    how = runs.encoding(task, args)
     answer = row["weak_text"] if "weak_text" in row else \
-        task.options(row, **asking(task, args))[task.weak_class(row)]
-    return task.prompt(row, **asking(task, args)), answer
+        task.options(row, **how)[task.weak_class(row)]
+    return task.prompt(row, **how), answer
 
 
 def encode(tokenizer, task, data, args):
@@ -88,7 +85,7 @@ def encode(tokenizer, task, data, args):
 def in_context(model, tokenizer, shown, task, pool, args, dtype="float32"):
     """(N,) icl-confidence: the probability of the teacher's answer behind the solved examples
     `shown`: among the options, or of text the geometric mean over its tokens."""
-    how = asking(task, args)
+    how = runs.encoding(task, args)
     # an empty text has no token to score, so a blank stands in for it
     offered = [task.options(row, **how) if "weak" in row else [row["weak_text"] or " "]
                for row in pool]
