@@ -9,9 +9,9 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$HERE"
 
 die() { echo "error: $1" >&2; exit 1; }
-ASKED='' PRESET=miniature
+ASKED='' PRESET=miniature PLAN=w2s.experiment
 for word in "$@"; do case $word in --dry-run|--help|-h) ASKED=$word ;; esac; done
-case ${1:-} in -*|'') ;; *) PRESET=$1 ;; esac
+case ${1:-} in -*|'') ;; *) PRESET=$1; if [[ $1 == sweep || ${2:-} == sweep ]]; then PLAN=w2s.sweep; fi ;; esac
 
 NEED="torch tokenizers safetensors numpy tqdm"
 FILES=(-r requirements.txt -r requirements-figures.txt)
@@ -33,7 +33,7 @@ done
 if [[ -z $BASE ]]; then die "Python 3.11 or newer is needed, and is neither python3 nor \$PYTHON"; fi
 if [[ -z $PY && -n $ASKED ]]; then  # these need no package
   export W2S_PYTHON=.venv/bin/python
-  exec "$BASE" -m w2s.experiment "$@"
+  exec "$BASE" -m "$PLAN" "$@"
 fi
 if [[ -z $PY ]]; then
   echo "installing the packages into .venv: about 1 GB (with CUDA several), some minutes" >&2
@@ -46,4 +46,4 @@ if [[ $PRESET == test ]]; then  # a process a core, each with files of its own
   exec "$PY" -m pytest -q -n auto --maxprocesses 4 --dist loadfile tests
 fi
 export W2S_PYTHON=$PY
-exec "$PY" -m w2s.experiment "$@"
+exec "$PY" -m "$PLAN" "$@"

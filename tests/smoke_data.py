@@ -1,4 +1,4 @@
-"""Invented raw files in the public formats, a small tokenizer and two untrained models.
+"""Invented raw files in the public formats, a small tokenizer and untrained models.
 
     python -m tests.smoke_data --out DIR      DIR/raw, DIR/tokenizer.json, DIR/tiny-2x32, ...
 
@@ -36,13 +36,16 @@ class Config:
 
 def main(cfg):
     out = Path(cfg.out)
-    if (out / "tiny-3x64" / "config.json").exists():
+    if (out / "tiny-4x64" / "config.json").exists():
         print(f"{out}: made already")
         return
     write_raw(out / "raw", cfg.rows)
     tokenizer(out / "raw", out / "tokenizer.json")
     untrained(out / "tiny-2x32", out / "tokenizer.json", layers=2, hidden=32, heads=2)
     untrained(out / "tiny-3x64", out / "tokenizer.json", layers=3, hidden=64, heads=4)
+    # the sizes of a sweep, beside them
+    untrained(out / "tiny-2x48", out / "tokenizer.json", layers=2, hidden=48, heads=4)
+    untrained(out / "tiny-4x64", out / "tokenizer.json", layers=4, hidden=64, heads=4)
     print(f"{out}: made")
 
 

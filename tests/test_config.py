@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from w2s import config, device
+from w2s import config, console, device
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = """
@@ -78,7 +78,7 @@ def test_output_that_does_not_fit_on_the_disk_is_an_error(tmp_path):
 
         def write(self, data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    stream = config._Stream(io.BufferedWriter(Full(), 8), line_buffering=True)
+    stream = console.Stream(io.BufferedWriter(Full(), 8), line_buffering=True)
     for write in (lambda: stream.write("a line\n"), stream.flush):
         with pytest.raises(OSError, match="No space left on device"):
             write()

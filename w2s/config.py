@@ -10,10 +10,9 @@
 """
 
 import argparse
-import contextlib
+import copy
 import dataclasses
-import errno
-import io
+import functools
 import math
 import os
 import re
@@ -21,6 +20,8 @@ import signal
 import sys
 import time
 import typing
+
+from w2s.console import streams, utf8
 
 REQUIRED = dataclasses.MISSING
 LOST = "gloo|NCCL|Connection (closed|reset)"  # torch.distributed's words for a process that ended
@@ -180,61 +181,18 @@ def dispatch(program, commands, doc):
         launch(main, Config, *(text or [doc]), argv)
 
 
-def utf8():
-    """Start this program again in Python's UTF-8 mode where the file system's encoding is another:
-    there a path could not be written down as it is given. Python switches to that
-    mode by itself under LC_ALL=C, unless PYTHONUTF8=0 forbids it."""
-    if not sys.flags.utf8_mode and sys.getfilesystemencoding() != "utf-8":
-        os.environ["PYTHONUTF8"] = "1"  # for the processes that it starts, too
-        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
-
-
-class _Stream(io.TextIOWrapper):
-    """stdout or stderr whose reader may go away: then nobody reads, and the work goes on."""
-
-    def write(self, text):
-        try:
-            return super().write(text)
-        except OSError as error:
-            self._unread(error)
-            return len(text)
-
-    def flush(self):
-        try:
-            super().flush()
-        except OSError as error:
-            self._unread(error)
-
-    def _unread(self, error):
-        # also of a full disk: what is held would fail again when the interpreter ends
-        with contextlib.suppress(OSError):  # a stream without a file
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self.fileno())
-            os.close(null)
-        if error.errno not in (errno.EPIPE, errno.EIO):  # a pipe or a terminal that is gone
-            raise error
-
-
-def streams():
-    """Make stdout and stderr streams that never stop the work: one that is closed is /dev/null, and
-    a character that the console lacks is replaced. A file that we open must not get one of the
-    numbers 0 to 2: what is printed would end up in it."""
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, this one
-    for name, errors in (("stdout", "replace"), ("stderr", "backslashreplace")):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        elif stream is getattr(sys, f"__{name}__") and type(stream) is io.TextIOWrapper:
-            setattr(sys, name, _Stream(stream.buffer, stream.encoding, errors,
-                                       line_buffering=name == "stderr" or stream.line_buffering))
-
-
 def parse(Config, doc, argv=None):
     """argv -> Config. Raises ValueError for a value out of range."""
+    values = vars(_parser(Config, doc, sys.argv[0]).parse_args(argv))
+    config = Config(**copy.deepcopy(values))  # the parser keeps its defaults, lists too
+    for field in dataclasses.fields(Config):
+        _check(field, getattr(config, field.name))
+    return config
+
+
+@functools.lru_cache(8)  # a plan parses hundreds of commands
+def _parser(Config, doc, program):
+    """The parser of a Config, for the program's name."""
     parser = _Parser(description=doc, allow_abbrev=False,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     hints = typing.get_type_hints(Config)
@@ -242,10 +200,7 @@ def parse(Config, doc, argv=None):
     declared = Config.__dict__.get("__annotations__", {})
     for field in sorted(dataclasses.fields(Config), key=lambda field: field.name not in declared):
         parser.add_argument(flag_of(field.name), **_option(field, hints[field.name]))
-    config = Config(**vars(parser.parse_args(argv)))
-    for field in dataclasses.fields(Config):
-        _check(field, getattr(config, field.name))
-    return config
+    return parser
 
 
 def flag_of(name):
@@ -359,8 +314,8 @@ def _reader(kind):
         try:
             return kind(text)
         except ValueError:
-            shown = text if len(text) < 60 else text[:57] + "..."
-            raise argparse.ArgumentTypeError(f"expected {kind.__name__}, got '{shown}'") from None
+            text = text if len(text) < 60 else text[:57] + "..."
+            raise argparse.ArgumentTypeError(f"expected {kind.__name__}, got '{text}'") from None
     return read
 
 

@@ -31,17 +31,15 @@ PRESETS, PROTOCOLS = ("miniature", "paper", "smoke"), ("ours", "printed")
 
 
 @dataclass(kw_only=True)
-class Config:
-    tasks: str = arg(USUAL, "properties and tasks, or all: every task, every way to choose labels")
+class Common:
+    """What a sweep (w2s.sweep) has too."""
+
     seeds: int = arg(None, "seeds of each (default: 3, smoke 1)", low=1, high=10**6)
     weak: str = arg(None, "weak model: folder or hub name (paper: EleutherAI/pythia-14m)")
     strong: str = arg(None, "strong model (paper: EleutherAI/pythia-410m); M,M2,...: of the "
                       "chain's students too, each larger than the one before")
     surrogate: str = arg(None, "miniature: model that texts are perturbed against (default: "
                          "w2s/models/mini-surrogate); never a teacher or a student")
-    generations: int = arg(3, "of the chain of trust functions", low=1, high=MOST)
-    budgets: str = arg(None, "N,N2,...: trust functions of so many labelled rows too, and students "
-                       "on these rows themselves (miniature: 300)")
     raw: str = arg(None, "folder of public data files")
     data: str = arg(None, "folder of rows that you prepared: DIR/<task>/weak.jsonl, wts.jsonl, "
                     "test.jsonl and, if you have them, val.jsonl and trust.jsonl; nothing is split")
@@ -74,11 +72,24 @@ class Config:
     compile: str = arg(None, "torch.compile the step", choices=("auto", "on", "off"))
 
 
+@dataclass(kw_only=True)
+class Config(Common):
+    tasks: str = arg(USUAL, "properties and tasks, or all: every task, every way to choose labels")
+    generations: int = arg(3, "of the chain of trust functions", low=1, high=MOST)
+    budgets: str = arg(None, "N,N2,...: trust functions of so many labelled rows too, and students "
+                       "on these rows themselves (miniature: 300)")
+
+
 def main(options, preset="miniature"):
     """Check the plan of a preset, then print its commands (--dry-run) or run them."""
     command = f"bash run_all.sh {shlex.join(sys.argv[1:])}".strip()
     plan = Experiment(options, preset, command)
     check(plan)
+    carry_out(plan, options)
+
+
+def carry_out(plan, options):
+    """Print the commands of a plan (--dry-run), or run them."""
     lines = [plan.line(step) for step in plan.steps]
     if options.dry_run:
         phase = None

@@ -107,20 +107,7 @@ class Experiment(TrustPhases):
         properties, trusted = self.each(lambda task: task not in TRUST), self.each(
             lambda task: task in TRUST)
         every, crossed = self.each(), self.each(lambda task: task in self.crossed)
-
-        if self.preset == "miniature":
-            self.phase = "the town: raw files"
-            self._add("w2s.miniature world", "raw files", "", "world", {
-                "--out": self.made, "--seed": self.options.town or 0})
-        if self.preset == "smoke":
-            self.phase = "invented rows and untrained models"
-            self._add("tests.smoke_data", "raw files and models", "", "world", {"--out": self.made})
-        if self.preset == "miniature" and "adversarial" in self.tasks and not self.options.data:
-            self.phase = "texts perturbed against three models that are never evaluated"
-            self._perturb()
-
-        self.phase = "rows: weak, wts, val, trust and test of every task"
-        self._over(every, self._prepare)
+        self._data()
 
         self.phase = "strong ceilings and weak models on ground truth, without and with TFT"
         self._over(properties, self._ceilings, self._weak)
@@ -151,6 +138,22 @@ class Experiment(TrustPhases):
         self._over(crossed, self._measure_crossed)
 
         self._report(command)
+
+    def _data(self):
+        """Raw files, texts perturbed, and the rows of every task."""
+        if self.preset == "miniature":
+            self.phase = "the town: raw files"
+            self._add("w2s.miniature world", "raw files", "", "world", {
+                "--out": self.made, "--seed": self.options.town or 0})
+        if self.preset == "smoke":
+            self.phase = "invented rows and untrained models"
+            self._add("tests.smoke_data", "raw files and models", "", "world", {"--out": self.made})
+        if self.preset == "miniature" and "adversarial" in self.tasks and not self.options.data:
+            self.phase = "texts perturbed against three models that are never evaluated"
+            self._perturb()
+
+        self.phase = "rows: weak, wts, val, trust and test of every task"
+        self._over(self.each(), self._prepare)
 
     def _report(self, command):
         self.phase = "report"

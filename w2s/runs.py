@@ -14,7 +14,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from w2s import hub, rows, whatis
+from w2s import code, hub, rows, whatis
 from w2s.config import flag_of, follows
 from w2s.locks import hold
 
@@ -83,7 +83,8 @@ class Run:
             raise ValueError(f"{self.out}: another process made this run meanwhile; run the same "
                              "command again")
         rows.write_json(self.out / "config.json", self.facts | facts | {
-            "folder": os.getcwd(), "versions": _versions(), "commit": _commit()})
+            "folder": os.getcwd(), "versions": _versions(), "commit": _commit(),
+            "code": code.digest(self.facts["script"], self.facts["args"].get("task", ""))})
 
     def log_from(self, step):
         """Open log.jsonl for the steps from `step` on; what a killed process wrote beyond its
@@ -154,7 +155,7 @@ CHOSEN = {"scoring": ("cloze", "letters"), "lm_loss": ("both", "continuation"),
 AGAIN = "delete the folder and run again"
 FACTS = {  # the shape of what is read again from a run's config.json, see rows.misfit
     "script": str, "folder": str, "inputs": {...: str}, "versions": {...: str}, "commit": str,
-    "args": {"max_length": int, **dict.fromkeys((
+    "code": str, "args": {"max_length": int, **dict.fromkeys((
         "task", "model", "revision", "data", "labels", "teacher", *CHOSEN), str)},
     "parameters": rows.NUMBER, "lam": rows.NUMBER, "epochs": rows.NUMBER, "from_scratch": bool,
     "model_name": str,

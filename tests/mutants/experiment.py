@@ -284,7 +284,7 @@ ERRORS = [
     (STUDY, 'return self.module.SIGN if metric.startswith(self.module.TRUST) else -1 if less else 1', 'return self.module.SIGN if metric.startswith(self.module.TRUST) else 1', "report/test_privacy_statement.py::test_claims_of_the_paper_and_our_questions_have_verdicts"),
     (STUDY, 'if abs(recorded - counted) > 1e-6:', 'if abs(recorded - counted) > 1:', "report/test_report.py::test_a_stale_eval_json_is_named"),
     (CEILING, 'trust if module.SIGN > 0 else 1 - trust', 'trust', "report/test_report.py::test_fairness_counts_trust_as_one_minus_the_gap"),
-    (CEILING, 'best = max(names, key=scores.get)  # a tie', 'best = max(reversed(names), key=scores.get)  # a tie', "report/test_numbers_by_hand.py::test_a_tie_goes_to_the_smaller_lambda"),
+    (CEILING, 'Choice(max(names, key=scores.get)', 'Choice(max(reversed(names), key=scores.get)', "report/test_numbers_by_hand.py::test_a_tie_goes_to_the_smaller_lambda"),
     (CEILING, 'scores = dict(zip(names, mean.mean(1) if measured else mean[:, 0]))', 'scores = dict(zip(names, mean[:, 0]))', "report/test_frontier.py::test_the_runs_of_a_grid_are_ordered_by_lambda_and_the_rule_chooses_each_role_apart"),
     (CEILING, 'scores = dict(zip(names, mean.mean(1) if measured else mean[:, 0]))', 'scores = dict(zip(names, mean.max(1) if measured else mean[:, 0]))', "report/test_frontier.py::test_the_runs_of_a_grid_are_ordered_by_lambda_and_the_rule_chooses_each_role_apart"),
     (CEILING, 'seeds = [seed for seed in study.seeds if all(', 'seeds = [seed for seed in study.seeds[:1] if all(', "report/test_frontier.py::test_the_runs_of_a_grid_are_ordered_by_lambda_and_the_rule_chooses_each_role_apart"),
@@ -419,7 +419,7 @@ ERRORS = [
     (EXPERIMENT, 'if os.path.realpath(name) == os.path.realpath(plan.surrogate)]', 'if name == plan.surrogate]', "test_wiring.py::test_a_surrogate_under_another_name_is_still_the_student"),
     (EXPERIMENT, 'report[report.index("--select") + 1] if "--select" in report else "val"', '"test"', "test_experiment.py::test_no_validation_rows_and_select_val_do_not_go_together"),
     (EXPERIMENT, 'if not step.trained or (step.task, step.run) in seen:\n            continue\n        seen.add((step.task, step.run))', 'if not step.trained or step.run in seen:\n            continue\n        seen.add(step.run)', "test_experiment.py::test_what_a_recipe_names_wrongly_is_refused_with_its_line"),
-    ("run_all.sh", 'exec "$PY" -m w2s.experiment "$@"', 'exec "$PY" -m w2s.experiment ${1:-}', "test_run_all.py::test_dry_run_prints_commands_only_and_makes_nothing"),
+    ("run_all.sh", 'exec "$PY" -m "$PLAN" "$@"', 'exec "$PY" -m "$PLAN" ${1:-}', "test_run_all.py::test_dry_run_prints_commands_only_and_makes_nothing"),
     # how good a trust score is
     (TRUST, 'drawn = rng.integers(G, size=(D, G)) + G', 'drawn = np.arange(G) + G', "trust/test_score_metrics.py::test_groups_are_drawn_whole_and_each_as_often"),
     (TRUST, 'low, high = max(0., min(value, 2 * value - high)), max(value, 2 * value - low)', 'low, high = min(value, low), max(value, high)', "trust/test_score_metrics.py::test_the_interval_of_ece_comes_near_0_for_calibrated_scores_and_not_for_others"),

@@ -29,6 +29,16 @@ def choose(study, role, select):
     (task + trust) / 2 on the rows called `select`; where smaller trust values are better (DPD),
     1 - value. The paper (A.2) takes the upper right corner of such curves."""
     names = [name for _, name in study.role(role)] or [ROLES[role][0]]
+    if best := ranked(study, names, select):
+        return best
+    finished = {name for name, _ in study.runs}
+    usual = [name for name in ROLES[role][1::-1] if name in finished]  # the recipe's, else 0
+    return Choice((usual or [ROLES[role][0]])[0], select)
+
+
+def ranked(study, names, select):
+    """Choice of the best of several runs by the rule of `choose`, over the seeds that have them
+    all; a tie goes to the first. None without such a seed, or with one run."""
     candidates = [key for key in study.runs if key[0] in names
                   and (study.at(*key) / "predictions" / f"{select}.jsonl").exists()]
     pairs = {key: tradeoff(study.module, study.at(*key), select) for key in candidates}
@@ -36,14 +46,11 @@ def choose(study, role, select):
     # only seeds with all candidates: otherwise a lambda could win by an easier split
     seeds = [seed for seed in study.seeds if all((name, seed) in pairs for name in names)]
     if not seeds or len(names) < 2:
-        finished = {name for name, _ in study.runs}
-        usual = [name for name in ROLES[role][1::-1] if name in finished]  # the recipe's, else 0
-        return Choice((usual or [ROLES[role][0]])[0], select)
+        return None
     mean = np.mean([[pairs[name, seed] for seed in seeds] for name in names], 1)  # (names, 2)
     measured = not np.isnan(mean[:, 1]).any()
     scores = dict(zip(names, mean.mean(1) if measured else mean[:, 0]))
-    best = max(names, key=scores.get)  # a tie goes to the smaller lambda
-    return Choice(best, select, scores, len(seeds), measured)
+    return Choice(max(names, key=scores.get), select, scores, len(seeds), measured)
 
 
 def tradeoff(module, folder, part):

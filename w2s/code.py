@@ -1,0 +1,43 @@
+"""Which code a run's numbers come from: a digest of the script and all that it imports of ours.
+
+Comments, docstrings and blank lines do not matter to it; a changed constant does.
+"""
+
+import functools
+import hashlib
+import re
+from pathlib import Path
+
+HOME = Path(__file__).parent.parent
+# a text that begins a line is a docstring; patterns, since a parser takes half a second for all
+IDLE = re.compile(r'^ *"""(?:.|\n)*?"""|^ *#.*$', re.MULTILINE)
+IMPORT = re.compile(r"^ *(?:from (w2s[\w.]*) import (?:\(([^)]*)\)|(.*))|import (w2s[\w.]*))",
+                    re.MULTILINE)
+
+
+@functools.cache
+def digest(script, task):
+    """Hex digest of the code behind the runs of a script ("train_weak.py") on a task."""
+    # a task is imported by its name, so no statement leads to it
+    files, todo = {}, [HOME / script, HOME / "w2s" / "tasks" / f"{task}.py"]
+    while todo:
+        path = todo.pop()
+        if path not in files and path.is_file():
+            files[path], more = _read(path)
+            todo += more
+    text = "".join(f"{path.relative_to(HOME)} {files[path]}\n" for path in sorted(files))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@functools.cache
+def _read(path):
+    """(digest of what matters in a Python file, [file of ours that it imports])."""
+    text = IDLE.sub("", path.read_text(encoding="utf-8"))
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    names = []
+    for module, several, one, plain in IMPORT.findall(text):
+        names += [plain or module, *(f"{module}.{name.split(' as ')[0].strip()}"
+                                     for name in (several or one).split(","))]
+    files = [HOME / end for name in names if re.fullmatch(r"[\w.]+", name)
+             for end in (name.replace(".", "/") + ".py", name.replace(".", "/") + "/__init__.py")]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest(), [f for f in files if f.is_file()]
