@@ -1,6 +1,6 @@
 """Which code a run's numbers come from: a digest of the script and all that it imports of ours.
 
-Comments, docstrings and blank lines do not matter to it; a changed constant does.
+Comments on lines of their own and blank lines do not matter to it; a changed constant does.
 """
 
 import functools
@@ -9,8 +9,7 @@ import re
 from pathlib import Path
 
 HOME = Path(__file__).parent.parent
-# a text that begins a line is a docstring; patterns, since a parser takes half a second for all
-IDLE = re.compile(r'^ *"""(?:.|\n)*?"""|^ *#.*$', re.MULTILINE)
+# patterns, since a parser takes half a second for all files; so a docstring counts as code
 IMPORT = re.compile(r"^ *(?:from (w2s[\w.]*) import (?:\(([^)]*)\)|(.*))|import (w2s[\w.]*))",
                     re.MULTILINE)
 
@@ -32,8 +31,8 @@ def digest(script, task):
 @functools.cache
 def _read(path):
     """(digest of what matters in a Python file, [file of ours that it imports])."""
-    text = IDLE.sub("", path.read_text(encoding="utf-8"))
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    text = path.read_text(encoding="utf-8")
+    lines = [line.rstrip() for line in text.splitlines() if line.strip(" ")[:1] not in ("", "#")]
     names = []
     for module, several, one, plain in IMPORT.findall(text):
         names += [plain or module, *(f"{module}.{name.split(' as ')[0].strip()}"
