@@ -21,7 +21,7 @@ CHAPTERS = ("whatis rows hidden_states hub locks runs config device parallel met
             "model", "data", "train", "dp", "infer", "trust", "tasks", "attacks", "report",
             "card refusals training planted prepare mechanisms recipes scheduler commands "
             "trust_phases phases "
-            "experiment",
+            "experiment", "sweep",
             "miniature")
 ORDER = {name: place for place, names in enumerate(CHAPTERS) for name in names.split()}
 SCRIPTS = ("train_weak", "label", "train_student", "train_ntf", "evaluate")
