@@ -54,7 +54,7 @@ def draw(title, subtitle, notes, groups, bars, panels):
     """
     from matplotlib.figure import Figure
 
-    notes = _wrapped(notes, 160)
+    notes = wrapped(notes, 160)
     height = 3.1 * len(panels) + 1.9
     figure = Figure(figsize=(10, height), facecolor=PAPER)
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
@@ -66,7 +66,7 @@ def draw(title, subtitle, notes, groups, bars, panels):
                                 (note, 36, dict(fontsize=8.5, color=PALE))):
             axes[0].annotate(text, (middle, 1), (0, up), xycoords=("data", "axes fraction"),
                              textcoords="offset points", ha="center", **style)
-    _texts(figure, title, subtitle, notes)
+    texts(figure, title, subtitle, notes)
     figure.subplots_adjust(left=LEFT, right=0.92, top=1 - 1.7 / height, hspace=0.36,
                            bottom=(0.6 + 0.16 * len(notes)) / height)
     return figure
@@ -113,7 +113,7 @@ def lines(title, subtitle, notes, x, y, curves, across=()):
     """
     from matplotlib.figure import Figure
 
-    notes = _wrapped(notes, 150)
+    notes = wrapped(notes, 150)
     figure = Figure(figsize=(10, 5.4), facecolor=PAPER)
     axis = figure.subplots()
     for k, curve in enumerate(curves):
@@ -150,7 +150,7 @@ def changes(title, subtitle, notes, names, panels):
     interval that excludes 0 is blue above it and orange below; one that includes 0 is grey."""
     from matplotlib.figure import Figure
 
-    notes = _wrapped(notes, 150)
+    notes = wrapped(notes, 150)
     figure = Figure(figsize=(10, 2.6 + 0.3 * len(names)), facecolor=PAPER)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, panel in zip(axes, panels):
@@ -170,12 +170,12 @@ def changes(title, subtitle, notes, names, panels):
 
 # ---- parts of a figure ---------------------------------------------------------------------------
 
-def _wrapped(notes, width):
+def wrapped(notes, width):
     """The lines of all notes; how many they are sets the room under the axes."""
     return [line for note in notes for line in textwrap.wrap(note, width, break_on_hyphens=False)]
 
 
-def _texts(figure, title, subtitle, notes):
+def texts(figure, title, subtitle, notes):
     """Title and subtitle above, the lines of the notes below. Distances are in inches, so they are
     the same in a high and in a low figure."""
     height = figure.get_figheight()
@@ -193,7 +193,7 @@ def _around(figure, axes, title, subtitle, notes, left=LEFT, right=0.92):
         axis.spines[["top", "right"]].set_visible(False)
         axis.spines[["left", "bottom"]].set_color(PALE)
         axis.tick_params(labelsize=8.5, colors=INK, length=0)
-    _texts(figure, title, subtitle, notes)
+    texts(figure, title, subtitle, notes)
     figure.subplots_adjust(left=left, right=right, top=1 - 1.15 / height, wspace=.1,
                            bottom=(0.65 + 0.16 * len(notes)) / height)
 
@@ -211,7 +211,7 @@ def _line_across(axis, value):
 
 def _panel(axis, panel, groups, bars):
     """The bars of one panel, their intervals and values, the axis and the lines to compare with."""
-    bottom, top = _range([v for value in panel["values"].values() for v in value], panel["lines"])
+    bottom, top = value_range([v for value in panel["values"].values() for v in value], panel["lines"])
     for g in range(groups):
         for b in range(len(bars)):
             value = panel["values"].get((g, b))
@@ -258,7 +258,7 @@ def _place(group, bar, bars):
     return group * (len(bars) + 0.9) + bar
 
 
-def _range(values, lines):
+def value_range(values, lines):
     """(bottom, top) of a value axis. 0 where the values reach down to it, else a round number below
     them: differences of a point between accuracies of 90 % would not be seen from 0."""
     values = [v for v in values + [v for v, _ in lines] if not math.isnan(v)] or [0.0, 1.0]
