@@ -13,7 +13,7 @@ def closure(script, task):
     todo, files = [code.HOME / script, code.HOME / "w2s/tasks" / f"{task}.py"], set()
     while todo:
         path = todo.pop()
-        if path in files or not path.is_file():
+        if path in files or not path.is_file() or path.stem in code.AROUND:
             continue
         files.add(path)
         for node in ast.walk(ast.parse(path.read_text())):
@@ -32,7 +32,7 @@ def reached(script, task):
     files, todo = set(), [code.HOME / script, code.HOME / "w2s/tasks" / f"{task}.py"]
     while todo:
         path = todo.pop()
-        if path not in files:
+        if path not in files and path.stem not in code.AROUND:
             files.add(path)
             todo += code._read(path)[1]
     return files
@@ -70,4 +70,5 @@ def test_a_comment_changes_nothing_and_a_constant_does(copy):
     assert edited(copy, "w2s/train/step.py", "\nimport ", "\n  # a remark\n\nimport ") == before
     assert edited(copy, "w2s/report/results.py", "STATES", "OTHER") == before  # not of training
     assert edited(copy, "w2s/tasks/fairness.py", "SIGN", "OTHER") == before  # another task
+    assert edited(copy, "w2s/runs.py", "AGAIN", "OTHER") == before  # around the run
     assert edited(copy, "w2s/train/losses.py", "return", "return 2 *") != before

@@ -1,4 +1,5 @@
-"""Which code a run's numbers come from: a digest of the script and all that it imports of ours.
+"""Which code a run's numbers come from: a digest of the script and all that it imports of ours, but
+what handles files, arguments and messages around it.
 
 Comments on lines of their own and blank lines do not matter to it; a changed constant does.
 """
@@ -9,6 +10,7 @@ import re
 from pathlib import Path
 
 HOME = Path(__file__).parent.parent
+AROUND = ("whatis", "rows", "hub", "locks", "code", "console", "runs", "config", "card", "refusals")
 # patterns, since a parser takes half a second for all files; so a docstring counts as code
 IMPORT = re.compile(r"^ *(?:from (w2s[\w.]*) import (?:\(([^)]*)\)|(.*))|import (w2s[\w.]*))",
                     re.MULTILINE)
@@ -21,7 +23,7 @@ def digest(script, task):
     files, todo = {}, [HOME / script, HOME / "w2s" / "tasks" / f"{task}.py"]
     while todo:
         path = todo.pop()
-        if path not in files and path.is_file():
+        if path not in files and path.is_file() and path.stem not in AROUND:
             files[path], more = _read(path)
             todo += more
     text = "".join(f"{path.relative_to(HOME)} {files[path]}\n" for path in sorted(files))

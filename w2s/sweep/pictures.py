@@ -23,7 +23,8 @@ def drawings(sweep, studies):
                        for task in tasks]
             planned[f"sweep-{name}"] = title, draw.curves, (title, subtitle, NOTES, columns)
         elif figure.kind == "usage":
-            flows = {studies[task].module.TITLE: usage.flows(used(sweep, task)) for task in tasks}
+            flows = [(studies[task].module.TITLE, usage.flows(used(sweep, task)))
+                     for task in tasks]
             planned[f"sweep-{name}"] = title, usage.diagram, (title, subtitle, [], flows)
         for task in tasks if figure.kind in ("tradeoffs", "bars") else ():
             study, points = studies[task], sweep.figures[name, task]
