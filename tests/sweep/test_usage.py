@@ -249,8 +249,8 @@ def test_the_diagram_draws_every_arrow_and_says_what_is_wrong():
     texts, arrows = drawn(figure)
     from matplotlib.colors import to_rgba
     assert list(arrows.values()).count(to_rgba(usage.WRONG)) == 4
-    assert {"trains\n6 rows\n1 of 2 runs", "trains\n8 rows\n1 of 2 runs", "trains\n5 rows\n2 of 3 runs",
-            "evaluation: 7 rows"} <= set(texts)
+    assert {"trains\n6 rows\n1 of 2 runs", "trains\n8 rows\n1 of 2 runs",
+            "trains\n5 rows\n2 of 3 runs", "evaluation: 7 rows"} <= set(texts)
     said = [text.get_text() for text in figure.texts]
     assert said[-1] == "a note\nVermilion: rows that the paper does not use in this way."
 

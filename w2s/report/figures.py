@@ -211,7 +211,8 @@ def _line_across(axis, value):
 
 def _panel(axis, panel, groups, bars):
     """The bars of one panel, their intervals and values, the axis and the lines to compare with."""
-    bottom, top = value_range([v for value in panel["values"].values() for v in value], panel["lines"])
+    values = [v for value in panel["values"].values() for v in value]
+    bottom, top = value_range(values, panel["lines"])
     for g in range(groups):
         for b in range(len(bars)):
             value = panel["values"].get((g, b))

@@ -7,6 +7,8 @@ and not measured, so that they do not depend on the fonts of a machine.
 
 import math
 
+import numpy as np
+
 from w2s.report.figures import INK
 
 # width of a letter, of a bold one, and height of a line, as shares of the font's size
@@ -21,9 +23,10 @@ class Labels:
     points, which a line joins, in units of the axis; size: of the letters, in points."""
 
     def __init__(self, axis, dots, size):
-        self.axis, self.size, self.taken = axis, size, []
+        self.axis, self.size = axis, size
+        self.taken, self.costs = [], []
         for x, y, ringed in dots:
-            self._take(self._at(x, y), 6 if ringed else 3, DOT)
+            self._take(_square(self._at(x, y), 6 if ringed else 3), DOT)
         for start, end in zip(dots, dots[1:]):
             self.avoid(start[:2], end[:2])
         self.inside = (*self._at(0, 0, axis.transAxes), *self._at(1, 1, axis.transAxes))
@@ -34,7 +37,7 @@ class Labels:
         steps = max(1, math.ceil(math.hypot(to_x - x, to_y - y) / 3))
         for k in range(steps + 1):
             part = k / steps
-            self._take((x + part * (to_x - x), y + part * (to_y - y)), 1.5, STROKE)
+            self._take(_square((x + part * (to_x - x), y + part * (to_y - y)), 1.5), STROKE)
 
     def place(self, name, x, y, bold=False):
         """Write a name beside the point (x, y), with a line to it where it stands far away."""
@@ -43,7 +46,7 @@ class Labels:
         boxes = [(near, _box(at, near, direction, width, height))
                  for near in NEAR for direction in DIRECTIONS]
         near, box = min(boxes, key=lambda each: each[0] + self._cost(each[1]))
-        self.taken.append((box, NAME))
+        self._take(box, NAME)
         away = (box[0] + box[2]) / 2 - at[0], (box[1] + box[3]) / 2 - at[1]
         line = {"arrowstyle": "-", "linewidth": .5, "color": INK, "shrinkA": 0, "shrinkB": 3}
         self.axis.annotate(name, (x, y), away, textcoords="offset points", ha="center",
@@ -55,14 +58,20 @@ class Labels:
         """Where a point stands on the paper, in points."""
         return (transform or self.axis.transData).transform((x, y)) * 72 / self.axis.figure.dpi
 
-    def _take(self, at, half, cost):
-        """A square that a name pays for when it covers it."""
-        self.taken.append(((at[0] - half, at[1] - half, at[0] + half, at[1] + half), cost))
+    def _take(self, box, cost):
+        """A box that a name pays for when it covers it."""
+        self.taken.append(box)
+        self.costs.append(cost)
 
     def _cost(self, box):
         """What a place costs; outside of the panel it costs as much as on a name."""
-        outside = (box[2] - box[0]) * (box[3] - box[1]) - _shared(box, self.inside)
-        return NAME * outside + sum(cost * _shared(box, other) for other, cost in self.taken)
+        outside = (box[2] - box[0]) * (box[3] - box[1]) - _shared(box, np.array([self.inside]))[0]
+        return NAME * outside + _shared(box, np.array(self.taken)) @ self.costs
+
+
+def _square(at, half):
+    """(left, bottom, right, top) around a point."""
+    return at[0] - half, at[1] - half, at[0] + half, at[1] + half
 
 
 def _box(at, near, direction, width, height):
@@ -72,7 +81,8 @@ def _box(at, near, direction, width, height):
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 
-def _shared(one, other):
-    """Area that two boxes share, in square points."""
-    return (max(0, min(one[2], other[2]) - max(one[0], other[0]))
-            * max(0, min(one[3], other[3]) - max(one[1], other[1])))
+def _shared(box, others):
+    """(N,) area in square points that a box shares with each of others (N, 4)."""
+    left, bottom, right, top = others.T
+    return (np.clip(np.minimum(box[2], right) - np.maximum(box[0], left), 0, None)
+            * np.clip(np.minimum(box[3], top) - np.maximum(box[1], bottom), 0, None))

@@ -151,8 +151,8 @@ def _require(folder, name, entry, *keys):
     """ValueError when a file of a run lacks what its script always writes."""
     for key in keys:
         if entry.get(key) is None:
-            raise ValueError(f"{folder}/{name}: no '{key}' in it; delete what it belongs to and run "
-                             "again")
+            raise ValueError(f"{folder}/{name}: no '{key}' in it; delete what it belongs to and "
+                             "run again")
 
 
 def as_published(edge):
