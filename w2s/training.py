@@ -28,6 +28,8 @@ class TrainingRun:
 
     def __init__(self, cfg, run, task, data, folder, target):
         check(cfg, task)
+        if cfg.save_adapter:
+            adapter.check(folder)
         default = {key: value for key, (value, _) in task.DEFAULTS.items()}
         self.lam = default["lam"] if cfg.lam is None else cfg.lam
         alpha = getattr(cfg, "alpha", 0)

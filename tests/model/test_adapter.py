@@ -4,6 +4,7 @@
 """
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -133,3 +134,15 @@ def test_runs_from_before_the_flag_are_what_they_were(tmp_path):
     assert run.identity == runs.identity(run.facts, free)
     asked = train_weak.Config(task="t", model="m", data="d", out="o", save_adapter=True)
     assert run.identity != runs.begin(tmp_path / "new", "train_weak.py", asked, inputs).identity
+
+
+def test_a_gemma_of_pictures_is_refused(world, fair, call, tmp_path):
+    """transformers puts a `language_model` into the names of its layers."""
+    config = {"model_type": "gemma3", "text_config": {**SHAPE, "vocab_size": 50257}}
+    shutil.copytree(world / "tiny-2x32", tmp_path / "base")
+    (tmp_path / "base/config.json").write_text(json.dumps(config))
+    code, out, err = call("train_weak", "--task", "fairness", "--model", tmp_path / "base",
+                          "--data", fair / "weak.jsonl", "--lora-rank", 2, "--save-adapter",
+                          "--out", tmp_path / "run")
+    assert code == 1 and not (tmp_path / "run").exists() and err.startswith(
+        f"error: --save-adapter: {tmp_path / 'base'} reads pictures too, and peft would not find")

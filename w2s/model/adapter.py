@@ -6,13 +6,23 @@ puts on the base model, which transformers loads.
 """
 
 import json
+from pathlib import Path
 
 from safetensors.torch import save
 
-from w2s.model import lora
+from w2s.model import checkpoint, lora
 
 PREFIX = "base_model.model."                    # of peft's wrappers around the base model
 TASKS = {"class": "SEQ_CLS", "lm": "CAUSAL_LM"}  # by the kind of a model
+
+
+def check(base):
+    """ValueError for a folder whose layers have other names in transformers than here."""
+    config = checkpoint.read_json(Path(base) / "config.json", "the configuration of a model")
+    if config.get("model_type") == "gemma3":
+        raise ValueError(f"--save-adapter: {base} reads pictures too, and peft would not find its "
+                         "layers; save its language model alone (train_weak.py --epochs 0) and "
+                         "give that as --model")
 
 
 def contents(model, alpha, base, revision=None):
