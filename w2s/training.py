@@ -28,8 +28,6 @@ class TrainingRun:
 
     def __init__(self, cfg, run, task, data, folder, target):
         check(cfg, task)
-        if cfg.save_adapter:
-            adapter.check(folder)
         default = {key: value for key, (value, _) in task.DEFAULTS.items()}
         self.lam = default["lam"] if cfg.lam is None else cfg.lam
         alpha = getattr(cfg, "alpha", 0)
@@ -83,6 +81,8 @@ class TrainingRun:
         """Load the model, with LoRA where it is asked for, and make the optimizer; (number of
         parameters, of trainable ones)."""
         cfg, task = self.cfg, self.task
+        if cfg.save_adapter:
+            adapter.check(self.folder)
         self.model = checkpoint.load(self.folder, configuration.HEAD[task.KIND], task.CLASSES,
                                      self.device, head_layer=cfg.head_layer, read=parallel.read,
                                      ready=lambda model: self._prepare(model, processes, private))

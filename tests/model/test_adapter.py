@@ -113,8 +113,11 @@ def test_a_run_writes_it_or_does_not(hf, world, fair, call, tmp_path):
     assert call(*command, tmp_path / "without")[0] == 0
     code, _, err = call(*command, tmp_path / "with", "--save-adapter")
     assert code == 0, err
-    same = [(tmp_path / run / "model/model.safetensors").read_bytes() for run in ("with", "without")]
-    assert same[0] == same[1] and not (tmp_path / "without/adapter").exists()
+    one, two = ((tmp_path / run / "model/model.safetensors").read_bytes()
+                for run in ("with", "without"))
+    assert one == two and not (tmp_path / "without/adapter").exists()
+    config = read_json(tmp_path / "with/adapter/adapter_config.json")
+    assert (config["task_type"], config["modules_to_save"]) == ("SEQ_CLS", ["score"])
     merged = checkpoint.load(tmp_path / "with/model", "class")
     with torch.no_grad():
         found, expected = logits(hf, tmp_path / "with", "class"), merged(IDS, LENGTHS)
