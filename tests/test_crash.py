@@ -55,6 +55,8 @@ COMMANDS = {  # name: (command, its arguments, in which it may differ); the firs
               "--seed 1"),
     "student": ("train_student", f"{FAIR} {TRAIN} --model model --out new --alpha .2 --labels "
                 "teacher/labels/wts.jsonl", "--lr .001"),
+    "adapter": ("train_weak", f"{FAIR} {TRAIN} --model model --data weak.jsonl --out new "
+                "--lora-rank 2 --save-adapter", "no --save-adapter"),
     "private": ("train_weak", f"--task privacy {TRAIN} --model model --data mails.jsonl --out new "
                 "--lam 8 --canaries 8 --accountant rdp", "--clip 2"),
     "trust": ("train_ntf", "--teacher teacher --labelled teacher/labels/trust.jsonl --pool "

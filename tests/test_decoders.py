@@ -72,7 +72,7 @@ def test_a_gemma_teaches_an_olmo_to_answer(home, call):
              home / "weak/labels/trust.jsonl", "--pool", home / "weak/labels/wts.jsonl",
              "--epochs", 4, "--out", home / "ntf"),
             ("train_student", *usual, "--model", home / "olmo", "--lr", 1e-2, "--epochs", 12,
-             "--lora-rank", 4, "--labels", home / "ntf/labels/wts.jsonl", "--out",
+             "--lora-rank", 4, "--save-adapter", "--labels", home / "ntf/labels/wts.jsonl", "--out",
              home / "student"),
             ("evaluate", "--task", "mcqa", "--run", home / "weak", home / "student", "--data",
              home / "test.jsonl")):
@@ -94,6 +94,9 @@ def test_a_gemma_teaches_an_olmo_to_answer(home, call):
     peer = hf.AutoModelForCausalLM.from_pretrained(home / "student/model").eval()
     with torch.no_grad():
         found = checkpoint.load(home / "student/model", "lm")(ids, torch.tensor([20]))
+        assert (peer(ids).logits - found).abs().max() < 1e-5
+        peft = pytest.importorskip("peft", exc_type=ImportError)
+        peer = peft.AutoPeftModelForCausalLM.from_pretrained(home / "student/adapter").eval()
         assert (peer(ids).logits - found).abs().max() < 1e-5
 
 

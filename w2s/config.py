@@ -67,6 +67,8 @@ class Training:
                          "to W at the end: the saved model is an ordinary one", low=0, high=10**6)
     lora_alpha: float = arg(None, "with --lora-rank: alpha, how much B A counts (default: the "
                             "rank, so that alpha / R is 1)", above=0)
+    save_adapter: bool = arg(None, "with --lora-rank: write A and B, and a class head, to "
+                             "OUT/adapter too, as peft keeps them", later=True)
     penalty: str = arg("signed", "fairness: covariance penalty as printed, or its abs or square",
                        choices=("signed", "abs", "squared"))
     penalty_output: str = arg("probability", "fairness: f in the penalty is p(1) or the "

@@ -76,7 +76,8 @@ def check(cfg, task):
     for name, where in ([(name, f"on --task {cfg.task}") for name in sorted(foreign)]
                         + [(name, "with --alpha 0") for name in sorted(aux)]
                         + [(name, f"with --lam {cfg.lam}") for name in sorted(without)]
-                        + [("lora_alpha", "without --lora-rank")] * (not cfg.lora_rank)
+                        + [(name, "without --lora-rank") for name in ("lora_alpha", "save_adapter")
+                           if not cfg.lora_rank]
                         + [(name, "with --epochs 0") for name in ("canaries", "lora_rank")
                            if cfg.epochs == 0]):
         field = type(cfg).__dataclass_fields__.get(name)

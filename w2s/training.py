@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from w2s import card, device, parallel, runs
+from w2s import card, device, parallel, rows, runs
 from w2s.data import leaks
 from w2s.dp import canaries
 from w2s.infer import lm
-from w2s.model import checkpoint, configuration, lora, tokenization
+from w2s.model import adapter, checkpoint, configuration, lora, tokenization
 from w2s.refusals import refuse_order, refuse_processes, samples_answers, check
 from w2s.train import difficulty, embedding_rows, grpo, losses, step
 
@@ -81,6 +81,8 @@ class TrainingRun:
         """Load the model, with LoRA where it is asked for, and make the optimizer; (number of
         parameters, of trainable ones)."""
         cfg, task = self.cfg, self.task
+        if cfg.save_adapter:
+            adapter.check(self.folder)
         self.model = checkpoint.load(self.folder, configuration.HEAD[task.KIND], task.CLASSES,
                                      self.device, head_layer=cfg.head_layer, read=parallel.read,
                                      ready=lambda model: self._prepare(model, processes, private))
@@ -259,6 +261,7 @@ class TrainingRun:
         """Save OUT/model, which transformers loads too, and mark the run done."""
         if not self.follows:
             runs.require_there(self.run.out)
+        parts = self._adapter() if self.cfg.save_adapter and not self.follows else {}
         if self.cfg.lora_rank:  # merged, so that the folder is an ordinary one
             lora.merge(self.model)
         if self.cut:
@@ -268,6 +271,7 @@ class TrainingRun:
             self.model.config["id2label"] = {str(k): name for k, name in enumerate(names)}
         if self.cfg.canaries and not self.follows:
             self.canaries.save(self.run.out / "canaries.safetensors")
+        rows.write_together(parts)
         if not self.follows:
             checkpoint.save(self.model, self.run.out / "model", f"{self.folder}/tokenizer.json",
                         whole=parallel.whole)
@@ -284,6 +288,14 @@ class TrainingRun:
                   f"{self.cfg.head_layer} of this folder, and its logits differ")
         print(f"{self.run.out}: done")
         parallel.leave()
+
+    def _adapter(self):
+        """{path: bytes} of OUT/adapter: LoRA's matrices before they are merged."""
+        cfg, base, revision = self.cfg, self.cfg.model, self.cfg.revision
+        if str(self.folder) != base and "@" in base:  # of the hub
+            base, revision = base.split("@")
+        files = adapter.contents(self.model, cfg.lora_alpha or cfg.lora_rank, base, revision)
+        return {self.run.out / "adapter" / name: content for name, content in files.items()}
 
     def _require_finite(self):
         """ValueError when a parameter is not finite: nothing is saved then."""

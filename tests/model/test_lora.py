@@ -239,7 +239,7 @@ def test_logits_and_gradients_are_pefts():
 def weak(world, fair, out, *more):
     return ("train_weak", "--task", "fairness", "--model", world / "tiny-2x32", "--data",
             fair / "weak.jsonl", "--out", out, "--lr", ".03", "--lam", 0, "--epochs", 12,
-            "--lora-rank", 4, *more)
+            "--lora-rank", 4, "--save-adapter", *more)
 
 
 @pytest.fixture(scope="module")
@@ -298,8 +298,9 @@ def test_an_interrupted_run_ends_bit_identical(world, fair, made, call, tmp_path
         assert call(*command)[0] == 130
     code, out, err = call(*command)
     assert code == 0 and "goes on at step" in out, err
-    name = "model/model.safetensors"
-    assert (tmp_path / "run" / name).read_bytes() == (made[0] / name).read_bytes()
+    for name in ("model/model.safetensors", "adapter/adapter_model.safetensors",
+                 "adapter/adapter_config.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (made[0] / name).read_bytes()
     assert log(tmp_path / "run") == log(made[0])
 
 
@@ -307,6 +308,8 @@ def test_rank_and_alpha_are_refused_where_they_mean_nothing(world, fair, call, t
     out = tmp_path / "run"
     for command, what in ((weak(world, fair, out, "--lora-rank", 0, "--lora-alpha", 8),
                            "--lora-alpha has no effect without --lora-rank"),
+                          (weak(world, fair, out, "--lora-rank", 0),
+                           "--save-adapter has no effect without --lora-rank; leave it out"),
                           (weak(world, fair, out, "--epochs", 0), "--lora-rank has no effect"),
                           (weak(world, fair, out, "--lora-rank", 33), "from 1 to 32"),
                           (weak(world, fair, out, "--lora-rank", -1), "must be >= 0")):

@@ -4,7 +4,11 @@ DECODER, FAMILIES, TOKENIZATION, CHECKPOINT, LORA, BOOK, MCQA, HUB, PRIVACY = (
     f"w2s/{name}.py" for name in (
         "model/decoder", "model/families", "model/tokenization", "model/checkpoint", "model/lora",
         "dp/ghost_clipping", "tasks/mcqa", "hub", "tasks/privacy"))
-CONFIGURATION = "w2s/model/configuration.py"
+CONFIGURATION, ADAPTER, TRAINING, CONFIG = (
+    f"w2s/{name}.py" for name in ("model/configuration", "model/adapter", "training", "config"))
+ADAPTERS = "model/test_adapter.py::test_"
+STANDS, RUN = ADAPTERS + "what_stands_in_it", ADAPTERS + "a_run_writes_it_or_does_not"
+NAMED = ADAPTERS + "it_names_its_base_as_the_hub_does"
 TESTS, CONFIGS = "model/test_decoder.py::test_", "model/test_families.py::test_"
 LOGITS = TESTS + "logits_and_hidden_states_agree_with_transformers"
 NEXT = TESTS + "generation_equals_transformers_token_for_token"
@@ -77,4 +81,15 @@ ERRORS = [
     # what trains them
     (LORA, '"o_proj", "gate_proj", "up_proj", "down_proj")', '"o_proj")', TESTS + "lora_trains_attention_and_mlp_and_merges_back"),
     (BOOK, "module.bare(x) if isinstance(module, RMSNorm) else F.layer_norm(", "wide(x) if isinstance(module, RMSNorm) else F.layer_norm(", TESTS + "private_gradients_are_those_of_one_sample_at_a_time"),
+    # the adapter
+    (ADAPTER, '.replace(".A.", ".lora_A.")', "", STANDS),
+    (ADAPTER, "if p.requires_grad}", "}", STANDS),
+    (ADAPTER, '"lora_alpha": alpha', '"lora_alpha": 1', STANDS),
+    (ADAPTER, 'if model.kind == "class" else None', 'if model.kind == "lm" else None', RUN),
+    (ADAPTER, 'if config.get("model_type") == "gemma3":', "if False:", ADAPTERS + "a_gemma_of_pictures_is_refused"),
+    (TRAINING, "cfg.lora_alpha or cfg.lora_rank, base", "cfg.lora_rank, base", RUN),
+    (TRAINING, 'if str(self.folder) != base and "@" in base:', 'if "@" in base:', NAMED),
+    (TRAINING, "base, revision = base.split(\"@\")", "base, _ = base.split(\"@\")", NAMED),
+    (CONFIG, "as peft keeps them\", later=True)", "as peft keeps them\")", ADAPTERS + "runs_from_before_the_flag_are_what_they_were"),
+    (CONFIG, 'save_adapter: bool = arg(None', 'save_adapter: bool = arg(False', ADAPTERS + "runs_from_before_the_flag_are_what_they_were"),
 ]
