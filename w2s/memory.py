@@ -1,7 +1,7 @@
 """What training a model takes of each GPU's memory: computed, not measured. No torch here.
 
-D hidden, I intermediate, L layers, V vocabulary, Q = H d queries, K = J d keys, W GPUs, n = ceil(rows
-/ W) * tokens on each. Bytes:
+D hidden, I intermediate, L layers, V vocabulary, Q = H d queries, K = J d keys, W GPUs, n =
+ceil(rows / W) * tokens on each. Bytes:
 
     parameters   block 4 D^2 + 2 D I + 9 D + I; all L blocks, embedding V D, final LayerNorm 2 D,
                  head V D (language model) or 2 D (classes); 4 bytes each, the float32 master.
