@@ -61,7 +61,8 @@ def test_every_visible_card_is_used_and_a_large_model_gets_several(machine, ran)
     assert words["ood seed0 ceiling-none"][4] == "train_weak.py"
 
 
-def test_models_that_are_small_share_a_card_and_others_do_not(machine, ran, monkeypatch):  # noqa: F811
+def test_models_that_are_small_share_a_card_and_others_do_not(
+        machine, ran, monkeypatch):  # noqa: F811
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     machine(2)
     assert ran(strong=SMALL)[1].jobs == 2 * launch.SIDE_BY_SIDE
@@ -123,7 +124,7 @@ def test_the_cards_of_a_model_are_those_of_the_plan_of_memory():
         assert fewer.get("FSDP2, kept", 1e9) * 1e9 > memory.SPARE * size
     assert memory.gpus(plan.SHAPES["pythia-6.9b"], 8, 512, "bfloat16", 149.2e9, 8) == 1
     assert memory.gpus(plan.SHAPES["pythia-2.8b"], 8, 512, "bfloat16", 83.7e9, 8) == 1
-    assert memory.gpus(plan.SHAPES["pythia-12b"], 64, 2048, "float32", 24e9, 8) == 8  # all there are
+    assert memory.gpus(plan.SHAPES["pythia-12b"], 64, 2048, "float32", 24e9, 8) == 8  # all
 
 
 def test_the_shape_of_a_model_is_known_without_a_network(tmp_path, monkeypatch):
@@ -192,8 +193,8 @@ def test_a_line_runs_from_anywhere(tmp_path):
     assert (tmp_path / "it's" / "data" / "tiny-2x32" / "config.json").exists()
 
 
-def test_a_cluster_trains_in_bfloat16_on_cards_whatever_this_machine_has(capsys, machine,  # noqa: F811
-                                                                         monkeypatch):
+def test_a_cluster_trains_in_bfloat16_on_cards_whatever_this_machine_has(
+        capsys, machine, monkeypatch):  # noqa: F811
     machine(0)
     monkeypatch.setattr(phases, "fast_bfloat16", lambda: False)
     out = printed(capsys, format="slurm", tasks="ood")[2]

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from w2s import locks, runs
-from w2s.scheduler import Command, before
+from w2s.cards import Seats
+from w2s.durations import Pace
+from w2s.scheduler import Command, Queue, before
 
 ROOT = Path(__file__).parent.parent
 POOL = [sys.executable, "-m", "w2s.scheduler"]
@@ -129,6 +132,15 @@ def test_a_writer_waits_for_those_that_read():
     words = ["a.py --data d/x", "b.py --out d", "c.py --data e --out f", "a.py --data d"]
     commands = [Command(n, "", "", "", shlex.split(line)) for n, line in enumerate(words)]
     assert before(commands) == [set(), {0}, set(), {1}]
+
+
+def test_the_time_left_counts_what_running_commands_have_had():
+    commands = [Command(n, "", "a x", "", ["a.py"]) for n in range(2)]
+    busy = SimpleNamespace(command=commands[0], seconds=lambda: 4)
+    queue = Queue(commands, [busy], Seats((), 1), Pace(commands))
+    queue.todo.remove(commands[0])
+    queue.pace.add(commands[0], 10, "")
+    assert queue.left() == 6 + 10
 
 
 def test_a_killed_worker_is_reported_with_its_command(script):

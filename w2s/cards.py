@@ -12,11 +12,11 @@ from collections import Counter
 from typing import NamedTuple
 
 # What CUDA, torch and w2s.device say of a card that no command can use any more
-LOST = re.compile(r"(?i)uncorrectable ECC|ECC error|devices? unavailable|busy or unavailable|GPU is "
-                  r"lost|fallen off the bus|no CUDA-capable device|hardware (stack )?error|"
-                  r"device not ready|no usable CUDA device|No CUDA GPUs are available|"
-                  r"CUDA (driver )?initialization error|Xid")
-FULL = re.compile(r"CUDA out of memory|CUDA error: out of memory|OutOfMemoryError")
+LOST = ("uncorrectable ECC", "ECC error", "busy or unavailable", "device is unavailable",
+        "devices unavailable", "GPU is lost", "fallen off the bus", "no CUDA-capable device",
+        "hardware stack error", "no usable CUDA device", "No CUDA GPUs are available",
+        "initialization error")
+FULL = ("CUDA out of memory", "CUDA error: out of memory")
 DIED = re.compile(r"exitcode\s*:\s*-\d+")          # torchrun, of a process that a signal ended
 RANK = re.compile(r"local_rank: (\d+)")            # and of which one it was
 SHARED = "W2S_CARD"  # set for a process that was given a card: auto must not take the CPU instead
@@ -105,10 +105,16 @@ class Seats:
             self.jobs = min(self.jobs, self.most * len(self.cards))
 
 
+def says(output, phrases):
+    """The first of the phrases that stands in what a command printed, None."""
+    return next((phrase for phrase in phrases if phrase in output), None)
+
+
 def blamed(cards, code, output):
     """The card because of which a command failed, None where it was no card's fault. code: its exit
     code, below 0 when its process died; output: what it printed, torchrun's report too."""
-    if not cards or not (code < 0 or LOST.search(output) or len(cards) > 1 and DIED.search(output)):
+    died = code < 0 or len(cards) > 1 and DIED.search(output)
+    if not cards or not (died or says(output, LOST)):
         return None
     ranks = RANK.findall(output)
     place = int(ranks[-1]) if ranks and len(cards) > 1 else 0

@@ -83,7 +83,7 @@ class Experiment(TrustPhases):
         if options.protocol == "printed":
             lines += recipes.read(recipes.HOME / "printed.txt")
         lines += recipes.read(recipes.HOME / f"{self.preset}.txt")
-        cluster = options.format == "slurm" and options.device != "cpu"  # of cards, wherever printed
+        cluster = options.format == "slurm" and options.device != "cpu"  # has cards
         if cluster or fast_bfloat16():  # of training; labels and measurements stay float32
             lines.append(recipes.Line("machine", "*", "*", "--dtype", ("bfloat16",)))
         return lines

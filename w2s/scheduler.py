@@ -12,7 +12,6 @@ the same path, or one inside the other, where either of the two writes there (--
 import importlib.util
 import json
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -27,11 +26,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from w2s import durations, whatis
-from w2s.cards import FULL, LOST, Seats, Use, blamed, chosen, environment
+from w2s.cards import FULL, LOST, Seats, Use, blamed, chosen, environment, says
 from w2s.config import arg, launch
 from w2s.durations import Pace, wall
 from w2s.worker import GRACE
 
+PROCESSES = "--nproc-per-node="  # of torchrun
 WRITES = ("--out", "--run")  # flags of where a command writes: the first of them that it has
 
 
@@ -58,8 +58,9 @@ class Command(NamedTuple):
 
     def cards(self):
         """How many cards it takes: the processes of torchrun, else one."""
-        return int(next((word.split("=")[1] for word in self.words
-                         if re.fullmatch(r"--nproc-per-node=\d+", word)), 1))
+        number = next((word.removeprefix(PROCESSES) for word in self.words
+                       if word.startswith(PROCESSES)), "")
+        return int(number) if number.isdecimal() and len(number) < 6 else 1
 
 
 def main(cfg):
@@ -255,10 +256,10 @@ class Queue:
         if card is not None and command.number not in self.moved:
             self.moved.add(command.number)
             self.seats.leave_out(card)
-            why = LOST.search(output) or re.search("the process ended.*", output)
-            show([f"card {card} failed ({why[0] if why else 'a process died'}) and is left out; "
-                  f"again on another: {command.title}"], sys.stderr)
-        elif card is None and FULL.search(output) and self.seats.most > 1 and not worker.alone:
+            why = says(output, LOST) or ("its process died" if code > 0 else worker.tail()[-1])
+            show([f"card {card} failed ({why}) and is left out; again on another: "
+                  f"{command.title}"], sys.stderr)
+        elif card is None and says(output, FULL) and self.seats.most > 1 and not worker.alone:
             self.alone.add(command.number)
             show([f"card {worker.cards[0]} was full; again, alone on one: {command.title}"],
                  sys.stderr)

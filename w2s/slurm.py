@@ -25,10 +25,10 @@ class Array(NamedTuple):
 
 def levels(waits):
     """[level, ...]: 0 of a command that waits for none, else one more than the highest of those."""
-    found = []
+    heights = []
     for wait in waits:
-        found.append(1 + max((found[number] for number in wait), default=-1))
-    return found
+        heights.append(1 + max((heights[number] for number in wait), default=-1))
+    return heights
 
 
 def arrays(commands, cards):
