@@ -60,7 +60,9 @@ PATTERNS = {  # {what reads it: {start of the pattern, as the code has it: worst
              "'[-+\\\\d": ["a"], "'\\\\*\\\\*|`'": ["*", "`"],
              "'[\\x00": ["\x00", "\u202a"], "'<(?=": ["<", "<a"]},
     "perturb": {"\"([^\\\\W": ["a", "a'", "a-", ("", "a", "'")]},
-    "pool": {"'\\\\bseed": ["seed1", ("seed", "1", "a"), "seed1-"]},
+    "durations": {"'\\\\bseed": ["seed1", ("seed", "1", "a"), "seed1-", " "]},
+    "cards": {"'exitcode": ["exitcode", ("exitcode", " ", ""), ("exitcode:", " ", "")],
+              "'local_rank": ["local_rank: ", ("local_rank: ", "1", "")]},
     "questions": {"'(.+)_(dev": ["_dev", "_val_", "a"], "f\"{FIGURES}": [
         "1", ",111", "1,111", "-", "$-", ".", "1.", ("1", ",111", ",11"), "twenty-"],
         "'\\\\b(?:[a-h]": ["a1", "a1b2c3 ", "on "], "'lichess": ["lichess.org/", "lichess.org/1 "],

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from w2s import locks, runs
-from w2s.scheduler import Command, ahead, before
+from w2s.cards import Seats
+from w2s.durations import Pace
+from w2s.scheduler import Command, Queue, before
 
 ROOT = Path(__file__).parent.parent
 POOL = [sys.executable, "-m", "w2s.scheduler"]
@@ -131,15 +134,13 @@ def test_a_writer_waits_for_those_that_read():
     assert before(commands) == [set(), {0}, set(), {1}]
 
 
-def test_a_kind_is_the_same_run_of_any_seed():
-    kinds = [Command(0, "", title, "", []).kind() for title in (
-        "ood seed0 weak-tft", "ood seed12 weak-tft", "ood rows seed1")]
-    assert kinds[:2] == ["ood weak-tft"] * 2 and kinds[2] != kinds[0]
-
-
-def test_the_time_ahead_is_that_of_the_same_run_with_another_seed():
-    commands = [Command(0, "", title, "", []) for title in ("a seed3 x", "a seed1 y", "new")]
-    assert ahead(commands, {"a x": [2, 4], "a y": [7]}) == 3 + 7 + 5
+def test_the_time_left_counts_what_running_commands_have_had():
+    commands = [Command(n, "", "a x", "", ["a.py"]) for n in range(2)]
+    busy = SimpleNamespace(command=commands[0], seconds=lambda: 4)
+    queue = Queue(commands, [busy], Seats((), 1), Pace(commands))
+    queue.todo.remove(commands[0])
+    queue.pace.add(commands[0], 10, "")
+    assert queue.left() == 6 + 10
 
 
 def test_a_killed_worker_is_reported_with_its_command(script):

@@ -17,11 +17,12 @@ import pytest
 from w2s import config, recipes
 
 ROOT = Path(__file__).parent.parent
-CHAPTERS = ("whatis rows hidden_states hub locks code console runs config device parallel metrics "
-            "statistics",
+CHAPTERS = ("memory cards whatis rows hidden_states hub locks code console runs config device "
+            "parallel metrics statistics",
             "model", "data", "train", "dp", "infer", "trust", "tasks", "attacks", "report",
-            "card refusals training planted prepare mechanisms recipes scheduler commands "
-            "trust_phases phases experiment", "sweep", "miniature")
+            "card refusals training planted prepare mechanisms recipes durations "
+            "worker scheduler slurm commands launch trust_phases phases experiment", "sweep",
+            "miniature")
 ORDER = {name: place for place, names in enumerate(CHAPTERS) for name in names.split()}
 SCRIPTS = ("train_weak", "label", "train_student", "train_ntf", "evaluate")
 FILES = sorted([*ROOT.glob("*.py"), *ROOT.glob("w2s/**/*.py")])

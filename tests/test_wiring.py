@@ -485,11 +485,11 @@ class Expected:
 # ---- the commands --------------------------------------------------------------------------------
 
 def dry_run(capsys, monkeypatch, preset, **options):
-    """The printed lines of `bash run_all.sh PRESET --dry-run`."""
+    """The printed commands of `bash run_all.sh PRESET --dry-run`."""
     monkeypatch.setattr(phases, "fast_bfloat16", lambda: False)
     monkeypatch.setattr("sys.argv", ["run_all.sh", "asked"])
     experiment.main(experiment.Config(dry_run=True, seeds=2, **options), preset)
-    return capsys.readouterr().out.splitlines()
+    return [line for line in capsys.readouterr().out.splitlines() if line[0] != "#"]
 
 
 def planned(line):

@@ -9,6 +9,9 @@ from typing import NamedTuple
 from w2s import config, recipes
 
 HERE = Path(__file__).parent.parent
+INFERENCE = ("labels", "evaluate", "attack-text", "attack-extraction", "attack-membership",
+             "attack-surrogate", "trust-icl-confidence", "trust-reward",
+             "trust-consistency")  # run a model, as training does
 
 
 class Step(NamedTuple):

@@ -8,6 +8,8 @@ import platform
 
 import torch
 
+from w2s.cards import SHARED
+
 
 def setup(name="auto", dtype="float32"):
     """The torch.device called `name` ("auto": cuda when there is one), with torch's settings for
@@ -19,8 +21,8 @@ def setup(name="auto", dtype="float32"):
                          "NaN; use bfloat16 or float32")
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"--dtype {dtype}: choose float32 or bfloat16")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "auto":  # a process that was given a card must not take the CPU where it fails
+        name = "cuda" if torch.cuda.is_available() or SHARED in os.environ else "cpu"
     several = os.environ.get("WORLD_SIZE", "1") != "1"  # of one process LOCAL_RANK is a leftover
     if name == "cuda" and several and "LOCAL_RANK" in os.environ:
         name = f"cuda:{os.environ['LOCAL_RANK']}"

@@ -16,12 +16,11 @@ one is refused: run the same command again.
 import os
 import re
 import shlex
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from w2s import config, recipes
+from w2s import config, launch, recipes
 from w2s.commands import placed
 from w2s.config import arg
 from w2s.phases import TASKS, TRUST, USUAL, Experiment
@@ -31,7 +30,7 @@ PRESETS, PROTOCOLS = ("miniature", "paper", "smoke"), ("ours", "printed")
 
 
 @dataclass(kw_only=True)
-class Common:
+class Common(launch.Options):
     """What a sweep (w2s.sweep) has too."""
 
     seeds: int = arg(None, "seeds of each (default: 3, smoke 1)", low=1, high=10**6)
@@ -45,8 +44,6 @@ class Common:
                     "test.jsonl and, if you have them, val.jsonl and trust.jsonl; nothing is split")
     out: str = arg(None, "results there instead of runs/<preset>")
     limit: int = arg(None, "at most N rows in every split, test too", low=1, high=10**7)
-    jobs: int = arg(None, "commands side by side (default: by the machine)", low=1, high=10**6)
-    dry_run: bool = arg(False, "print the commands, run nothing")
     recipe: str = arg(None, "file of settings: task, run, flag, value (w2s/recipes.py)")
     protocol: str = arg("ours", "ours, with its controls, or everything as the paper prints it",
                         choices=PROTOCOLS)
@@ -85,30 +82,7 @@ def main(options, preset="miniature"):
     command = f"bash run_all.sh {shlex.join(sys.argv[1:])}".strip()
     plan = Experiment(options, preset, command)
     check(plan)
-    carry_out(plan, options)
-
-
-def carry_out(plan, options):
-    """Print the commands of a plan (--dry-run), or run them."""
-    lines = [plan.line(step) for step in plan.steps]
-    if options.dry_run:
-        phase = None
-        for step, words in zip(plan.steps, lines):
-            if step.phase != phase:
-                print(f"phase: {step.phase}", file=sys.stderr)
-            phase = step.phase
-            print(shlex.join([os.environ.get("W2S_PYTHON", sys.executable), *words]))
-        return
-    from w2s import scheduler  # here: --dry-run works without tqdm
-    cores = os.cpu_count() or 1
-    # one command at a time on a GPU; on a CPU the jobs share the cores, or each would take all
-    jobs = options.jobs or (1 if shutil.which("nvidia-smi") else min(cores, 4))
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    if sys.stdout.isatty():
-        os.environ["CLICOLOR_FORCE"] = "1"  # the report prints to a pipe, which is shown here
-    scheduler.finish([scheduler.Command(n, step.phase, step.title, shlex.join(words), words)
-                 for n, (step, words) in enumerate(zip(plan.steps, lines))], jobs)
+    launch.carry_out(plan.steps, [plan.line(step) for step in plan.steps], options, plan.out)
 
 
 # ---- what would fail later -----------------------------------------------------------------------

@@ -26,11 +26,11 @@ import torch
 import torch.distributed as dist
 from torch.utils.checkpoint import checkpoint
 
+from w2s.memory import ROOM, STATE
+
 BUCKET = 2 ** 24           # numbers of gradient that travel together: 67 MB
 LATE = 60                  # seconds after which a message says that we wait for the others
 PATIENCE = datetime.timedelta(hours=2)  # timeout: the others wait while the first process writes
-STATE = 16                 # bytes of a trained parameter in float32: it, its gradient, two moments
-ROOM = .8                  # share of a device's memory that these may take
 KINDS = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16",
          torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
 

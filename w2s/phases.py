@@ -6,7 +6,7 @@ A command's own words say what the run is; recipes (w2s.recipes) add what it tra
 from pathlib import Path
 
 from w2s import config, recipes
-from w2s.commands import HERE, fast_bfloat16, model, placed, shown
+from w2s.commands import HERE, INFERENCE, fast_bfloat16, model, placed, shown
 from w2s.trust_phases import MOST, TrustPhases, budgets
 
 TASKS = sorted(path.stem for path in (HERE / "w2s" / "tasks").glob("[a-z]*.py"))
@@ -14,9 +14,6 @@ TRUST = ("mcqa", "arithmetic", "game")  # tasks of trust functions; the others a
 USUAL = "fairness,ood,adversarial,privacy,mcqa"
 SURROGATE_SEED = 1000  # of the models that texts are perturbed against: no seed of the experiment
 PASSED_ON = ("epochs", "batch_size", "lr", "max_length", "device", "dtype", "compile")
-INFERENCE = ("labels", "evaluate", "attack-text", "attack-extraction", "attack-membership",
-             "attack-surrogate", "trust-icl-confidence", "trust-reward",
-             "trust-consistency")  # have a --device too
 # the strong model, and a larger one for later generations of the chain
 MODELS = {"miniature": ("w2s/models/mini-weak",
                         "w2s/models/mini-strong,w2s/models/mini-strong-large"),
@@ -86,7 +83,8 @@ class Experiment(TrustPhases):
         if options.protocol == "printed":
             lines += recipes.read(recipes.HOME / "printed.txt")
         lines += recipes.read(recipes.HOME / f"{self.preset}.txt")
-        if fast_bfloat16():  # of training; labels and measurements stay float32
+        cluster = options.format == "slurm" and options.device != "cpu"  # has cards
+        if cluster or fast_bfloat16():  # of training; labels and measurements stay float32
             lines.append(recipes.Line("machine", "*", "*", "--dtype", ("bfloat16",)))
         return lines
 

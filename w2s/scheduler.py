@@ -9,23 +9,15 @@ the same path, or one inside the other, where either of the two writes there (--
 --run). What a command prints is shown only when it fails: then no other one starts.
 """
 
-import ctypes
-import gc
 import importlib.util
 import json
 import os
-import platform
-import queue
-import re
-import runpy
 import shlex
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import traceback
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,19 +25,22 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
-from w2s import locks, whatis
+from w2s import durations, whatis
+from w2s.cards import FULL, LOST, Seats, Use, blamed, chosen, environment, says
 from w2s.config import arg, launch
+from w2s.durations import Pace, wall
+from w2s.worker import GRACE
 
-GRACE = 10  # seconds in which an interrupted command must end by itself
+PROCESSES = "--nproc-per-node="  # of torchrun
 WRITES = ("--out", "--run")  # flags of where a command writes: the first of them that it has
 
 
 @dataclass(kw_only=True)
 class Config:
     file: str = arg("-", "the commands; -: standard input")
-    jobs: int = arg(1, "commands side by side", low=1)
+    jobs: int = arg(None, "commands side by side (default: one, with --gpus one on each)", low=1,
+                    high=10**6)
+    gpus: int = arg(None, "GPUs to use: each command has one of its own", low=1, high=10**4)
     show_last: bool = arg(False, "print what the last command printed, and the time of everything")
 
 
@@ -58,21 +53,30 @@ class Command(NamedTuple):
     words: list[str]
 
     def kind(self):
-        """Commands of one kind take about as long: their titles differ in the seed."""
-        return re.sub(r"\bseed\d+ ", "", self.title)
+        """Commands of one kind take about as long."""
+        return durations.kind(self.title)
+
+    def cards(self):
+        """How many cards it takes: the processes of torchrun, else one."""
+        number = next((word.removeprefix(PROCESSES) for word in self.words
+                       if word.startswith(PROCESSES)), "")
+        return int(number) if number.isdecimal() and len(number) < 6 else 1
 
 
 def main(cfg):
-    finish(read(cfg.file), cfg.jobs, cfg.show_last)
+    cards = chosen(cfg.gpus, None) if cfg.gpus else []
+    finish(read(cfg.file), Seats(cards, cfg.jobs or cfg.gpus or 1), show_last=cfg.show_last)
 
 
-def finish(commands, jobs, show_last=True):
-    """Run the Commands. Raises ValueError when one fails, whose output has been shown."""
-    began, workers = time.monotonic(), []
+def finish(commands, seats, pace=None, show_last=True):
+    """Run the Commands on the Seats. Raises ValueError when one fails, whose output has been
+    shown."""
+    began, workers, pace = time.monotonic(), [], pace or Pace(commands)
     try:
-        last = run(commands, workers, jobs)
+        last = run(commands, workers, seats, pace)
     finally:
         close(workers)
+        pace.keep()
     if last is None:
         raise ValueError("stopped, see above; what is finished is kept and will be skipped")
     if show_last:
@@ -150,73 +154,139 @@ def before(commands):
     return waits
 
 
-# ---- the parent: hands out the commands and prints a line for each -------------------------------
+# ---- handing out the commands, with a line for each ----------------------------------------------
 
-def run(commands, workers, jobs):
-    """Run the commands on `jobs` workers; `workers` are those that exist already. Returns what the
-    last command printed; None when one failed, whose output has been shown."""
-    began, waits, todo, done = time.monotonic(), before(commands), list(commands), set()
-    took, failed, last = defaultdict(list), False, ""
-    phases, announced = list(dict.fromkeys(command.phase for command in commands)), set()
+def run(commands, workers, seats, pace):
+    """Run the commands on workers that sit on the Seats; `workers` are those that exist already.
+    Returns what the last command printed; None when one failed, whose output has been shown."""
+    from tqdm import tqdm  # here: --dry-run works without it
+    queue = Queue(commands, workers, seats, pace)
     with tqdm(total=len(commands), disable=None, leave=False, unit="command") as bar:
-        while (todo and not failed) or any(worker.command for worker in workers):
-            ready = (c for c in list(todo) if not failed and waits[c.number] <= done)
-            while (command := next(ready, None)) and (worker := idle(workers, jobs)):
-                if command.phase not in announced:
-                    show([f"[{phases.index(command.phase) + 1}/{len(phases)}] {command.phase}  "
-                          f"({clock(time.monotonic() - began)} so far)"])
-                announced.add(command.phase)
-                todo.remove(command)
-                worker.give(command)
+        while queue.goes_on():
+            queue.start()
             busy = {worker.pipe: worker for worker in workers if worker.command}
             for worker in map(busy.get, connection.wait(busy, timeout=1)):
-                command, seconds, code = worker.end()
-                if code < 0:  # its process died, and can take no other command
-                    workers.remove(worker)
-                if code != 0:
-                    failed = True
-                    show(worker.tail() + [f"failed: {command.line}"], sys.stderr)
-                    continue
-                if command is commands[-1]:
-                    last = worker.output()
-                done.add(command.number)
-                took[command.kind()].append(seconds)
-                left = ahead(todo, took) + sum(max(0, ahead([w.command], took) - w.seconds())
-                                               for w in workers if w.command)
-                show([f"  {len(done):{len(str(len(commands)))}}/{len(commands)}  "
-                      f"{command.title:<38} {clock(seconds):>5}  about {clock(left / jobs)} left"])
-                bar.update()
+                bar.update(queue.end(worker))
             bar.refresh()
-    return None if failed else last
+    return None if queue.failed else queue.last
 
 
-def ahead(commands, took):
-    """Seconds that commands will take: the mean of took[kind] = [seconds, ...], for kinds of which
-    none is done the mean of those means."""
-    means = {kind: sum(seconds) / len(seconds) for kind, seconds in took.items()}
-    usual = sum(means.values()) / len(means)
-    return sum(means.get(command.kind(), usual) for command in commands)
+class Queue:
+    """The commands that are still to do, that run, and that are done."""
 
+    def __init__(self, commands, workers, seats, pace):
+        self.commands, self.workers, self.seats, self.pace = commands, workers, seats, pace
+        self.began, self.waits, self.todo, self.done = (
+            time.monotonic(), before(commands), list(commands), set())
+        self.phases = list(dict.fromkeys(command.phase for command in commands))
+        self.announced, self.failed, self.last = set(), False, ""
+        self.alone, self.moved = set(), set()  # numbers of those repeated: alone, on another card
 
-def idle(workers, jobs):
-    """A worker without a command, a new one while there are fewer than `jobs`, or None."""
-    for worker in workers:
-        if not worker.command:
-            return worker
-    if len(workers) < jobs:
-        workers.append(Worker())
-        return workers[-1]
+    def goes_on(self):
+        return bool(self.todo and not self.failed or self.running())
+
+    def running(self):
+        return [worker for worker in self.workers if worker.command]
+
+    def start(self):
+        """Start what may start, in order: one that needs more cards than are free holds up those
+        behind it, or it would never get them."""
+        for command in [c for c in self.todo if self.waits[c.number] <= self.done]:
+            if self.failed or not (worker := self.worker(command)):
+                break
+            if command.phase not in self.announced:
+                show([f"[{self.phases.index(command.phase) + 1}/{len(self.phases)}] "
+                      f"{command.phase}  ({clock(time.monotonic() - self.began)} so far)"])
+            self.announced.add(command.phase)
+            self.todo.remove(command)
+            worker.give(command)
+
+    def worker(self, command):
+        """An idle worker for the command, a new one where there is none, None where it must wait.
+        One that needs cards for itself gets a process that holds no memory on them, and no other
+        process does."""
+        alone = command.cards() > 1 or command.number in self.alone
+        cards = self.seats.free(command.cards(), alone, [
+            Use(worker.cards, worker.alone) for worker in self.running()])
+        if cards is None:
+            if not self.running():
+                self.fail([f"{command.title}: needs {command.cards()} cards, and "
+                           f"{len(self.seats.cards)} are left"], command)
+            return None
+        for worker in [w for w in self.workers if not w.command]:
+            if not alone and worker.cards == cards:
+                return worker
+            if alone and {*worker.cards} & {*cards}:
+                self.retire(worker)
+        self.workers.append(Worker(cards, alone))
+        return self.workers[-1]
+
+    def retire(self, worker):
+        self.workers.remove(worker)
+        close([worker])
+
+    def end(self, worker):
+        """Take in that a worker's command ended; how many are done by that, 0 or 1."""
+        command, seconds, code = worker.end()
+        output = worker.output() if code == 0 else "\n".join(worker.tail(None))
+        if code and not self.again(command, worker, code, output):
+            self.fail(worker.tail(), command)
+        if code < 0 or worker.alone:  # its process died; or was for this command only
+            self.retire(worker)
+        if code:
+            return 0
+        if command is self.commands[-1]:
+            self.last = output
+        self.done.add(command.number)
+        self.pace.add(command, seconds, output)
+        show([f"  {len(self.done):{len(str(len(self.commands)))}}/{len(self.commands)}  "
+              f"{command.title:<38} {clock(seconds):>5}  about {clock(self.left())} left"])
+        return 1
+
+    def fail(self, lines, command):
+        self.failed = True
+        show([*lines, f"failed: {command.line}"], sys.stderr)
+
+    def again(self, command, worker, code, output):
+        """Whether a command that failed is to be repeated: on another card where its own failed,
+        which gets no command any more, or alone on a card that several filled; each once."""
+        card = blamed(worker.cards, code, output)
+        if self.failed or len(self.seats.cards) - (card in self.seats.cards) < command.cards():
+            return False
+        if card is not None and command.number not in self.moved:
+            self.moved.add(command.number)
+            self.seats.leave_out(card)
+            why = says(output, LOST) or ("its process died" if code > 0 else worker.tail()[-1])
+            show([f"card {card} failed ({why}) and is left out; again on another: "
+                  f"{command.title}"], sys.stderr)
+        elif card is None and says(output, FULL) and self.seats.most > 1 and not worker.alone:
+            self.alone.add(command.number)
+            show([f"card {worker.cards[0]} was full; again, alone on one: {command.title}"],
+                 sys.stderr)
+        else:
+            return False
+        self.todo.insert(0, command)
+        return True
+
+    def left(self):
+        """Seconds until everything is done."""
+        running = [(max(0, self.pace.seconds(w.command) - w.seconds()), w.command.number)
+                   for w in self.running()]
+        return wall(self.todo, running, self.waits, self.done, self.seats.jobs, self.pace.seconds)
 
 
 class Worker:
-    """A process that runs commands; its stdout and stderr go to `log`, emptied for each."""
+    """A process that runs commands, on its cards; its stdout and stderr go to `log`, emptied for
+    each. alone: it is for one command, which shares its cards with no other."""
 
-    def __init__(self):
+    def __init__(self, cards=(), alone=False):
+        self.cards, self.alone = cards, alone
         self.command, self.log = None, tempfile.TemporaryFile()
         self.pipe, theirs = connection.Pipe()
         with theirs:
-            self.process = subprocess.Popen([sys.executable, "-m", "w2s.scheduler", "--worker"],
-                                            stdin=theirs, stdout=self.log, stderr=self.log)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "w2s.worker"], stdin=theirs, stdout=self.log,
+                stderr=self.log, env=os.environ | environment(cards))
 
     def give(self, command):
         """Start a command."""
@@ -243,12 +313,12 @@ class Worker:
         """What the command has printed; pread leaves the shared position where it is."""
         return os.pread(self.log.fileno(), 1 << 24, 0).decode(errors="replace")
 
-    def tail(self):
-        """The last lines of the output, and how the process died if it did."""
+    def tail(self, lines=12):
+        """The last lines of the output (None: all), and how the process died if it did."""
         code = self.process.poll()
         died = [f"the process ended with code {code}" + ", perhaps for want of memory" *
                 (code == -signal.SIGKILL)] if code is not None else []
-        return self.output().splitlines()[-12:] + died
+        return self.output().splitlines()[-lines if lines else None:] + died
 
 
 def close(workers):
@@ -264,6 +334,7 @@ def close(workers):
 
 def show(lines, file=None):
     """Print lines above the progress bar."""
+    from tqdm import tqdm
     file = file or sys.stdout
     tqdm.write("\n".join(lines), file=file)
     file.flush()
@@ -274,98 +345,6 @@ def clock(seconds):
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-# ---- the worker: one command after the other, each as if it were alone ---------------------------
-
-def work():
-    """Run what comes through standard input until it is closed."""
-    pipe, log, todo = connection.Connection(os.dup(0)), os.dup(1), queue.SimpleQueue()
-    # a command that reads its standard input must not take what is meant for this process
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which closes
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    threading.Thread(target=listen, args=(pipe, todo), daemon=True).start()
-    try:
-        while True:
-            pipe.send_bytes(b"%d" % alone(todo.get(), log))
-    except (KeyboardInterrupt, OSError):
-        os._exit(130)
-
-
-def listen(pipe, todo):
-    """Queue what comes; when the parent ends, for whatever reason, the running command is
-    interrupted, so that nothing works on unseen."""
-    try:
-        while True:
-            todo.put(json.loads(pipe.recv_bytes()))
-    except (EOFError, OSError):
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
-        time.sleep(GRACE)
-        os._exit(130)
-
-
-def emptied(stream):
-    """Flush a stream. What a command has left in one that it closed is nobody's, and must not stand
-    before the output of the next."""
-    try:
-        stream.flush()
-    except OSError:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1 if stream is sys.stdout else 2)
-        stream.flush()
-        if null > 2:
-            os.close(null)
-
-
-def alone(words, log):
-    """Run a command in this process as if it had one of its own; its exit code."""
-    before = sys.argv, sys.path[:], dict(os.environ), os.getcwd(), signal.getsignal(signal.SIGTERM)
-    code = 0
-    try:
-        if words[0] == "-m":
-            sys.argv = words[1:]
-            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-        else:
-            sys.argv, sys.path[0] = words, os.path.dirname(os.path.abspath(words[0]))
-            runpy.run_path(words[0], run_name="__main__")
-    except SystemExit as end:
-        code = end.code
-    except KeyboardInterrupt:
-        code = 130
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    emptied(sys.stdout)  # what it printed stands before its error
-    if not isinstance(code, int | None):
-        print(code, file=sys.stderr)
-        code = 1
-    emptied(sys.stderr)
-    # a command may change all of these, and counts on the process being its own
-    sys.argv, sys.path[:] = before[:2]
-    os.environ.clear()
-    os.environ.update(before[2])
-    os.chdir(before[3])
-    signal.signal(signal.SIGTERM, before[4])
-    for stream in (1, 2):  # the last command may have pointed them at /dev/null
-        os.dup2(log, stream)
-    forget()
-    return abs(code or 0)
-
-
-def forget():
-    """Drop what a command leaves in the process: locks, memory, compiled steps."""
-    locks.release()
-    gc.collect()
-    if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
-        sys.modules["torch"].cuda.empty_cache()
-    if "torch._dynamo" in sys.modules:  # else compiling stops after a few different models
-        sys.modules["torch._dynamo"].reset()
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--worker"]:
-        work()
-    else:
-        sys.argv[0] = "python -m w2s.scheduler"
-        launch(main, Config, __doc__)
+    sys.argv[0] = "python -m w2s.scheduler"
+    launch(main, Config, __doc__)

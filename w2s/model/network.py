@@ -13,10 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from w2s.memory import LOGITS_AT_ONCE, LOGITS_HELD
 from w2s.model.kernels import TokenNLL, Turn, wide
-
-LOGITS_HELD = {True: 2 ** 25, False: 2 ** 28}         # at a time by nll: 134 MB on CPU, else 1 GB
-LOGITS_AT_ONCE = {True: 2 ** 22, False: 2 ** 26}      # worked on at a time: 17 MB, 268 MB
 
 
 class Place(NamedTuple):

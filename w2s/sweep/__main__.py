@@ -18,11 +18,13 @@ content. Results: OUT/sweep/report.html, report.md, sweep.csv and figures/.
 """
 
 import dataclasses
+import math
+import os
 import shlex
 import sys
 from dataclasses import dataclass
 
-from w2s import config, experiment, phases
+from w2s import config, experiment, launch, phases
 from w2s.config import arg
 from w2s.sweep import axes, plan
 
@@ -87,7 +89,22 @@ def main(options):
     """Check the plan, then print its commands (--dry-run) or run them."""
     sweep = planned(options, f"bash run_all.sh {shlex.join(sys.argv[1:])}".strip())
     experiment.check(sweep)
-    experiment.carry_out(sweep, options)
+    if options.dry_run:
+        print(tally(sweep, options))
+    launch.carry_out(sweep.steps, [sweep.line(step) for step in sweep.steps], options, sweep.out)
+
+
+def tally(sweep, options):
+    """A line of how many runs there are, how many are new, and how long these will take."""
+    trained = [step for step in sweep.steps if step.trained]
+    new = [step for step in sweep.steps if not (
+        step.trained and (step.own["--out"] / "DONE").exists())]
+    jobs = options.jobs or min(os.cpu_count() or 1, launch.SIDE_BY_SIDE)
+    seconds = launch.expected(new, sweep.out, jobs)
+    time = "nothing of the kind was measured on this machine yet" if seconds is None else \
+        f"about {math.ceil(seconds / 60)} min with {jobs} at a time, by what was measured here"
+    return (f"# {len(trained)} runs: {sum(step.trained for step in new)} are new, the others are "
+            f"made; {time}")
 
 
 def report(options):

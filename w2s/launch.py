@@ -1,0 +1,237 @@
+"""A plan's commands are run here, side by side and on the cards that there are, or printed.
+
+No torch, and without --dry-run alone tqdm: a plan can be printed where nothing is installed.
+"""
+
+import itertools
+import json
+import os
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from w2s import cards, durations, hub, memory, recipes
+from w2s.commands import HERE, INFERENCE
+from w2s.config import arg
+from w2s.durations import value
+from w2s.model import configuration, families
+
+HISTORY = HERE / "runs" / ".durations.json"
+SIDE_BY_SIDE = 4     # commands on one card, at most
+CONTEXT = 2e9        # bytes of a process on a card beside its tensors: CUDA, its libraries
+CARD, CARDS = 80e9, 8  # where it is not known: bytes of a card, cards of a node of a cluster
+SPREAD = ["-m", "torch.distributed.run", "--standalone"]
+
+
+@dataclass(kw_only=True)
+class Options:
+    """What every plan can be asked for."""
+    jobs: int = arg(None, "commands side by side (default: by the machine)", low=1, high=10**6)
+    gpus: int = arg(None, "GPUs to use, each command on one of its own, on several where its model "
+                    "needs them (default: all that are visible)", low=1, high=10**4)
+    dry_run: bool = arg(False, "print the commands, run nothing")
+    format: str = arg("plain", "of --dry-run: plain; lines that each hold folder, variables, "
+                      "device and dtype; slurm: a script that sends job arrays",
+                      choices=("plain", "lines", "slurm"))
+
+
+def carry_out(steps, lines, options, results=None):
+    """Run the commands of a plan, or print them (--dry-run).
+
+    steps: [w2s.commands.Step, ...]; lines: [words behind `python`, ...]; options: an Options;
+    results: the folder of the results, under whose name durations are remembered. Raises
+    ValueError, one line, for options that do not fit each other or this machine, and when a command
+    fails, whose output has been shown."""
+    if options.format != "plain" and not options.dry_run:
+        raise ValueError(f"--format {options.format}: says how commands are printed; add --dry-run")
+    if options.dry_run:
+        {"plain": plain, "lines": elsewhere, "slurm": slurm}[options.format](
+            steps, lines, options, results)
+    else:
+        run(steps, lines, options, results)
+
+
+def run(steps, lines, options, results):
+    """Run the commands."""
+    from w2s import scheduler
+    names = cards.chosen(options.gpus, by_hand(lines))
+    size = cards.memory() if names else None
+    jobs = side_by_side(lines, len(names), size, options.jobs)
+    lines = [spread(step, words, len(names), size) for step, words in zip(steps, lines)]
+    for name, text in variables(jobs).items():
+        os.environ.setdefault(name, text)
+    if sys.stdout.isatty():
+        os.environ["CLICOLOR_FORCE"] = "1"  # the report prints to a pipe, which is shown here
+    commands = numbered(steps, lines)
+    scheduler.finish(commands, cards.Seats(names, jobs),
+                     durations.Pace(commands, HISTORY, named(results)))
+
+
+def numbered(steps, lines):
+    """The scheduler's Commands."""
+    from w2s.scheduler import Command
+    return [Command(n, step.phase, step.title, shlex.join(words), words)
+            for n, (step, words) in enumerate(zip(steps, lines))]
+
+
+def variables(jobs):
+    """Variables of every process. On a CPU the jobs share the cores, or each would take all."""
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs)),
+            "TOKENIZERS_PARALLELISM": "true"}
+
+
+# ---- how long ------------------------------------------------------------------------------------
+
+def named(results):
+    return Path(results).name if results else "results"
+
+
+def expected(steps, results=None, jobs=1):
+    """Seconds that the commands of steps will take, `jobs` side by side, from what this machine has
+    measured of their kinds; None where it has measured none of them. Kinds without measurement
+    count as their scripts do, finished runs as a second."""
+    lines = [[*(["-m"] if not step.script.endswith(".py") else []), step.script.split()[0],
+              *(["--out", str(step.own["--out"])] if "--out" in step.own else [])]
+             for step in steps]
+    commands = numbered(steps, lines)
+    pace = durations.Pace(commands, HISTORY, named(results))
+    return sum(map(pace.seconds, commands)) / jobs if pace.past else None
+
+
+# ---- cards ---------------------------------------------------------------------------------------
+
+def by_hand(lines):
+    """A --device of the commands that says more than auto or cuda; None."""
+    devices = {value(words, "--device") for words in lines} - {None, "auto", "cuda"}
+    return min(devices, default=None)
+
+
+def side_by_side(lines, count, size, asked):
+    """How many commands run at a time: `asked`, or as many as fit the cards (`count` of `size`
+    bytes); without cards one where there is a GPU, else one a core, up to 4."""
+    cores = os.cpu_count() or 1
+    if asked:
+        return asked
+    if not count:
+        device = by_hand(lines)
+        gpu = shutil.which("nvidia-smi") and cards.visible() and device != "cpu"
+        return 1 if gpu else min(cores, 4)
+    needs = [need(words) for words in lines if words[0] in ("train_weak.py", "train_student.py")]
+    if not size or None in needs:
+        return count
+    fitting = int(memory.SPARE * size // (max(needs, default=0) + CONTEXT))
+    return count * max(1, min(fitting, SIDE_BY_SIDE, cores // count))
+
+
+def need(words):
+    """Bytes that the training of a command takes on one card; None for an unknown model."""
+    c = shape(value(words, "--model"), value(words, "--revision"))
+    return c and memory.training(c, *batch(words))
+
+
+def batch(words):
+    """(rows, tokens, dtype) of a training's batch."""
+    usual = {name: field.default for name, field in recipes.fields(words[0]).items()}
+    return (int(value(words, "--batch-size") or usual["batch_size"]),
+            int(value(words, "--max-length") or usual["max_length"]),
+            value(words, "--dtype") or usual["dtype"])
+
+
+def spread(step, words, count, size):
+    """The words of a command, behind torchrun where its model is trained on several of `count`
+    cards of `size` bytes; private, LoRA and GRPO runs, and those that want a whole model, never."""
+    if not step.trained or count < 2 or not size or whole(step, words):
+        return words
+    c = shape(value(words, "--model"), value(words, "--revision"))
+    processes = memory.gpus(c, *batch(words), size, count) if c else 1
+    return words if processes == 1 else [*SPREAD, f"--nproc-per-node={processes}", *words]
+
+
+def whole(step, words):
+    """Whether a training has to have all of its model in one process."""
+    return (step.task == "privacy" and value(words, "--lam") not in ("0", "0.0")
+            or value(words, "--lora-rank") not in (None, "0")
+            or value(words, "--objective") == "grpo" or value(words, "--shard") == "off"
+            or value(words, "--compile") == "on")
+
+
+def shape(name, revision=None):
+    """config.json of a model: of a folder, of a published Pythia, or in the hub's cache; None where
+    it cannot be known without a network, or is refused later."""
+    name, _, at = str(name).partition("@")
+    if (short := name.split("/")[-1]) in configuration.SHAPES and not os.path.isdir(name):
+        return configuration.SHAPES[short]
+    home = os.environ.get("HF_HUB_CACHE") or os.path.join(
+        os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface"), "hub")
+    folder = Path(name) if os.path.isdir(name) else hub.cached(
+        Path(home), name, at or revision or "main", "model")
+    try:
+        c = families.known(json.loads((folder / "config.json").read_text(encoding="utf-8")), name)
+        memory.parameters(c)
+        return c
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        return None
+
+
+# ---- printing ------------------------------------------------------------------------------------
+
+def python():
+    return os.environ.get("W2S_PYTHON", sys.executable)
+
+
+def by_phase(steps, lines):
+    """(phase, [(step, words), ...]) of each phase, in order."""
+    for phase, group in itertools.groupby(zip(steps, lines), key=lambda pair: pair[0].phase):
+        yield phase, list(group)
+
+
+def plain(steps, lines, options, results):
+    """Print the commands as this machine runs them from here, phases as `# phase`."""
+    jobs = side_by_side(lines, len(cards.chosen(options.gpus, by_hand(lines))), None, options.jobs)
+    for phase, group in by_phase(steps, lines):
+        print(f"# {phase}")
+        for _, words in group:
+            print(shlex.join([python(), *words]))
+    if seconds := expected(steps, results, jobs):
+        print(f"{len(steps)} commands, about {seconds / 60:.0f} minutes here", file=sys.stderr)
+
+
+def elsewhere(steps, lines, options, results):
+    """Print commands that say all: folder, variables, --device and --dtype. Without --device it is
+    the one that this machine has."""
+    gpu = "cuda" if cards.visible() else "cpu"
+    shared = [f"{name}={text}" for name, text in variables(options.jobs or 1).items()]
+    count, size = options.gpus or len(cards.visible()) or 1, cards.memory() or CARD
+    for phase, group in by_phase(steps, lines):
+        print(f"# {phase}")
+        for step, words in group:
+            words = ["env", *shared, python(), *spread(step, explicit(step, words, gpu), count,
+                                                       size)]
+            print(f"cd {shlex.quote(str(HERE))} && {shlex.join(words)}")
+
+
+def slurm(steps, lines, options, results):
+    """Print a script that sends job arrays. The cards are those of the cluster: --gpus says how
+    many a command may take (8 without it)."""
+    from w2s import slurm as arrays
+    size = cards.memory() or CARD
+    lines = [spread(step, explicit(step, words, "cuda"), options.gpus or CARDS, size)
+             for step, words in zip(steps, lines)]
+    commands = numbered(steps, lines)
+    counts = [command.cards() if value(command.words, "--device") == "cuda" else 0
+              for command in commands]
+    logs = Path(results or HERE / "runs") / "slurm"
+    print(arrays.script(commands, counts, python(), HERE, logs), end="")
+
+
+def explicit(step, words, device):
+    """The words with a --device and, where the script has it, a --dtype, if they run a model."""
+    if not (step.trained or step.run in INFERENCE):
+        return words
+    taken = recipes.fields(step.script)
+    for name, text in (("device", device), ("dtype", None)):
+        if name in taken and value(words, f"--{name}") is None:
+            words = [*words, f"--{name}", text or taken[name].default]
+    return words
