@@ -36,6 +36,8 @@ PATTERNS = {  # {what reads it: {start of the pattern, as the code has it: worst
              "'---\\\\n(?:": ["\n", ("---\n", "\n", ""), ("---\n", "license: ", "\n"),
                              ("---\nlicense:", " ", "!"), ("---\nlicense: ", "a", "!")],
              "'[`\\\\s": ["`", " "]},
+    "code": {"'^ *(?:from": [" ", "from w2s import (", "from w2s import (a,\n", "import w2s\n",
+                             "from w2s"], "'[\\\\w.]+'": ["a", ("", "a", "-")]},
     "config": {"'out of memory": ["out of memor", "allocate "], "LOST": ["Connection ", "NCC"]},
     "experiment": {"'[\\\\w.-]+/": ["a", ("a/", "a", "@"), ("a/b@", "a", "@")]},
     "figures": {"'<metadata>": [("<svg><metadata>", "x", "")], "'(id=": ["id=", "url("]},

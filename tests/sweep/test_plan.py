@@ -279,7 +279,7 @@ def test_what_does_not_exist_is_refused(words, message):
 
 
 def test_a_preset_without_values_is_refused():
-    with pytest.raises(ValueError, match="--axis lam: no values of ood in .*sweep.txt"):
+    with pytest.raises(ValueError, match="--axis lam: no values of ood in .*sweep.values"):
         axes.usual("other", "ood", "lam")
 
 

@@ -87,7 +87,7 @@ def require(task, axis):
 
 def values(preset, task, axis, text=None):
     """[float, ...] of an axis, from the weakest to the strongest: of --values, else those of
-    recipes/sweep.txt. Raises ValueError where there are none."""
+    recipes/sweep.values. Raises ValueError where there are none."""
     points = numbers(axis, text) if text else usual(preset, task, axis)
     # epsilon: 0 is no guarantee, and then the smaller the stricter
     strictest = (lambda v: -v if v else -math.inf) if (task, axis) == ("privacy", "lam") else None
@@ -109,8 +109,8 @@ def numbers(axis, text):
 
 
 def usual(preset, task, axis):
-    """[float, ...] of the line of recipes/sweep.txt. Raises ValueError without one."""
-    path = HOME / "sweep.txt"
+    """[float, ...] of the line of recipes/sweep.values. Raises ValueError without one."""
+    path = HOME / "sweep.values"
     for text in rows.lines(path):
         words = text.split("#")[0].split()
         if words and words[0] == preset and words[1] in (task, "*") and words[2] == axis:
