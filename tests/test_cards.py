@@ -102,6 +102,7 @@ def test_seats_are_spread_over_the_cards():
     assert seats.free(1, False, uses) == ("b",)
     assert seats.free(2, True, uses) is None
     assert seats.free(1, True, uses[:2]) == ("b",)              # a and c are in use
+    assert seats.free(1, True, [Use((card,), False) for card in "abc"]) is None
     assert seats.free(2, True, [Use(("b",), False)]) == ("a", "c")
     assert seats.free(1, False, [Use(("a", "b"), True)]) == ("c",)
     assert Seats("ab", 4).free(1, False, [Use(("a", "b"), True)]) is None
@@ -160,6 +161,10 @@ if "ecc" in how and card == "0" or "everywhere" in how:
 if "full" in how and not os.path.exists(f"{home}/{name}.again"):
     open(f"{home}/{name}.again", "w").close()
     raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+if "slow" in how:
+    time.sleep(1)
+    with open(f"{home}/log", "a") as file:
+        file.write(f"{name} ends\\n")
 if "wrong" in how:
     sys.exit("error: it is wrong")
 """
@@ -218,12 +223,13 @@ def test_what_is_no_cards_fault_or_has_no_other_card_stops(lines, visible, run):
 
 
 def test_a_command_that_finds_a_card_full_is_repeated_alone_on_one_once(run):
-    log, done = run(["a full with=b", "b", "c", "d"], "0", "--gpus", 1, "--jobs", 2)
+    log, done = run(["a full with=b", "b slow with=a", "c", "d"], "0", "--gpus", 1, "--jobs", 2)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch("card 0 was full; again, alone on one: .*\n", done.stderr)
-    assert sorted(log) == ["a 0", "a 0", "b 0", "c 0", "d 0"]
+    assert sorted(log[:2]) == ["a 0", "b 0"]
+    assert log[2:4] == ["b ends", "a 0"] and sorted(log[4:]) == ["c 0", "d 0"]
     log, done = run(["e full"], "0", "--gpus", 1, "--jobs", 1)  # it was alone already
-    assert done.returncode == 1 and log[5:] == ["e 0"]
+    assert done.returncode == 1 and log[6:] == ["e 0"]
 
 
 SPREAD = "python -m torch.distributed.run --standalone --nproc-per-node={} {}"

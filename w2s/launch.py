@@ -56,9 +56,7 @@ def carry_out(steps, lines, options, results=None):
 def run(steps, lines, options, results):
     """Run the commands."""
     from w2s import scheduler
-    names = cards.chosen(options.gpus, by_hand(lines))
-    size = cards.memory() if names else None
-    jobs = side_by_side(lines, len(names), size, options.jobs)
+    names, size, jobs = places(lines, options)
     lines = [spread(step, words, len(names), size) for step, words in zip(steps, lines)]
     for name, text in variables(jobs).items():
         os.environ.setdefault(name, text)
@@ -106,6 +104,13 @@ def by_hand(lines):
     """A --device of the commands that says more than auto or cuda; None."""
     devices = {value(words, "--device") for words in lines} - {None, "auto", "cuda"}
     return min(devices, default=None)
+
+
+def places(lines, options):
+    """(names of the cards, bytes of the smallest or None, how many commands run at a time)."""
+    names = cards.chosen(options.gpus, by_hand(lines))
+    size = cards.memory() if names else None
+    return names, size, side_by_side(lines, len(names), size, options.jobs)
 
 
 def side_by_side(lines, count, size, asked):
@@ -189,13 +194,14 @@ def by_phase(steps, lines):
 
 def plain(steps, lines, options, results):
     """Print the commands as this machine runs them from here, phases as `# phase`."""
-    jobs = side_by_side(lines, len(cards.chosen(options.gpus, by_hand(lines))), None, options.jobs)
+    jobs = places(lines, options)[2]
     for phase, group in by_phase(steps, lines):
         print(f"# {phase}")
         for _, words in group:
             print(shlex.join([python(), *words]))
     if seconds := expected(steps, results, jobs):
-        print(f"{len(steps)} commands, about {seconds / 60:.0f} minutes here", file=sys.stderr)
+        print(f"{len(steps)} commands, about {int(seconds) // 60}:{int(seconds) % 60:02d} here",
+              file=sys.stderr)
 
 
 def elsewhere(steps, lines, options, results):
