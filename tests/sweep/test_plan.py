@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from w2s import config, experiment, phases, recipes, runs
+from w2s import config, experiment, phases, recipes, runs, scheduler
 from w2s.sweep import __main__ as command
 from w2s.sweep import axes, plan
 
@@ -182,6 +182,14 @@ def test_the_report_plans_the_same_again(everything):
     words = everything.line(step)
     again = command.planned(config.parse(command.Report, "", words[3:]))
     assert again.folders == everything.folders
+
+
+def test_the_report_waits_for_every_run(everything):
+    lines = [everything.line(step) for step in everything.steps]
+    commands = [scheduler.Command(n, "", "", "", line) for n, line in enumerate(lines)]
+    last = scheduler.before(commands)[-1]
+    measuring = [n for n, step in enumerate(everything.steps) if step.script == "evaluate.py"]
+    assert {*measuring} <= last
 
 
 def test_a_recipe_reaches_the_runs_of_a_sweep(tmp_path):

@@ -14,8 +14,13 @@ from tests.report.test_report import predictions
 
 
 def planned(folder, *words):
-    return command.planned(config.parse(command.Report, "", [
+    return command.planned(config.parse(command.Config, "", [
         *map(str, words), "--out", str(folder), "--seeds", "3"]))
+
+
+def report(sweep):
+    document.write(sweep, config.parse(command.Report, "", [
+        "--draws", "200", "--runs", str(sweep.out)]))
 
 
 def plant(sweep, quality, skip=lambda item: False):
@@ -150,7 +155,7 @@ def test_a_missing_run_leaves_the_claim_unmeasured_and_is_told(tmp_path, capsys)
     sweep = planned(tmp_path, "--figure", "3", "--tasks", "ood", "--values", "0.05,0.1")
     plant(sweep, lambda item: (.8, .7), skip=lambda item: "aux" in item.name and item.lam == .1)
     assert find(said(sweep), "3", "trend at every λ").verdict == "not measured"
-    document.write(sweep, config.parse(command.Report, "", ["--draws", "200"]))
+    report(sweep)
     assert "Not complete, since runs are missing: 3 (ood)." in capsys.readouterr().out
 
 
@@ -170,7 +175,7 @@ def test_the_rule_of_a2_is_marked_on_validation_rows(tmp_path):
 
 
 def test_sweep_csv_has_each_value_of_each_model_and_seed(lambdas):
-    document.write(lambdas, config.parse(command.Report, "", ["--draws", "200"]))
+    report(lambdas)
     with open(lambdas.out / "sweep" / "sweep.csv", encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == ("task strategy model selection seed slice metric value figure axis "
@@ -183,10 +188,9 @@ def test_sweep_csv_has_each_value_of_each_model_and_seed(lambdas):
 
 
 def test_figures_and_pages_are_written_and_say_the_same_twice(lambdas):
-    options = config.parse(command.Report, "", ["--draws", "200"])
     files = []
     for _ in range(2):
-        document.write(lambdas, options)
+        report(lambdas)
         files.append({path.name: path.read_bytes() for path in (lambdas.out / "sweep").rglob("*")
                       if path.is_file() and path.parent.name in ("sweep", "figures")})
     assert files[0] == files[1]
@@ -198,7 +202,7 @@ def test_figures_and_pages_are_written_and_say_the_same_twice(lambdas):
 def test_no_finished_run_is_refused(tmp_path):
     sweep = planned(tmp_path, "--figure", "A3")
     with pytest.raises(ValueError, match="no finished run of these figures"):
-        document.write(sweep, config.parse(command.Report, "", []))
+        report(sweep)
 
 
 def test_differences_between_values_are_paired(lambdas):

@@ -25,7 +25,7 @@ import sys
 from dataclasses import dataclass
 
 from w2s import config, experiment, launch, phases
-from w2s.config import arg
+from w2s.config import REQUIRED, arg
 from w2s.sweep import axes, plan
 
 
@@ -45,6 +45,7 @@ class Config(experiment.Common):
 
 @dataclass(kw_only=True)
 class Report(Config):
+    runs: str = arg(REQUIRED, "folder of the runs; sweep/ in it gets the results")
     command: str = arg("", "the command that made the runs, to stand in the report")
     draws: int = arg(2000, "bootstrap draws behind every interval", low=100, high=10**6)
 

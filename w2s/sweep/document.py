@@ -2,6 +2,7 @@
 
 import csv
 import io
+from pathlib import Path
 
 from w2s import rows
 from w2s.phases import NOTES
@@ -37,7 +38,7 @@ def write(sweep, options):
                 for block in chapter(sweep, studies, name, figure, drawn, said)]
     blocks = [Heading(title, 1), *note, *gaps, tally(flat(said), [*studies.values()]), *excuse,
               *chapters, *reading(options)]
-    folder = sweep.out / "sweep"
+    folder = Path(options.runs) / "sweep"
     texts = {"sweep.csv": csv_text(sweep, studies), "report.md": render.markdown(blocks),
              "report.html": render.html(title, blocks)}
     files = {name: text.encode() for name, text in texts.items()} | files

@@ -255,7 +255,7 @@ class Sweep(Experiment):
     def _figures(self, command):
         """The last step: this plan again, and what its runs say."""
         self.phase = "figures"
-        words = {"--command": command}
+        words = {"--runs": self.out, "--command": command}  # it waits for all that is made there
         for field in dataclasses.fields(self.asked):
             value = getattr(self.asked, field.name)
             if value != field.default and field.name not in CARRYING_OUT:
