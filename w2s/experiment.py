@@ -117,16 +117,14 @@ def selects(plan):
 
 
 def check_models(plan):
-    """ValueError for a model that is neither a folder nor a name of the hub, for one that the
-    preset does not use, and for a surrogate that is a teacher or a student: it would be evaluated
-    on attacks against itself."""
+    """ValueError for a model that does not exist, for one that the preset does not use, and for a
+    surrogate that is a teacher or a student: it would be evaluated on attacks against itself."""
     options = plan.options
     used = [*([plan.weak] if plan.preset != "smoke" else ()),
             *(plan.strong if plan.preset != "smoke" else ()),
             *([plan.surrogate] if plan.preset == "miniature" else ())]
     for name in used:
-        if not os.path.isdir(name) and not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name):
-            raise ValueError(f"{name}: no such folder, and not the org/name of a model on the hub")
+        require_model(name)
     if options.surrogate and plan.preset != "miniature":
         raise ValueError("--surrogate: only the miniature makes its perturbed texts; leave it "
                          "out")
@@ -138,6 +136,12 @@ def check_models(plan):
         if same:
             raise ValueError(f"--surrogate {plan.surrogate}: is also the teacher or a student; "
                              "give a model that no run is made of")
+
+
+def require_model(name):
+    """ValueError for a model that is neither a folder nor a name of the hub."""
+    if not os.path.isdir(name) and not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name):
+        raise ValueError(f"{name}: no such folder, and not the org/name of a model on the hub")
 
 
 def check_training(plan):

@@ -90,6 +90,9 @@ def main(options):
     """Check the plan, then print its commands (--dry-run) or run them."""
     sweep = planned(options, f"bash run_all.sh {shlex.join(sys.argv[1:])}".strip())
     experiment.check(sweep)
+    if sweep.preset != "smoke":  # which makes its models itself
+        for base in sorted({str(item.base) for item, *_ in sweep.folders}):
+            experiment.require_model(base)
     if options.dry_run:
         print(tally(sweep, options))
     launch.carry_out(sweep.steps, [sweep.line(step) for step in sweep.steps], options, sweep.out)
