@@ -80,6 +80,9 @@ def test_the_file_is_bounded(tmp_path):
     kept = durations.read(path)
     assert len(kept) == durations.MOST and path.stat().st_size < durations.LARGEST
     assert "2 0" in kept and "0 0" not in kept
+    oldest = next(iter(kept))
+    durations.remember(path, {oldest: 2., "new": 1.})  # measured anew: no longer the oldest
+    assert durations.read(path)[oldest] == 2 and durations.read(path)["new"] == 1
 
 
 def test_a_finished_run_takes_a_second(tmp_path):

@@ -81,7 +81,7 @@ ERRORS = [
     (TIMES, 'return sum(times) / len(times)\n        if command', 'return max(times)\n        if command', "test_durations.py::test_a_command_takes_the_mean_of_its_kind_or_of_trainings_of_its_model"),
     (TIMES, '* spent[0] / spent[1]', '', PAST),
     (TIMES, 'if command.kind() not in self.past and', 'if', PAST, "trainings of a model are of one kind there"),
-    (TIMES, 'if key not in measured} | measured', '} | measured', "test_durations.py::test_the_file_is_bounded", "then the order of the entries alone is another"),
+    (TIMES, 'if key not in measured} | measured', '} | measured', "test_durations.py::test_the_file_is_bounded"),
     (TIMES, '[-MOST:]', '', "test_durations.py::test_the_file_is_bounded"),
     (TIMES, 'clock + seconds(command), command.number', 'seconds(command), command.number', "test_durations.py::test_time_is_that_of_the_last_one_on_so_many_seats"),
     (TIMES, 'if waits[c.number] <= finished]', ']', "test_durations.py::test_time_is_that_of_the_last_one_on_so_many_seats"),
