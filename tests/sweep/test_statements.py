@@ -109,6 +109,30 @@ def test_a_maximum_at_an_end_is_no_rise_and_fall(tmp_path):
     assert (claim.verdict, claim.ours) == ("not seen", "best at 0.8")
 
 
+def test_robustness_that_only_rises_to_the_maximum_is_not_seen(tmp_path):
+    sweep = planned(tmp_path, "--figure", "3", "--tasks", "adversarial")
+    level = {0: .5, .1: .6, .3: .7, .5: .7, .8: .7}  # a plateau: no fall
+    plant(sweep, lambda item: (.8, level[.3 if item.lam is None else item.lam]))
+    assert find(said(sweep), "3", "ra of student-naive first rises").verdict == "not seen"
+
+
+def test_a_ceiling_is_chosen_by_the_rule(tmp_path):
+    sweep = planned(tmp_path, "--figure", "A10")
+    best = max(item.lam or 0 for item, *_ in sweep.folders if item.name == "ceiling-tft")
+    plant(sweep, lambda item: (.8, .02 if (item.name, item.lam) == ("ceiling-tft", best) else .3))
+    study = Varied.of_plan(sweep, "fairness", "val", 200)
+    [point] = [p for p in sweep.figures["A10", "fairness"] if p.strategy == "both"]
+    assert study.summary(point, "ceiling", "dpd_abs")["mean"] == pytest.approx(.02, abs=.01)
+
+
+def test_panels_of_figure_a1_are_told_apart_in_sweep_csv(tmp_path):
+    sweep = planned(tmp_path, "--figure", "A1", "--tasks", "fairness")
+    plant(sweep, lambda item: (.8, .1))
+    report(sweep)
+    text = (tmp_path / "sweep" / "sweep.csv").read_text()
+    assert {line.split(",")[8] for line in text.splitlines()[1:]} == {f"A1{c}" for c in "abcdef"}
+
+
 @pytest.mark.parametrize("slope, verdict", [(-.1, "seen"), (.1, "reversed")])
 def test_alpha(tmp_path, slope, verdict):
     sweep = planned(tmp_path, "--figure", "A7", "--tasks", "fairness", "--values", "0,0.5,1")
