@@ -20,7 +20,7 @@ from w2s.report.results import Study
 from w2s.report.screen import screen
 from w2s.report.tables import chapter
 from w2s.report.trust_screen import trust_screen
-from w2s.report.verdicts import counts, glance, legend, scorecard, tally, trends, words
+from w2s.report.verdicts import counts, glance, legend, scorecard, trends, words
 
 
 class Tree(NamedTuple):
@@ -86,8 +86,8 @@ def figures(pictures, excuse):
 def judged(tree):
     """How many claims of the papers are seen here; each stands among the Details."""
     verdicts = verdicts_of(tree)
-    return [Heading("Claims"), *counts(tree.studies, verdicts), tally(verdicts, tree.studies),
-            words(), Heading("Everything else"), *scorecard(tree.studies, verdicts)]
+    return [Heading("Claims"), *counts(tree.studies, verdicts), words(),
+            Heading("Everything else"), *scorecard(tree.studies, verdicts)]
 
 
 def everything(config, tree, pictures):

@@ -1,6 +1,6 @@
 """How the figures are drawn: grouped bars of one property (`draw`, in the manner of Fig. 2 of Sun
-et al.), dots of all properties (`overview`), training losses (`losses`), lines over a number (`lines`: purity,
-chain, fairness frontier), differences with their intervals (`changes`: crossing).
+et al.), dots of all properties (`overview`), training losses (`losses`), lines over a number
+(`lines`: purity, chain, fairness frontier), differences with their intervals (`changes`: crossing).
 
 matplotlib is optional (requirements-figures.txt) and imported inside the functions, so a report
 without figures does not need it; without it each of the five raises ImportError. They use Figure

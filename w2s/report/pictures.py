@@ -15,9 +15,9 @@ from w2s.report.words import measure, named
 
 def drawings(studies):
     """{name of the figure: (caption, function of w2s.report.figures, its arguments)}."""
-    planned = {study.task: (f"{study.module.TITLE}: {measure(study.module.TRUST)} and task performance "
-                            "of weak model, students and ceiling under the three strategies",
-                            figures.draw, picture(study)) for study in studies}
+    planned = {study.task: (f"{study.module.TITLE}: {measure(study.module.TRUST)} and task "
+                            "performance of weak model, students and ceiling under the three "
+                            "strategies", figures.draw, picture(study)) for study in studies}
     if studies:
         planned = {"overview": ("Trustworthiness of weak model, students and ceiling under the "
                                 "three strategies", figures.overview, overview(studies))} | planned

@@ -234,9 +234,10 @@ def _markdown(block):
 def terminal(blocks, colour=False, width=80):
     """Matrices and Texts for a screen of so many columns; states are coloured when `colour` is
     set."""
-    return "\n\n".join(_matrix(block, colour, width) if isinstance(block, Matrix) else "\n".join(
-        _fill(line, width) for line in re.sub(r"\*\*|`", "", block.text).splitlines())
-        for block in map(safe, blocks)) + "\n"
+    return "\n\n".join(_matrix(block, colour, width) if isinstance(block, Matrix) else
+                       "\n".join(_fill(line.replace("**", "").replace("`", ""), width)
+                                 for line in block.text.split("\n"))
+                       for block in map(safe, blocks)) + "\n"
 
 
 def _fill(text, width, indent=""):
@@ -249,17 +250,21 @@ def _matrix(matrix, colour, width):
     numbers they stand below."""
     names = max(map(len, matrix.columns))
     numbers = max(len(cell.numbers) for _, _, cells in matrix.rows for cell in cells)
-    start = names + numbers + 6
+    start = names + numbers + 6  # of the words beside the numbers
+    beside = width - start > 24
     lines = [_fill(f"{matrix.caption} {matrix.head[-1]}", width),
              _fill(matrix.answer.replace("**", ""), width), "-" * width]
     for title, note, cells in matrix.rows:
         lines += [_fill(f"{title}: {note}", width, "  ")]
         for name, cell in zip(matrix.columns, cells):
-            line = f"  {name:<{names}}  {cell.numbers:<{numbers}}"
-            words = textwrap.wrap(cell.words, max(20, width - (start if width - start > 24 else 4)))
+            first = f"  {name:<{names}}  {cell.numbers:<{numbers}}"
+            words = textwrap.wrap(cell.words, width - start if beside else width - 4)
             if colour:
                 words = [f"\x1b[{ANSI[cell.tone]}m{text}\x1b[0m" for text in words]
-            if width - start > 24 and words:
-                line, words = f"{line}  {words[0]}", [" " * start + text for text in words[1:]]
-            lines += [line.rstrip(), *(text if text[:1] == " " else f"    {text}" for text in words)]
+            words = [" " * (start if beside else 4) + text for text in words]
+            if beside and words:
+                words[0] = f"{first}  {words[0].lstrip()}"
+            else:
+                lines.append(first.rstrip())
+            lines += words
     return "\n".join(lines)

@@ -125,7 +125,7 @@ def scorecard(studies, verdicts):
              "That there is no trend is seen when ours is \"no\" for every student. For a cost of "
              "at most 1.5 points the interval is compared with -0.015 instead of 0.")
     return [Details("What the paper says, and what is seen at this scale", [
-        *tables, *([Text(trend)] if any(study.choice for study in studies) else []),
+        tally(verdicts, studies), *tables, *([Text(trend)] if any(study.choice for study in studies) else []),
         *trust_tables.judging(studies),
         Text("p: exact sign-flip test over seeds, which few seeds keep large and one seed does not "
              "allow. Neither p nor intervals are corrected for the number of claims.")])]
@@ -134,10 +134,9 @@ def scorecard(studies, verdicts):
 def words():
     """What the verdicts mean."""
     return Text("**seen**: as claimed, and the 95 % interval of the difference excludes 0. **not "
-                "clear**: as claimed, but the interval includes 0. **not seen**: not as claimed, "
-                "and the interval includes 0. **reversed**: the opposite, and the interval "
-                "excludes 0. **not measured**: a run is missing, both are the same run, or the "
-                "claim does not apply.")
+                "clear**: as claimed, but it includes 0. **not seen**: not as claimed, and it "
+                "includes 0. **reversed**: the opposite, and it excludes 0. **not measured**: a "
+                "run is missing, or the claim does not apply.")
 
 
 def claim_row(claim):
