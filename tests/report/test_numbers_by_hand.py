@@ -202,7 +202,7 @@ def test_a_figure_shows_the_means_and_intervals_of_its_own_panel(found):
         "weak", "student\nnaive", "student\naux", "ceiling"]
     assert [name for name, _ in groups] == ["No TFT", "Weak TFT", "Weak+WTS TFT"]
     for panel, metric in zip(panels, ("ra", "acc"), strict=True):
-        assert panel["name"].startswith(f"{metric}:") and panel["better"] == "higher"
+        assert panel["name"].endswith(f" ({metric})") and panel["better"] == "higher"
         for g, strategy in enumerate(results.STRATEGIES):
             for b, model in enumerate(MODELS):
                 value, low, high = panel["values"][g, b]

@@ -10,7 +10,7 @@ from w2s.report.render import Picture, Text, seed_count
 from w2s.report.results import STRATEGIES, STUDENTS
 from w2s.report.tables import has_gaps
 from w2s.report.verdicts import TREND
-from w2s.report.words import measure, named
+from w2s.report.words import measure
 
 
 def drawings(studies):
@@ -114,7 +114,7 @@ def picture(study):
                            f"{study.trend(key, student) or 'not run'}"
                            for student in study.students)
         groups.append((name, f"trend: {trends} (paper: {published})"))
-    panels = [{"name": f"{named(metric)}: {meaning(module, metric)}",
+    panels = [{"name": f"{meaning(module, metric)} ({metric})",
                "values": bars_of(study, study.models, metric), "better": better(study, metric),
                "lines": across(study, metric)}
               for metric in (module.TRUST, module.TASK, *module.PANELS)]
