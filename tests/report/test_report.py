@@ -397,7 +397,7 @@ def test_without_matplotlib_the_report_says_which_figures_are_missing(tmp_path, 
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     run(tmp_path / "runs", "--figures", "yes")
     text = (tmp_path / "runs/report.md").read_text(encoding="utf-8")
-    assert "Missing, because matplotlib is not installed: figures/overview.png, figures/fairness.png" in text
+    assert "matplotlib is not installed: figures/overview.png, figures/fairness.png" in text
     assert "pip install -r requirements-figures.txt" in text
     assert not (tmp_path / "runs/figures").exists()
 
@@ -642,9 +642,9 @@ def test_the_page_says_what_the_markdown_says_and_loads_nothing(tree, text):
     cells = [c.strip() for line in text.split("### ", 2)[2].splitlines() if line.startswith("| ")
              for c in line.split("|")[1:-1]]
     rest = Counter(filter(None, found.cells)) - Counter(filter(None, cells))
-    # the first screen: a head, nine cells and three properties
-    assert not Counter(filter(None, cells)) - Counter(found.cells) and sum(rest.values()) == 16
-    assert rest["60.0 ⇒ 70.0 ⇒ 80.0yes, as in the paper"] == 1
+    # of the first screen: its head and three properties; what its cells say stands in spans
+    assert not Counter(filter(None, cells)) - Counter(found.cells) and sum(rest.values()) == 4 + 3
+    assert found.cells.count("") >= 9
 
 
 def test_blocks_are_escaped_and_words_coloured():

@@ -80,6 +80,13 @@ def test_the_answer_counts_what_the_paper_has():
     assert screen.verdict(cells[-1:]).startswith("No result here")
 
 
+def test_the_answer_waits_for_a_result(tmp_path):
+    plant(tmp_path, "ood", {"weak-none": (.7, .6)}, seeds=(0,), n=60)
+    matrix = screen.screen([results.Study.read(tmp_path / "ood", draws=100)])[0]
+    assert matrix.answer == "**No strategy has all of its models yet.**"
+    assert [cell.state for cell in matrix.rows[0][2]] == ["not run yet (paper: yes)"] * 3
+
+
 def test_sentences_gather_strategies_of_one_answer():
     yes, no = ladder("yes", UP, UP), ladder("no", DOWN, UP)
     found = study("ood", none_naive=yes, none_aux=yes, weak_naive=no, weak_aux=no, both_naive=yes,

@@ -512,11 +512,10 @@ def test_properties_and_trust_functions_share_one_report(tree, tmp_path):
     text = run(tmp_path)
     heads = re.findall(r"^## (.*)", text, re.M)
     assert heads == ["Figures", "Claims", "Everything else",
-                     "What the paper says, and what is seen at this scale", "Means of every measure",
-                     "Does the property go from weak to strong?", "OOD robustness",
+                     "What the paper says, and what is seen at this scale",
+                     "Means of every measure", "Does the property go from weak to strong?", "OOD robustness",
                      "Which labels to trust", "Multiple choice", "What to be warned of",
-                     "How these numbers were made",
-                     "Where the numbers come from", "What was run"]
+                     "How these numbers were made", "Where the numbers come from", "What was run"]
     assert {r["task"] for r in table_of(tmp_path)} == {"ood", "mcqa"}
     keys = [tuple(line.values())[:-1] for line in table_of(tmp_path)]
     assert len(set(keys)) == len(keys)

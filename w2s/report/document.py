@@ -122,8 +122,9 @@ def show(blocks):
     the environment says otherwise."""
     terminal = sys.stdout.isatty()
     colour = terminal or bool(os.environ.get("CLICOLOR_FORCE"))
-    width = min(100, shutil.get_terminal_size().columns) if terminal else 80
+    width = max(30, min(100, shutil.get_terminal_size().columns)) if terminal else 80
     text = "\n" + render.terminal(blocks, colour and not os.environ.get("NO_COLOR"), width)
-    if not (sys.stdout.encoding or "").lower().startswith("utf"):  # a screen without arrows
+    encoding = sys.stdout.encoding or "utf-8"
+    if not encoding.lower().startswith("utf"):  # a screen without arrows
         text = text.translate({ord("⇒"): "=>", ord("→"): "->"})
-    print(text, end="")
+    print(text.encode(encoding, "replace").decode(encoding), end="")

@@ -195,8 +195,9 @@ def safe(block):
             return Table(plain(block.caption), [plain(text) for text in block.head],
                          [[plain(text) for text in row] for row in block.body])
         case Matrix():
-            return Matrix(block.caption, block.answer, block.head, [plain(name) for name in block.columns], [
-                (plain(title), plain(note), cells) for title, note, cells in block.rows])
+            return Matrix(block.caption, block.answer, block.head,
+                          [plain(name) for name in block.columns],
+                          [(plain(title), plain(note), cells) for title, note, cells in block.rows])
         case Details():
             return Details(plain(block.text), [safe(each) for each in block.blocks])
     return Picture(plain(block.caption), plain(block.path), UNSEEN.sub("?", block.svg),

@@ -22,10 +22,11 @@ def screen(studies):
         return []
     rows = [(study.module.TITLE, note(study), [cell(study, key) for key in STRATEGIES])
             for study in studies]
-    cells = [each for _, _, row in rows for each in row]
-    yes = sum(each.state.startswith("**yes") for each in cells)
+    ran = [each for _, _, row in rows for each in row if each.numbers != GONE]
+    yes = sum(each.state.startswith("**yes") for each in ran)
     return [Matrix("Does trust go from weak to strong?",
-                   f"**Yes in {yes} of {len(cells)}.** {verdict(cells)}",
+                   f"**Yes in {yes} of {len(ran)}.** {verdict(ran)}" if ran else
+                   "**No strategy has all of its models yet.**",
                    ["property", "strategy", "weak → student → ceiling"],
                    [*STRATEGIES.values()], rows),
             legend(studies), Bullets([line for study in studies for line in sentences(study)])]

@@ -37,8 +37,8 @@ def trust_screen(studies):
                  "teacher. recovers: share of the way from the untuned student to the one on true "
                  "labels. Colour: does the trust function clearly beat these labels, as in the "
                  "paper; its own: is it near-lossless, the interval of the difference from true "
-                 f"labels within ±{100 * studies[0].margin:g} points. The paper's models and "
-                 "questions are others."),
+                 f"labels around 0, within ±{100 * studies[0].margin:g} points. The paper's "
+                 "models and questions are others."),
             Bullets([line for study in studies for line in sentences(study)])]
 
 

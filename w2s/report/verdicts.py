@@ -125,7 +125,8 @@ def scorecard(studies, verdicts):
              "That there is no trend is seen when ours is \"no\" for every student. For a cost of "
              "at most 1.5 points the interval is compared with -0.015 instead of 0.")
     return [Details("What the paper says, and what is seen at this scale", [
-        tally(verdicts, studies), *tables, *([Text(trend)] if any(study.choice for study in studies) else []),
+        tally(verdicts, studies), *tables,
+        *([Text(trend)] if any(study.choice for study in studies) else []),
         *trust_tables.judging(studies),
         Text("p: exact sign-flip test over seeds, which few seeds keep large and one seed does not "
              "allow. Neither p nor intervals are corrected for the number of claims.")])]
