@@ -462,16 +462,16 @@ def test_each_claim_of_the_paper_has_a_verdict(tree):
     fair, adv = said(tree, "fairness"), said(tree, "adversarial")
     assert [(c.place, c.number, c.verdict) for c in adv.values()][:3] == [
         ("Table 1", "yes", "seen"), ("Table 1", "no", "reversed"), ("Table 1", "yes", "seen")]
-    own = adv["Weak TFT improves the ra of weak"]
+    own = adv["Weak TFT improves the robust accuracy of weak"]
     assert (own.place, own.number) == ("4.1, Weak TFT", "71 → 78 %")
     assert (own.ours, own.verdict) == ("60.0 → 64.0 %", "seen")
     assert own.step["difference"] == pytest.approx(.04) and own.step["p"] == .25
-    gap = fair["Weak+WTS TFT improves the dpd_abs of student-naive"]
+    gap = fair["Weak+WTS TFT improves the parity gap of student-naive"]
     assert gap.step["means"] == pytest.approx([.15, .13]) and gap.ours == "15.0 → 13.0 %"
     assert gap.step["difference"] == pytest.approx(.02)  # in trust
-    price = fair["TFT costs student-naive at most 1.5 points of acc"]
+    price = fair["TFT costs student-naive at most 1.5 points of accuracy"]
     assert price.number == "1.5 % at most" and price.step["difference"] < 0
-    assert adv["Weak TFT: the acc falls as alpha rises from 0 (student-naive) to that of "
+    assert adv["Weak TFT: the accuracy falls as alpha rises from 0 (student-naive) to that of "
                "student-aux"].verdict == "reversed"  # planted: aux is better
 
 
@@ -479,7 +479,7 @@ def test_no_trend_where_the_paper_has_none_is_no_failure(tmp_path):
     """Table 1 says no for adversarial robustness under Weak TFT; ours says no: seen."""
     quality = {**LADDER, "student-naive-weak": (.76, .60), "student-aux-weak": (.78, .61)}
     plant(tmp_path, "adversarial", quality, seeds=(0, 1))
-    found = said(tmp_path, "adversarial")["Weak TFT: ra shows no weak-to-strong trend"]
+    found = said(tmp_path, "adversarial")["Weak TFT: robust accuracy shows no weak-to-strong trend"]
     assert (found.number, found.ours, found.verdict) == ("no", "naive no, aux no", "seen")
     assert render.tone("no (no)") == "good" and render.tone("no (yes)") == "bad"
     assert render.tone("ordered (yes)") == "between" and render.tone("no") is None
@@ -487,7 +487,7 @@ def test_no_trend_where_the_paper_has_none_is_no_failure(tmp_path):
 
 def test_a_claim_shows_its_difference_in_the_metric_itself(tree, text):
     line = next(line for line in text.splitlines()
-                if line.startswith("| Weak+WTS TFT improves the dpd_abs of student-naive  "))
+                if line.startswith("| Weak+WTS TFT improves the parity gap of student-naive  "))
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     low, high = json.loads(cells[6].replace("+", ""))
     assert cells[5] == "-0.020" and low < -.02 < high
@@ -498,8 +498,8 @@ def test_claims_without_their_runs_are_not_measured(tmp_path):
           skip={("student-aux-both", 0)})
     found = said(tmp_path, "adversarial")
     lost = {text: claim.ours for text, claim in found.items() if claim.verdict == "not measured"}
-    assert lost.pop("Weak+WTS TFT: ra shows a weak-to-strong trend") == "naive yes"
-    assert lost.pop("TFT improves the ra of ceiling") == "the same run"
+    assert lost.pop("Weak+WTS TFT: robust accuracy shows a weak-to-strong trend") == "naive yes"
+    assert lost.pop("TFT improves the robust accuracy of ceiling") == "the same run"
     assert len(lost) == 5 and all("student-aux" in text and not ours
                                   for text, ours in lost.items())
 
@@ -541,7 +541,8 @@ def test_a_new_property_appears_by_itself(tmp_path, monkeypatch):
     assert ["Fifth", "paper", "-", "-", "-"] in verdict(text)
     assert "## Fifth\n\nnew" in text and "| fifth ra " in text
     assert "### Fifth: questions of ours" in text  # and none of the paper's words
-    assert "Fifth: claims of the paper" not in text and "Weak TFT: ra shows" not in text
+    assert "Fifth: claims of the paper" not in text
+    assert "Weak TFT: robust accuracy shows" not in text
 
 
 # ---- attacks, time, damage -----------------------------------------------------------------------

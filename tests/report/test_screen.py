@@ -169,5 +169,7 @@ def test_losses_are_of_all_runs_but_silent_ones(tmp_path):
     assert len(x) == curves.POINTS and x[0] < .02 and .98 < x[-1] < 1
     assert loss[0] == pytest.approx(np.mean([100, 99, 98])) and loss[-1] == pytest.approx(1.5)
     for path in tmp_path.glob("ood/seed0/*/log.jsonl"):
-        path.write_text("")  # untuned: no step
-    assert curves.drawings([results.Study.read(tmp_path / "ood", draws=100)]) == {}
+        if "tft" in path.parent.name:
+            path.write_text("")  # as of an untuned model: no step
+    (caption, *_), = curves.drawings([results.Study.read(tmp_path / "ood", draws=100)]).values()
+    assert "Left out" not in caption

@@ -37,7 +37,7 @@ def test_no_trend_is_judged_by_the_stronger_student():
             task="adversarial", module=tasks.load("adversarial"), students=STUDENTS,
             ladder=lambda key, student, metric: [step(.01, .02, .03, trend=state[student])] * 2)
         found = {claim.text: claim for claim in claims.trend_claims(fake)}
-        assert found["Weak TFT: ra shows no weak-to-strong trend"].verdict == verdict
+        assert found["Weak TFT: robust accuracy shows no weak-to-strong trend"].verdict == verdict
 
 
 def test_a_cost_within_the_margin_is_seen():
@@ -45,8 +45,8 @@ def test_a_cost_within_the_margin_is_seen():
     fake = SimpleNamespace(task="fairness", module=tasks.load("fairness"), students=STUDENTS,
                            steps=lambda parts, metric: [step(-.012, -.01, -.005)])
     found = {claim.text: claim.verdict for claim in claims.paper_claims(fake)}
-    assert found["TFT costs weak at most 1.5 points of acc"] == "seen"
-    assert found["Weak TFT improves the dpd_abs of weak"] == "reversed"
+    assert found["TFT costs weak at most 1.5 points of accuracy"] == "seen"
+    assert found["Weak TFT improves the parity gap of weak"] == "reversed"
 
 
 def test_a_relative_change_is_of_what_was_before():

@@ -477,7 +477,7 @@ def test_a_property_on_trusted_labels(crossed):
         ["acc", "0.760", "0.800", "+0.040", "seen"], ["ra", "0.720", "0.720", "+0.000", "not seen"],
         ["acc", "0.760", "0.700", "-0.060", "reversed"], ["ra", "0.740", "0.780", "+0.040", "seen"]]
     assert [line[2] for line in lines[::2]] == ["0.600 → 1.000"] + 2 * ["0.700 → 1.000"]
-    assert "Weak+WTS TFT: trusted labels raise the ra of student-naive" in text
+    assert "Weak+WTS TFT: trusted labels raise the robust accuracy of student-naive" in text
     found = {(r["strategy"], r["model"], r["selection"], r["slice"], r["metric"]): float(r["value"])
              for r in table_of(crossed) if r["seed"] == "2"}
     assert found["both", "student-naive", "ntf", "all", "acc"] == pytest.approx(.70)
@@ -513,9 +513,10 @@ def test_properties_and_trust_functions_share_one_report(tree, tmp_path):
     heads = re.findall(r"^## (.*)", text, re.M)
     assert heads == ["Figures", "Claims", "Everything else",
                      "What the paper says, and what is seen at this scale",
-                     "Means of every measure", "Does the property go from weak to strong?", "OOD robustness",
-                     "Which labels to trust", "Multiple choice", "What to be warned of",
-                     "How these numbers were made", "Where the numbers come from", "What was run"]
+                     "Means of every measure", "Does the property go from weak to strong?",
+                     "OOD robustness", "Which labels to trust", "Multiple choice",
+                     "What to be warned of", "How these numbers were made",
+                     "Where the numbers come from", "What was run"]
     assert {r["task"] for r in table_of(tmp_path)} == {"ood", "mcqa"}
     keys = [tuple(line.values())[:-1] for line in table_of(tmp_path)]
     assert len(set(keys)) == len(keys)

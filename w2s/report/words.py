@@ -7,7 +7,7 @@ from typing import NamedTuple
 from w2s.report.render import GONE
 
 MEASURES = {"acc": "accuracy", "ra": "robust accuracy", "dpd_abs": "parity gap",
-            "extraction": "text given away", "mia_auc": "membership attack, AUC"}
+            "extraction": "extracted text", "mia_auc": "membership AUC"}
 MODELS = {"weak": "weak model", "student-naive": "student", "student-aux": "student with "
           "confidence loss", "ceiling": "ceiling"}
 SHARES = (*MEASURES,)  # shown in per cent
