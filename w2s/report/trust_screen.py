@@ -45,7 +45,7 @@ def trust_screen(studies):
 def sentences(study):
     """Yield "**Arithmetic**: near-lossless. ..." where the two students were trained."""
     steps = study.steps([part("student-truth"), part("student-ntf")], study.module.TASK)
-    if steps:
+    if steps and lossless(study, steps) != NO_GAP:  # else the cell has said it
         state, _ = LOSSLESS[lossless(study, steps)]
         truth, ntf = (number("acc", value) for value in steps[0]["means"])
         low, high = (number("acc", end) for end in steps[0]["interval"])
