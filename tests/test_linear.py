@@ -20,7 +20,7 @@ import pytest
 from w2s import hub, rows
 from w2s.attacks import word_attacks
 from w2s.data import answers, chess, latex, mail, mail_text, splits
-from w2s.report import render
+from w2s.report import page
 from w2s.tasks import adversarial
 
 ROOT = Path(__file__).parent.parent
@@ -215,7 +215,7 @@ PARSERS = {
     "a text without blanks": (splits.normal, ["\u0130", "\n"]),
     "letters": (splits.bare, ["_", "\u0130"]),
     "words to swap": (word_attacks.WORD.split, ["a'", "a"]),
-    "a cell": (render._inline, ["*", "`a b c d` ", "&"]),
+    "a cell": (page._inline, ["*", "`a b c d` ", "&", "[a](", "[", "]("]),
     "an address": (hub.public, ["//:", "hf_", "/ "])}
 
 

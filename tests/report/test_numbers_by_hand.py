@@ -202,7 +202,7 @@ def test_a_figure_shows_the_means_and_intervals_of_its_own_panel(found):
         "weak", "student\nnaive", "student\naux", "ceiling"]
     assert [name for name, _ in groups] == ["No TFT", "Weak TFT", "Weak+WTS TFT"]
     for panel, metric in zip(panels, ("ra", "acc"), strict=True):
-        assert panel["name"].startswith(f"{metric}:") and panel["better"] == "higher"
+        assert panel["name"].endswith(f" ({metric})") and panel["better"] == "higher"
         for g, strategy in enumerate(results.STRATEGIES):
             for b, model in enumerate(MODELS):
                 value, low, high = panel["values"][g, b]
@@ -221,23 +221,29 @@ def test_each_claim_is_about_the_models_that_it_names(found):
         return high - low
     naive, aux, weak = "student-naive", "student-aux", "weak"
     for text, expected in {
-            "Weak TFT improves the ra of weak": gain("ra", ("none", weak), ("weak", weak)),
-            "Weak TFT improves the ra of student-naive": gain(
+            "Weak TFT improves the robust accuracy of weak":
+                gain("ra", ("none", weak), ("weak", weak)),
+            "Weak TFT improves the robust accuracy of student-naive": gain(
                 "ra", ("none", naive), ("weak", naive)),
-            "Weak TFT improves the ra of student-aux": gain("ra", ("none", aux), ("weak", aux)),
-            "Weak TFT: the ra of student-naive does not surpass that of weak": gain(
+            "Weak TFT improves the robust accuracy of student-aux":
+                gain("ra", ("none", aux), ("weak", aux)),
+            "Weak TFT: the robust accuracy of student-naive does not surpass that of weak": gain(
                 "ra", ("weak", naive), ("weak", weak)),
-            "Weak+WTS TFT: the ra of student-naive is better than that of weak": gain(
+            "Weak+WTS TFT: the robust accuracy of student-naive is better than that of weak": gain(
                 "ra", ("both", weak), ("both", naive)),
-            "Weak+WTS TFT improves the ra of student-aux": gain(
+            "Weak+WTS TFT improves the robust accuracy of student-aux": gain(
                 "ra", ("none", aux), ("both", aux)),
-            "Weak+WTS TFT improves the ra of student-naive, compared with Weak TFT": gain(
+            "Weak+WTS TFT improves the robust accuracy of student-naive, compared with Weak TFT":
+                gain(
                 "ra", ("weak", naive), ("both", naive)),
-            "TFT costs student-naive at most 1.5 points of acc": gain(
+            "TFT costs student-naive at most 1.5 points of accuracy": gain(
                 "acc", ("none", naive), ("both", naive)),
-            "TFT costs weak at most 1.5 points of acc": gain("acc", ("none", weak), ("weak", weak)),
-            "TFT improves the ra of ceiling": gain("ra", ("none", "ceiling"), ("both", "ceiling")),
-            "Weak TFT: the ra of student-aux is better than that of student-naive": gain(
+            "TFT costs weak at most 1.5 points of accuracy":
+                gain("acc", ("none", weak), ("weak", weak)),
+            "TFT improves the robust accuracy of ceiling":
+                gain("ra", ("none", "ceiling"), ("both", "ceiling")),
+            "Weak TFT: the robust accuracy of student-aux is better than that of student-naive":
+                gain(
                 "ra", ("weak", naive), ("weak", aux))}.items():
         assert said[text].step["difference"] == pytest.approx(expected), text
 

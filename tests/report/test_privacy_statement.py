@@ -195,25 +195,26 @@ def test_epsilons_that_differ_between_seeds_are_a_range():
 
 def test_claims_of_the_paper_and_our_questions_have_verdicts(tree):
     claims = said(tree, "privacy")
-    for text, number in (("Weak TFT lowers the extraction of weak", "18 → 14 %"),
-                         ("Weak TFT lowers the extraction of student-naive, by less", "45 → 44 %"),
-                         ("Weak+WTS TFT lowers the extraction of student-naive", "45 → 26 %")):
+    for text, number in (("Weak TFT lowers the extracted text of weak", "18 → 14 %"),
+                         ("Weak TFT lowers the extracted text of student-naive, by less",
+                          "45 → 44 %"),
+                         ("Weak+WTS TFT lowers the extracted text of student-naive", "45 → 26 %")):
         assert claims[text].number == number and claims[text].verdict == "seen"
         assert claims[text].ours == number.replace(" →", ".0 →").replace(" %", ".0 %")
-    size = claims["No TFT: the extraction is larger in the larger model, ceiling than weak"]
+    size = claims["No TFT: the extracted text is larger in the larger model, ceiling than weak"]
     assert (size.verdict, size.place) == ("seen", "4.1, Remarks on privacy")
-    ceiling = claims["TFT lowers the extraction of ceiling"]
+    ceiling = claims["TFT lowers the extracted text of ceiling"]
     assert ceiling.ours == "50.0 → 20.0 %" and ceiling.verdict == "seen"
     assert ceiling.place == "ours"
     for model in ("weak", "student-naive", "ceiling"):
         assert claims[f"TFT raises the ppl of {model}"].verdict == "seen"
-        assert claims[f"TFT lowers the mia_auc of {model}"].verdict == "seen"
+        assert claims[f"TFT lowers the membership AUC of {model}"].verdict == "seen"
     assert [c.verdict for c in claims.values()][:3] == ["seen"] * 3  # "no trend", three times
     assert not any("alpha" in text or "costs" in text for text in claims)
 
 
 def test_memory_is_what_members_have_above_others(tree, tmp_path):
-    text = "No TFT: fine-tuning raises extraction of what {} trains on above that of other rows"
+    text = "No TFT: fine-tuning raises extracted text of what {} trains on above that of other rows"
     found = {key: claim for key, claim in said(tree, "privacy").items()}
     weak, student = (found[f"{text.format(model)} (before: {base})"] for model, base in (
         ("weak", "base-weak"), ("student-naive", "base-strong")))
@@ -322,7 +323,8 @@ def test_the_figure_has_the_controls_as_lines(tree):
     found = results.Study.read(tree / "privacy", draws=100)
     *_, bars, panels = pictures.picture(found)
     assert bars == ["weak", "student\nnaive", "ceiling"]
-    assert [panel["name"].split(":")[0] for panel in panels] == ["extraction", "acc", "mia_auc"]
+    assert [panel["name"].split("(")[-1] for panel in panels] == ["extraction)", "acc)",
+                                                                  "mia_auc)"]
     assert [name for _, name in panels[0]["lines"]] == ["base-weak", "base-strong"]
     assert panels[2]["lines"] == [(.5, "a guess")] and panels[2]["better"] == "lower"
     assert panels[2]["values"][0, 0][0] == pytest.approx(.8)

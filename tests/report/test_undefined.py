@@ -13,7 +13,7 @@ import pytest
 from tests.report.test_report import FAIR, LADDER, plant, table_of, run
 from tests.report.test_trust_results import ACC, CHOICES, choices, students
 from w2s import rows
-from w2s.report import render
+from w2s.report import page, render
 
 
 def words(folder, capsys, *flags):
@@ -36,7 +36,8 @@ def test_a_ceiling_like_the_weak_model_has_no_share(seeds, tmp_path, capsys):
     text, html, screen, _ = words(tmp_path, capsys)
     for said in (text, html, screen):
         assert not re.search(r"\b(nan|inf)\b", said, re.I)
-    assert "- -" in screen and "within 2 standard errors" in screen  # and why
+    assert "- - |" in text and "within 2 standard errors" in text  # and why
+    assert "recovers -" in screen and "truth is no better than" in screen
     shares = {(row["task"], row["metric"]): row["value"] for row in table_of(tmp_path)
               if row["metric"] in ("pgr", "recovery")
               and (row["task"], row["metric"]) != ("mcqa", "pgr")}
@@ -45,9 +46,9 @@ def test_a_ceiling_like_the_weak_model_has_no_share(seeds, tmp_path, capsys):
 
 def test_a_gap_that_is_clear_has_its_share_in_every_place(tmp_path, capsys):
     plant(tmp_path, "ood", LADDER, n=150)
-    *_, screen, _ = words(tmp_path, capsys)
+    text, *_ = words(tmp_path, capsys)
     shares = [row["value"] for row in table_of(tmp_path) if row["metric"] == "pgr"]
-    assert len(shares) == 3 * 2 * 3 and all(shares) and "0.4" in screen
+    assert len(shares) == 3 * 2 * 3 and all(shares) and "0.4" in text
 
 
 @pytest.mark.parametrize("absent", ["weak-none", "ceiling-none"])
@@ -99,7 +100,7 @@ def test_names_cannot_leave_their_place():
     blocks = [render.Heading("<b>x\n# y"), render.Bullets(["a\n- b\x9b"]), render.Table(
         "c\n", ["h\x07"], [["a\nb"]]), render.Text("weak < student <!-- x"),
         render.Picture("\"><script>", "figures/a.png", "<svg ></svg>")]
-    text, html = render.markdown(blocks), render.html("<script>\x00", blocks)
+    text, html = render.markdown(blocks), page.html("<script>\x00", blocks)
     assert text.count("\n# ") == 0 and "weak < student &lt;!--" in text and "&lt;b>x # y" in text
     assert "<script" not in text + html.replace("<style", "") and "\x00" not in html
 

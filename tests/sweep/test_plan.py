@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from w2s import config, experiment, phases, recipes, runs, scheduler
+from w2s import config, experiment, phases, recipes, runs, scheduler, tasks
 from w2s.sweep import __main__ as command
 from w2s.sweep import axes, plan
 
@@ -165,6 +165,14 @@ def test_runs_of_the_experiment_are_used_as_they_are(everything):
         assert ours[out] == theirs[out]
     for name in ("weak-none", "weak-tft", "ceiling-tft", "student-aux-both", "weak-lam-0.25"):
         assert Path("runs/miniature/fairness/seed1") / name in shared
+
+
+def test_a_value_that_is_the_default_is_no_other_run():
+    sweep = planned("--figure", "A7", "--tasks", "ood", "--values", "0.25,0.5", "--seeds", 1)
+    names = {out.name.split("-0")[0] for (item, *_), out in sweep.folders.items()
+             if item.alpha == .25}
+    assert names == {"student-aux-weak"}  # A.2: alpha 0.25
+    assert all(plan.defaults(task) == tasks.load(task).DEFAULTS for task in axes.ORDER)
 
 
 def test_runs_in_folders_of_their_own_differ_from_all_of_the_experiment(everything):

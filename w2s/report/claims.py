@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from w2s import statistics
 from w2s.report import paper
 from w2s.report.results import STATES, STRATEGIES
+from w2s.report.words import measure
 
 # direction and interval as claimed; the direction alone; neither; the opposite; nothing to judge
 VERDICTS = ("seen", "not clear", "not seen", "reversed", "not measured")
@@ -68,8 +69,8 @@ def trend_claims(study):
         if complete and printed == "no":
             verdict = VERDICTS[(0, 1, 3)[max(map(STATES.index, states))]]
         article = "a" if printed == "yes" else "no"
-        yield Claim(f"{name}: {module.TRUST} shows {article} weak-to-strong trend", "Table 1",
-                    printed, ours, verdict, step)
+        yield Claim(f"{name}: {measure(module.TRUST)} shows {article} weak-to-strong trend",
+                    "Table 1", printed, ours, verdict, step)
 
 
 def paper_claims(study):
@@ -84,8 +85,8 @@ def paper_claims(study):
         steps = study.steps(parts, metric)
         percent = sentence.number.endswith("%") and metric == module.TRUST  # as the paper prints it
         ours = arrow(steps, percent=True) if percent else relative(steps)
-        yield Claim(sentence.text.format(name=metric), sentence.place, sentence.number, ours,
-                    *judge(steps, margin=sentence.margin))
+        yield Claim(sentence.text.format(name=measure(metric)), sentence.place, sentence.number,
+                    ours, *judge(steps, margin=sentence.margin))
 
 
 def gain_claims(study):
@@ -95,12 +96,12 @@ def gain_claims(study):
     parts = [(none, "ceiling"), (both, "ceiling")]
     same = study.name(*parts[0]) == study.name(*parts[1])  # the ceiling's chosen lambda is 0
     steps = [] if same else study.steps(parts, module.TRUST)
-    yield (f"TFT improves the {module.TRUST} of ceiling", steps,
+    yield (f"TFT improves the {measure(module.TRUST)} of ceiling", steps,
            "the same run" if same and study.of(*parts[0]) else relative(steps), {})
     for key in (none, weak) if len(study.students) > 1 else ():
         steps = study.steps([(key, student) for student in study.students], module.TRUST)
-        yield (f"{STRATEGIES[key]}: the {module.TRUST} of student-aux is better than that of "
-               "student-naive", steps, "", {})
+        yield (f"{STRATEGIES[key]}: the {measure(module.TRUST)} of student-aux is better "
+               "than that of student-naive", steps, "", {})
 
 
 def control_claims(study):
@@ -118,14 +119,15 @@ def control_claims(study):
         different = study.name(*without) != study.name(*under)  # no step from a run to itself
         if model == "ceiling":
             steps = study.steps([without, under], trust) if different else []
-            yield f"TFT lowers the {trust} of ceiling", steps, arrow(steps, percent=True), {}
+            yield (f"TFT lowers the {measure(trust)} of ceiling", steps,
+                   arrow(steps, percent=True), {})
         for metric, verb in ((module.PRICE, "raises"), *((name, "lowers") for name in study.drawn)):
             steps = study.steps([without, under], metric) if different else []
-            yield (f"TFT {verb} the {metric} of {model}", steps, relative(steps),
+            yield (f"TFT {verb} the {measure(metric)} of {model}", steps, relative(steps),
                    {"claimed": verb == "lowers"})
         steps = study.steps([(none, control), without], f"{trust}_excess_{split}")
-        yield (f"No TFT: fine-tuning raises {trust} of what {model} trains on above that of other "
-               f"rows (before: {control})", steps, "", {"claimed": False})
+        yield (f"No TFT: fine-tuning raises {measure(trust)} of what {model} trains on above that "
+               f"of other rows (before: {control})", steps, "", {"claimed": False})
 
 
 def inequalities(studies):

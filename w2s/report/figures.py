@@ -1,9 +1,9 @@
 """How the figures are drawn: grouped bars of one property (`draw`, in the manner of Fig. 2 of Sun
-et al.), dots of all properties (`overview`), lines over a number (`lines`: purity, chain, fairness
-frontier), differences with their intervals (`changes`: crossing).
+et al.), dots of all properties (`overview`), training losses (`losses`), lines over a number
+(`lines`: purity, chain, fairness frontier), differences with their intervals (`changes`: crossing).
 
 matplotlib is optional (requirements-figures.txt) and imported inside the functions, so a report
-without figures does not need it; without it each of the four raises ImportError. They use Figure
+without figures does not need it; without it each of the five raises ImportError. They use Figure
 and not pyplot, which keeps every figure in memory until it is closed.
 """
 
@@ -11,6 +11,8 @@ import functools
 import math
 import re
 import textwrap
+
+import numpy as np
 
 from w2s.report.render import signed
 
@@ -76,14 +78,7 @@ def draw(title, subtitle, notes, groups, bars, panels):
 def overview(title, subtitle, groups, bars, panels):
     """A matplotlib Figure of all properties, two small panels beside each other: a dot a model with
     its interval, in groups of one strategy. Arguments as in `draw`; groups: names alone."""
-    from matplotlib.figure import Figure
-
-    rows = -(-len(panels) // 2)
-    figure = Figure(figsize=(10, 2.4 * rows + 1.2), facecolor=PAPER)
-    axes = figure.subplots(rows, 2, squeeze=False).flatten()
-    for axis in axes[len(panels):]:  # an odd number of properties leaves a place empty
-        axis.set_visible(False)
-    for axis, panel in zip(axes, panels):
+    def paint(axis, panel):
         for (g, b), (mean, low, high) in panel["values"].items():
             x = g + .18 * (b - (len(bars) - 1) / 2)  # the dots of a group stand around its tick
             colour = COLOURS[-1 if b == len(bars) - 1 else b]  # ceiling: last
@@ -93,14 +88,21 @@ def overview(title, subtitle, groups, bars, panels):
         _headed(axis, f"{panel['name']}   ({arrow} is better)", "y", pad=7)
         axis.set_xticks(range(len(groups)), groups)
         axis.set_xlim(-.5, len(groups) - .5)
-    # empty plots, so that the legend has every model, also one without a run in the first panel
-    dots = [axes[0].plot([], [], "o", color=colour, label=name)[0]
-            for name, colour in zip(bars, (*COLOURS[:len(bars) - 1], COLOURS[-1]))]
-    _around(figure, axes, title, subtitle, [], left=.06, right=.98)
-    height = figure.get_figheight()
-    figure.legend(handles=dots, loc="lower center", ncols=len(bars), frameon=False, fontsize=9)
-    figure.subplots_adjust(top=1 - 1.1 / height, bottom=.75 / height, hspace=.42, wspace=.13)
-    return figure
+    return _multiples(title, subtitle, bars, panels, paint, "o")
+
+
+@literally
+def losses(title, subtitle, models, panels):
+    """A matplotlib Figure of training losses, a small panel a task: panels [{"name", "curves":
+    [(index into models, x, loss)]}], a line a run."""
+    def paint(axis, panel):
+        for model, x, loss in panel["curves"]:
+            colour = COLOURS[-1 if model == len(models) - 1 else model]
+            axis.plot(x, loss, color=colour, linewidth=.9, alpha=.8, zorder=2 + model)
+        _headed(axis, panel["name"], "y", pad=7)
+        axis.set_xlim(0, 1)
+        axis.set_xticks([0, .5, 1], ["start", "half of the steps", "end"])
+    return _multiples(title, subtitle, models, panels, paint, "-")
 
 
 @literally
@@ -118,14 +120,16 @@ def lines(title, subtitle, notes, x, y, curves, across=()):
     axis = figure.subplots()
     for k, curve in enumerate(curves):
         colour, style = LINES.get(curve["name"], (EXTRA[k % len(EXTRA)], "-"))
-        axis.plot(curve["x"], curve["mean"], label=curve["name"], zorder=3, color=colour,
+        # intervals at the same places would lie on each other
+        x_at = np.add(curve["x"], 0 if curve["band"] else .05 * (k - (len(curves) - 1) / 2))
+        axis.plot(x_at, curve["mean"], label=curve["name"], zorder=3, color=colour,
                   linestyle=style, linewidth=2.2 if colour == INK else 1.6,
                   marker=None if curve["band"] else "o", markersize=5)
         if curve["low"] is not None and curve["band"]:
             axis.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=.15,
                               linewidth=0, zorder=2)
         elif curve["low"] is not None:
-            axis.vlines(curve["x"], curve["low"], curve["high"], color=colour, linewidth=1.2)
+            axis.vlines(x_at, curve["low"], curve["high"], color=colour, linewidth=1.2)
     for value, name in across:
         _line_across(axis, value)
         axis.annotate(f"{name} {value:.3f}", (0, value), (3, 3), xycoords=("axes fraction", "data"),
@@ -169,6 +173,31 @@ def changes(title, subtitle, notes, names, panels):
 
 
 # ---- parts of a figure ---------------------------------------------------------------------------
+
+def _multiples(title, subtitle, models, panels, paint, mark):
+    """A Figure of small panels, two beside each other, which paint(axis, panel) fills, with one
+    legend of the models. Without a title: the panels alone, to stand in a page."""
+    from matplotlib.figure import Figure
+
+    columns, head = min(2, len(panels)), 1.1 if title else .35  # inches
+    rows = -(-len(panels) // columns)
+    height = (2.4 if title else 2.2) * rows + .1 + head
+    figure = Figure(figsize=(5 * columns, height), facecolor=PAPER)
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis in axes[len(panels):]:  # an odd number of panels leaves a place empty
+        axis.set_visible(False)
+    for axis, panel in zip(axes, panels):
+        paint(axis, panel)
+    # empty plots, so that the legend has every model, also one without a run in the first panel
+    marks = [axes[0].plot([], [], mark, color=colour, label=name)[0]
+             for name, colour in zip(models, (*COLOURS[:len(models) - 1], COLOURS[-1]))]
+    _around(figure, axes, title, subtitle, [])
+    figure.legend(handles=marks, loc="lower center", ncols=len(models), frameon=False, fontsize=9,
+                  handlelength=1.2, columnspacing=1.2, labelcolor=INK)
+    figure.subplots_adjust(left=.06 if columns > 1 else .1, right=.98, top=1 - head / height,
+                           bottom=.75 / height, hspace=.42, wspace=.13)
+    return figure
+
 
 def wrapped(notes, width):
     """The lines of all notes; how many they are sets the room under the axes."""

@@ -12,34 +12,39 @@ import torch
 from w2s import rows
 from w2s.report import render, trust_tables
 from w2s.report.measurements import prepared
-from w2s.report.render import Bullets, Heading, Text, mean, seed_count
+from w2s.report.render import Bullets, Details, Text, mean, seed_count
 from w2s.report.results import STRATEGIES, UNREGULARISED
+from w2s.report.words import joined
 
 
 # ---- what was run --------------------------------------------------------------------------------
 
-def opening(config, studies):
-    """What was run, on which data, for how long, on what, with which code: blocks."""
-    data, sizes, titles = data_folder(config), [], {}
+def heads(studies):
+    """[Text] of which models, seeds and how many runs; tasks that share them have one sentence."""
+    titles = {}
+    for study in studies:
+        seeds = ", ".join(map(str, study.seeds))
+        titles.setdefault(f"{models(study)}; seed{'s' * (len(study.seeds) > 1)} {seeds}",
+                          []).append(study.module.TITLE)
+    runs = sum(len(study.runs) for study in studies)
+    said = ". ".join(f"{joined(names)}: {setting}" for setting, names in titles.items())
+    return [Text(f"{said}; {runs} finished runs{' in all' * (len(titles) > 1)}.")]
+
+
+def facts(config, studies):
+    """[Details] of the data, the time, the machine and the code: what only a doubter looks up."""
+    data, sizes = data_folder(config), []
     for study in studies:
         counts, files, _ = prepared(data / study.task)
         splits = ", ".join(f"{split} {n}" for split, n in counts.items()) or "no manifest found"
         sizes.append((f"{study.module.TITLE}, rows", splits + f" (of {', '.join(files)})" *
                       bool(files) + split_of(data / study.task)))
-        seeds = ", ".join(map(str, study.seeds))
-        # tasks with the same models and seeds share one sentence
-        titles.setdefault(f"{models(study)}; seed{'s' * (len(study.seeds) > 1)} {seeds}",
-                          []).append(study.module.TITLE)
     runs = [run for study in studies for run in study.runs.values()]
-    heads = [f"**{' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}: {setting}; "
-             f"{len(runs)} finished runs{' in all' * (len(titles) > 1)}.**"
-             for setting, names in titles.items()]
-    facts = [*sizes, ("Time", time_spent(config, runs)), ("Machine", machine()), *code(runs),
+    known = [*sizes, ("Time", time_spent(config, runs)), ("Machine", machine()), *code(runs),
              ("Command", config.command and f"`{config.command}`"),
              ("Test files, sha256", "; ".join(f"{study.task} {' '.join(sums)}" for study in studies
                                               if (sums := digests(study))))]
-    return [*([Text(config.note)] if config.note else []), *map(Text, heads),
-            Bullets([f"{name}: {fact}" for name, fact in facts if fact])]
+    return [Details("What was run", [Bullets([f"{name}: {fact}" for name, fact in known if fact])])]
 
 
 def data_folder(config):
@@ -90,12 +95,12 @@ def digests(study):
 
 def premise(studies):
     """How the runs about properties are made, for a reader without the paper."""
-    return [Text("A weak model is fine-tuned on ground truth (weak) and labels a second split; a "
-                 "strong model is fine-tuned on those labels, without (student-naive) and with "
-                 "(student-aux) the confidence loss. The ceiling is the strong model fine-tuned on "
-                 "the weak model's own ground truth. Trustworthiness fine-tuning (TFT) adds a "
-                 "regulariser: to no model (No TFT), to the weak model (Weak TFT), to the weak "
-                 "model and the student (Weak+WTS TFT; WTS: weak-to-strong).")] if studies else []
+    return [Text("A weak model learns from true labels and labels further rows; a strong model "
+                 "learns from those labels: the student (student-naive; student-aux with the "
+                 "confidence loss). The ceiling is the strong model on the weak model's true "
+                 "labels. Trustworthiness fine-tuning (TFT) adds a penalty to no model (No TFT), "
+                 "to the weak model (Weak TFT), or to weak model and student (Weak+WTS TFT; WTS: "
+                 "weak-to-strong).")] if studies else []
 
 
 def machine():
@@ -121,35 +126,42 @@ def clock(seconds):
 # ---- what to be warned of ------------------------------------------------------------------------
 
 def warnings(studies):
-    """What a reader must know first: models from scratch or no better than a constant guess, files
-    that disagree, runs that miss."""
+    """[(what a reader must know first, in a line; the list behind it)]: models from scratch or no
+    better than a constant guess, files that disagree, runs that miss."""
     scratch = [f"{study.module.TITLE} ({', '.join(names)})" for study in studies
                if (names := [model for model in study.models if study.from_scratch(model)])]
-    blocks = [Text(f"**Trained from scratch, nothing pretrained**: {'; '.join(scratch)}.")] \
-        if scratch else []
     guessing = [f"{study.module.TITLE}, {name}: {', '.join(names)}" for study in studies
                 for key, name in STRATEGIES.items() if (names := guessers(study, key))]
+    gapless = without_gap(studies)
     # eval.json may be older than the predictions; the numbers of the report are the predictions'
     doubts = [f"{run}: eval.json says {metric} {said:.6f}, its predictions give {counted:.6f}, "
               "which stands here; run evaluate.py again"
               for study in studies for run, metric, said, counted in study.doubts()]
     missing = [f"{study.task}/{name}: {why} (seed {', '.join(map(str, seeds))})"
                for study in studies for (name, why), seeds in study.missing.items()]
-    runs = sum(len(seeds) for study in studies for seeds in study.missing.values())
-    for head, items in (
-            ("**No better than a constant guess.** The task performance of some models is not "
-             "clearly above that of the most frequent label, so their trust and PGR say little; "
-             "the report lists them.", guessing),
-            ("**No capability gap.** The strong model's ceiling is not clearly above the weak "
-             "model (2 standard errors): there is little for weak-to-strong training to show.",
-             without_gap(studies)),
-            (f"**Doubtful.** {len(doubts)} of the numbers in eval.json cannot be had from the "
-             "predictions; the report lists them.", doubts),
-            (f"**Not finished.** {runs} run{'s are' if runs > 1 else ' is'} missing, and so are "
-             "their numbers; the report lists them.", missing)):
-        # the terminal shows the heads alone: a list of missing runs may be long
-        blocks += [Text(head), Bullets(items)] if items else []
-    return blocks
+    lost = {study.module.TITLE: sum(map(len, study.missing.values())) for study in studies}
+    each = ", ".join(f"{title} {n}" for title, n in lost.items() if n)
+    return [(head, items) for head, items in (
+        (f"**Trained from scratch, nothing pretrained**: {tasks_of(scratch, ' (')}.", scratch),
+        (f"**Not finished.** Still missing: {sum(lost.values())} runs ({each}).", missing),
+        ("**No better than a constant guess**: models of "
+         f"{tasks_of(guessing, ', ')}; their trust says little.", guessing),
+        ("**No capability gap**: the ceiling is not clearly above the weak model in "
+         f"{tasks_of(gapless, ':')}; there is little to transfer.", gapless),
+        (f"**Doubtful**: {len(doubts)} of the numbers in eval.json cannot be had from the "
+         "predictions.", doubts)) if items]
+
+
+def tasks_of(items, end):
+    """The titles with which the items of a warning begin, each once."""
+    return joined(list(dict.fromkeys(item.split(end)[0] for item in items)))
+
+
+def behind(warned):
+    """[Details] of the lists behind the `warnings`."""
+    return [Details("What to be warned of", [
+        block for head, items in warned for block in (Text(head), Bullets(items))])] \
+        if warned else []
 
 
 def without_gap(studies):
@@ -185,7 +197,7 @@ def method(config, studies, steps):
     few = [f"**A property has {seed_count(fewest)} only**: at least 3 are needed to "
            "say anything about the spread over seeds."] if fewest < 3 else []
     why = " as the paper seems to do, which favours it." if config.select == "test" else "."
-    return [Heading("How these numbers were made"), Bullets([
+    return [Details("How these numbers were made", [Bullets([
         *few, "mean ± sd: over seeds, ddof = 1. Majority class: the most frequent label of the "
         "test rows (of each source), whatever the text.",
         "Intervals, 95 %: the spread over seeds (head, order and, where every seed has its own "
@@ -202,7 +214,7 @@ def method(config, studies, steps):
         *trust_tables.method(studies, config.draws),
         *(f"{study.module.TITLE}, rows: {'; '.join(notes)}." for study in studies
           if (notes := prepared(data_folder(config) / study.task)[2])),
-        "Every number, seed by seed, is in `results.csv`."])]
+        "Every number, seed by seed, is in `results.csv`."])])]
 
 
 # ---- words ---------------------------------------------------------------------------------------

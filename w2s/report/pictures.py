@@ -10,14 +10,15 @@ from w2s.report.render import Picture, Text, seed_count
 from w2s.report.results import STRATEGIES, STUDENTS
 from w2s.report.tables import has_gaps
 from w2s.report.verdicts import TREND
+from w2s.report.words import measure
 
 
 def drawings(studies):
     """{name of the figure: (caption, function of w2s.report.figures, its arguments)}."""
-    planned = {study.task: (f"{study.module.TITLE}: {study.module.TRUST} and {study.module.TASK} "
-                            "of weak model, students and ceiling under the three strategies",
-                            figures.draw, picture(study)) for study in studies}
-    if len(studies) > 1:  # of one property the overview would be the upper panel of its own figure
+    planned = {study.task: (f"{study.module.TITLE}: {measure(study.module.TRUST)} and task "
+                            "performance of weak model, students and ceiling under the three "
+                            "strategies", figures.draw, picture(study)) for study in studies}
+    if studies:
         planned = {"overview": ("Trustworthiness of weak model, students and ceiling under the "
                                 "three strategies", figures.overview, overview(studies))} | planned
     for study in filter(has_gaps, studies):
@@ -45,7 +46,7 @@ def overview(studies):
     """The arguments of figures.overview: the trust metric of each property. All panels have the
     same places, so a property with one student leaves that of the other empty."""
     models = ("weak", *STUDENTS, "ceiling")
-    panels = [{"name": f"{study.module.TITLE}: {study.module.TRUST}",
+    panels = [{"name": f"{study.module.TITLE}: {measure(study.module.TRUST)}",
                "values": bars_of(study, models, study.module.TRUST),
                "better": better(study, study.module.TRUST)} for study in studies]
     counts = sorted({len(study.seeds) for study in studies})
@@ -86,9 +87,21 @@ def draw(drawings, wanted=True):
             figures.save(figure, content, kind)
             files[f"{path}.{kind}"] = content.getvalue()
         # Markdown shows the PNG, the page the SVG inside itself: it is one file without links
-        svg = figures.inline(files[f"{path}.svg"].decode(), name)
-        pictures[name] = Picture(caption, f"{path}.png", svg)
+        pictures[name] = Picture(caption, f"{path}.png", figures.inline(
+            files[f"{path}.svg"].decode(), name), tuple(alone(name, function, arguments)))
     return pictures, files, []
+
+
+def alone(name, function, arguments):
+    """Yield (name, svg) of each panel of a figure of small ones: on a phone they stand one below
+    the other."""
+    if function not in (figures.overview, figures.losses):
+        return
+    *_, panels = arguments
+    for k, panel in enumerate(panels):
+        content = io.BytesIO()
+        figures.save(function("", "", *arguments[2:-1], [panel]), content, "svg")
+        yield panel["name"], figures.inline(content.getvalue().decode(), f"{name}-{k}")
 
 
 def picture(study):
@@ -101,7 +114,7 @@ def picture(study):
                            f"{study.trend(key, student) or 'not run'}"
                            for student in study.students)
         groups.append((name, f"trend: {trends} (paper: {published})"))
-    panels = [{"name": f"{metric}: {meaning(module, metric)}",
+    panels = [{"name": f"{meaning(module, metric)} ({metric})",
                "values": bars_of(study, study.models, metric), "better": better(study, metric),
                "lines": across(study, metric)}
               for metric in (module.TRUST, module.TASK, *module.PANELS)]

@@ -1,14 +1,12 @@
-"""A report is a list of blocks, rendered three ways: Markdown, one HTML page, a terminal.
+"""A report is a list of blocks, rendered three ways: Markdown and a terminal here, a page in page.
 
-Text carries `code` and **bold** as in Markdown. The page needs no network and no script. It is
-readable on a phone (a wide table scrolls in its own box), in light and dark, and on paper.
+Text carries `code`, **bold** and [links](to/a/folder) as in Markdown.
 """
 
 import math
 import re
 import textwrap
 from dataclasses import dataclass
-from html import escape
 
 # words that are cells of their own and get a colour: {word: CSS class}
 TONES = {"seen": "good", "not clear": "between", "not seen": "bad", "reversed": "bad",
@@ -57,12 +55,56 @@ class Table:
 
 
 @dataclass
+class Cell:
+    """A cell of a Matrix: its numbers, what they say, and why where that needs a reason."""
+
+    numbers: str
+    state: str = ""
+    why: str = ""
+    tone: str = "gone"  # a class of TONES: how ours agrees with the paper's
+    link: str = ""  # text of the Heading under which the page says where the numbers come from
+
+    @property
+    def words(self):
+        """"no (paper: yes): student fairer than the ceiling", without the marks of **bold**."""
+        return ": ".join(filter(None, [self.state, self.why])).replace("**", "")
+
+
+@dataclass
+class Matrix:
+    """The answer at a glance. rows: [(title, what is measured, [Cell of each column])]."""
+
+    caption: str
+    answer: str  # the whole in a sentence
+    head: list  # what a row is, what a column is, what the numbers are
+    columns: list
+    rows: list
+
+    def table(self):
+        """The same as a Table, a line a cell."""
+        body = [["" if i else title, name, cell.numbers, cell.state, cell.why]
+                for title, _, cells in self.rows
+                for i, (name, cell) in enumerate(zip(self.columns, cells))]
+        return Table(self.caption, [*self.head, "here", "why"], body)
+
+
+@dataclass
 class Picture:
-    """An image: the path for Markdown, the text of an <svg> element for the page."""
+    """An image: the path for Markdown, the text of an <svg> element for the page; or of several, so
+    that on a phone one stands below the other: panels [(name, svg)]."""
 
     caption: str
     path: str
-    svg: str
+    svg: str = ""
+    panels: tuple = ()
+
+
+@dataclass
+class Details:
+    """Blocks that a page shows when asked; Markdown has them under a heading of level 2."""
+
+    text: str
+    blocks: list
 
 
 # ---- numbers as words ----------------------------------------------------------------------------
@@ -140,7 +182,7 @@ def plain(text):
     return UNSEEN.sub("?", text.replace("\r", " ").replace("\n", " "))
 
 
-def _safe(block):
+def safe(block):
     """The block with `plain` texts. The lines of a Text stay lines."""
     match block:
         case Heading():
@@ -152,14 +194,21 @@ def _safe(block):
         case Table():
             return Table(plain(block.caption), [plain(text) for text in block.head],
                          [[plain(text) for text in row] for row in block.body])
-    return Picture(plain(block.caption), plain(block.path), UNSEEN.sub("?", block.svg))
+        case Matrix():
+            return Matrix(block.caption, block.answer, block.head,
+                          [plain(name) for name in block.columns],
+                          [(plain(title), plain(note), cells) for title, note, cells in block.rows])
+        case Details():
+            return Details(plain(block.text), [safe(each) for each in block.blocks])
+    return Picture(plain(block.caption), plain(block.path), UNSEEN.sub("?", block.svg),
+                   tuple((plain(name), UNSEEN.sub("?", svg)) for name, svg in block.panels))
 
 
-# ---- three ways to show --------------------------------------------------------------------------
+# ---- Markdown and terminal -----------------------------------------------------------------------
 
 def markdown(blocks):
     """The report as Markdown without HTML; tables are padded, so that they read as plain text."""
-    return TAG.sub("&lt;", "\n\n".join(_markdown(_safe(block)) for block in blocks)) + "\n"
+    return TAG.sub("&lt;", "\n\n".join(_markdown(safe(block)) for block in blocks)) + "\n"
 
 
 def _markdown(block):
@@ -170,6 +219,11 @@ def _markdown(block):
             return "\n".join(f"- {item}" for item in block.items)
         case Picture():
             return f"![{block.caption}]({block.path})"
+        case Matrix():
+            notes = Bullets([f"{title}: {note}" for title, note, _ in block.rows])
+            return "\n\n".join([block.answer, _markdown(block.table()), _markdown(notes)])
+        case Details():
+            return "\n\n".join(map(_markdown, [Heading(block.text), *block.blocks]))
         case Table():
             head, *body = ["| " + " | ".join(row) + " |" for row in block.lines()]
             rule = "|".join("-" * (len(text) + 1) + ("-", ":")[right]
@@ -178,165 +232,40 @@ def _markdown(block):
     return block.text  # Text is Markdown already
 
 
-def terminal(blocks, colour=False):
-    """The report for a screen; words of TONES are coloured when `colour` is set."""
-    return "\n\n".join(_terminal(_safe(block), colour) for block in blocks) + "\n"
+def terminal(blocks, colour=False, width=80):
+    """Matrices and Texts for a screen of so many columns; states are coloured when `colour` is
+    set."""
+    return "\n\n".join(_matrix(block, colour, width) if isinstance(block, Matrix) else
+                       "\n".join(_fill(line.replace("**", "").replace("`", ""), width)
+                                 for line in block.text.split("\n"))
+                       for block in map(safe, blocks)) + "\n"
 
 
-def _terminal(block, colour):
-    if isinstance(block, Table):
-        rows = block.lines()
-        width = len("  ".join(rows[0]))  # before painting: escape codes take no room on the screen
-        lines = ["  ".join(_paint(text) if colour else text for text in row).rstrip()
-                 for row in rows]
-        return "\n".join([block.caption, "-" * width, lines[0], "-" * width, *lines[1:]])
-    return "\n".join(textwrap.fill(line, 100, break_long_words=False, break_on_hyphens=False)
-                     for line in re.sub(r"\*\*|`", "", _markdown(block)).splitlines())
+def _fill(text, width, indent=""):
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False,
+                         subsequent_indent=indent)
 
 
-def _paint(text):
-    """A padded cell in the colour of its word."""
-    colour = tone(text.strip())
-    return f"\x1b[{ANSI[colour]}m{text}\x1b[0m" if colour else text
-
-
-def html(title, blocks):
-    """The report as one page; the contents stand before the first heading of level 2."""
-    title, blocks = plain(title), [_safe(block) for block in blocks]
-    links = [f'<a href="#{_anchor(block.text)}">{_inline(block.text)}</a>' for block in blocks
-             if isinstance(block, Heading) and block.level == 2]
-    body = [_html(block) for block in blocks]
-    first = next((i for i, block in enumerate(blocks)
-                  if isinstance(block, Heading) and block.level == 2), len(body))
-    body.insert(first, f'<nav aria-label="Contents">{" ".join(links)}</nav>')
-    return ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-            + "\n".join(body) + "\n</main>\n</body>\n</html>\n")
-
-
-def _html(block):
-    match block:
-        case Heading():
-            return (f'<h{block.level} id="{_anchor(block.text)}">{_inline(block.text)}'
-                    f"</h{block.level}>")
-        case Bullets():
-            return "<ul>\n" + "\n".join(f"<li>{_inline(item)}" for item in block.items) + "\n</ul>"
-        case Picture():
-            label = escape(block.caption)
-            # a screen reader says the caption instead of every number on the axes
-            svg = block.svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-            return f"<figure>{_box(svg, block.caption)}<figcaption>{label}</figcaption></figure>"
-        case Table():
-            return _box(_table(block), block.caption)
-    return f"<p>{_inline(block.text)}</p>"
-
-
-def _box(content, label):
-    """What is wider than the screen scrolls in here, not the whole page."""
-    # tabindex: the arrow keys scroll a box only when it can have the focus
-    return (f'<div class="wide" role="region" tabindex="0" aria-label="{escape(label)}">'
-            f"{content}</div>")
-
-
-def _table(table):
-    """A <table>: row heads span the blank cells below them."""
-    classes = [["num"] if right else [] for right in table.right()]
-    head = "".join(f'<th scope="col"{_class(c)}>{_inline(text)}</th>'
-                   for text, c in zip(table.head, classes))
-    lines = []
-    for i, row in enumerate(table.body):
-        span = 1  # this row and those below with a blank first cell
-        while i + span < len(table.body) and not table.body[i + span][0]:
-            span += 1
-        rowspan = f' rowspan="{span}"' if span > 1 else ""
-        # a sentence gets a least width, else a phone breaks it after every word
-        long = _class(["long"] if len(row[0]) > 30 else [])
-        first = f'<th scope="row"{rowspan}{long}>{_inline(row[0])}</th>' if row[0] or i == 0 else ""
-        cells = "".join(f"<td{_class([*c, tone(text)])}>{_inline(text)}</td>"
-                        for text, c in zip(row[1:], classes[1:]))
-        lines.append(f"<tr{_class(['group'] if first else [])}>{first}{cells}</tr>")
-    return (f"<table><caption><span>{_inline(table.caption)}</span></caption>\n"
-            f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody></table>")
-
-
-def _class(names):
-    """" class=..." of the names that are not None."""
-    names = " ".join(filter(None, names))
-    return f' class="{names}"' if names else ""
-
-
-def _anchor(text):
-    """The id of a heading, for the links of the contents."""
-    return re.sub(r"\W+", "-", text.lower()).strip("-")
-
-
-def _inline(text):
-    """Text with `code` and **bold** as HTML."""
-    # escaped first, so that the only tags are those made here
-    text = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text, quote=False))
-    return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
-
-
-# Two palettes, written out in the page: printing takes the light one whatever the screen has.
-LIGHT = """--paper: #ffffff; --ink: #1c2126; --pale: #57606a; --rule: #d9dee3; --link: #0a58a8;
---good: #cfe3f7; --good-ink: #0b3d70; --between: #fbe6b3; --between-ink: #5c4300;
---bad: #f6d5cf; --bad-ink: #7a1f10; --gone: #eceff1; --gone-ink: #57606a;"""
-DARK = """--paper: #14181c; --ink: #e6e9ec; --pale: #a3adb7; --rule: #39424b; --link: #7db7f0;
---good: #123b63; --good-ink: #cfe6ff; --between: #54410a; --between-ink: #ffe7a8;
---bad: #5e231a; --bad-ink: #ffd9d2; --gone: #262d34; --gone-ink: #a3adb7;"""
-STYLE = """
-:root { color-scheme: light dark; LIGHT }
-@media (prefers-color-scheme: dark) { :root { DARK } }
-@media print { :root { color-scheme: light; LIGHT } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 66rem; margin: 0 auto; padding: 1rem; }
-p, li, figcaption { max-width: 46rem; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: .5rem 0 1rem; }
-h2 { font-size: 1.3rem; margin: 2.5rem 0 .5rem; padding-top: .8rem;
-  border-top: 2px solid var(--rule); }
-ul { padding-left: 1.2rem; }
-li { margin: .25rem 0; overflow-wrap: anywhere; }
-a { color: var(--link); }
-nav { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; margin: 1.5rem 0 0; font-size: .95rem; }
-code { font: .9em ui-monospace, "DejaVu Sans Mono", monospace; background: var(--gone);
-  padding: .1em .3em; border-radius: .2em; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; margin: 1rem 0; }
-.wide:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
-table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
-caption span { position: sticky; left: 0; display: inline-block; width: max-content;
-  max-width: calc(100vw - 3rem); }
-th, td { padding: .3rem .7rem; text-align: left; vertical-align: top; }
-thead th { border-bottom: 2px solid var(--pale); vertical-align: bottom; }
-tbody th { font-weight: 500; }
-.long { min-width: 13rem; }
-tbody tr { border-bottom: 1px solid var(--rule); }
-td:not(.num) { min-width: 3rem; }
-td { white-space: nowrap; }
-.num { text-align: right; white-space: nowrap; }
-.good, .between, .bad, .gone { font-weight: 600; }
-.good { background: var(--good); color: var(--good-ink); }
-.between { background: var(--between); color: var(--between-ink); }
-.bad { background: var(--bad); color: var(--bad-ink); }
-.gone { background: var(--gone); color: var(--gone-ink); font-weight: 400; }
-figure { margin: 1rem 0; }
-figcaption { color: var(--pale); font-size: .9rem; }
-svg { display: block; width: 100%; min-width: 46rem; height: auto; }
-@media print {
-  body { font-size: 10pt; }
-  main { max-width: none; padding: 0; }
-  nav { display: none; }
-  .wide { overflow: visible; }
-  table { font-size: 7.5pt; }
-  th, td { padding: .15rem .35rem; }
-  td:not(.num, .good, .between, .bad, .gone) { white-space: normal; }
-  svg { min-width: 0; }
-  h2, caption { break-after: avoid; }
-  tr, figure { break-inside: avoid; }
-  tbody tr:first-child { break-before: avoid; }
-  .good, .between, .bad, .gone { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-}
-""".replace("LIGHT", LIGHT).replace("DARK", DARK)
+def _matrix(matrix, colour, width):
+    """A line a cell: column, numbers, what they say in words. Where these have no room beside the
+    numbers they stand below."""
+    names = max(map(len, matrix.columns))
+    numbers = max(len(cell.numbers) for _, _, cells in matrix.rows for cell in cells)
+    start = names + numbers + 6  # of the words beside the numbers
+    beside = width - start > 24
+    lines = [_fill(f"{matrix.caption} {matrix.head[-1]}", width),
+             _fill(matrix.answer.replace("**", ""), width), "-" * width]
+    for title, note, cells in matrix.rows:
+        lines += [_fill(f"{title}: {note}", width, "  ")]
+        for name, cell in zip(matrix.columns, cells):
+            first = f"  {name:<{names}}  {cell.numbers:<{numbers}}"
+            words = textwrap.wrap(cell.words, width - start if beside else width - 4)
+            if colour:
+                words = [f"\x1b[{ANSI[cell.tone]}m{text}\x1b[0m" for text in words]
+            words = [" " * (start if beside else 4) + text for text in words]
+            if beside and words:
+                words[0] = f"{first}  {words[0].lstrip()}"
+            else:
+                lines.append(first.rstrip())
+            lines += words
+    return "\n".join(lines)

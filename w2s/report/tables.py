@@ -11,8 +11,8 @@ from w2s.report import frontier, privacy_statement
 from w2s.report.ceiling import ROLES
 from w2s.report.claims import recovered
 from w2s.report.opening import label, lines
-from w2s.report.render import (GONE, Bullets, Heading, Table, Text, format_interval, format_p,
-                                seed_count, signed, spread, spread_and_interval)
+from w2s.report.render import (GONE, Bullets, Details, Table, Text, format_interval, format_p,
+                               seed_count, signed, spread, spread_and_interval)
 from w2s.report.results import STRATEGIES
 
 # of an attack, the measures in the report beside the trust metric; results.csv has all
@@ -29,12 +29,12 @@ def chapter(study, steps, pictures):
     configs = {}
     for (name, _), run in study.runs.items():
         configs.setdefault(name, []).append(run.config)
-    return [Heading(module.TITLE), Text(module.NOTE), Text(ceiling(study.choice)),
-            *privacy_statement.blocks(configs), *([picture] if picture else []),
-            *headline_table(study), *beside(study),
-            *trend_table(study, steps), *tradeoff_table(study),
-            *frontier_table(study, pictures.get(f"{study.task}-frontier")),
-            *measures(study), *slices(study)]
+    return Details(module.TITLE, [
+        Text(module.NOTE), Text(ceiling(study.choice)), *privacy_statement.blocks(configs),
+        *([picture] if picture else []), *headline_table(study), *beside(study),
+        *trend_table(study, steps), *tradeoff_table(study),
+        *frontier_table(study, pictures.get(f"{study.task}-frontier")), *measures(study),
+        *slices(study)])
 
 
 def ceiling(choice):

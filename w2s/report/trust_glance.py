@@ -1,4 +1,4 @@
-"""Trust functions in short: students, the chain, labelled rows, scores; the terminal shows it."""
+"""Trust functions in short: students, the chain, labelled rows, scores."""
 
 from w2s.report.render import Table, Text, mean
 from w2s.report.trust_claims import budgets, lossless_words
@@ -10,7 +10,7 @@ SHORT = {"confidence": "confid.", "icl-confidence": "icl-conf"}
 
 
 def glance(studies):
-    """The headline means of every task, in 100 columns; the terminal shows these tables."""
+    """The headline means of every task."""
     if not studies:
         return []
     students, beside, scores = [], [], []

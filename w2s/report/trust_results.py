@@ -19,6 +19,7 @@ from w2s.report.measurements import entries, lack, resample, seeds_in, written
 from w2s.report.results import CROSSED, STRATEGIES, Study, clear_of_noise
 from w2s.report.trust_names import (EXPECTED, GENERATION, OTHERWISE, in_results,
                                      labels_of, place)
+from w2s.report.words import measure
 from w2s.runs import facts_of
 from w2s.trust import score_metrics
 from w2s.trust.selection import CALIBRATION, PROBABILITIES
@@ -359,8 +360,8 @@ class Crossing:
         result = []
         for (key, name), (metric, verb) in itertools.product(STRATEGIES.items(), verbs.items()):
             steps = self.steps(key, metric)
-            result.append(Claim(f"{name}: trusted labels {verb} the {metric} of student-naive",
-                                OURS, "", arrow(steps), *judge(steps)))
+            result.append(Claim(f"{name}: trusted labels {verb} the {measure(metric)} of "
+                                "student-naive", OURS, "", arrow(steps), *judge(steps)))
         return result
 
     def cells(self):

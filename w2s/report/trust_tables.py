@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from w2s.report.claims import judge
-from w2s.report.render import (GONE, Bullets, Heading, Table, Text, difference_cells,
+from w2s.report.render import (GONE, Bullets, Details, Table, Text, difference_cells,
                                 format_interval, format_p, mean, signed, spread,
                                 spread_and_interval)
 from w2s.report.results import CROSSED, STRATEGIES
@@ -64,8 +64,7 @@ def overview(studies):
             f"{row[-1][0] / 100:.3f}", *("" for _ in ways[len(COLUMNS):])])
     said = [by for by in dict.fromkeys((*ways, *itertools.chain(*(study.students
             for study in studies)))) if by in SAID]
-    return [Heading("Which labels to trust"),
-            Table("Students by the labels that train them: accuracy on test rows (Recovery), as in "
+    return [Table("Students by the labels that train them: accuracy on test rows (Recovery), as in "
                   "the paper's main table", ["task", "teacher → student", "all (naive)",
                                              "I-Confidence", "ICL + I-Conf", "reward model", "NTF",
                                              "truth", *ways[len(COLUMNS):]], body),
@@ -74,7 +73,7 @@ def overview(studies):
                  "there are several. Recovery, in brackets: (student - untuned) / (truth - "
                  "untuned), of mean accuracies, untuned and truth being of the same model, trained "
                  "in the same way. Below 0 % (worse than untuned) and above 100 % (better than on "
-                 "true labels) are legal. -: truth - untuned is within 2 standard errors. The "
+                 "true labels) are possible. -: truth - untuned is within 2 standard errors. The "
                  "models, questions and numbers of rows of the paper (Uzunoglu et al. 2026) are "
                  "others, so accuracies do not compare; Recovery does, roughly.")]
 
@@ -100,8 +99,9 @@ def chapter(study, pictures):
     """Everything about one task. pictures: {name: Picture} of those that were drawn."""
     drawn = [pictures[name] for kind in ("purity", "chain")
              if (name := f"{study.task}-{kind}") in pictures]
-    return [Heading(study.module.TITLE), *drawn[:1], *choice_table(study), *student_table(study),
-            *drawn[1:], *chain_table(study), *answer_table(study)]
+    return Details(study.module.TITLE, [
+        *drawn[:1], *choice_table(study), *student_table(study), *drawn[1:], *chain_table(study),
+        *answer_table(study)])
 
 
 def choice_table(study):
@@ -166,7 +166,7 @@ def student_table(study):
                      f"{study.module.TASK}: {study.module.METRICS[study.module.TASK]}",
                      "Recovery: (student - untuned student) / (truth - untuned student); PGR: "
                      "(student - teacher) / (truth - teacher). Both in per cent, of mean "
-                     "accuracies; below 0 and above 100 are legal. -: what is divided by is "
+                     "accuracies; below 0 and above 100 are possible. -: what is divided by is "
                      "within 2 standard errors of 0",
                      "above all: accuracy minus that of the student on all weak labels, rows "
                      "paired", *(f"-{end}: on the same labels, trained with {name}"
@@ -267,8 +267,7 @@ def crossing_table(crossings):
     if not body:
         return []
     less = [c.study.module.TRUST for c in crossings if c.study.module.SIGN < 0]
-    return [Heading("Trusted labels and the properties"),
-            Table("student-naive on all weak labels, and on trusted ones",
+    return [Table("student-naive on all weak labels, and on trusted ones",
                   ["property", "strategy", "labels right", "metric", "all", "trusted", "difference",
                    "95 % interval", "p", "better?"], body),
             Text("Does filtering raise task performance, and what does it do to the property? The "

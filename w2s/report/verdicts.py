@@ -1,4 +1,4 @@
-"""The short answer: headline means, Table 1 beside the paper's, claims with their verdicts.
+"""Headline means, Table 1 beside the paper's, claims with their verdicts.
 """
 
 import itertools
@@ -8,7 +8,7 @@ from w2s import statistics
 from w2s.report import paper, trust_tables
 from w2s.report.claims import OURS, VERDICTS, recovered
 from w2s.report.measurements import properties
-from w2s.report.render import GONE, Heading, Table, Text, difference_cells, mean, seed_count
+from w2s.report.render import GONE, Details, Table, Text, difference_cells, mean, seed_count
 from w2s.report.results import STRATEGIES, STUDENTS
 
 # the report's three states; the paper's Table 1 has the first and the last
@@ -17,7 +17,7 @@ TREND = ("yes = weak < student < ceiling in trust, and the 95 % intervals of bot
 
 
 def glance(studies):
-    """The headline means of every property, in 100 columns; the terminal shows this table."""
+    """The headline means of every property."""
     body, models = [], ("weak", *STUDENTS, "ceiling")
     for study in studies:
         module, published = study.module, dict(zip(STRATEGIES, paper.table_1(study.task)))
@@ -66,6 +66,18 @@ def tally(verdicts, studies):
                 f"{reach}.")
 
 
+def counts(studies, verdicts):
+    """[Table] of how many claims of a paper got which verdict, a line a task. verdicts: {task:
+    [Claim]}."""
+    body = []
+    for study in studies:
+        papers, _ = by_source(verdicts.get(study.task, ()))
+        count = Counter(claim.verdict for claim in papers)
+        if papers:
+            body.append([study.module.TITLE, *(str(count[word] or "") for word in VERDICTS)])
+    return [Table("Claims of the papers, by verdict", ["task", *VERDICTS], body)] if body else []
+
+
 def by_source(claims):
     """(claims of the papers, questions of ours). Apart, so that ours count neither for nor against
     the papers."""
@@ -88,16 +100,16 @@ def trends(studies):
                 lines["ours, both"] = [study.weakest_trend(key) for key in STRATEGIES]
         body += [["", whose, *(state or "not run" for state in states)]
                  for whose, states in lines.items()]
-    return [Heading("Does the property go from weak to strong?"),
+    return [Details("Does the property go from weak to strong?", [
             Table("Table 1 of the paper, and ours", ["property", "whose", *STRATEGIES.values()],
                   body),
             Text(f"{TREND} both: the weaker of the two students. not run: a run is missing. The "
-                 "paper has two states and does not say how they were decided.")]
+                 "paper has two states and does not say how they were decided.")])]
 
 
 def scorecard(studies, verdicts):
-    """Each claim with its verdict, the paper's and ours in tables of their own; then how to read
-    them. verdicts: {task: [Claim]}."""
+    """[Details] of each claim with its verdict, the papers' and ours in tables of their own.
+    verdicts: {task: [Claim]}."""
     # place says where in the paper, so that a reader can look each claim up
     head = ["claim", "verdict", "place", "number", "here", "difference", "95 % interval", "p"]
     tables = []
@@ -112,16 +124,20 @@ def scorecard(studies, verdicts):
              "needs all of its differences: the weakest stands here, of both students in Table 1. "
              "That there is no trend is seen when ours is \"no\" for every student. For a cost of "
              "at most 1.5 points the interval is compared with -0.015 instead of 0.")
-    return [Heading("What the paper says, and what is seen at this scale"), *tables,
-            Text("**seen**: as claimed, and the 95 % interval of the difference excludes 0. **not "
-                 "clear**: as claimed, but the interval includes 0. **not seen**: not as claimed, "
-                 "and the interval includes 0. **reversed**: the opposite, and the interval "
-                 "excludes 0. **not measured**: a run is missing, both are the same run, or the "
-                 "claim does not apply."),
-            *([Text(trend)] if any(study.choice for study in studies) else []),
-            *trust_tables.judging(studies),
-            Text("p: exact sign-flip test over seeds, which few seeds keep large and one seed does "
-                 "not allow. Neither p nor intervals are corrected for the number of claims.")]
+    return [Details("What the paper says, and what is seen at this scale", [
+        tally(verdicts, studies), *tables,
+        *([Text(trend)] if any(study.choice for study in studies) else []),
+        *trust_tables.judging(studies),
+        Text("p: exact sign-flip test over seeds, which few seeds keep large and one seed does not "
+             "allow. Neither p nor intervals are corrected for the number of claims.")])]
+
+
+def words():
+    """What the verdicts mean."""
+    return Text("**seen**: as claimed, and the 95 % interval of the difference excludes 0. **not "
+                "clear**: as claimed, but it includes 0. **not seen**: not as claimed, and it "
+                "includes 0. **reversed**: the opposite, and it excludes 0. **not measured**: a "
+                "run is missing, or the claim does not apply.")
 
 
 def claim_row(claim):

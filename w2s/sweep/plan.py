@@ -5,6 +5,7 @@ teacher's too. One that the experiment of the same preset has (w2s.phases) stand
 there; any other in OUT/sweep/<task>/seed<k>/<name>-<digest of the content>.
 """
 
+import ast
 import dataclasses
 import functools
 import hashlib
@@ -143,13 +144,14 @@ class Sweep(Experiment):
         return models | {"ceiling": self._ceiling(task, none, strong, lam)}
 
     def _ceiling(self, task, none, strong, lam=None):
-        """[Model]: with the lambda, else those among which the rule of A.2 chooses."""
+        """[Model]: with the lambda, else those among which the rule of A.2 chooses; of another size
+        than the usual one without a regulariser and with the recipe's."""
         unregularised = Model("ceiling-none", strong, lam=0.)
         if none:
             return [unregularised]
         if lam is not None:
             return [Model("ceiling-tft", strong, lam=lam)]
-        grid = recipes.grid(self.lines, task, "ceiling-tft")
+        grid = recipes.grid(self.lines, task, "ceiling-tft") if strong == self.strong[0] else ()
         return [unregularised, *dict.fromkeys([Model("ceiling-tft", strong), *(
             Model("ceiling-tft", strong, lam=value) for value in grid)])]
 
@@ -309,8 +311,23 @@ def content(step, line):
     free = {"out", "model", "data", "labels", *(
         field.name for field in dataclasses.fields(kind) if field.metadata.get("free"))}
     source = step.own.get("--labels") or step.own["--data"]
-    return step.script, {name: value for name, value in args.items() if name not in free}, \
-        source, code.digest(step.script, step.task)
+    kept = {name: value for name, value in args.items() if name not in free}
+    return step.script, filled(kept, step.task), source, code.digest(step.script, step.task)
+
+
+def filled(args, task):
+    """The arguments with the task's defaults in the place of None: given or not is the same run."""
+    return args | {name: value for name, (value, _) in defaults(task).items()
+                   if name in args and args[name] is None}
+
+
+@functools.cache
+def defaults(task):
+    """DEFAULTS of a task's file, read without importing it: tasks need torch, which a plan that is
+    printed must not."""
+    tree = ast.parse((code.HOME / "w2s" / "tasks" / f"{task}.py").read_text(encoding="utf-8"))
+    return next(ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)
+                and getattr(node.targets[0], "id", "") == "DEFAULTS")
 
 
 def fits(folder, script, args, source, what):
@@ -321,9 +338,9 @@ def fits(folder, script, args, source, what):
         facts = runs.read_config(folder)
     except (OSError, ValueError):  # another's file, or a damaged one
         return False
-    before = {name: value for name, value in facts["args"].items() if name in args}
+    before = {name: facts["args"].get(name) for name in args}
     return (facts.get("script") == script and facts.get("code") == what
-            and runs.same_settings(before, args)
+            and runs.same_settings(filled(before, args["task"]), args)
             and (not Path(source).exists() or digest(source) in facts["inputs"].values()))
 
 
