@@ -93,7 +93,7 @@ def test_figure_a1_varies_one_thing_in_each_panel():
     # the weak model keeps its lambda (A.2)
     assert panel["c"]["0.3"] == {"student-naive": [("student-naive-both", .3, 0, None)]}
     assert panel["c"]["0"] == {"student-naive": [("student-naive-weak", 0, 0, None)]}
-    assert panel["d"]["0.25"] == {"student-aux": [("student-aux-both", None, .25, None)]}
+    assert panel["d"]["0.5"] == {"student-aux": [("student-aux-both", None, .5, None)]}
     [warm] = [p for p in sweep.figures["A1", task] if (p.panel, p.value) == ("e", "0.5")]
     [late] = [p for p in sweep.figures["A1", task] if (p.panel, p.value) == ("f", "4")]
     assert warm.models["student-aux"][0].warmup == .5 and late.models["student-aux"][0].epochs == 4
@@ -149,9 +149,9 @@ def test_each_run_is_made_once_before_it_is_read(everything):
     assert {run for run in made if "surrogates" not in str(run)} == measured
 
 
-def arguments(plan, step):
-    settings = config.parse(recipes.configuration(step.script), "", plan.line(step)[1:])
-    return dataclasses.asdict(settings)
+def arguments(experiment, step):
+    settings = config.parse(recipes.configuration(step.script), "", experiment.line(step)[1:])
+    return plan.filled(dataclasses.asdict(settings), step.task)
 
 
 def test_runs_of_the_experiment_are_used_as_they_are(everything):
