@@ -35,7 +35,7 @@ ERRORS = [
     (PLAN, '{"--runs": self.out, "--command": command}', '{"--runs": "elsewhere", "--command": command}', f"{P}::test_the_report_waits_for_every_run"),
     # what is made already
     (PLAN, 'and facts.get("code") == what', "", LEFT),
-    (PLAN, "and runs.same_settings(before, args)", "", LEFT),
+    (PLAN, "and runs.same_settings(filled(before, args[\"task\"]), args)", "", LEFT),
     (PLAN, 'return (facts.get("script") == script', "return (True", LEFT),
     (PLAN, "digest(source) in facts", "digest(source) not in facts", f"{P}::test_a_run_on_other_rows_is_left_alone"),
     (PLAN, "if usual and beside and fits", "if usual and fits", LEFT),

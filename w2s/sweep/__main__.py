@@ -36,7 +36,7 @@ class Config(experiment.Common):
     figure: str = arg(None, "3, A1, ... A12, several with commas between, or all")
     axis: str = arg(None, "in place of --figure: lam, alpha, warmup, epochs or size",
                     choices=(*axes.AXES,))
-    values: str = arg(None, "values of the axis, with commas between (default: recipes/sweep.values); "
+    values: str = arg(None, "of the axis, with commas between (default: recipes/sweep.values); "
                       "of size: strong models, or WEAK:STRONG pairs")
     preset: str = arg("miniature", "settings and data", choices=experiment.PRESETS)
     tasks: str = arg(None, "properties (default: those that the paper's figure shows)")
