@@ -38,9 +38,9 @@ def chosen(text):
 
 
 class Experiment(TrustPhases):
-    """The plan: its commands as `steps`, in their order. Each phase goes through every task and
-    seed before the next one. That is the order of the list: a command starts as soon as those are
-    done that write what it reads (w2s.scheduler).
+    """The plan: its commands as `steps`, in their order: task by task, with a report after each. It
+    is the order of the list: a command starts as soon as those are done that write what it reads
+    (w2s.scheduler).
 
     everything: the plan only names all runs that there can be, for the check of recipes."""
 
@@ -102,43 +102,23 @@ class Experiment(TrustPhases):
     # ---- the plan --------------------------------------------------------------------------------
 
     def _plan(self, command):
-        properties, trusted = self.each(lambda task: task not in TRUST), self.each(
-            lambda task: task in TRUST)
-        every, crossed = self.each(), self.each(lambda task: task in self.crossed)
         self._data()
+        parts = self._parts()
+        for title, cells in parts:
+            if cells[0].task == "adversarial" and not cells[0].seed:
+                self._data_perturbed()
+            self._runs_of(cells, title)
+            self._report(command, f"report of {title}" if cells is not parts[-1][1] else "report")
 
-        self.phase = "strong ceilings and weak models on ground truth, without and with TFT"
-        self._over(properties, self._ceilings, self._weak)
-        self._over(trusted, self._teacher)
-
-        self.phase = "weak labels for the students"
-        self._over(every, self._label)
-
-        if trusted or crossed:
-            self.phase = "which labels to trust: the trust function, and what it is compared with"
-            self._over(trusted, self._choices)
-            self._over(crossed, self._crossed_choices)
-
-        self.phase = "students on weak labels"
-        self._over(properties, self._students)
-        self._over(trusted, self._trusted_students)
-        self._over(crossed, self._crossed_students)
-
-        for generation in self.generations if trusted else ():
-            self.phase = (f"the chain: the student on trusted labels is the teacher of generation "
-                          f"{generation}, labels anew, is chosen from, and has a student")
-            for part in (self._relabel, self._rechoose, self._restudy):
-                self._over(trusted, lambda cell, part=part: part(cell, generation))
-
-        self.phase = "every model measured on test rows, and attacked itself"
-        self._over(properties, self._attack, self._measure)
-        self._over(trusted, self._measure_trusted)
-        self._over(crossed, self._measure_crossed)
-
-        self._report(command)
+    def _parts(self):
+        """[(title, cells of a task)] in their order. A report follows each: the first one is of a
+        single seed, so that it stands early."""
+        first, *others = self.each()
+        rest = [(task, [cell for cell in others if cell.task == task]) for task in self.tasks]
+        return [(self._name(first), [first]), *((title, cells) for title, cells in rest if cells)]
 
     def _data(self):
-        """Raw files, texts perturbed, and the rows of every task."""
+        """Raw files, and the rows of every task but those that are perturbed first."""
         if self.preset == "miniature":
             self.phase = "the town: raw files"
             self._add("w2s.miniature world", "raw files", "", "world", {
@@ -146,17 +126,58 @@ class Experiment(TrustPhases):
         if self.preset == "smoke":
             self.phase = "invented rows and untrained models"
             self._add("tests.smoke_data", "raw files and models", "", "world", {"--out": self.made})
-        if self.preset == "miniature" and "adversarial" in self.tasks and not self.options.data:
+        self.phase = "rows: weak, wts, val, trust and test of every task"
+        self._over(self.each(lambda task: task != "adversarial"), self._prepare)
+
+    def _data_perturbed(self):
+        """The rows of adversarial robustness; in the miniature their texts are attacked first."""
+        if self.preset == "miniature" and not self.options.data:
             self.phase = "texts perturbed against three models that are never evaluated"
             self._perturb()
+        self.phase = "rows: clean and perturbed texts"
+        self._over(self.each(lambda task: task == "adversarial"), self._prepare)
 
-        self.phase = "rows: weak, wts, val, trust and test of every task"
-        self._over(self.each(), self._prepare)
+    def _runs_of(self, cells, title):
+        """Everything about some cells of a task, phase by phase."""
+        task, at = cells[0].task, f"{title}: {{}}".format
+        trusted, crossed = task in TRUST, cells if task in self.crossed else []
+        cells, properties = (cells, []) if trusted else ([], cells)
 
-    def _report(self, command):
-        self.phase = "report"
-        self._add("w2s.report", "report", "", "report", {
+        self.phase = at("the teacher on ground truth" if trusted else
+                        "strong ceilings and weak models on ground truth, without and with TFT")
+        self._over(properties, self._ceilings, self._weak)
+        self._over(cells, self._teacher)
+
+        self.phase = at("weak labels for the students")
+        self._over([*properties, *cells], self._label)
+
+        if trusted or crossed:
+            self.phase = at("which labels to trust: trust function, and what it is compared with")
+            self._over(cells, self._choices)
+            self._over(crossed, self._crossed_choices)
+
+        self.phase = at("students on weak labels")
+        self._over(properties, self._students)
+        self._over(cells, self._trusted_students)
+        self._over(crossed, self._crossed_students)
+
+        for generation in self.generations if trusted else ():
+            self.phase = at(f"the chain: the student on trusted labels is the teacher of "
+                            f"generation {generation}, labels anew, is chosen from, has a student")
+            for part in (self._relabel, self._rechoose, self._restudy):
+                self._over(cells, lambda cell, part=part: part(cell, generation))
+
+        self.phase = at("every model measured on test rows, and attacked itself")
+        self._over(properties, self._attack, self._measure)
+        self._over(cells, self._measure_trusted)
+        self._over(crossed, self._measure_crossed)
+
+    def _report(self, command, title):
+        """A report of what is finished; of a part of the experiment with fewer draws."""
+        self.phase = title
+        self._add("w2s.report", title, "", "report", {
             "--runs": self.out, "--data": self.rows, "--command": command,
+            **({"--draws": 2000} if title != "report" else {}),
             **({"--select": self.options.select} if self.options.select else {}),
             **({"--note": NOTES[self.preset]} if self.preset in NOTES else {})})
 

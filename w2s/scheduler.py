@@ -32,6 +32,7 @@ from w2s.durations import Pace, wall
 from w2s.worker import GRACE
 
 PROCESSES = "--nproc-per-node="  # of torchrun
+REPORT = ["-m", "w2s.report"]  # what it prints is shown
 WRITES = ("--out", "--run")  # flags of where a command writes: the first of them that it has
 
 
@@ -129,9 +130,10 @@ def before(commands):
     # {way: {path: numbers of the commands that name it}}, and the same of those that name a path
     # inside it: so the work is linear in the commands, not in their pairs
     naming, inside = ({"read": defaultdict(set), "write": defaultdict(set)} for _ in range(2))
-    waits = []
+    waits, told = [], set()
     for command in commands:
         named, option, wait = [], None, set()
+        reports = command.words[:2] == REPORT
         # every value of an option counts as a path: one that is no path is never written to
         words = sum((word.split("=", 1) if word.startswith("--") else [word]
                      for word in command.words[1:]), [])
@@ -146,7 +148,11 @@ def before(commands):
             # two that read do not disturb each other
             for earlier in ("read", "write") if way == "write" else ("write",):
                 wait |= inside[earlier][path].union(*(naming[earlier][p] for p in path.parents))
-        for path, way in named:
+        # a report tells of what is finished: what is written later waits for none, the next one does
+        if reports:
+            wait |= told
+            told.add(command.number)
+        for path, way in named if not reports else ():
             naming[way][path].add(command.number)
             for folder in (path, *path.parents):
                 inside[way][folder].add(command.number)
@@ -237,6 +243,8 @@ class Queue:
             return 0
         if command is self.commands[-1]:
             self.last = output
+        elif command.words[:2] == REPORT:
+            show([output.strip()])
         self.done.add(command.number)
         self.pace.add(command, seconds, output)
         show([f"  {len(self.done):{len(str(len(self.commands)))}}/{len(self.commands)}  "

@@ -88,6 +88,8 @@ class Sweep(Experiment):
                         for (name, task), asked in self.wanted.items()}
         made = Made(self._usual())
         self._data()
+        if "adversarial" in self.tasks:
+            self._data_perturbed()
 
         self.folders, models = {}, self._models_by_stage()
         self.phase = "weak models and strong ceilings on ground truth"
