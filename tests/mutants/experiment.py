@@ -121,18 +121,18 @@ ERRORS = [
     (PHASES, '"--data": world / "clean.jsonl", "--lam": 0}', '"--data": world / "clean.jsonl"}', MINI),
     (PHASES, '"--seed": self.options.town or 0})', '"--seed": 0})', f"{OPTION}[asked4-scripts4-seed-5]"),
     # the order
-    (PHASES, '''        self._over(trusted, self._choices)
+    (PHASES, '''            self._over(cells, self._choices)
             self._over(crossed, self._crossed_choices)
 
-        self.phase = "students on weak labels"
+        self.phase = at("students on weak labels")
         self._over(properties, self._students)
-        self._over(trusted, self._trusted_students)
-''', '''        self._over(trusted, self._trusted_students)
+        self._over(cells, self._trusted_students)
+''', '''            self._over(cells, self._trusted_students)
             self._over(crossed, self._crossed_choices)
 
-        self.phase = "students on weak labels"
+        self.phase = at("students on weak labels")
         self._over(properties, self._students)
-        self._over(trusted, self._choices)
+        self._over(cells, self._choices)
 ''', ORDER),
     (PHASES, 'for generation in self.generations if trusted else ():', 'for generation in self.generations[::-1] if trusted else ():', ORDER),
     (PHASES, 'for part in (self._relabel, self._rechoose, self._restudy):', 'for part in (self._rechoose, self._relabel, self._restudy):', ORDER),
