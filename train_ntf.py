@@ -64,7 +64,7 @@ class Config:
                              "get is zero-shot (default: all)")
     unseen: bool = arg(False, "choose only among rows of sources that the trust function did not "
                        "learn from: labels chosen zero-shot")
-    budget: int = arg(None, "use only so many of the labelled rows, drawn by lot; a larger budget "
+    budget: int = arg(None, "use only so many of the labelled rows, drawn; a larger budget "
                       "has those of a smaller one", low=1, high=10**9)
     add_labelled: bool = arg(False, "the labelled rows, with their truth, train the student beside "
                              "the chosen labels")
