@@ -108,7 +108,7 @@ class Config:
                     "report looks for them in runs called trust-NAME")
     seed: int = arg(0, "varies every draw", low=0)
     draws: int = arg(1000, "bootstrap draws behind the intervals", low=100, high=10**6)
-    device: str = arg("auto", "auto, cpu, cuda or cuda:N (icl-confidence, reward, consistency)")
+    device: str = arg("auto", "auto, cpu, cuda, cuda:N, mps (icl-confidence, reward, consistency)")
     dtype: str = arg("float32", "arithmetic: float32 or bfloat16 (icl-confidence, reward, "
                      "consistency)")
 

@@ -63,7 +63,7 @@ class Common(launch.Options):
     batch_size: int = arg(None, "rows in an optimizer step", low=1)
     lr: float = arg(None, "peak learning rate", above=0)
     max_length: int = arg(None, "tokens of a text that are read", low=1, high=10**6)
-    device: str = arg(None, "auto, cpu, cuda or cuda:N, everywhere")
+    device: str = arg(None, "auto, cpu, cuda, cuda:N or mps, everywhere")
     dtype: str = arg(None, "float32 or bfloat16, of training (default: bfloat16 where the "
                      "processor has it)")
     compile: str = arg(None, "torch.compile the step", choices=("auto", "on", "off"))

@@ -18,7 +18,7 @@ class Attack:
                      low=1)
     max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
                           low=1)
-    device: str = arg("auto", "auto, cpu, cuda or cuda:N")
+    device: str = arg("auto", "auto, cpu, cuda, cuda:N or mps")
     dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
 
 
@@ -77,5 +77,5 @@ class Text:
     batch_size: int = arg(64, "rows attacked side by side", low=1)
     max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
                           low=1)
-    device: str = arg("auto", "auto, cpu, cuda or cuda:N")
+    device: str = arg("auto", "auto, cpu, cuda, cuda:N or mps")
     dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
