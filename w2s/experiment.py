@@ -20,7 +20,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from w2s import config, launch, recipes
+from w2s import cards, config, launch, recipes
 from w2s.commands import placed
 from w2s.config import arg
 from w2s.phases import TASKS, TRUST, USUAL, Experiment
@@ -95,6 +95,9 @@ def check(plan):
         if path and not (Path(placed(path)).is_dir() if kind == "folder" else
                          Path(placed(path)).is_file()):
             raise ValueError(f"{path}: no such {kind} (--{name})")
+    cards.check(options.device, options.dtype, any(
+        step.trained and step.task == "privacy" and step.own.get("--lam") != 0
+        for step in plan.steps))
     check_models(plan)
     if options.town is not None and plan.preset != "miniature":
         raise ValueError("--town: only the miniature has towns; leave it out")

@@ -5,7 +5,7 @@ A command's own words say what the run is; recipes (w2s.recipes) add what it tra
 
 from pathlib import Path
 
-from w2s import config, recipes
+from w2s import cards, config, recipes
 from w2s.commands import HERE, INFERENCE, fast_bfloat16, model, placed, shown
 from w2s.trust_phases import MOST, TrustPhases, budgets
 
@@ -84,6 +84,9 @@ class Experiment(TrustPhases):
             lines += recipes.read(recipes.HOME / "printed.txt")
         lines += recipes.read(recipes.HOME / f"{self.preset}.txt")
         cluster = options.format == "slurm" and options.device != "cpu"  # has cards
+        if cards.apple() and self.preset != "paper":  # a launch costs more than such models compute
+            lines += [recipes.Line("machine", "*", run, "--device", ("cpu",))
+                      for run in ("*", *INFERENCE)]
         if cluster or fast_bfloat16():  # of training; labels and measurements stay float32
             lines.append(recipes.Line("machine", "*", "*", "--dtype", ("bfloat16",)))
         return lines
