@@ -42,11 +42,13 @@ class Experiment(TrustPhases):
     seed before the next one. That is the order of the list: a command starts as soon as those are
     done that write what it reads (w2s.scheduler).
 
-    everything: the plan only names all runs that there can be, for the check of recipes."""
+    everything: the plan only names all runs that there can be, for the check of recipes; without:
+    tasks to leave out."""
 
-    def __init__(self, options, preset, command="", everything=False):
+    def __init__(self, options, preset, command="", everything=False, without=()):
         self.options, self.preset, self.everything = options, preset, everything
-        self.tasks, self.every = chosen(options.tasks)
+        tasks, self.every = chosen(options.tasks)
+        self.tasks = [task for task in tasks if task not in without]
         # properties whose students get trusted labels too: an addition, which no paper prints
         self.crossed = [task for task in self.tasks if task not in (*TRUST, "privacy")
                         and (task == "ood" or self.every) and options.protocol == "ours"]
