@@ -121,6 +121,16 @@ def test_every_script_runs_on_apples_gpu(world, data, tmp_path, monkeypatch):
     assert read_json(tmp_path / "grpo" / "eval.json")["test"]
 
 
+def test_private_training_is_refused_on_apples_gpu(world, data, call, tmp_path, monkeypatch):
+    words = ("train_weak", "--task", "privacy", "--model", world / "tiny-2x32", "--data",
+             data / "privacy" / "weak.jsonl", "--out", tmp_path / "run", "--epochs", 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    code, _, err = call(*words, "--device", "mps", "--lam", 8)
+    assert code == 1 and not (tmp_path / "run" / "model").exists() and err == (
+        "error: --device mps: private training needs float64 for its noise, which Apple's GPU does "
+        "not have; use cpu\n")
+
+
 def test_a_gemma_runs_on_a_card(card, world, data, tmp_path, monkeypatch):
     """Its windows, with a mask, by the fused kernel."""
     config = {"model_type": "gemma3_text", "vocab_size": 512, "hidden_size": 32, "head_dim": 8,

@@ -181,6 +181,10 @@ def test_an_interrupted_run_leaves_nothing_running(tmp_path):
     (["--generations", "0"], 1, "--generations 0: must be >= 1"),
     (["--budgets", "100,x"], 1, "--budgets 100,x: expected numbers of rows, as in 100,300"),
     (["--budgets", "0"], 1, "--budgets 0: expected numbers of rows"),
+    (["--device", "mps"], 1, "--device mps: is a GPU of Apple's, and this is no such Mac"),
+    (["--device", "tpu9"], 1, "--device tpu9: no such device"),
+    (["paper", "--tasks", "privacy"], 1, "files of privacy are missing, see the list above"),
+    (["smoke", "--weak", "x"], 1, "--weak and --strong: smoke makes its models itself"),
     (["paper", "--dtype", "float16"], 1, "overflows")])
 def test_bad_arguments_are_one_line(argv, code, message, tmp_path):
     done = run_all(*argv, "--out", tmp_path / "out")

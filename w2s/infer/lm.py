@@ -62,8 +62,9 @@ def _scores(logits, token, moments):
 
 
 def draws(seed, names, new_tokens, device=torch.device("cpu")):
-    """(B, new_tokens), float64 where the device has it, in [0, 1) to sample by. Those of a row follow from (seed, its name)
-    alone, so its continuation does not depend on which other rows there are."""
+    """(B, new_tokens), float64 where the device has it, in [0, 1) to sample by. Those of a row
+    follow from (seed, its name) alone, so its continuation does not depend on which other rows
+    there are."""
     seeds = [seed_of(seed, "generate", name) for name in names]
     numbers = [np.random.Generator(np.random.PCG64(s)).random(new_tokens) for s in seeds]
     # reshaped, since an array of no rows has lost its second axis
