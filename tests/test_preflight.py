@@ -84,12 +84,12 @@ def test_rows_that_are_made_up_are_not_looked_for(preset, capsys):
 @pytest.mark.parametrize("task", tasks.NAMES)
 def test_each_file_that_a_task_needs_one_of_is_seen(task, tmp_path):
     for need in tasks.load(task).NEEDS:
-        assert not raw_folder.Raw(tmp_path).has(need)
+        assert raw_folder.Raw(tmp_path).one_of(need) is None
         for name in need.names:
             path = tmp_path / name.lstrip("/").replace("*", "some")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("")
-            assert raw_folder.Raw(tmp_path).has(need), name
+            assert raw_folder.Raw(tmp_path).one_of(need) == path, name
             path.unlink()
 
 
@@ -97,7 +97,7 @@ def test_each_file_that_a_task_needs_one_of_is_seen(task, tmp_path):
 def test_a_task_prepares_from_the_files_that_it_needs(task, world):
     """The files of the tests' worlds satisfy every need, so no need is one too many."""
     raw = raw_folder.Raw(world / "raw")
-    assert all(raw.has(need) for need in tasks.load(task).NEEDS)
+    assert all(raw.one_of(need) for need in tasks.load(task).NEEDS)
     assert len(tasks.load(task).NEEDS) == len(RAW[task])
 
 

@@ -32,9 +32,8 @@ def raw_files(raw, task):
     from w2s import tasks  # imports torch
     lines = []
     for need in tasks.load(task).NEEDS:
-        if raw.has(need):
-            names = [name for name in raw.looked_for.values() if name]
-            lines.append((True, f"there: {raw.folder}/{names[-1]}"))
+        if path := raw.one_of(need):
+            lines.append((True, f"there: {path}"))
         elif need.public:
             names = ", ".join(need.public.files)
             lines.append((True, f"will be fetched: {need.public.repo} {names} "

@@ -185,7 +185,7 @@ ERRORS = [
     (LM, 'distinct.append(f"{key}/{counts[key]}")', "distinct.append(key)", "infer/test_lm.py::test_equal_prompts_are_sampled_apart_and_names_decide"),
     (LM, "new_tokens, temperature, draw)", "new_tokens, float(temperature > 0), draw)",
      "infer/test_lm.py::test_a_sample_has_the_models_own_probabilities"),
-    (LM, "[names[i] for i in pick], new_tokens, device)", "names[:len(pick)], new_tokens).to(device)",
+    (LM, "[names[i] for i in pick], new_tokens, device)", "names[:len(pick)], new_tokens, device)",
      "infer/test_lm.py::test_what_is_sampled_behind_a_row_does_not_depend_on_other_rows"),
     (LM, 'place >= batch.pop("start")[:, None]', 'place > batch.pop("start")[:, None]', "infer/test_lm.py::test_the_mask_counts_real_tokens_from_the_start_of_the_loss"),
     (LM, '(place < batch["len"][:, None])', '(place < batch["len"][:, None] - 1)', "infer/test_lm.py::test_the_mask_counts_real_tokens_from_the_start_of_the_loss"),

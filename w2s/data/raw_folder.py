@@ -92,10 +92,14 @@ class Raw:
             f"{len(paths)} files ({digest(*paths)})" if paths else None)
         return [self.folder / path for path in paths]
 
-    def has(self, need):
-        """Whether one of the files of a Need is there."""
-        return any(self.every(end, start) if star else self.find(name) for name in need.names
-                   for start, star, end in [name.partition("*")])
+    def one_of(self, need):
+        """The path of the first file of a Need that is there, None."""
+        for name in need.names:
+            start, star, end = name.partition("*")
+            path = next(iter(self.every(end, start)), None) if star else self.find(name)
+            if path:
+                return path
+        return None
 
     def fetch(self, need, public=None):
         """Fetch the files of `public` (need.public), which stand in for those of a Need: their
