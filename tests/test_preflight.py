@@ -114,6 +114,21 @@ def test_own_rows_are_looked_for(tmp_path, capsys):
         f"            MISSING: {tmp_path}/fairness/test.jsonl"]
 
 
+def test_a_row_of_ones_own_that_lacks_a_key_is_named_before_anything_is_made(fair, tmp_path):
+    (tmp_path / "own" / "fairness").mkdir(parents=True)
+    for name in ("weak", "wts", "test", "val"):
+        lines = (fair / f"{'weak' if name == 'val' else name}.jsonl").read_text().splitlines()
+        (tmp_path / "own" / "fairness" / f"{name}.jsonl").write_text("\n".join(
+            line.replace('"a":', '"b":') if name == "wts" and n == 2 else line
+            for n, line in enumerate(lines)))
+    options = Config(data=str(tmp_path / "own"), tasks="fairness", seeds=1, **MINI,
+                     out=str(tmp_path / "out"))
+    with pytest.raises(ValueError) as error:
+        experiment.main(options, "paper")
+    assert str(error.value) == f"{tmp_path}/own/fairness/wts.jsonl:3: no key 'a'"
+    assert not (tmp_path / "out").exists()
+
+
 def test_rows_that_are_not_there_are_not_said_to_lack_validation_rows(tmp_path):
     experiment.check(plan(data=str(tmp_path), tasks="fairness"))  # preflight says that all lack
     (tmp_path / "fairness").mkdir()

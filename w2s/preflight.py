@@ -5,7 +5,7 @@ All that is missing is listed at once, with its address and its place.
 
 from pathlib import Path
 
-from w2s import hub, launch
+from w2s import hub, launch, prepare
 from w2s.data import raw_folder
 
 OWN = ("weak", "wts", "test")  # splits that own rows must have
@@ -45,9 +45,14 @@ def raw_files(raw, task):
     return lines
 
 
+def own_folders(plan, task):
+    """The folders of a task's rows in --data: one of all seeds, or one for each."""
+    return list(dict.fromkeys(cell.D for cell in plan.each(lambda name: name == task)))
+
+
 def own_rows(plan, task):
     """The same of the files of --data."""
-    folders = list(dict.fromkeys(cell.D for cell in plan.each(lambda name: name == task)))
+    folders = own_folders(plan, task)
     absent = [f"{folder / part}.jsonl" for folder in folders for part in OWN
               if not any((folder / f"{part}.jsonl{end}").exists() for end in ("", ".gz"))]
     return [(False, f"MISSING: {path}") for path in absent] or [
@@ -56,7 +61,8 @@ def own_rows(plan, task):
 
 def require(plan, skip=False):
     """[task, ...] to leave out: with `skip` those whose rows are missing, else none. Raises
-    ValueError where rows are missing without it, or of all tasks."""
+    ValueError where rows are missing without it, or of all tasks, and for a row of --data that its
+    task's reader refuses."""
     missing = lacking(plan)
     rest = [task for task in plan.tasks if task not in missing]
     if missing and not (skip and rest):
@@ -65,6 +71,9 @@ def require(plan, skip=False):
                          f"there{advice}")
     if missing:
         print(f"left out, as their files are missing: {', '.join(missing)}")
+    for folder, task in ((folder, task) for task in rest for folder in own_folders(plan, task)):
+        if plan.options.data:
+            prepare.check(prepare.Check(task, str(folder)))
     return missing
 
 
