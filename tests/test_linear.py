@@ -32,7 +32,6 @@ READ = 200 * mail_text.KEEP * 128  # characters of a mail that are looked at
 PATTERNS = {  # {what reads it: {start of the pattern, as the code has it: worst inputs}}
     "chess": {"'([a-h][1-8])([a-h]": ["a1", "a1b"], "'([pnbrqkPNBRQK1-8/]+) ": [
         "8", ("8 w - - ", "1", " x"), ("", "8", " w")], "' +'": [" "], "'[1-8]'": ["8"]},
-    "cards": {"'auto|cpu": ["cuda:", ("cuda:", "1", "x"), "auto"]},
     "card": {"'(\\\\w[\\\\w.-]*/": ["a", ("a/", "a", ""), ("a/b", "@", "\n")],
              "'---\\\\n(?:": ["\n", ("---\n", "\n", ""), ("---\n", "license: ", "\n"),
                              ("---\nlicense:", " ", "!"), ("---\nlicense: ", "a", "!")],
@@ -64,7 +63,8 @@ PATTERNS = {  # {what reads it: {start of the pattern, as the code has it: worst
              "'[\\x00": ["\x00", "\u202a"], "'<(?=": ["<", "<a"]},
     "perturb": {"\"([^\\\\W": ["a", "a'", "a-", ("", "a", "'")]},
     "durations": {"'\\\\bseed": ["seed1", ("seed", "1", "a"), "seed1-", " "]},
-    "cards": {"'exitcode": ["exitcode", ("exitcode", " ", ""), ("exitcode:", " ", "")],
+    "cards": {"'auto|cpu": ["cuda:", ("cuda:", "1", "x"), "auto"],
+              "'exitcode": ["exitcode", ("exitcode", " ", ""), ("exitcode:", " ", "")],
               "'local_rank": ["local_rank: ", ("local_rank: ", "1", "")]},
     "questions": {"'(.+)_(dev": ["_dev", "_val_", "a"], "f\"{FIGURES}": [
         "1", ",111", "1,111", "-", "$-", ".", "1.", ("1", ",111", ",11"), "twenty-"],
