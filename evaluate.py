@@ -28,7 +28,7 @@ class Config:
                        "the largest mean log-likelihood of its tokens, or the largest sum, as "
                        "lm-eval's acc has it; eval.json has both, as "
                        "acc_token and acc_sum", choices=("token", "sum"))
-    device: str = arg("auto", "auto, cpu, cuda or cuda:N")
+    device: str = arg("auto", "auto, cpu, cuda, cuda:N or mps")
     dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
 
 

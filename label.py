@@ -39,7 +39,7 @@ class Config:
                        "lm-eval's acc has it", choices=("token", "sum"))
     max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
                           low=1)
-    device: str = arg("auto", "auto, cpu, cuda or cuda:N")
+    device: str = arg("auto", "auto, cpu, cuda, cuda:N or mps")
     dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
 
 

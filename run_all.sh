@@ -3,6 +3,9 @@
 #
 # Here: a python that has the packages, else .venv with the pinned ones. What is run, and in which
 # order, stands in w2s/phases.py; what it trains with, in recipes/.
+if [ -z "${BASH_VERSION:-}" ]; then  # sh stops here: what follows is read only by bash
+  echo "error: run_all.sh is a script of bash: say bash run_all.sh (Windows: in WSL)" >&2; exit 2
+fi
 set -euo pipefail
 export W2S_FROM=$PWD
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -24,6 +27,9 @@ import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec
 P
 }
 new() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+if [[ -n ${PYTHON:-} ]] && ! new "$PYTHON"; then
+  die "PYTHON=$PYTHON: is no Python 3.11 or newer; name another, or leave it out"
+fi
 PY='' BASE=''
 for candidate in "${PYTHON:-}" .venv/bin/python python3 python3.13 python3.12 python3.11; do
   if [[ -z $candidate ]] || ! new "$candidate"; then continue; fi

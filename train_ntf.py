@@ -64,7 +64,7 @@ class Config:
                              "get is zero-shot (default: all)")
     unseen: bool = arg(False, "choose only among rows of sources that the trust function did not "
                        "learn from: labels chosen zero-shot")
-    budget: int = arg(None, "use only so many of the labelled rows, drawn by lot; a larger budget "
+    budget: int = arg(None, "use only so many of the labelled rows, drawn; a larger budget "
                       "has those of a smaller one", low=1, high=10**9)
     add_labelled: bool = arg(False, "the labelled rows, with their truth, train the student beside "
                              "the chosen labels")
@@ -108,7 +108,7 @@ class Config:
                     "report looks for them in runs called trust-NAME")
     seed: int = arg(0, "varies every draw", low=0)
     draws: int = arg(1000, "bootstrap draws behind the intervals", low=100, high=10**6)
-    device: str = arg("auto", "auto, cpu, cuda or cuda:N (icl-confidence, reward, consistency)")
+    device: str = arg("auto", "auto, cpu, cuda, cuda:N, mps (icl-confidence, reward, consistency)")
     dtype: str = arg("float32", "arithmetic: float32 or bfloat16 (icl-confidence, reward, "
                      "consistency)")
 

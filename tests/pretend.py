@@ -2,6 +2,8 @@
 
     python -m tests.pretend train_weak.py --task fairness ... --device cuda
 
+Or Apple's, --device mps: it has no float64 and no pinned memory, and nothing may ask for CUDA.
+
 Every tensor is on the CPU, and it is known where it would be. An operation fails if its tensors are
 in different places, if a generator of another place draws, or if numpy asks for a tensor on the
 card. `device` answers "cuda", so that the code takes its CUDA branches. What a step that would be a
@@ -18,9 +20,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
+CPU = torch.device("cpu")
 PROPERTIES = {torch.Tensor.device: lambda place: place,
-              torch.Tensor.is_cuda: lambda place: place == CUDA,
+              torch.Tensor.is_cuda: lambda place: place.type == "cuda",
               torch.Tensor.is_cpu: lambda place: place == CPU}
 JOINT = ("cat", "stack", "mm", "addmm", "linear")  # refuse a number from elsewhere too
 ANYWHERE = ("copy_", "__set__", "_has_compatible_shallow_copy_type")
@@ -33,17 +35,21 @@ ANSWERS = {"is_available": True, "is_initialized": True, "device_count": 1, "cur
 
 
 class Card(TorchFunctionMode):
-    """known: {storage's address: (its place, the storage itself: no other gets the address)}"""
+    """known: {storage's address: (its place, the storage itself: no other gets the address)}; gpu:
+    the device that is pretended"""
 
-    def __init__(self):
+    def __init__(self, kind="cuda"):
         super().__init__()
-        self.known = {}
+        self.known, self.gpu = {}, torch.device(kind, 0)
 
     def place(self, x):
-        """CUDA, CPU or None."""
+        """The pretended GPU, CPU or None."""
         return self.known.get(storage(x)._cdata, (None,))[0]
 
     def put(self, x, place):
+        if place.type == "mps" and x.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework "
+                            "doesn't support float64")
         self.known[storage(x)._cdata] = place, storage(x)
         return x
 
@@ -53,14 +59,16 @@ class Card(TorchFunctionMode):
             return self.get(function, *args)
         if name in ("to", "cpu", "cuda"):
             return self.move(name, *args, **kwargs)
-        if name in ("numpy", "__array__", "pin_memory") and self.place(args[0]) == CUDA:
-            raise TypeError(f"{name}: can't convert a tensor on cuda:0")
+        if name in ("numpy", "__array__", "pin_memory") and self.place(args[0]) == self.gpu:
+            raise TypeError(f"{name}: can't convert a tensor on {self.gpu}")
+        if name == "pin_memory" and self.gpu.type == "mps":
+            raise RuntimeError("pin_memory: no memory is pinned for mps")
         if name == "pin_memory":
             return args[0]
         inputs, here = tensors((args, kwargs)), kwargs.get("device")
         if here is not None:
-            here, kwargs["device"] = CUDA if torch.device(here).type == "cuda" else CPU, "cpu"
-        here = here or self.common(name, args, inputs)
+            here, kwargs["device"] = self.named(here), "cpu"
+        here = here or (CPU if name == "tensor" else self.common(name, args, inputs))
         kwargs.pop("pin_memory", None)
         draw = kwargs.get("generator")
         if draw is not None and here and draw.device.type != here.type:
@@ -73,14 +81,21 @@ class Card(TorchFunctionMode):
                 self.put(x, here)
         return out
 
+    def named(self, device):
+        """The place that a device's name means. No other GPU than the pretended one is there."""
+        kind = torch.device(device).type
+        if kind not in ("cpu", "meta", self.gpu.type):
+            raise RuntimeError(f"{kind}: no such device here, only {self.gpu}")
+        return self.gpu if kind == self.gpu.type else CPU
+
     def common(self, name, args, inputs):
         """The place of an operation on these tensors, None if unknown."""
         if name in ("__getitem__", "__setitem__"):
-            if self.place(args[0]) == CPU and CUDA in map(self.place, tensors(args[1])):
+            if self.place(args[0]) == CPU and self.gpu in map(self.place, tensors(args[1])):
                 raise RuntimeError("indices should be either on cpu or on the indexed tensor's")
             inputs = tensors((args[0], args[2:]))
         found = {self.place(x): x.shape for x in inputs
-                 if x.ndim or name in JOINT or self.place(x) == CUDA}
+                 if x.ndim or name in JOINT or self.place(x) == self.gpu}
         found.pop(None, None)
         if len(found) > 1 and name not in ANYWHERE:
             raise RuntimeError(f"{name}: Expected all tensors to be on the same device: {found}")
@@ -91,7 +106,7 @@ class Card(TorchFunctionMode):
     def get(self, getter, x, *rest):
         for what, answer in PROPERTIES.items():
             if getter == what.__get__:
-                return answer(self.place(x) or CUDA)
+                return answer(self.place(x) or self.gpu)
         out = getter(x, *rest)
         if isinstance(out, torch.Tensor) and self.place(x) and not self.place(out):
             self.put(out, self.place(x))          # a parameter's gradient
@@ -105,7 +120,7 @@ class Card(TorchFunctionMode):
         else:
             there, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         here = self.place(x)
-        there = here if there is None else CUDA if there.type == "cuda" else CPU
+        there = here if there is None else self.named(there)
         out = x.to(dtype or x.dtype, copy=copy or there != here)
         return self.put(out, there) if there else out
 
@@ -144,10 +159,12 @@ def graphed(function, mode=None, **_):
     return run if mode == "reduce-overhead" else function
 
 
-def pretend(patch):
+def pretend(patch, kind="cuda"):
     """Patch what looks for a card with `patch`, pytest's MonkeyPatch; returns the Card to enter."""
     import torch._dynamo  # its table of torch's functions is made before any is patched
-    for name, value in ANSWERS.items():
+    if kind == "mps":
+        patch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for name, value in ANSWERS.items() if kind == "cuda" else ():
         patch.setattr(torch.cuda, name, lambda *_, value=value, **__: value)
     patch.setattr(torch, "Generator", Generator)
     patch.setattr(torch, "compile", graphed)
@@ -157,12 +174,13 @@ def pretend(patch):
     for name in ("is_autocast_enabled", "get_autocast_dtype"):
         of = getattr(torch, name)
         patch.setattr(torch, name, lambda *_, of=of: of("cpu"))
-    card, of_array = Card(), torch.from_numpy     # which no mode sees
+    card, of_array = Card(kind), torch.from_numpy     # which no mode sees
     patch.setattr(torch, "from_numpy", lambda array: card.put(of_array(array), CPU))
     return card
 
 
 if __name__ == "__main__":
     sys.argv = sys.argv[1:]
-    with pytest.MonkeyPatch.context() as patch, pretend(patch):
+    kind = "mps" if "mps" in sys.argv else "cuda"
+    with pytest.MonkeyPatch.context() as patch, pretend(patch, kind):
         runpy.run_path(sys.argv[0], run_name="__main__")

@@ -4,8 +4,10 @@
 """
 
 import os
+import platform
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from w2s import cards, device, scheduler
+from w2s import cards, device, durations, experiment, launch, refusals, scheduler
 from w2s.cards import Seats, Use, blamed
+from w2s.experiment import Config
+from w2s.phases import Experiment
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,6 +48,95 @@ def machine(tmp_path, monkeypatch):
         if visible is not None:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     return machine
+
+
+# ---- Apple's -------------------------------------------------------------------------------------
+
+@pytest.fixture
+def mac(monkeypatch):
+    """This machine is a Mac with a GPU, for what asks without torch and for what asks torch."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(device, "keep_memory", lambda: None)
+
+
+@pytest.mark.parametrize("name, dtype, unfit, expected", [
+    ("auto", "float32", "", "mps"), ("mps", "float32", "", "mps"), ("cpu", "float32", "", "cpu"),
+    ("auto", "bfloat16", "", "cpu"), ("auto", "float32", "needs float64", "cpu")])
+def test_auto_takes_mps_for_what_it_can_do(name, dtype, unfit, expected, mac):
+    assert device.setup(name, dtype, unfit).type == expected
+
+
+def test_auto_takes_cuda_before_mps_and_mps_nowhere_else(mac, monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert device.setup("auto").type == "cpu"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert device.setup("auto").type == "cuda"
+
+
+@pytest.mark.parametrize("dtype, unfit, message", [
+    ("bfloat16", "", "--dtype bfloat16: not with --device mps, which computes in float32; leave "
+     "one of them out"), ("float32", "needs float64", "--device mps: needs float64; use cpu")])
+def test_what_mps_cannot_do_is_refused(dtype, unfit, message, mac):
+    with pytest.raises(ValueError) as error:
+        device.setup("mps", dtype, unfit)
+    assert str(error.value) == message
+
+
+def test_torchruns_processes_do_not_share_a_macs_gpu(monkeypatch):
+    assert refusals.without_mps(False) == "" and "float64" in refusals.without_mps(True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "torchrun" in refusals.without_mps(False)
+
+
+def test_steps_are_not_compiled_for_mps():
+    mps = torch.device("mps")
+    assert not device.pays_to_compile("auto", mps, 10 ** 6)
+    with pytest.raises(ValueError, match="--compile on: not with --device mps"):
+        device.pays_to_compile("on", mps, 10 ** 6)
+    assert device.widest(mps) == torch.float32
+    assert device.widest(torch.device("cpu")) == torch.float64
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"device": "tpu9"}, "--device tpu9: no such device; use auto, cpu, cuda, cuda:N or mps"),
+    ({"device": "mps", "dtype": "bfloat16"}, "--dtype bfloat16: not with --device mps"),
+    ({"device": "mps", "tasks": "fairness,privacy"}, "--device mps: cannot train privately")])
+def test_a_plan_for_a_mac_is_refused_before_anything_is_made(options, message, mac):
+    with pytest.raises(ValueError, match=message):
+        experiment.check(Experiment(Config(**{"seeds": 1, "tasks": "fairness", **options}),
+                                    "miniature"))
+    experiment.check(Experiment(Config(seeds=1, tasks="fairness", device="mps"), "miniature"))
+
+
+def test_mps_is_refused_where_there_is_no_mac():
+    with pytest.raises(ValueError, match="--device mps: is a GPU of Apple's, and this is no such"):
+        cards.check("mps", None, private=False)
+    for name in (None, "auto", "cpu", "cuda", "cuda:3"):
+        cards.check(name, None, private=True)
+
+
+@pytest.mark.parametrize("preset, device_of_all", [("miniature", "cpu"), ("paper", None)])
+def test_models_too_small_for_a_gpu_stay_on_a_macs_cpu(preset, device_of_all, mac):
+    plan = Experiment(Config(seeds=1, tasks="fairness"), preset)
+    lines = [plan.line(step) for step in plan.steps
+             if step.trained or step.run in ("labels", "evaluate")]
+    assert {durations.value(words, "--device") for words in lines} == {device_of_all}
+    asked = Experiment(Config(seeds=1, tasks="fairness", device="mps"), preset)
+    assert {durations.value(asked.line(step), "--device") for step in asked.steps
+            if step.trained} == {"mps"}
+
+
+def test_one_command_at_a_time_has_a_macs_gpu(mac, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    line = ["train_weak.py", "--task", "fairness"]
+    for more, jobs in (([], 1), (["--device", "mps"], 1), (["--device", "cpu"], 4)):
+        assert launch.side_by_side([line + more], 0, None, None) == jobs
 
 
 # ---- which there are -----------------------------------------------------------------------------

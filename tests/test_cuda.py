@@ -82,16 +82,16 @@ def data(world):
     return world / "card"
 
 
-def walk(lines, folders, tmp_path, monkeypatch):
-    """Run the scripts of PATH or GEMMA; folders {W/weak: path}."""
+def walk(lines, folders, tmp_path, monkeypatch, more=("--dtype", "bfloat16"), place="cuda"):
+    """Run the scripts of PATH or GEMMA; folders {W/weak: path}; more: flags of training."""
     for line in lines.strip().splitlines():
         for short, path in {**folders, "R/": f"{tmp_path}/"}.items():
             line = line.replace(short, str(path))
         script, *rest = line.split()
         if script.startswith("train_") and script != "train_ntf.py":
-            rest += ["--epochs", "1", "--max-length", "100", "--dtype", "bfloat16"]
-        if script != "train_ntf.py":
-            rest += ["--device", "cuda"]
+            rest += ["--epochs", "1", "--max-length", "100", *more]
+        if script != "train_ntf.py" or "reward" in line and place == "mps":
+            rest += ["--device", place]
         monkeypatch.setattr(sys, "argv", [script, *rest])
         try:
             runpy.run_path(str(ROOT / script), run_name="__main__")
@@ -104,6 +104,31 @@ def test_every_script_runs_on_a_card(card, world, data, tmp_path, monkeypatch):
         walk(PATH, {"W/weak": world / "tiny-2x32", "W/strong": world / "tiny-3x64",
                     "D/": f"{data}/"}, tmp_path, monkeypatch)
     assert read_json(tmp_path / "aux" / "eval.json")["test"]
+
+
+def test_every_script_runs_on_apples_gpu(world, data, tmp_path, monkeypatch):
+    """float64, pinned memory or CUDA would be an error on it."""
+    lines = "\n".join(f"{line} --lam 0" if "train_" in line and "privacy" in line else line
+                      for line in PATH.strip().splitlines())
+    with pretend.pretend(monkeypatch, "mps"):
+        walk(lines, {"W/weak": world / "tiny-2x32", "W/strong": world / "tiny-3x64",
+                     "D/": f"{data}/"}, tmp_path, monkeypatch, (), "mps")
+        with pytest.raises(TypeError, match="float64"):
+            torch.zeros(2, dtype=torch.float64).to("mps")
+        with pytest.raises(RuntimeError, match="no such device here"):
+            torch.zeros(2).to("cuda")
+    assert read_json(tmp_path / "aux" / "eval.json")["test"]
+    assert read_json(tmp_path / "grpo" / "eval.json")["test"]
+
+
+def test_private_training_is_refused_on_apples_gpu(world, data, call, tmp_path, monkeypatch):
+    words = ("train_weak", "--task", "privacy", "--model", world / "tiny-2x32", "--data",
+             data / "privacy" / "weak.jsonl", "--out", tmp_path / "run", "--epochs", 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    code, _, err = call(*words, "--device", "mps", "--lam", 8)
+    assert code == 1 and not (tmp_path / "run" / "model").exists() and err == (
+        "error: --device mps: private training needs float64 for its noise, which Apple's GPU does "
+        "not have; use cpu\n")
 
 
 def test_a_gemma_runs_on_a_card(card, world, data, tmp_path, monkeypatch):

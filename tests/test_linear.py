@@ -63,7 +63,8 @@ PATTERNS = {  # {what reads it: {start of the pattern, as the code has it: worst
              "'[\\x00": ["\x00", "\u202a"], "'<(?=": ["<", "<a"]},
     "perturb": {"\"([^\\\\W": ["a", "a'", "a-", ("", "a", "'")]},
     "durations": {"'\\\\bseed": ["seed1", ("seed", "1", "a"), "seed1-", " "]},
-    "cards": {"'exitcode": ["exitcode", ("exitcode", " ", ""), ("exitcode:", " ", "")],
+    "cards": {"'auto|cpu": ["cuda:", ("cuda:", "1", "x"), "auto"],
+              "'exitcode": ["exitcode", ("exitcode", " ", ""), ("exitcode:", " ", "")],
               "'local_rank": ["local_rank: ", ("local_rank: ", "1", "")]},
     "questions": {"'(.+)_(dev": ["_dev", "_val_", "a"], "f\"{FIGURES}": [
         "1", ",111", "1,111", "-", "$-", ".", "1.", ("1", ",111", ",11"), "twenty-"],

@@ -41,8 +41,8 @@ def test_every_message_is_looked_for():
 
 
 @pytest.mark.parametrize("name, words", [
-    ("mps", "--device mps: only cpu and cuda are supported"),
-    ("cpu:1", "--device cpu:1: only cpu and cuda are supported"), ("tpu9", "no such device"),
+    ("mps", "--device mps: this machine has no Apple GPU"),
+    ("cpu:1", "--device cpu:1: only cpu, cuda and mps are supported"), ("tpu9", "no such device"),
     ("cuda:99", "this machine has no usable CUDA device|cuda:99")])
 def test_a_device_that_is_not_there_is_named(name, words):
     with pytest.raises(ValueError, match=words):

@@ -6,6 +6,7 @@
 import csv
 import os
 import re
+import runpy
 import shlex
 import shutil
 import signal
@@ -180,6 +181,10 @@ def test_an_interrupted_run_leaves_nothing_running(tmp_path):
     (["--generations", "0"], 1, "--generations 0: must be >= 1"),
     (["--budgets", "100,x"], 1, "--budgets 100,x: expected numbers of rows, as in 100,300"),
     (["--budgets", "0"], 1, "--budgets 0: expected numbers of rows"),
+    (["--device", "mps"], 1, "--device mps: is a GPU of Apple's, and this is no such Mac"),
+    (["--device", "tpu9"], 1, "--device tpu9: no such device"),
+    (["paper", "--tasks", "privacy"], 1, "files of privacy are missing, see the list above"),
+    (["smoke", "--weak", "x"], 1, "--weak and --strong: smoke makes its models itself"),
     (["paper", "--dtype", "float16"], 1, "overflows")])
 def test_bad_arguments_are_one_line(argv, code, message, tmp_path):
     done = run_all(*argv, "--out", tmp_path / "out")
@@ -225,6 +230,44 @@ def test_an_old_python_is_named(tmp_path):
                           env=environment | {"PATH": f"{tmp_path}:/usr/bin:/bin"})
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: Python 3.11 or newer is needed")
+
+
+def test_a_python_that_is_named_is_not_passed_over(tmp_path):
+    old = tmp_path / "python3.9"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    done = subprocess.run(["bash", ROOT / "run_all.sh", "--dry-run"], capture_output=True,
+                          text=True, env=os.environ | {"PYTHON": str(old)})
+    assert (done.returncode, done.stderr) == (
+        1, f"error: PYTHON={old}: is no Python 3.11 or newer; name another, or leave it out\n")
+
+
+def test_another_shell_is_told_to_be_bash():
+    shell = shutil.which("dash") or pytest.skip("needs a shell that is not bash")
+    done = subprocess.run([shell, ROOT / "run_all.sh", "--dry-run"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: run_all.sh is a script of bash: say bash run_all.sh")
+
+
+@pytest.mark.parametrize("version, refused", [((3, 9, 18), True), ((3, 10, 99), True),
+                                              ((3, 11, 0), False), ((4, 0, 0), False)])
+def test_an_older_python_is_told_before_anything_is_imported(version, refused, monkeypatch):
+    monkeypatch.setattr(sys, "version_info", version)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    try:
+        runpy.run_path(str(ROOT / "w2s" / "__init__.py"))
+        message = ""
+    except SystemExit as end:
+        message = str(end.code)
+    assert message.startswith("error: Python 3.11 or newer is needed; this is 3.") == refused
+
+
+@pytest.mark.parametrize("plan", [["w2s.experiment"], ["w2s.experiment", "--format", "lines"],
+                                  ["w2s.sweep", "sweep", "--figure", "3"]], ids=" ".join)
+def test_a_plan_is_printed_where_no_package_is_installed(plan):
+    done = subprocess.run([sys.executable, "-S", "-m", *plan, "--dry-run"], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and "train_student.py" in done.stdout, done.stderr
 
 
 def copied(folder):

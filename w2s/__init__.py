@@ -10,6 +10,10 @@ import importlib
 import importlib.util
 import sys
 
+if sys.version_info < (3, 11):  # before any syntax that an older one does not know
+    sys.exit("error: Python 3.11 or newer is needed; this is {}.{} ({})".format(
+        *sys.version_info[:2], sys.executable))
+
 MOVED = {  # names before version 0.2: they import the module of today, for one version
     "pythia": "model", "lora": "model.lora", "text": "model.tokenization", "splits": "data.splits",
     "mail": "data.mail", "questions": "data.questions", "step": "train.step", "grpo": "train.grpo",

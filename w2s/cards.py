@@ -5,9 +5,11 @@ No torch: a process that has asked CUDA holds a part of each card.
 
 import itertools
 import os
+import platform
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from typing import NamedTuple
 
@@ -30,6 +32,30 @@ def visible():
     names = (name.strip() for name in named.split(","))
     # as CUDA reads it: nothing counts from the first on that does not exist
     return list(itertools.takewhile(lambda name: name not in ("", "-1"), names))
+
+
+def apple():
+    """Whether this is a Mac with a GPU of Apple's. Asked without torch."""
+    return sys.platform == "darwin" and platform.machine() == "arm64"
+
+
+def check(device, dtype, private):
+    """ValueError for a --device that no machine has, or that this one or the plan cannot use.
+    private: whether some run is trained with differential privacy."""
+    if not device:
+        return
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,4})?", device):
+        raise ValueError(f"--device {device}: no such device; use auto, cpu, cuda, cuda:N or mps")
+    if device == "mps":
+        for wrong, why in ((not apple(), "--device mps: is a GPU of Apple's, and this is no such "
+                            "Mac; use auto or cpu"),
+                           (dtype == "bfloat16", "--dtype bfloat16: not with --device mps, which "
+                            "computes in float32; leave one of them out"),
+                           (private, "--device mps: cannot train privately, since noise needs "
+                            "float64; leave privacy out of --tasks, or say auto, which takes the "
+                            "CPU for it")):
+            if wrong:
+                raise ValueError(why)
 
 
 def chosen(count, device):

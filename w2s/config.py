@@ -100,7 +100,7 @@ class Training:
                         "them trained on, by which attacks.py audit bounds epsilon from below; "
                         "1000 to 2000. Such a run is for auditing, not for release", low=0,
                         high=10**5)
-    device: str = arg("auto", "auto, cpu, cuda or cuda:N")
+    device: str = arg("auto", "auto, cpu, cuda, cuda:N or mps")
     dtype: str = arg("float32", "arithmetic: float32, or bfloat16 (weights stay float32)")
     compile: str = arg("auto", "torch.compile the step; auto: only where it pays",
                        choices=("auto", "on", "off"))

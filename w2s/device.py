@@ -11,9 +11,10 @@ import torch
 from w2s.cards import SHARED
 
 
-def setup(name="auto", dtype="float32"):
-    """The torch.device called `name` ("auto": cuda when there is one), with torch's settings for
-    speed on it. Without torchrun "cuda" is the first GPU, with it the process's own.
+def setup(name="auto", dtype="float32", unfit=""):
+    """The torch.device called `name` ("auto": cuda when there is one, else mps, Apple's GPU), with
+    torch's settings for speed on it. Without torchrun "cuda" is the first GPU, with it the
+    process's own. unfit: why mps cannot do this work, which auto then gives to the CPU.
 
     Raises ValueError for a device that is not there and for a dtype that does not work."""
     if dtype == "float16":
@@ -23,15 +24,19 @@ def setup(name="auto", dtype="float32"):
         raise ValueError(f"--dtype {dtype}: choose float32 or bfloat16")
     if name == "auto":  # a process that was given a card must not take the CPU where it fails
         name = "cuda" if torch.cuda.is_available() or SHARED in os.environ else "cpu"
+        if name == "cpu" and has_mps() and dtype == "float32" and not unfit:
+            name = "mps"
     several = os.environ.get("WORLD_SIZE", "1") != "1"  # of one process LOCAL_RANK is a leftover
     if name == "cuda" and several and "LOCAL_RANK" in os.environ:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"--device {name}: no such device; use auto, cpu or cuda") from None
-    if device.type not in ("cpu", "cuda") or device.type == "cpu" and device.index:
-        raise ValueError(f"--device {name}: only cpu and cuda are supported")
+        raise ValueError(f"--device {name}: no such device; use auto, cpu, cuda or mps") from None
+    if device.type not in ("cpu", "cuda", "mps") or device.type != "cuda" and device.index:
+        raise ValueError(f"--device {name}: only cpu, cuda and mps are supported")
+    if device.type == "mps":
+        require_mps(dtype, unfit)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {name}: this machine has no usable CUDA device; use cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -44,6 +49,27 @@ def setup(name="auto", dtype="float32"):
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
     return device
+
+
+def has_mps():
+    """Whether this is a Mac whose GPU torch can use."""
+    return torch.backends.mps.is_available()
+
+
+def require_mps(dtype, unfit):
+    """ValueError where there is no Apple GPU, or it cannot do the work."""
+    if not has_mps():
+        raise ValueError("--device mps: this machine has no Apple GPU that torch can use; use cpu")
+    if dtype != "float32":
+        raise ValueError(f"--dtype {dtype}: not with --device mps, which computes in float32; "
+                         "leave one of them out")
+    if unfit:
+        raise ValueError(f"--device mps: {unfit}; use cpu")
+
+
+def widest(device):
+    """The dtype of sums: float64, which mps does not have."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def autocast(device, dtype):
@@ -86,6 +112,10 @@ def pays_to_compile(choice, device, steps, vocabulary=0):
     overhead makes it pay early. For a language model with a full vocabulary it never pays on CPU:
     1.12x the time (14m), since a loss that works in place makes fewer passes than inductor's code
     over all logits. Raises ValueError for "on" where torch cannot compile."""
+    if device.type == "mps":
+        if choice == "on":
+            raise ValueError("--compile on: not with --device mps; leave one of them out")
+        return False
     if device.type == "cpu":
         pays = steps >= 2000 and vocabulary < 2 ** 14
     else:

@@ -20,7 +20,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from w2s import config, launch, recipes
+from w2s import cards, config, launch, preflight, recipes
 from w2s.commands import placed
 from w2s.config import arg
 from w2s.phases import TASKS, TRUST, USUAL, Experiment
@@ -63,7 +63,7 @@ class Common(launch.Options):
     batch_size: int = arg(None, "rows in an optimizer step", low=1)
     lr: float = arg(None, "peak learning rate", above=0)
     max_length: int = arg(None, "tokens of a text that are read", low=1, high=10**6)
-    device: str = arg(None, "auto, cpu, cuda or cuda:N, everywhere")
+    device: str = arg(None, "auto, cpu, cuda, cuda:N or mps, everywhere")
     dtype: str = arg(None, "float32 or bfloat16, of training (default: bfloat16 where the "
                      "processor has it)")
     compile: str = arg(None, "torch.compile the step", choices=("auto", "on", "off"))
@@ -72,6 +72,7 @@ class Common(launch.Options):
 @dataclass(kw_only=True)
 class Config(Common):
     tasks: str = arg(USUAL, "properties and tasks, or all: every task, every way to choose labels")
+    skip_missing: bool = arg(False, "leave out tasks whose files are missing, go on with the rest")
     generations: int = arg(3, "of the chain of trust functions", low=1, high=MOST)
     budgets: str = arg(None, "N,N2,...: trust functions of so many labelled rows too, and students "
                        "on these rows themselves (miniature: 300)")
@@ -82,7 +83,22 @@ def main(options, preset="miniature"):
     command = f"bash run_all.sh {shlex.join(sys.argv[1:])}".strip()
     plan = Experiment(options, preset, command)
     check(plan)
-    launch.carry_out(plan.steps, [plan.line(step) for step in plan.steps], options, plan.out)
+    if not options.dry_run:
+        without = ready(plan, options.skip_missing)
+        plan = Experiment(options, preset, command, without=without) if without else plan
+    lines = [plan.line(step) for step in plan.steps]
+    if preset == "paper" and not options.dry_run:
+        print(preflight.estimate(plan, lines, options), flush=True)
+    launch.carry_out(plan.steps, lines, options, plan.out)
+
+
+def ready(plan, skip=False):
+    """Look for rows and models, and print what is there and what is not. Returns the tasks to leave
+    out. Raises the ValueErrors of w2s.preflight."""
+    without = preflight.require(plan, skip)
+    if plan.preset != "smoke":
+        preflight.models((plan.weak, *plan.strong))
+    return without
 
 
 # ---- what would fail later -----------------------------------------------------------------------
@@ -95,6 +111,9 @@ def check(plan):
         if path and not (Path(placed(path)).is_dir() if kind == "folder" else
                          Path(placed(path)).is_file()):
             raise ValueError(f"{path}: no such {kind} (--{name})")
+    cards.check(options.device, options.dtype, any(
+        step.trained and step.task == "privacy" and step.own.get("--lam") != 0
+        for step in plan.steps))
     check_models(plan)
     if options.town is not None and plan.preset != "miniature":
         raise ValueError("--town: only the miniature has towns; leave it out")
@@ -103,7 +122,8 @@ def check(plan):
     recipes.check(plan.lines, every.steps, TASKS)
     if selects(plan) == "val":
         for cell in plan.each(lambda task: task not in TRUST):
-            if not plan.has_validation(cell):
+            known = not options.data or cell.D.is_dir()  # else it is said that the rows are missing
+            if known and not plan.has_validation(cell):
                 raise ValueError(f"--select val: {cell.task} has no validation rows; give it some "
                                  "(recipe: data --val), or --select test")
     if options.recipe or options.protocol != "ours":

@@ -121,7 +121,7 @@ def side_by_side(lines, count, size, asked):
         return asked
     if not count:
         device = by_hand(lines)
-        gpu = shutil.which("nvidia-smi") and cards.visible() and device != "cpu"
+        gpu = device != "cpu" and (cards.apple() or shutil.which("nvidia-smi") and cards.visible())
         return 1 if gpu else min(cores, 4)
     needs = [need(words) for words in lines if words[0] in ("train_weak.py", "train_student.py")]
     if not size or None in needs:

@@ -42,7 +42,7 @@ class Config:
     batch_size: int = arg(32, "rows computed together", low=1)
     seed: int = arg(0, "draws the rows of --limit, and the bootstrap", low=0)
     draws: int = arg(10000, "bootstrap draws behind every interval", low=100, high=10**6)
-    device: str = arg("auto", "auto, cpu, cuda or cuda:N")
+    device: str = arg("auto", "auto, cpu, cuda, cuda:N or mps")
 
 
 class Place(NamedTuple):

@@ -157,7 +157,7 @@ def recompute(model):
 
 def too_large(model, device):
     """Whether a copy of the model with its gradients and moments would not fit the device."""
-    if device.type == "cpu":
+    if device.type != "cuda":
         return False
     memory = torch.cuda.get_device_properties(device).total_memory
     return STATE * sum(p.numel() for p in model.parameters()) > ROOM * memory

@@ -5,7 +5,7 @@ A command's own words say what the run is; recipes (w2s.recipes) add what it tra
 
 from pathlib import Path
 
-from w2s import config, recipes
+from w2s import cards, config, recipes
 from w2s.commands import HERE, INFERENCE, fast_bfloat16, model, placed, shown
 from w2s.trust_phases import MOST, TrustPhases, budgets
 
@@ -42,11 +42,13 @@ class Experiment(TrustPhases):
     is the order of the list: a command starts as soon as those are done that write what it reads
     (w2s.scheduler).
 
-    everything: the plan only names all runs that there can be, for the check of recipes."""
+    everything: the plan only names all runs that there can be, for the check of recipes; without:
+    tasks to leave out."""
 
-    def __init__(self, options, preset, command="", everything=False):
+    def __init__(self, options, preset, command="", everything=False, without=()):
         self.options, self.preset, self.everything = options, preset, everything
-        self.tasks, self.every = chosen(options.tasks)
+        tasks, self.every = chosen(options.tasks)
+        self.tasks = [task for task in tasks if task not in without]
         # properties whose students get trusted labels too: an addition, which no paper prints
         self.crossed = [task for task in self.tasks if task not in (*TRUST, "privacy")
                         and (task == "ood" or self.every) and options.protocol == "ours"]
@@ -84,6 +86,9 @@ class Experiment(TrustPhases):
             lines += recipes.read(recipes.HOME / "printed.txt")
         lines += recipes.read(recipes.HOME / f"{self.preset}.txt")
         cluster = options.format == "slurm" and options.device != "cpu"  # has cards
+        if cards.apple() and self.preset != "paper":  # a launch costs more than such models compute
+            lines += [recipes.Line("machine", "*", run, "--device", ("cpu",))
+                      for run in ("*", *INFERENCE)]
         if cluster or fast_bfloat16():  # of training; labels and measurements stay float32
             lines.append(recipes.Line("machine", "*", "*", "--dtype", ("bfloat16",)))
         return lines

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from w2s import config, rows
+from w2s.attacks import flags
 
 HOME = Path(__file__).parent.parent / "recipes"
 ROLES = {"weak": ("weak", "weak-*"), "strong": ("ceiling-*", "student-*", "base-strong"),
@@ -163,10 +164,10 @@ def grid(lines, task, run):
 def configuration(script):
     """The Config of a script ("train_weak.py", "attacks.py text", "w2s.prepare data")."""
     name, *command = script.split()
+    if name == "attacks.py":  # whose modules take long to import
+        return getattr(flags, command[0].capitalize())
     module = importlib.import_module(name.removesuffix(".py"))
-    if not command:
-        return module.Config
-    return module.command(*command)[1] if name == "attacks.py" else module.COMMANDS[command[0]][1]
+    return module.COMMANDS[command[0]][1] if command else module.Config
 
 
 def argument(flag):

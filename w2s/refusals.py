@@ -1,6 +1,8 @@
 """What a training script refuses before it begins: flags without effect, what cannot go together.
 """
 
+import os
+
 PRIVACY = {"optimizer", "clip", "noise_multiplier", "delta", "accountant", "sampling", "dp_method",
            "noise_seed", "canaries"}  # flags that only a task with a plan for DP takes
 GRPO = {"group", "updates", "ratio_clip", "kl", "sampling_temperature", "new_tokens"}
@@ -10,6 +12,15 @@ MIXES = " (and with DP abs and squared are refused: a covariance of the batch mi
 def samples_answers(cfg):
     """Whether the student learns from answers that it samples; weak models have no objective."""
     return getattr(cfg, "objective", "") == "grpo"
+
+
+def without_mps(private):
+    """Why Apple's GPU cannot do this training, "" if it can."""
+    if private:
+        return "private training needs float64 for its noise, which Apple's GPU does not have"
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        return "the processes of torchrun would share the one GPU of a Mac"
+    return ""
 
 
 def refuse_processes(cfg, processes, private):

@@ -16,7 +16,7 @@ from w2s.data import leaks
 from w2s.dp import canaries
 from w2s.infer import lm
 from w2s.model import adapter, checkpoint, configuration, lora, tokenization
-from w2s.refusals import refuse_order, refuse_processes, samples_answers, check
+from w2s.refusals import refuse_order, refuse_processes, samples_answers, without_mps, check
 from w2s.train import difficulty, embedding_rows, grpo, losses, step
 
 LINES = 10  # lines a run prints; log.jsonl has five times as many
@@ -35,10 +35,10 @@ class TrainingRun:
         epochs = default["epochs"] if cfg.epochs is None else cfg.epochs
 
         self.cfg, self.run, self.task, self.folder = cfg, run, task, folder
-        self.device = device.setup(cfg.device, cfg.dtype)
+        private = task.plan and epochs and (self.lam or cfg.noise_multiplier)
+        self.device = device.setup(cfg.device, cfg.dtype, without_mps(private))
         rank, processes = parallel.join(self.device)
         self.follows = rank > 0  # the first process speaks and writes for all
-        private = task.plan and epochs and (self.lam or cfg.noise_multiplier)
         refuse_processes(cfg, processes, private)
         refuse_order(cfg, epochs, private)
         self.columns = task.encode(data, tokenization.load_tokenizer(folder), cfg.max_length,

@@ -381,12 +381,12 @@ ERRORS = [
      "data/test_questions.py::test_sciq_is_shuffled_by_a_hash_and_not_always_the_first_answer"),
     (QUESTIONS, "return sorted(offered, key=lambda text: digest(\"sciq\", stem, text))", "return sorted(offered)",
      "data/test_questions.py::test_sciq_is_shuffled_by_a_hash_and_not_always_the_first_answer"),
-    (QUESTIONS, '''            "; ".join(b.where for b in CHOICE.values()))
-    splits.set_groups(pool, [[splits.bare(row["text"])] for row in pool])''', '''            "; ".join(b.where for b in CHOICE.values()))
+    (QUESTIONS, '''        raise raw.missing(QUESTIONS)
+    splits.set_groups(pool, [[splits.bare(row["text"])] for row in pool])''', '''        raise raw.missing(QUESTIONS)
     splits.set_groups(pool, [[row["id"]] for row in pool])''',
      "data/test_questions.py::test_what_cannot_be_used_is_left_out_and_counted"),
-    (QUESTIONS, '''            "; ".join(b.where for b in CHOICE.values()))
-    splits.set_groups(pool, [[splits.bare(row["text"])] for row in pool])''', '''            "; ".join(b.where for b in CHOICE.values()))
+    (QUESTIONS, '''        raise raw.missing(QUESTIONS)
+    splits.set_groups(pool, [[splits.bare(row["text"])] for row in pool])''', '''        raise raw.missing(QUESTIONS)
     splits.set_groups(pool, [[normal(row["text"])] for row in pool])''',
      "data/test_questions.py::test_what_cannot_be_used_is_left_out_and_counted"),
     (ANSWERS, 'NUMBER.search(text.split("####", 1)[1])', 'NUMBER.search(text.rsplit("####", 1)[1])',

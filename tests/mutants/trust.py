@@ -169,8 +169,6 @@ ERRORS = [
     (SCRIPT, '.get("features", "states")', '.get("feature", "states")',
      f"{RUN}::test_a_trust_function_is_used_again_with_the_features_it_was_trained_on"),
     # the states that it reads: of the last real token, of the chosen option, of their own row
-    (ANSWERS, "best = (logp.double() / count).argmax(0)", "best = logp.double().argmax(0)",
-     "infer/test_choice.py::test_the_state_is_that_of_the_last_token_of_the_chosen_option"),
     (ANSWERS, "last[o] = torch.where(real[o, m, :, None], h, last[o])", "last[o] = h",
      "infer/test_choice.py::test_the_state_is_that_of_the_last_token_of_the_chosen_option"),
     (ANSWERS, "for m in range(longest if states and M > 1 else longest - 1):", "for m in range(longest - 1):",

@@ -19,25 +19,16 @@ RUN/attack-audit.json gets epsilon_audited, epsilon_claimed (null: nothing was c
 """
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from w2s import rows, runs, whatis
 from w2s.attacks import entries, refuse_changes
-from w2s.config import REQUIRED, arg
+from w2s.attacks.flags import Audit
 
 SHARES = (.05, .1, .25)  # shares of the canaries that are guessed; the best bound counts
 LEAST = 1e-3             # smallest noise that a score assumes, in units of C: never divide by 0
-
-
-@dataclass(kw_only=True)
-class Audit:
-    run: list[str] = arg(REQUIRED, "finished runs of train_weak.py or train_student.py with "
-                         "--canaries")
-    task: str = arg("privacy", "task of the runs")
-    confidence: float = arg(0.95, "probability with which the bound holds", low=0.5, high=0.999999)
 
 
 def audit(cfg):

@@ -38,32 +38,12 @@ RUN/attack-extraction.json gets the metrics, RUN/attacks/extraction.jsonl a line
 and tokens are never written.
 """
 
-from dataclasses import dataclass
 
 import numpy as np
 
 from w2s import metrics, runs, statistics
 from w2s.attacks import entries, exposure, target
-from w2s.config import arg
-
-
-@dataclass(kw_only=True)
-class Extraction(target.Attack):
-    prefix: int = arg(32, "tokens of the prompt", low=1)
-    suffix: int = arg(32, "tokens that the model writes and that are compared", low=1)
-    start: int = arg(0, "the first window's first token", low=0)
-    unseen_start: int = arg(None, "the second window's first token (default: --start + --prefix)",
-                            low=0)
-    seen: int = arg(64, "tokens of a mail that students saw as they are (label.py --prefix): the "
-                    "third window's prompt", low=1)
-    curve: list[int] = arg([], "prompt lengths of extraction_at_K (default: a quarter, half and "
-                           "all of --prefix)")
-    samples: int = arg(0, "take the likeliest of N samples; 0: decode greedily", low=0,
-                       high=10**6)
-    temperature: float = arg(1.0, "of the samples", above=0)
-    candidates: int = arg(200, "random secrets that a secret is ranked among; 0: no exposure",
-                          low=0, high=10**6)
-    seed: int = arg(0, "varies the samples, the candidates and the rows that --limit keeps", low=0)
+from w2s.attacks.flags import Extraction
 
 
 def extraction(cfg):

@@ -31,28 +31,16 @@ and tokens are never written.
 """
 
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 
 from w2s import metrics, rows, runs, statistics
 from w2s.attacks import entries, target
-from w2s.config import arg
+from w2s.attacks.flags import Membership
 
 SCORES = ("loss", "ref", "zlib", "min_k", "min_kpp")
 BOUNDS = {"mia_tpr_at_0.1fpr": .001, "mia_tpr_at_1fpr": .01, "mia_tpr_at_5fpr": .05}
 DRAWS = 1000  # of the bootstrap
-
-
-@dataclass(kw_only=True)
-class Membership(target.Attack):
-    reference: str = arg(None, "model that was not fine-tuned, folder or hub name (default: the "
-                         "--model of each run's training)")
-    min_k: float = arg(0.2, "share of the tokens in min_k and min_kpp, at least one", above=0,
-                       high=1)
-    seen: int = arg(64, "students: tokens of a mail that they saw as they are (label.py --prefix)",
-                    low=2)
-    seed: int = arg(0, "varies the rows that --limit keeps and the bootstrap", low=0)
 
 
 def membership(cfg):

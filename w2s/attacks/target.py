@@ -11,27 +11,9 @@ import numpy as np
 
 from w2s import rows, runs, tasks
 from w2s.attacks import refuse_changes
-from w2s.config import REQUIRED, arg
 from w2s.data import leaks, splits
 
 TRAINED = {"train_weak.py": "data", "train_student.py": "labels"}  # the argument with the rows
-
-
-@dataclasses.dataclass(kw_only=True)
-class Attack:
-    """What the attacks on language models have in common."""
-
-    task: str = arg(REQUIRED, "task of the runs, one of language models: privacy")
-    run: list[str] = arg(REQUIRED, "finished run folders, attacked one after the other")
-    data: list[str] = arg(REQUIRED, "rows, those the runs were trained on and test.jsonl")
-    members: str = arg(None, "rows that count as trained on (default: as config.json of each run "
-                       "says)")
-    limit: int = arg(None, "at most N rows of each file, the same for every run (default: all)",
-                     low=1)
-    max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
-                          low=1)
-    device: str = arg("auto", "auto, cpu, cuda or cuda:N")
-    dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
 
 
 class Target(NamedTuple):

@@ -17,7 +17,6 @@ After a kill the same command goes on behind its last complete batch of rows.
 
 import os
 import shutil
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -26,29 +25,8 @@ import numpy as np
 
 from w2s import locks, rows, runs, tasks
 from w2s.attacks import entries, refuse_changes
-from w2s.config import REQUIRED, arg
+from w2s.attacks.flags import Text
 from w2s.data import splits
-
-
-@dataclass(kw_only=True)
-class Text:
-    task: str = arg(REQUIRED, "task of the runs, one with classes: fairness, ood, adversarial")
-    run: list[str] = arg(REQUIRED, "finished run folders, attacked one after the other")
-    data: str = arg(REQUIRED, "rows with ground truth (test.jsonl); text_adv is not needed")
-    out: str = arg(None, "file of the flipped texts, for a single run (default: "
-                   "RUN/attacks/<data>.jsonl)")
-    methods: list[str] = arg([], "typos, synonyms, distraction (default: all; synonyms only if "
-                             "there is a file of them)")
-    synonyms: str = arg(None, "JSON file {word: [words]}; the first five of a word are tried")
-    budget: float = arg(0.25, "share of a text's words that may change, at least one word",
-                        above=0, high=1)
-    limit: int = arg(None, "attack at most N rows, stratified by source (default: all)", low=1)
-    seed: int = arg(0, "varies the typos and which rows --limit keeps", low=0)
-    batch_size: int = arg(64, "rows attacked side by side", low=1)
-    max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
-                          low=1)
-    device: str = arg("auto", "auto, cpu, cuda or cuda:N")
-    dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
 
 
 def text(cfg):

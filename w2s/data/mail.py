@@ -25,7 +25,7 @@ import numpy as np
 
 from w2s import rows
 from w2s.data import splits
-from w2s.data.mail_files import AESLC, CMU, mail_sources
+from w2s.data.mail_files import MAILS, mail_sources
 from w2s.data.mail_text import PIECE, mark, usable
 
 SHINGLE = 5     # words: what near-duplicates are counted in
@@ -47,10 +47,7 @@ def bodies(raw, most=None, seed=0, pieces=128):
     for path, source, mails in mail_sources(raw):
         _take(path, source, mails, pieces, tally, best, seen)
     if all(_is_pile(path) for path in tally):
-        raise raw.missing(
-            "mails (aeslc.jsonl, *.subject, enron_mail_20150507.tar.gz, maildir/, emails.csv, "
-            "*.eml, *.mbox, mails.jsonl)", f"AESLC ({AESLC}) or the CMU archive ({CMU})",
-            "; these are real people's mails, so we do not fetch them")
+        raise raw.missing(MAILS)
     # The pile comes last: of two near-duplicates the later one is left out, and the pile's mails
     # are only further non-members. Within each the order is that of a hash of the text.
     order = sorted(best, key=lambda key: (best[key][0], key))

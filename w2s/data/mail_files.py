@@ -19,6 +19,13 @@ from w2s.data.mail_text import body, decode
 AESLC, CMU = "https://github.com/ryanzhumich/AESLC", "https://www.cs.cmu.edu/~enron/"
 JSONL = {"berkeley_labelled_raw.jsonl": ("labelled", "raw"), "mails.jsonl": ("mails", "text"),
          "pile_test_enron.jsonl": ("pile", "text")}
+ARCHIVE = ("enron_mail_20150507.tar", "enron_mail_20150507.tgz", "maildir", "emails.csv")
+MAILS = raw_folder.Need(
+    "mails (aeslc.jsonl, *.subject, enron_mail_20150507.tar.gz, maildir/, emails.csv, *.eml, "
+    "*.mbox, mails.jsonl)", f"AESLC ({AESLC}) or the CMU archive ({CMU})",
+    ("aeslc.jsonl", "*.subject", "*.eml", "*.mbox", *ARCHIVE,
+     *(name for name in JSONL if "pile" not in name)),
+    "; these are real people's mails, so we do not fetch them")
 LONGEST = 1 << 26  # bytes of a mail; a damaged or hostile file could ask for any amount of memory
 
 
@@ -45,7 +52,7 @@ def mail_sources(raw):
         yield path, "mbox", ((f"{_below(raw, path)}/{k}", body(mail))
                              for k, mail in enumerate(_mbox(path)))
     # Three forms of one archive, of which one is read.
-    path = raw.first("enron_mail_20150507.tar", "enron_mail_20150507.tgz", "maildir", "emails.csv")
+    path = raw.first(*ARCHIVE)
     if path:
         reader = (_maildir if path.is_dir() else _emails if "csv" in path.name.lower() else _tar)
         yield path, "cmu", ((name, body(mail)) for name, mail in reader(path))

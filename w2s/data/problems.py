@@ -17,6 +17,8 @@ MATH = (("math_train.jsonl", "MATH/train.jsonl", "math_splits/train.jsonl"),
         ("math_test.jsonl", "MATH/test.jsonl", "math_splits/test.jsonl"),
         ("math_500.jsonl", "MATH-500/test.jsonl"))
 MANY = {"aime": (("aime", ".jsonl"), ("aime", ".csv")), "omni": (("omni_math", ".jsonl"),)}
+NAMES = (*(name for names in MATH for name in names),
+         *(f"{start}*{end}" for pairs in MANY.values() for start, end in pairs))
 WANTED = ("math_train.jsonl, math_test.jsonl, math_500.jsonl, aime*.jsonl, aime*.csv, "
           "omni_math*.jsonl")
 WHERE = "MATH: https://github.com/hendrycks/math"

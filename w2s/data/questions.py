@@ -53,6 +53,17 @@ SUMS = {"gsm8k": (("gsm8k_train.jsonl", "gsm8k/train.jsonl", "grade_school_math/
 GSM8K = "https://github.com/openai/grade-school-math"
 PUZZLES = ("lichess_puzzles.csv", "lichess_db_puzzle.csv")
 LICHESS = "https://database.lichess.org/#puzzles (unpack the .zst)"
+QUESTIONS = raw_folder.Need(
+    "questions (" + ", ".join(b.files[0] for b in CHOICE.values()) +
+    ", or as they are published: ARC-Easy-Train.jsonl, anatomy_test.csv of MMLU, ...)",
+    "; ".join(b.where for b in CHOICE.values()),
+    (*(name for b in CHOICE.values() for name in b.files), "*_dev.csv", "*_val.csv", "*_test.csv"))
+PROBLEMS = raw_folder.Need(
+    f"gsm8k_train.jsonl, gsm8k_test.jsonl, {problems.WANTED} or town_sums.jsonl",
+    f"{GSM8K}; {problems.WHERE}", (*(name for parts in SUMS.values() for names in parts
+                                     for name in names), *problems.NAMES))
+POSITIONS = raw_folder.Need(f"{' or '.join(PUZZLES)} or town_stones.jsonl", LICHESS,
+                            (*PUZZLES, "town_stones.jsonl"))
 MOST = 100_000  # puzzles that are drawn, by the hash of their ids, where there are millions
 
 
@@ -72,10 +83,7 @@ def multiple_choice(raw):
         if SUBJECT.fullmatch(raw_folder.stem(path)):
             _take(raw, path, "mmlu", _mmlu(path), pool, seen)
     if not pool:
-        raise raw.missing(
-            "questions (" + ", ".join(b.files[0] for b in CHOICE.values()) +
-            ", or as they are published: ARC-Easy-Train.jsonl, anatomy_test.csv of MMLU, ...)",
-            "; ".join(b.where for b in CHOICE.values()))
+        raise raw.missing(QUESTIONS)
     splits.set_groups(pool, [[splits.bare(row["text"])] for row in pool])
     return pool
 
@@ -219,8 +227,7 @@ def arithmetic(raw):
     for source, path in problems.files(raw):
         _solve(raw, path, source, problems.read(path, source), pool, seen)
     if not pool:
-        raise raw.missing(f"gsm8k_train.jsonl, gsm8k_test.jsonl, {problems.WANTED} or "
-                          "town_sums.jsonl", f"{GSM8K}; {problems.WHERE}")
+        raise raw.missing(PROBLEMS)
     splits.set_groups(pool, [[splits.bare(row["text"])] for row in pool])
     return pool
 
@@ -282,7 +289,7 @@ def games(raw):
         splits.set_groups(stones, [[splits.bare(row["text"])] for row in stones])
         pool += stones
     if not pool:
-        raise raw.missing(f"{' or '.join(PUZZLES)} or town_stones.jsonl", LICHESS)
+        raise raw.missing(POSITIONS)
     return pool
 
 

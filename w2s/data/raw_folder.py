@@ -27,6 +27,17 @@ class Public(NamedTuple):
     web: str = ""
 
 
+class Need(NamedTuple):
+    """Files of which a task cannot do without one. what: as a message names them; where: to get
+    them; names: of the files, "*" once for any letters; why they are not fetched, or what is
+    fetched in their place."""
+    what: str
+    where: str
+    names: tuple
+    why: str = ""
+    public: Public | None = None
+
+
 class Raw:
     """A folder of raw files, found by name, plain or .gz, in any case, in subfolders too. Without a
     folder (None) nothing is found. A file that a task cannot do without it may `fetch`.
@@ -81,10 +92,20 @@ class Raw:
             f"{len(paths)} files ({digest(*paths)})" if paths else None)
         return [self.folder / path for path in paths]
 
-    def fetch(self, public, what, where):
-        """Fetch public.files, which stand in for `what`: their paths in huggingface_hub's cache.
-        Raises the ValueError of `missing`, with the reason, when they cannot be had."""
-        self.public = public
+    def one_of(self, need):
+        """The path of the first file of a Need that is there, None."""
+        for name in need.names:
+            start, star, end = name.partition("*")
+            path = next(iter(self.every(end, start)), None) if star else self.find(name)
+            if path:
+                return path
+        return None
+
+    def fetch(self, need, public=None):
+        """Fetch the files of `public` (need.public), which stand in for those of a Need: their
+        paths in huggingface_hub's cache. Raises the ValueError of `missing`, with the reason, when
+        they cannot be had."""
+        self.public = public = public or need.public
         for name in public.files:
             print(f"fetching {public.repo}/{name} ({public.licence})", flush=True)
             try:
@@ -95,16 +116,17 @@ class Raw:
                 gate = (f"; accept the conditions of https://huggingface.co/datasets/{public.repo} "
                         "and set HF_TOKEN") if re.search(r"\b40[13] ", str(error)) else ""
                 why = f" and could not fetch it: {error}{gate}"
-                raise self.missing(what, where, why) from error
+                raise self.missing(need, why) from error
         return list(self.fetched)
 
-    def missing(self, what, where, why=""):
-        """The ValueError, to be raised, for a file that is not there: what was looked for, why it
-        was not fetched either, and where to get it."""
+    def missing(self, need, why=None):
+        """The ValueError, to be raised, for a Need that is not there: what was looked for, why it
+        was not fetched either (need.why), and where to get it."""
         place, advice = ((self.folder, "put it there") if self.folder else
                          ("--raw not given", "pass its folder as --raw"))
-        return ValueError(f"{place}: did not find {what} (plain or .gz, in the folder or up to "
-                          f"{DEPTH} below){why}; get it from {where} and {advice}")
+        return ValueError(f"{place}: did not find {need.what} (plain or .gz, in the folder or up "
+                          f"to {DEPTH} below){why or need.why}; get it from {need.where} and "
+                          f"{advice}")
 
     def account(self, path, count, left_out=()):
         """Enter a file that was read into `sources`: `count` rows, of which left_out

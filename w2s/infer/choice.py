@@ -8,11 +8,12 @@ hidden, V vocabulary.
 import numpy as np
 import torch
 
+from w2s import device as devices
 from w2s.infer import batching, lm
 from w2s.model import decoding, tokenization
 from w2s.train import step
 
-ROWS = {"cpu": 256, "cuda": 512}  # rows continued at once; 64 on CPU: 1.8x the time
+ROWS = {"cpu": 256, "cuda": 512, "mps": 256}  # rows continued at once; 64 on CPU: 1.8x the time
 
 
 def tokens(tokenizer, texts):
@@ -158,7 +159,7 @@ def _chosen(model, batch, options, states, per_token):
     if not states:
         return logp.T.cpu().numpy(), None
     count = real.sum(1).clamp(min=1) if per_token else 1                          # (O, B)
-    best = (logp.double() / count).argmax(0)                                      # (B,)
+    best = (logp.to(devices.widest(device)) / count).argmax(0)                      # (B,)
     rows = torch.arange(B, device=device)
     if M == 1:  # only the chosen option needs a state of its own
         return logp.T.cpu().numpy(), row.feed(token[best, 0, rows], 0).float().cpu().numpy()
@@ -176,7 +177,7 @@ def written(model, heads, new_tokens, temperature=0.0, seed=0, dtype="float32", 
     the prompt's last token where nothing is. Sampled as `lm.continuations`; names: N ids, or None.
     Raises ValueError for a model that is not finite."""
     def compute(batch, pick):
-        draw = lm.draws(seed, [names[i] for i in pick], new_tokens).to(batch["ids"].device) \
+        draw = lm.draws(seed, [names[i] for i in pick], new_tokens, batch["ids"].device) \
             if temperature else None
         watch = Watch(len(pick), lm.end_of(model))
         return decoding.generate(model, batch["ids"], batch["len"], new_tokens, temperature,
@@ -216,7 +217,8 @@ class Watch:
         logp = logits.float().log_softmax(-1)
         top = logp.topk(2).values.exp()
         measures = torch.stack([logp.gather(1, token[:, None])[:, 0], top[:, 0] - top[:, 1],
-                                -(logp.exp() * logp).sum(1)], 1).double()         # (B, 3)
+                                -(logp.exp() * logp).sum(1)], 1)                  # (B, 3)
+        measures = measures.to(devices.widest(h.device))
         self.sums = self.sums + measures * self.active[:, None]
         self.count = self.count + self.active
 

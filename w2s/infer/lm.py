@@ -8,12 +8,13 @@ import hashlib
 import numpy as np
 import torch
 
+from w2s import device as devices
 from w2s.infer import batching
 from w2s.infer.classify import plain
 from w2s.model import decoding, kernels
 from w2s.train.step import seed_of
 
-LOGITS = {"cpu": 2 ** 24, "cuda": 2 ** 28}  # held at a time
+LOGITS = {"cpu": 2 ** 24, "cuda": 2 ** 28, "mps": 2 ** 24}  # held at a time
 END = 0                                     # <|endoftext|> of Pythia's tokenizer
 
 
@@ -60,13 +61,15 @@ def _scores(logits, token, moments):
     return scores
 
 
-def draws(seed, names, new_tokens):
-    """(B, new_tokens) float64 in [0, 1) to sample by. Those of a row follow from (seed, its name)
-    alone, so its continuation does not depend on which other rows there are."""
+def draws(seed, names, new_tokens, device=torch.device("cpu")):
+    """(B, new_tokens), float64 where the device has it, in [0, 1) to sample by. Those of a row
+    follow from (seed, its name) alone, so its continuation does not depend on which other rows
+    there are."""
     seeds = [seed_of(seed, "generate", name) for name in names]
     numbers = [np.random.Generator(np.random.PCG64(s)).random(new_tokens) for s in seeds]
     # reshaped, since an array of no rows has lost its second axis
-    return torch.from_numpy(np.array(numbers).reshape(len(names), new_tokens))
+    table = torch.from_numpy(np.array(numbers).reshape(len(names), new_tokens))
+    return table.to(devices.widest(device)).to(device)
 
 
 def names_of(prompts, names=None):
@@ -89,7 +92,7 @@ def continuations(model, prompts, new_tokens, temperature=0.0, seed=0, dtype="fl
     Greedy at temperature 0, else sampled from (seed, the row's name). names: N ids; None: as
     `names_of` the prompts. The end of text stops nothing, see `until_end`."""
     def compute(batch, pick):
-        draw = temperature and draws(seed, [names[i] for i in pick], new_tokens).to(device)
+        draw = temperature and draws(seed, [names[i] for i in pick], new_tokens, device)
         return decoding.generate(model, batch["ids"], batch["len"], new_tokens, temperature, draw)
 
     device = next(model.parameters()).device

@@ -58,7 +58,7 @@ class Pretrain:
     weight_decay: float = arg(0.05, "AdamW's weight decay", low=0)
     seed: int = arg(None, "draws the weights and the order of the windows (default: the shape's; "
                     "with --text 0)", low=0)
-    device: str = arg("auto", "auto, cpu, cuda or cuda:N")
+    device: str = arg("auto", "auto, cpu, cuda, cuda:N or mps")
     dtype: str = arg("float32", "arithmetic: float32, or bfloat16 (weights stay float32)")
     compile: str = arg("off", "torch.compile the step; auto: only where it pays",
                        choices=("auto", "on", "off"))

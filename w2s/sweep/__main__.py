@@ -95,6 +95,8 @@ def main(options):
             experiment.require_model(base)
     if options.dry_run:
         print(tally(sweep, options))
+    else:
+        experiment.ready(sweep)
     launch.carry_out(sweep.steps, [sweep.line(step) for step in sweep.steps], options, sweep.out)
 
 

@@ -40,6 +40,7 @@ class Task:
     # ---- rows ----
     FIELDS: dict                    # {key: type, or its values}: what a row has to have
     read: Callable                  # (path, weak=False) -> [row], checked
+    NEEDS: tuple = ()               # of raw_folder.Need: files without which there are no rows
     prepare: Callable               # (raw, seed, split, ...) -> {split: [row]} of raw files
     encode: Callable                # (rows, tokenizer, max_length, target) -> {name: column}
     ALIGNED: bool = False           # rows of a group are versions of one: a limit keeps all or none

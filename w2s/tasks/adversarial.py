@@ -199,6 +199,10 @@ FILES = (  # AdvGLUE++ in the first form that is there; AdvGLUE's annotated dev 
 PUBLIC = raw_folder.Public(  # listed on the hub at commit 4c1116b
     "AI-Secure/DecodingTrust", tuple(f"adv-glue-plus-plus/data/{name}" for name in FILES[0][1]),
     "CC BY-SA 4.0", 42017)
+NAMES = tuple(name for forms in FILES for names in forms for name in names)
+NEEDS = (raw_folder.Need(
+    f"any of {', '.join(NAMES)}", "https://github.com/AI-secure/DecodingTrust-Data-Legacy "
+    "(data/adv-glue-plus-plus/data)", NAMES, public=PUBLIC),)
 
 
 def prepare(raw, seed=0, split="grouped", per_source=10000, val=splits.VALIDATION, trust=0.0):
@@ -273,11 +277,7 @@ def _files(raw):
         for names, paths in zip(forms, present):
             if paths is used and len(paths) < len(names):
                 raw.notes.append(f"of {', '.join(names)} only {len(paths)} there")
-    if not chosen:
-        names = ", ".join(name for forms in FILES for names in forms for name in names)
-        chosen = raw.fetch(PUBLIC, f"any of {names}", "https://github.com/AI-secure/"
-                           "DecodingTrust-Data-Legacy (data/adv-glue-plus-plus/data)")
-    return chosen
+    return chosen or raw.fetch(NEEDS[0])
 
 
 def _records(path):

@@ -42,6 +42,7 @@ tokens = free.tokens
 sums, headline, evaluate = generation.sums, benchmarks.headline, generation.evaluate
 batches, objective, make_step = choice.batches, choice.objective, step.make_step
 FIELDS = generation.FIELDS
+NEEDS = (questions.PROBLEMS,)
 
 
 def prepare(raw, seed=0, split="grouped", val=0.01, trust=0.25):

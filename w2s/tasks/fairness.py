@@ -141,6 +141,7 @@ WHERE = ("https://archive.ics.uci.edu/dataset/2/adult (adult.data, adult.test) o
 UCI = raw_folder.Public(
     "UCI Adult", ("adult.data", "adult.test"), "CC BY 4.0", 48842, os.environ.get(
         "W2S_UCI", "https://archive.ics.uci.edu/ml/machine-learning-databases/adult/"))
+NEEDS = (raw_folder.Need(", ".join(NAMES), WHERE, NAMES, public=UCI),)
 PUBLIC = raw_folder.Public(  # the first of UCI's parts, listed on the hub at commit fbeef6e
     "scikit-learn/adult-census-income", ("adult.csv",), "CC BY 4.0; the hub says CC0 1.0", 32561)
 
@@ -185,11 +186,11 @@ def fetched(raw):
     """Fetch Adult: paths of both parts from UCI or, where UCI cannot be reached, of the first part
     from the hub, two thirds of the 48,842 people."""
     try:
-        return raw.fetch(UCI, ", ".join(NAMES), WHERE)
+        return raw.fetch(NEEDS[0])
     except ValueError as error:
         print(f"UCI could not be reached: {error.__cause__}", flush=True)
         raw.fetched = {}  # adult.data alone may have come: never half of one source and another
-    paths = raw.fetch(PUBLIC, ", ".join(NAMES), WHERE)
+    paths = raw.fetch(NEEDS[0], PUBLIC)
     raw.notes.append("ONLY TWO THIRDS OF ADULT: the hub's copy is UCI's training part, 32,561 of "
                      "the 48,842 people; for all, give adult.data and adult.test in --raw")
     return paths

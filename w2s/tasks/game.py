@@ -33,6 +33,7 @@ truth, right, weak_class, exact = free.truth, free.right, free.weak_class, free.
 sums, headline, evaluate = generation.sums, benchmarks.headline, generation.evaluate
 batches, objective, make_step = choice.batches, choice.objective, step.make_step
 FIELDS = generation.FIELDS
+NEEDS = (questions.POSITIONS,)
 
 
 def prepare(raw, seed=0, split="grouped", val=0.01, trust=0.25):

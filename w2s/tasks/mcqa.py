@@ -143,6 +143,9 @@ def evaluate(rows):
 
 # ---- raw files -----------------------------------------------------------------------------------
 
+NEEDS = (questions.QUESTIONS,)
+
+
 def prepare(raw, seed=0, split="grouped", val=0.01, trust=0.25):
     """{split: rows} of every file of questions in the raw folder, grouped by equal questions."""
     pool = questions.multiple_choice(raw)

@@ -137,6 +137,11 @@ SST2 = ("sst2/train.tsv", "sst-2/train.tsv", "sst2_train.tsv", "/train.tsv")
 STYLE = ("style.json", "style.jsonl")
 PUBLIC = raw_folder.Public(  # listed on the hub at commit 214d9a8
     "AI-Secure/DecodingTrust", ("ood/style.jsonl",), "CC BY-SA 4.0", 9712)
+NEEDS = (
+    raw_folder.Need(" or ".join(SST2), "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip, unpack "
+                    "it", SST2, "; SST-2 states no licence, so we do not fetch it"),
+    raw_folder.Need(" or ".join(STYLE), "https://github.com/AI-secure/DecodingTrust (data/ood)",
+                    STYLE, public=PUBLIC))
 
 
 def prepare(raw, seed=0, split="grouped", val=VALIDATION, trust=0.0, val_from="whole"):
@@ -149,12 +154,9 @@ def prepare(raw, seed=0, split="grouped", val=VALIDATION, trust=0.0, val_from="w
     can be chosen on validation rows (readings E11, O3). Raises ValueError without a val share."""
     train, style = raw.first(*SST2), raw.first(*STYLE)
     if train is None:
-        raise raw.missing(" or ".join(SST2),
-                          "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip, unpack it",
-                          "; SST-2 states no licence, so we do not fetch it")
+        raise raw.missing(NEEDS[0])
     if style is None:
-        [style] = raw.fetch(PUBLIC, " or ".join(STYLE),
-                            "https://github.com/AI-secure/DecodingTrust (data/ood)")
+        [style] = raw.fetch(NEEDS[1])
     demos, styles = _restyled(style)
     raw.account(style, len(demos) + len(styles))
     pool = _sentences(train)

@@ -7,7 +7,7 @@ lam = 0 trains without privacy, lam = 8 with epsilon 8. One row is one mail, the
 import numpy as np
 
 from w2s import rows
-from w2s.data import mail, splits
+from w2s.data import mail, mail_files, splits
 from w2s.dp import private_run
 from w2s.infer import lm
 from w2s.model import tokenization
@@ -151,6 +151,9 @@ def evaluate(rows):
 
 
 # ---- raw files -----------------------------------------------------------------------------------
+
+NEEDS = (mail_files.MAILS,)
+
 
 def prepare(raw, seed=0, split="grouped", mails=10000, sequence_length=128,
             val=splits.VALIDATION, trust=0.0):

@@ -21,7 +21,7 @@ def row_losses(model, task, columns, batch_size, device="cpu", **options):
     for _, batch in task.batches(columns, steps, batch_size, seed=0, device=device):
         rows = batch.pop("rows").numpy()
         loss = task.objective(model, batch, step.ground_truth, 0, **options)
-        losses[rows] = loss.double().cpu().numpy()
+        losses[rows] = loss.cpu().double().numpy()
     if not np.isfinite(losses).all():
         bad = 1 + int(np.flatnonzero(~np.isfinite(losses))[0])
         raise ValueError(f"the untuned model's loss of row {bad} is not finite; take another model")

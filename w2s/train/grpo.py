@@ -23,9 +23,10 @@ from w2s import device as devices
 from w2s.model import decoding
 from w2s.train.step import cosine, descend, seed_of, trained
 
-TOKENS = {"cpu": 2 ** 12, "cuda": 2 ** 14}  # rows x (T + N) of a backward pass; 4 times as many
-                                            # are written side by side
-LOGITS = {"cpu": 2 ** 25, "cuda": 2 ** 28}  # of the rows that are computed at a time
+# rows x (T + N) of a backward pass; 4 times as many are written side by side
+TOKENS = {"cpu": 2 ** 12, "cuda": 2 ** 14, "mps": 2 ** 12}
+# of the rows that are computed at a time
+LOGITS = {"cpu": 2 ** 25, "cuda": 2 ** 28, "mps": 2 ** 25}
 
 
 def advantages(rewards):

@@ -110,7 +110,9 @@ def width_of(longest, device):
 
 
 def pinned(value, device):
-    """Asynchronous copy to the GPU through pinned memory."""
+    """Copy to the GPU, on CUDA an asynchronous one through pinned memory."""
+    if torch.device(device).type != "cuda":
+        return value.to(device)
     return value.pin_memory().to(device, non_blocking=True)
 
 

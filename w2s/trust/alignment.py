@@ -33,7 +33,7 @@ def cosines(model, objective, labels, truth, picks, batch_size=32):
         row_gradients(model, objective, batch_of(labels, part, device)),
         total - row_gradients(model, objective, batch_of(truth, part, device)))
         for part in np.split(picks, range(size, len(picks), size))]
-    return torch.cat(parts).double().cpu().numpy()
+    return torch.cat(parts).cpu().double().numpy()
 
 
 def summed(model, objective, columns, batch_size):

@@ -1,0 +1,103 @@
+"""What an experiment needs and what is there, before anything is computed: rows, models, time.
+
+All that is missing is listed at once, with its address and its place.
+"""
+
+from pathlib import Path
+
+from w2s import hub, launch, prepare
+from w2s.data import raw_folder
+
+OWN = ("weak", "wts", "test")  # splits that own rows must have
+
+
+def lacking(plan):
+    """[task, ...] whose rows cannot be made; what is there and what is missing has been printed.
+    plan: an Experiment. Rows that the program makes up are not looked for."""
+    if plan.options.data:
+        state = {task: own_rows(plan, task) for task in plan.tasks}
+    elif plan.options.raw or plan.preset == "paper":
+        raw = raw_folder.Raw(plan.raw)
+        state = {task: raw_files(raw, task) for task in plan.tasks}
+    else:
+        return []
+    for task, lines in state.items():
+        for k, (_, text) in enumerate(lines):
+            print(f"{'' if k else task:12}{text}", flush=True)
+    return [task for task, lines in state.items() if not all(good for good, _ in lines)]
+
+
+def raw_files(raw, task):
+    """[(whether it can be had, text), ...] of the raw files that a task needs."""
+    from w2s import tasks  # imports torch
+    lines = []
+    for need in tasks.load(task).NEEDS:
+        if path := raw.one_of(need):
+            lines.append((True, f"there: {path}"))
+        elif need.public:
+            names = ", ".join(need.public.files)
+            lines.append((True, f"will be fetched: {need.public.repo} {names} "
+                                f"({need.public.licence})"))
+        else:
+            place = raw.folder or "a folder, and give it as --raw"
+            lines.append((False, f"MISSING: {need.what}{need.why}. Get it from {need.where}, put "
+                                 f"it into {place}"))
+    return lines
+
+
+def own_folders(plan, task):
+    """The folders of a task's rows in --data: one of all seeds, or one for each."""
+    return list(dict.fromkeys(cell.D for cell in plan.each(lambda name: name == task)))
+
+
+def own_rows(plan, task):
+    """The same of the files of --data."""
+    folders = own_folders(plan, task)
+    absent = [f"{folder / part}.jsonl" for folder in folders for part in OWN
+              if not any((folder / f"{part}.jsonl{end}").exists() for end in ("", ".gz"))]
+    return [(False, f"MISSING: {path}") for path in absent] or [
+        (True, f"there: {folder}") for folder in folders]
+
+
+def require(plan, skip=False):
+    """[task, ...] to leave out: with `skip` those whose rows are missing, else none. Raises
+    ValueError where rows are missing without it, or of all tasks, and for a row of --data that its
+    task's reader refuses."""
+    missing = lacking(plan)
+    rest = [task for task in plan.tasks if task not in missing]
+    if missing and not (skip and rest):
+        advice = f", or add --skip-missing to go on with {', '.join(rest)}" if rest else ""
+        raise ValueError(f"files of {', '.join(missing)} are missing, see the list above; put them "
+                         f"there{advice}")
+    if missing:
+        print(f"left out, as their files are missing: {', '.join(missing)}")
+    for folder, task in ((folder, task) for task in rest for folder in own_folders(plan, task)):
+        if plan.options.data:
+            prepare.check(prepare.Check(task, str(folder)))
+    return missing
+
+
+def models(names):
+    """Read the config.json of models, which is fetched where it is not there. Raises ValueError for
+    a model that does not exist or that we do not compute."""
+    from w2s.model import families
+    for name in dict.fromkeys(map(str, names)):
+        repo, _, revision = name.partition("@")
+        families.read(name if Path(name).is_dir() else hub.snapshot(
+            repo, revision or None, hub.SMALL, lacking=hub.unnamed))
+
+
+def estimate(plan, lines, options):
+    """A line of how long the plan takes, where this machine has measured its kinds, and of the
+    memory of its largest training. lines: words of its commands."""
+    count, size, jobs = launch.places(lines, options)
+    seconds = launch.expected(plan.steps, plan.out, jobs)
+    time = "how long: nothing of the kind was measured on this machine yet" if seconds is None \
+        else f"about {seconds / 3600:.1f} hours with {jobs} at a time, by what was measured here"
+    needs = [launch.need(words) for words in lines
+             if words[0] in ("train_weak.py", "train_student.py")]
+    if None in needs or not needs:
+        return f"{len(lines)} commands; {time}"
+    fits = f", a GPU here has {size / 1e9:.0f} GB" if count and size else ""
+    return (f"{len(lines)} commands; {time}; memory: a training takes up to "
+            f"{max(needs) / 1e9:.1f} GB, computed{fits}")
