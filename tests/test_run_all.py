@@ -59,7 +59,8 @@ def test_dry_run_prints_commands_only_and_makes_nothing(tmp_path):
     lines = commands("paper", "--raw", tmp_path, "--weak", tmp_path, "--strong", "a/b", "--seeds",
                      2, "--out", tmp_path / "out", "--tasks", "ood,fairness")
     assert all(re.search(r"\.py --(task|teacher) | -m w2s\.", line) for line in lines)
-    assert len({*lines}) == len(lines) > 60 and not (tmp_path / "out").exists()
+    made = [line for line in lines if "w2s.report" not in line]
+    assert len({*made}) == len(made) > 60 and not (tmp_path / "out").exists()
     for name in ("plain", "it's a \"b\" & $c # d", "müll"):  # a line is a command of a shell
         line = commands("paper", "--weak", "a/b", "--strong", "a/b", "--tasks", "fairness", "--out",
                         tmp_path / name, "--seeds", 1)[1]
@@ -78,7 +79,9 @@ def test_paths_are_those_of_the_caller(tmp_path):
 
 def test_the_miniature_is_the_default():
     lines, same = commands("--seeds", 1), commands("miniature", "--seeds", 1)
-    assert lines[:-1] == same[:-1]  # the report is told the command
+    # reports are told the command
+    assert [line for line in lines if "w2s.report" not in line] == \
+        [line for line in same if "w2s.report" not in line]
     assert "w2s.miniature world" in lines[0]
     alone = commands("--tasks", "fairness")
     assert not any(word in line for line in alone for word in ("surrogate", "attacks.py"))

@@ -13,8 +13,8 @@ HOME = Path(__file__).parent.parent
 AROUND = ("whatis", "rows", "hub", "locks", "code", "console", "runs", "config", "card",
           "refusals")
 # patterns, since a parser takes half a second for all files; so a docstring counts as code
-IMPORT = re.compile(r"^ *(?:from (w2s[\w.]*) import (?:\(([^)]{0,2000})\)|(.*))|import (w2s[\w.]*))",
-                    re.MULTILINE)
+IMPORT = re.compile(r"^ *(?:from (w2s[\w.]*) import (?:\(([^)]{0,2000})\)|(.*))|"
+                    r"import (w2s[\w.]*))", re.MULTILINE)
 
 
 @functools.cache

@@ -148,7 +148,7 @@ def before(commands):
             # two that read do not disturb each other
             for earlier in ("read", "write") if way == "write" else ("write",):
                 wait |= inside[earlier][path].union(*(naming[earlier][p] for p in path.parents))
-        # a report tells of what is finished: what is written later waits for none, the next one does
+        # a report tells of what is finished: only the next one waits for it
         if reports:
             wait |= told
             told.add(command.number)

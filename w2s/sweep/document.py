@@ -6,7 +6,7 @@ from pathlib import Path
 
 from w2s import rows
 from w2s.phases import NOTES
-from w2s.report import render
+from w2s.report import page, render
 from w2s.report.document import show
 from w2s.report.measurements import harmless
 from w2s.report.pictures import draw
@@ -40,7 +40,7 @@ def write(sweep, options):
               *chapters, *reading(options)]
     folder = Path(options.runs) / "sweep"
     texts = {"sweep.csv": csv_text(sweep, studies), "report.md": render.markdown(blocks),
-             "report.html": render.html(title, blocks)}
+             "report.html": page.html(title, blocks)}
     files = {name: text.encode() for name, text in texts.items()} | files
     rows.write_together({folder / name: content for name, content in files.items()})
     show([*note, *short(sweep, said), *gaps, Text("Report: " + "\n        ".join(
@@ -70,11 +70,11 @@ def chapter(sweep, studies, name, figure, drawn, said):
 
 
 def short(sweep, said):
-    """What the terminal shows: each claim with its verdict."""
-    body = [[name, task, claim.verdict, claim.text] for task, claims in said.items()
-            for name, some in claims.items() for claim in some]
-    return [Table("What the paper says, and what is seen here", ["figure", "property", "verdict",
-                                                                 "claim"], body)] if body else []
+    """What the terminal shows: each claim behind its verdict."""
+    lines = [f"{claim.verdict}: {name}, {task}: {claim.text}" for task, claims in said.items()
+             for name, some in claims.items() for claim in some]
+    return [Text("What the paper says of its figures, and whether it is seen here"),
+            Text("\n".join(lines))] if lines else []
 
 
 def missing(sweep, studies):

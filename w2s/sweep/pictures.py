@@ -5,6 +5,7 @@ from pathlib import Path
 
 from w2s.report.pictures import better
 from w2s.report.render import seed_count
+from w2s.report.words import named
 from w2s.sweep import axes, draw, usage
 from w2s.sweep.statements import NAMES, PICKS
 
@@ -77,7 +78,7 @@ def column(study, axis, points):
     values = [point.value for point in points]
     return {"name": study.module.TITLE, "x": axis_name(study, axis), "ticks": ticks(study, values),
             "picked": None, "panels": [
-                {"name": metric, "better": better(study, metric), "curves": {
+                {"name": named(metric), "better": better(study, metric), "curves": {
                     model: [place(study, point, model, metric) for point in points]
                     for model in names}} for metric in (study.module.TRUST, study.module.TASK)]}
 
@@ -105,7 +106,7 @@ def panels(study, points):
                   place(study, point, model, study.module.TRUST)) for point in some]
         result.append({
             "name": f"({panel}) {axes.AXES[axis].symbol}, {model.replace('-', ' ')}",
-            "x": study.module.TASK, "y": study.module.TRUST,
+            "x": named(study.module.TASK), "y": named(study.module.TRUST),
             "better": (better(study, study.module.TASK), better(study, study.module.TRUST)),
             "points": [{"label": point.value, "x": x, "y": y, "picked": k == picked}
                        for k, (point, (x, y)) in enumerate(zip(some, cells)) if x and y]})
@@ -131,7 +132,7 @@ def blocks(study, name, points):
     groups = {value: [point for point in points if point.value == value] for value in values}
     if name in SHOWN:
         [some] = groups.values()
-        return [block(study, metric, some, names, [metric, study.module.TASK])
+        return [block(study, named(metric), some, names, [metric, study.module.TASK])
                 for metric in SHOWN[name]]
     metrics = [study.module.TRUST, study.module.TASK]
     return [block(study, f"({letter}) {value}" if len(values) > 1 else value, some, names, metrics)
@@ -141,7 +142,7 @@ def blocks(study, name, points):
 def block(study, name, points, names, metrics):
     """One block: the strategies of a configuration, by metrics; its trends by the first."""
     return {"name": name, "trends": [trend(study, point, metrics[0]) for point in points],
-            "panels": [{"name": metric, "better": better(study, metric), "values": {
+            "panels": [{"name": named(metric), "better": better(study, metric), "values": {
                 (g, k): cell for g, point in enumerate(points) for k, model in enumerate(names)
                 if (cell := place(study, point, model, metric))}} for metric in metrics]}
 

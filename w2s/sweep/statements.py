@@ -7,6 +7,7 @@ from collections import Counter
 
 from w2s.report.claims import VERDICTS, Claim, arrow, judge
 from w2s.report.results import STATES
+from w2s.report.words import named
 from w2s.sweep.axes import AUX, BOTH, NONE, WEAK
 
 SIZE, STRENGTH = "4.2, Sensitivity to Model Size", "4.2, Sensitivity to Regularization Strength"
@@ -91,8 +92,8 @@ def falling(study, points, model, metric, symbol, place):
     steps = study.steps([(point, model) for point in reversed(points)], metric)
     means = [study.summary(point, model, metric) for point in points]
     ours = " → ".join(f"{summary['mean']:.3f}" for summary in means if summary)
-    return claim(study, f"{NAMES[points[0].strategy]}: {metric} of {model} falls with {symbol}, "
-                 "value by value", place, "monotonically", ours, steps)
+    return claim(study, f"{NAMES[points[0].strategy]}: {named(metric)} of {model} falls with "
+                 f"{symbol}, value by value", place, "monotonically", ours, steps)
 
 
 def sizes(study, name, points):
@@ -131,8 +132,8 @@ def larger_weak_student(study, name, points):
                  for student in study.students
                  for step in study.steps([(low, student), (high, student)], metric) or [None]]
         steps = [] if None in steps else steps
-        yield claim(study, f"{metric} of students of the larger weak model is better, with every "
-                    "strong model and strategy", APPENDIX + "Size on OOD Robustness, Fig. A5", "",
+        yield claim(study, f"{named(metric)} of students of the larger weak model is better, with "
+                    "every strong model and strategy", APPENDIX + "Size on OOD Robustness, Fig. A5", "",
                     counted(steps), steps)
 
 
@@ -151,7 +152,8 @@ def amplified(study, weak, both):
 def no_trend(study, name, points):
     """4.1, App. B: privacy shows no trend, by either attack."""
     for metric in (study.module.TRUST, *(("mia_auc",) if name == "A11" else ())):
-        yield no_trend_claim(study, points, f"{metric} shows no weak-to-strong trend under any "
+        yield no_trend_claim(study, points, f"{named(metric)} shows no weak-to-strong trend under "
+                             "any "
                              "strategy", APPENDIX + "Additional Metrics, Fig. A11"
                              if name == "A11" else f"{SIZE}, Fig. A6", metric)
 
@@ -159,8 +161,8 @@ def no_trend(study, name, points):
 def equalised_odds(study, name, points):
     """App. B: the trend is seen with either metric of fairness."""
     for metric in (study.module.TRUST, "tpr_gap_abs"):
-        yield trend_claim(study, of(points, BOTH), f"Weak+WTS TFT: {metric} shows a weak-to-strong "
-                          "trend", APPENDIX + "Additional Metrics, Fig. A10", metric)
+        yield trend_claim(study, of(points, BOTH), f"Weak+WTS TFT: {named(metric)} shows a weak-to-"
+                          "strong trend", APPENDIX + "Additional Metrics, Fig. A10", metric)
 
 
 # ---- parts of a claim ----------------------------------------------------------------------------
@@ -177,7 +179,7 @@ def weak_models(points):
 
 
 def claim(study, text, place, number, ours, steps):
-    return Claim(text.format(name=study.module.TRUST), place, number, ours, *judge(steps))
+    return Claim(text.format(name=named(study.module.TRUST)), place, number, ours, *judge(steps))
 
 
 def counted(steps):
@@ -211,4 +213,4 @@ def no_trend_claim(study, points, text, place, metric=None):
     verdict = VERDICTS[-1]
     if rungs:
         verdict = VERDICTS[(0, 1, 3)[max(STATES.index(steps[0]["trend"]) for steps in rungs)]]
-    return Claim(text.format(name=study.module.TRUST), place, "no", states(rungs), verdict)
+    return Claim(text.format(name=named(study.module.TRUST)), place, "no", states(rungs), verdict)
