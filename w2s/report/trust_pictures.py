@@ -24,7 +24,7 @@ def drawings(studies, crossings):
                 f"{title}: share of right labels among the most trusted", figures.lines, (
                     f"{title}: purity", "share of right labels among the most trusted ones; mean "
                     f"of {seeds}, band: ± 1 sd over seeds",
-                    ["random: every choice by lot. best possible: right labels first. The more a "
+                    ["random: drawn at random. best possible: right labels first. The more a "
                      "line bends from random to best possible, the better its score."],
                     "share of the pool that is chosen", "purity   (↑ higher is better)", curves))
         if len(study.chain) > 1:
@@ -40,7 +40,7 @@ def drawings(studies, crossings):
 
 def purity_curves(study):
     """The curves of figures.lines: purity by the share chosen, mean and sd over seeds; then what no
-    score can exceed, and what a choice by lot is expected to have."""
+    score can exceed, and what a random choice is expected to have."""
     curves, pools = [], {}
     for name in scored(study, ""):
         if name == "random":  # its expectation is drawn instead, without the noise of the draw

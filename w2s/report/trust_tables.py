@@ -20,7 +20,7 @@ from w2s.report.trust_claims import COLUMNS, PAPER, SCORES
 from w2s.report.trust_names import OTHERWISE, is_score, labels_of, place
 from w2s.report.trust_results import DRAWS, INSIDE, Trusted, part, percent
 
-SAID = {"all": "all weak labels (naive)", "random": "as many as ntf, drawn by lot",
+SAID = {"all": "all weak labels (naive)", "random": "as many as ntf, drawn at random",
         "confidence": "the largest probability of the teacher's answer (I-Confidence)",
         "margin": "its lead over the second answer", "entropy": "the least entropy",
         "icl-confidence": "the same behind solved examples (ICL + I-Conf)",

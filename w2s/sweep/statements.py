@@ -133,8 +133,8 @@ def larger_weak_student(study, name, points):
                  for step in study.steps([(low, student), (high, student)], metric) or [None]]
         steps = [] if None in steps else steps
         yield claim(study, f"{named(metric)} of students of the larger weak model is better, with "
-                    "every strong model and strategy", APPENDIX + "Size on OOD Robustness, Fig. A5", "",
-                    counted(steps), steps)
+                    "every strong model and strategy",
+                    APPENDIX + "Size on OOD Robustness, Fig. A5", "", counted(steps), steps)
 
 
 def amplified(study, weak, both):

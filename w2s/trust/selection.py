@@ -73,7 +73,7 @@ def of_sources(labelled, sources, path):
 
 
 def within(positions, budget, seed, path):
-    """`budget` of the positions, drawn by lot, in their order. A larger budget of the same seed has
+    """`budget` of the positions, at random, in their order. A larger budget of the same seed has
     all of a smaller one, so that results differ by what was added."""
     if budget > len(positions):
         raise ValueError(f"--budget {budget}: {path} has {len(positions)} such rows; give less")
