@@ -1,6 +1,6 @@
 """docs/quickstart.md, command by command, on tiny inputs.
 
-    python -m pytest -q tests/test_quickstart.py
+    python -m pytest -q -m "slow or not slow" tests/test_quickstart.py
 
 Each part is run in a copy of the project, in its order. TINY says what stands for its models;
 trainings are cut short; experiments but smoke's are planned (--dry-run), not run.
@@ -82,6 +82,7 @@ def typed(line, home):
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title", PARTS)
 def test_every_command_of_a_part_works(title, home, world):
     lines = commands(PARTS[title])

@@ -113,7 +113,10 @@ class Experiment(TrustPhases):
             if cells[0].task == "adversarial" and not cells[0].seed:
                 self._data_perturbed()
             self._runs_of(cells, title)
-            self._report(command, f"report of {title}" if cells is not parts[-1][1] else "report")
+            if cells is parts[-1][1]:
+                self._report(command, "report")
+            elif self.preset != "smoke":  # of which nobody waits for a result
+                self._report(command, f"report of {title}")
 
     def _parts(self):
         """[(title, cells of a task)] in their order. A report follows each: the first one is of a

@@ -419,7 +419,7 @@ ERRORS = [
     (EXPERIMENT, 'if not step.trained or (step.task, step.run) in seen:\n            continue\n        seen.add((step.task, step.run))', 'if not step.trained or step.run in seen:\n            continue\n        seen.add(step.run)', "test_experiment.py::test_what_a_recipe_names_wrongly_is_refused_with_its_line"),
     ("w2s/scheduler.py", "wait |= told", "pass", "test_wiring.py::test_what_a_command_reads_was_made_by_one_that_it_waits_for"),
     ("w2s/scheduler.py", "for path, way in named if not reports else ():", "for path, way in named:", "test_wiring.py::test_what_a_command_reads_was_made_by_one_that_it_waits_for"),
-    ("w2s/phases.py", "if cells is not parts[-1][1] else", "if False else", "test_wiring.py::test_every_command_is_the_one_of_the_tables"),
+    ("w2s/phases.py", "if cells is parts[-1][1]:", "if cells[0].seed:", "test_wiring.py::test_every_command_is_the_one_of_the_tables"),
     ("run_all.sh", 'exec "$PY" -m "$PLAN" "$@"', 'exec "$PY" -m "$PLAN" ${1:-}', "test_run_all.py::test_dry_run_prints_commands_only_and_makes_nothing"),
     # how good a trust score is
     (TRUST, 'drawn = rng.integers(G, size=(D, G)) + G', 'drawn = np.arange(G) + G', "trust/test_score_metrics.py::test_groups_are_drawn_whole_and_each_as_often"),

@@ -251,3 +251,12 @@ def test_without_matplotlib_each_raises_import_error(monkeypatch):
                                  (draw.bars, [block()], GROUPS, draw.MODELS)):
         with pytest.raises(ImportError):
             function("t", "s", [], *arguments)
+
+
+@pytest.mark.parametrize("values, shown", [
+    ([(.5, 0, 1), (.6, .1, 1.1)], (.4, .7)),             # the means' range beyond the means
+    ([(.5, .49, .51), (.9, .88, .92)], (.49, .92)),      # short intervals whole
+    ([(.5, .3, .7)], (.45, .55)), ([(.5, .49, .7)], (.49, .55)),
+    ([(.5, math.nan, math.nan)], (.5, .5)), ([], (0, 0))])
+def test_long_intervals_do_not_hide_how_means_differ(values, shown):
+    assert draw.reach(values) == pytest.approx(shown)

@@ -171,7 +171,7 @@ def test_the_three_steps_under_equation_6_with_min_in_place_of_the_misprinted_ma
     """gamma_i = g_i min(1, C / |g_i|), m = sum gamma_i / n, m + Y. As printed, with max, a row of a
     small gradient would be blown up to C and no row would be bounded by it."""
     layer, clip = torch.nn.Linear(D, 3, bias=False).double(), 0.5
-    x, y = tensor(RNG.normal(size=(B, D)) * RNG.uniform(0.01, 3, (B, 1))), tensor(LABEL[3][0])
+    x, y = tensor(RNG.normal(size=(B, D)) * np.linspace(0.01, 3, B)[:, None]), tensor(LABEL[3][0])
 
     def objective(f, batch):
         return losses.cross_entropy(f(batch["x"]), batch["y"])

@@ -19,6 +19,7 @@ COLOUR, MARKER = dict(zip(MODELS, COLOURS)), dict(zip(MODELS, "osD^"))
 WIDE, BESIDE, UNDER = 9.2, .27, .55  # of all panels; between two, in widths; room for the ticks
 APART = 0.12  # of two models at a value, in steps from one value to the next
 SMALL = 7.5   # size of labels, in points
+WIDEST = 0.05  # of an interval beyond the means of a panel, where these are closer together
 CORNERS = {("higher", "higher"): (1, 1, "↗"), ("lower", "higher"): (0, 1, "↖"),
            ("higher", "lower"): (1, 0, "↘"), ("lower", "lower"): (0, 0, "↙")}
 PICKED = "rule of A.2"
@@ -178,6 +179,8 @@ def _curves(axis, column, panel, models):
         axis.vlines(at, low, high, color=COLOUR[model], linewidth=1, zorder=2)
         axis.plot(at, mean, color=COLOUR[model], marker=MARKER[model], markersize=3.6,
                   linewidth=1.3, zorder=3)
+    every = [value for values in panel["curves"].values() for value in values if value]
+    axis.set_ylim(*padded(every, .08))
     room = axis.get_position().width * axis.figure.get_figwidth() / len(ticks)
     narrow = max(map(len, ticks)) * .075 > room
     axis.set_xticks(range(len(ticks)), ticks, rotation=45 if narrow else 0)
@@ -196,9 +199,8 @@ def _tradeoff(axis, panel):
               linewidth=1, zorder=3)
     axis.grid(axis="x", color=RULE, linewidth=.7)
     axis.locator_params(nbins=5)
-    axis.margins(.16)
     axis.set_xlabel(panel["x"], fontsize=8.5, color=INK)
-    axis.set(xlim=axis.get_xlim(), ylim=axis.get_ylim())  # from here on they stay as they are
+    axis.set(xlim=padded(x, .16), ylim=padded(y, .16))  # from here on they stay as they are
     right, up, _ = CORNERS[panel["better"]]
     axis.fill([right, right + .08 * (1 - 2 * right), right], [up, up, up + .1 * (1 - 2 * up)],
               color=PALE, linewidth=0, alpha=.5, transform=axis.transAxes, zorder=1)
@@ -234,6 +236,23 @@ def _bars(axis, panel, groups, models, span):
                     [textwrap.fill(name, 9, break_long_words=False) for name in groups])
 
 
+def reach(values):
+    """(low, high) that an axis shows of (mean, low, high): all means, and of intervals as much as
+    lies within the means' range, or WIDEST, of them. A t interval over two seeds is thirteen
+    standard errors long, and would make of all means a line."""
+    means = [mean for mean, _, _ in values if not math.isnan(mean)] or [0.]
+    room = max(max(means) - min(means), WIDEST)
+    ends = [end for value in values for end in value if not math.isnan(end)] or means
+    return max(min(ends), min(means) - room), min(max(ends), max(means) + room)
+
+
+def padded(values, share):
+    """`reach`, and a share of it more on each side."""
+    low, high = reach(values)
+    more = share * (high - low) or share
+    return low - more, high + more
+
+
 def _place(group, model, models):
     """x of a bar; groups stand a bar's width apart."""
     return group * (len(models) + 1) + model
@@ -249,8 +268,8 @@ def _ranges(blocks):
     values = {}
     for block in blocks:
         for row, panel in enumerate(block["panels"]):
-            values.setdefault((row, panel["name"]), []).extend(
-                v for value in panel["values"].values() for v in value)
-    ranges = {key: value_range(every, []) for key, every in values.items()}
+            values.setdefault((row, panel["name"]), []).extend(panel["values"].values())
+    ranges = {key: value_range([*reach(every)] if every else [], [])
+              for key, every in values.items()}
     return {(row, name): (bottom, top + (.14 * (top - bottom) if row == 0 else 0))
             for (row, name), (bottom, top) in ranges.items()}

@@ -38,7 +38,8 @@ def drawings(sweep, studies):
     return planned
 
 
-NOTES = ["Means over seeds; lines are 95 % intervals (t over seeds, bootstrap of rows they share)."]
+NOTES = ["Means over seeds; lines are 95 % intervals (t over seeds, bootstrap of rows they share). "
+         "An interval that meets the edge of its panel goes on beyond it; sweep.csv has each seed."]
 
 
 def figures(sweep):
