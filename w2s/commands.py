@@ -53,9 +53,20 @@ class Commands:
 
     def _labels(self, cell, runs, parts, hidden=False):
         self._add("label.py", f"{self._name(cell)} labels", cell.task, "labels", {
-            "--task": cell.task, "--run": [cell.R / run for run in runs],
+            "--task": cell.task, "--run": [at(cell, run) for run in runs],
             "--data": [cell.D / f"{part}.jsonl" for part in parts],
             **({"--hidden": []} if hidden else {})})
+
+    def _attack_mails(self, cell, title, kind, runs):
+        """Extraction or membership, which need the rows that runs were trained on, and others."""
+        self._add(f"attacks.py {kind}", f"{self._name(cell)} {title} {kind}", cell.task,
+                  f"attack-{kind}", {
+                      "--task": cell.task,
+                      "--data": [cell.D / f"{part}.jsonl" for part in ("weak", "wts", "test")],
+                      "--run": [at(cell, run) for run in runs], **self._attack_limit()})
+
+    def _attack_limit(self):
+        return {"--limit": self.options.attack_limit} if self.options.attack_limit else {}
 
     def _choose(self, cell, run, teacher, by, learned="trust", pool="wts", **own):
         labels = cell.R / teacher / "labels"
@@ -68,7 +79,7 @@ class Commands:
         if runs:
             self._add("evaluate.py", f"{self._name(cell)} {title}", cell.task, "evaluate", {
                 "--task": cell.task, "--data": [cell.D / f"{part}.jsonl" for part in parts],
-                "--run": [cell.R / run for run in runs]})
+                "--run": [at(cell, run) for run in runs]})
 
     def _add(self, script, title, task, run, own, usual=None, trained=False):
         """A Step of the phase that is being planned."""
@@ -138,6 +149,11 @@ class Commands:
 
 
 # ---- words ---------------------------------------------------------------------------------------
+
+def at(cell, run):
+    """The folder of a run of a cell, or one that stands elsewhere."""
+    return run if isinstance(run, Path) else cell.R / run
+
 
 def placed(path):
     """A path as the user meant it: relative to where run_all.sh was called."""

@@ -84,7 +84,7 @@ def main(options, preset="miniature"):
     plan = Experiment(options, preset, command)
     check(plan)
     if not options.dry_run:
-        without = ready(plan, options.skip_missing)
+        without = ready(plan, (plan.weak, *plan.strong), options.skip_missing)
         plan = Experiment(options, preset, command, without=without) if without else plan
     lines = [plan.line(step) for step in plan.steps]
     if preset == "paper" and not options.dry_run:
@@ -92,12 +92,12 @@ def main(options, preset="miniature"):
     launch.carry_out(plan.steps, lines, options, plan.out)
 
 
-def ready(plan, skip=False):
+def ready(plan, models, skip=False):
     """Look for rows and models, and print what is there and what is not. Returns the tasks to leave
     out. Raises the ValueErrors of w2s.preflight."""
     without = preflight.require(plan, skip)
-    if plan.preset != "smoke":
-        preflight.models((plan.weak, *plan.strong))
+    if plan.preset != "smoke":  # which makes its models itself
+        preflight.models(models)
     return without
 
 

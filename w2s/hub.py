@@ -31,10 +31,7 @@ def folder(name_or_path, revision=None, check=None):
         if check:
             check(path)
         return path
-    name, sign, asked = str(name_or_path).partition("@")
-    if sign and (revision not in (None, asked) or not asked):
-        raise ValueError(f"{name_or_path}: which revision? Say {name}@REVISION or --revision, once")
-    revision = asked or revision
+    name, revision = named(name_or_path, revision)
     if check:
         check(snapshot(name, revision, SMALL, lacking=unnamed))
     path = snapshot(name, revision, [*SMALL, SINGLE], lacking=lacking)
@@ -48,6 +45,15 @@ def folder(name_or_path, revision=None, check=None):
                          "(save_pretrained) and pass the new folder")
     # path.name is the commit: the branch may have moved since its index was fetched
     return snapshot(name, path.name, [*SMALL, *shards(path)], lacking=lacking)
+
+
+def named(name, revision=None):
+    """(org/name, revision or None) of org/name@revision. Raises ValueError for two revisions, and
+    for none behind the @."""
+    repo, sign, asked = str(name).partition("@")
+    if sign and (revision not in (None, asked) or not asked):
+        raise ValueError(f"{name}: which revision? Say {repo}@REVISION or --revision, once")
+    return repo, asked or revision
 
 
 def local(path, revision=None):

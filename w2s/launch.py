@@ -86,6 +86,15 @@ def named(results):
     return Path(results).name if results else "results"
 
 
+def told(steps, results, jobs):
+    """`expected` in words: "about 1.2 hours with 2 at a time, ...", or that nothing is known."""
+    seconds = expected(steps, results, jobs)
+    if seconds is None:
+        return "how long: nothing of the kind was measured on this machine yet"
+    time = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
+    return f"about {time} with {jobs} at a time, by what was measured here"
+
+
 def expected(steps, results=None, jobs=1):
     """Seconds that the commands of steps will take, `jobs` side by side, from what this machine has
     measured of their kinds; None where it has measured none of them. Kinds without measurement
@@ -165,14 +174,16 @@ def whole(step, words):
 def shape(name, revision=None):
     """config.json of a model: of a folder, of a published Pythia, or in the hub's cache; None where
     it cannot be known without a network, or is refused later."""
-    name, _, at = str(name).partition("@")
-    if (short := name.split("/")[-1]) in configuration.SHAPES and not os.path.isdir(name):
-        return configuration.SHAPES[short]
+    # as huggingface_hub has it, which need not be installed here
     home = os.environ.get("HF_HUB_CACHE") or os.path.join(
         os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface"), "hub")
-    folder = Path(name) if os.path.isdir(name) else hub.cached(
-        Path(home), name, at or revision or "main", "model")
     try:
+        folder = Path(str(name))
+        if not folder.is_dir():
+            name, at = hub.named(name, revision)
+            if (short := name.split("/")[-1]) in configuration.SHAPES:
+                return configuration.SHAPES[short]
+            folder = hub.cached(Path(home), name, at or "main", "model")
         c = families.known(json.loads((folder / "config.json").read_text(encoding="utf-8")), name)
         memory.parameters(c)
         return c

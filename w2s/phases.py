@@ -18,6 +18,8 @@ PASSED_ON = ("epochs", "batch_size", "lr", "max_length", "device", "dtype", "com
 MODELS = {"miniature": ("w2s/models/mini-weak",
                         "w2s/models/mini-strong,w2s/models/mini-strong-large"),
           "paper": ("EleutherAI/pythia-14m", "EleutherAI/pythia-410m,EleutherAI/pythia-1b")}
+CHOOSING = "which labels to trust: trust function, and what it is compared with"
+MEASURING = "every model measured on test rows, and attacked itself"
 NOTES = {
     "miniature": "MINIATURE: made-up data and small models; these numbers show the method, not "
                  "those of the paper.",
@@ -147,38 +149,43 @@ class Experiment(TrustPhases):
 
     def _runs_of(self, cells, title):
         """Everything about some cells of a task, phase by phase."""
-        task, at = cells[0].task, f"{title}: {{}}".format
-        trusted, crossed = task in TRUST, cells if task in self.crossed else []
-        cells, properties = (cells, []) if trusted else ([], cells)
+        phases = self._trust_phases if cells[0].task in TRUST else self._property_phases
+        phases(cells, f"{title}: {{}}".format)
 
-        self.phase = at("the teacher on ground truth" if trusted else
-                        "strong ceilings and weak models on ground truth, without and with TFT")
-        self._over(properties, self._ceilings, self._weak)
-        self._over(cells, self._teacher)
-
+    def _property_phases(self, cells, at):
+        """Section 3.2; at(words): the name of a phase."""
+        crossed = cells if cells[0].task in self.crossed else []
+        self.phase = at("strong ceilings and weak models on ground truth, without and with TFT")
+        self._over(cells, self._ceilings, self._weak)
         self.phase = at("weak labels for the students")
-        self._over([*properties, *cells], self._label)
-
-        if trusted or crossed:
-            self.phase = at("which labels to trust: trust function, and what it is compared with")
-            self._over(cells, self._choices)
+        self._over(cells, self._label)
+        if crossed:
+            self.phase = at(CHOOSING)
             self._over(crossed, self._crossed_choices)
-
         self.phase = at("students on weak labels")
-        self._over(properties, self._students)
-        self._over(cells, self._trusted_students)
+        self._over(cells, self._students)
         self._over(crossed, self._crossed_students)
+        self.phase = at(MEASURING)
+        self._over(cells, self._attack, self._measure)
+        self._over(crossed, self._measure_crossed)
 
-        for generation in self.generations if trusted else ():
+    def _trust_phases(self, cells, at):
+        """Uzunoglu et al.: one teacher, choices of its labels, a student of each, the chain."""
+        self.phase = at("the teacher on ground truth")
+        self._over(cells, self._teacher)
+        self.phase = at("weak labels for the students")
+        self._over(cells, self._label)
+        self.phase = at(CHOOSING)
+        self._over(cells, self._choices)
+        self.phase = at("students on weak labels")
+        self._over(cells, self._trusted_students)
+        for generation in self.generations:
             self.phase = at(f"the chain: the student on trusted labels is the teacher of "
                             f"generation {generation}, labels anew, is chosen from, has a student")
             for part in (self._relabel, self._rechoose, self._restudy):
                 self._over(cells, lambda cell, part=part: part(cell, generation))
-
-        self.phase = at("every model measured on test rows, and attacked itself")
-        self._over(properties, self._attack, self._measure)
+        self.phase = at(MEASURING)
         self._over(cells, self._measure_trusted)
-        self._over(crossed, self._measure_crossed)
 
     def _report(self, command, title):
         """A report of what is finished; of a part of the experiment with fewer draws."""
@@ -257,8 +264,6 @@ class Experiment(TrustPhases):
 
     def _attack(self, cell):
         """The property's attacks on each model itself, in groups: each is a command of its own."""
-        R, limit = cell.R, {"--limit": self.options.attack_limit} if self.options.attack_limit \
-            else {}
         groups = [("students", [f"student-{kind}-{key}" for kind in ("naive", "aux")
                                 for key in ("none", "weak", "both")]),
                   ("ceilings", ["ceiling-none", "ceiling-tft"]),
@@ -268,17 +273,15 @@ class Experiment(TrustPhases):
             for name, runs in groups:
                 self._add("attacks.py text", f"{self._name(cell)} {name} attacked", cell.task,
                           "attack-text", {"--task": cell.task, "--data": cell.D / "test.jsonl",
-                                          "--run": [R / run for run in runs], **limit}, synonyms)
+                                          "--run": [cell.R / run for run in runs],
+                                          **self._attack_limit()}, synonyms)
         if cell.task == "privacy":
             groups = [("students", [run for run in groups[0][1] if "naive" in run]),
                       ("ceilings", [*groups[1][1], *self._runs(cell, "ceiling-lam-*"),
                                     "base-strong"]), ("weak", [*groups[2][1], "base-weak"])]
-            data = [cell.D / f"{part}.jsonl" for part in ("weak", "wts", "test")]
             for kind in ("extraction", "membership"):
                 for name, runs in groups:
-                    self._add(f"attacks.py {kind}", f"{self._name(cell)} {name} {kind}", cell.task,
-                              f"attack-{kind}", {"--task": cell.task, "--data": data,
-                                                 "--run": [R / run for run in runs], **limit})
+                    self._attack_mails(cell, name, kind, runs)
 
     def _measure(self, cell):
         """All runs on test rows; those among which lambda is chosen on validation rows too."""

@@ -82,18 +82,15 @@ def models(names):
     a model that does not exist or that we do not compute."""
     from w2s.model import families
     for name in dict.fromkeys(map(str, names)):
-        repo, _, revision = name.partition("@")
         families.read(name if Path(name).is_dir() else hub.snapshot(
-            repo, revision or None, hub.SMALL, lacking=hub.unnamed))
+            *hub.named(name), hub.SMALL, lacking=hub.unnamed))
 
 
 def estimate(plan, lines, options):
     """A line of how long the plan takes, where this machine has measured its kinds, and of the
     memory of its largest training. lines: words of its commands."""
     count, size, jobs = launch.places(lines, options)
-    seconds = launch.expected(plan.steps, plan.out, jobs)
-    time = "how long: nothing of the kind was measured on this machine yet" if seconds is None \
-        else f"about {seconds / 3600:.1f} hours with {jobs} at a time, by what was measured here"
+    time = launch.told(plan.steps, plan.out, jobs)
     needs = [launch.need(words) for words in lines
              if words[0] in ("train_weak.py", "train_student.py")]
     if None in needs or not needs:

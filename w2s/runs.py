@@ -38,8 +38,7 @@ def begin(out, script, settings, inputs, again=False):
         raise ValueError(f"{wrong.split(';')[0]}; choose another --out")
     now = {"script": script, "args": dataclasses.asdict(settings),
            "inputs": {str(path): rows.sha256(path) for path in inputs.values()}}
-    free = {f.name for f in dataclasses.fields(settings) if f.metadata.get("free")}
-    free |= {"out", *inputs}  # inputs are compared by content: a file may have been moved
+    free = free_arguments(settings) | {*inputs}  # compared by content: a file may have been moved
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: a file; choose another --out")
     if (out / "config.json").exists():
@@ -58,6 +57,11 @@ def begin(out, script, settings, inputs, again=False):
     later = {f.name for f in dataclasses.fields(settings) if f.metadata.get("later")
              and now["args"][f.name] is None}
     return (Follower if follows() else Run)(out, now, identity(now, free | later))
+
+
+def free_arguments(settings):
+    """Names of the arguments of a Config that change nothing in the result."""
+    return {"out", *(f.name for f in dataclasses.fields(settings) if f.metadata.get("free"))}
 
 
 def identity(facts, free):

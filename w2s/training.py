@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from w2s import card, device, parallel, rows, runs
+from w2s import card, device, hub, parallel, rows, runs
 from w2s.data import leaks
 from w2s.dp import canaries
 from w2s.infer import lm
@@ -292,8 +292,8 @@ class TrainingRun:
     def _adapter(self):
         """{path: bytes} of OUT/adapter: LoRA's matrices before they are merged."""
         cfg, base, revision = self.cfg, self.cfg.model, self.cfg.revision
-        if str(self.folder) != base and "@" in base:  # of the hub
-            base, revision = base.split("@")
+        if str(self.folder) != base:  # of the hub
+            base, revision = hub.named(base, revision)
         files = adapter.contents(self.model, cfg.lora_alpha or cfg.lora_rank, base, revision)
         return {self.run.out / "adapter" / name: content for name, content in files.items()}
 

@@ -63,11 +63,11 @@ ERRORS = [
      "test_runs.py::test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments"),
     (RUNS, "{str(path): rows.sha256(path) for path in inputs.values()}", "{str(path): Path(path).name for path in inputs.values()}",
      "test_runs.py::test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments"),
-    (RUNS, 'free |= {"out", *inputs}', 'free |= {"out"}',
+    (RUNS, 'free_arguments(settings) | {*inputs}', 'free_arguments(settings)',
      "test_runs.py::test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments"),
     (RUNS, 'if key not in free and before.get(key) != value]', 'if key not in free and before.get(key, value) != value]',
      "test_runs.py::test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments"),
-    (RUNS, 'if f.metadata.get("free")}', 'if not f.metadata.get("free")}',
+    (RUNS, 'if f.metadata.get("free"))}', 'if not f.metadata.get("free"))}',
      "test_runs.py::test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments"),
     (RUNS, "if None is not _content(before, key) != _content(now, key) is not None]:", "if None is _content(before, key) != _content(now, key) is not None]:",
      "test_runs.py::test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments"),
@@ -605,7 +605,7 @@ ERRORS = [
      "miniature/test_miniature.py::test_a_mini_that_fails_its_gate_is_not_published"),
 
     # the hub, and what a path is
-    (HUB, "revision = asked or revision\n", "revision = revision or None\n",
+    (HUB, "return repo, asked or revision", "return repo, revision or None",
      "test_hub.py::test_a_revision_is_asked_for_behind_the_name_and_only_of_the_hub"),
     (HUB, "return snapshot(name, path.name, [*SMALL, *shards(path)], lacking=lacking)", "return snapshot(name, None, [*SMALL, *shards(path)], lacking=lacking)",
      "test_hub.py::test_shards_are_of_the_commit_of_their_index"),

@@ -88,8 +88,8 @@ ERRORS = [
     (ADAPTER, 'if model.kind == "class" else None', 'if model.kind == "lm" else None', RUN),
     (ADAPTER, 'if config.get("model_type") == "gemma3":', "if False:", ADAPTERS + "a_gemma_of_pictures_is_refused"),
     (TRAINING, "cfg.lora_alpha or cfg.lora_rank, base", "cfg.lora_rank, base", RUN),
-    (TRAINING, 'if str(self.folder) != base and "@" in base:', 'if "@" in base:', NAMED),
-    (TRAINING, "base, revision = base.split(\"@\")", "base, _ = base.split(\"@\")", NAMED),
+    (TRAINING, 'if str(self.folder) != base:', 'if "@" in base:', NAMED),
+    (TRAINING, "base, revision = hub.named(base, revision)", "base, _ = hub.named(base, revision)", NAMED),
     (CONFIG, "as peft keeps them\", later=True)", "as peft keeps them\")", ADAPTERS + "runs_from_before_the_flag_are_what_they_were"),
     (CONFIG, 'save_adapter: bool = arg(None', 'save_adapter: bool = arg(False', ADAPTERS + "runs_from_before_the_flag_are_what_they_were"),
 ]

@@ -109,9 +109,9 @@ ERRORS = [
     (PHASES, 'for kind in ("naive", "aux")\n                                for key in ("none", "weak", "both")]', 'for kind in ("naive", "aux")\n                                for key in ("none", "both")]', PAPER),
     (PHASES, '*self._runs(cell, "weak-tft"), *students, *controls]', '*self._runs(cell, "weak-tft"), *students]', PAPER),
     (PHASES, '"base-strong"]), ("weak", [*groups[2][1], "base-weak"])]', '"base-strong"]), ("weak", groups[2][1])]', PAPER),
-    (PHASES, 'for part in ("weak", "wts", "test")]', 'for part in ("weak", "wts")]', PAPER),
+    (COMMANDS, 'for part in ("weak", "wts", "test")]', 'for part in ("weak", "wts")]', PAPER),
     (COMMANDS, 'and step.own["--out"].parent == cell.R]', ']', PAPER),
-    (PHASES, '{"--limit": self.options.attack_limit} if', '{} if', f"{OPTION}[asked3-scripts3-limit-9]"),
+    (COMMANDS, '{"--limit": self.options.attack_limit} if', '{} if', f"{OPTION}[asked3-scripts3-limit-9]"),
     (PHASES, '**({"--select": self.options.select} if self.options.select else {}),', '', f"{OPTION}[asked5-scripts5-select-test]"),
     (COMMANDS, 'float(words[words.index("--val") + 1]) > 0', 'float(words[words.index("--val") + 1]) >= 0', PRINTED),
     # the town's perturbed texts
@@ -121,20 +121,14 @@ ERRORS = [
     (PHASES, '"--data": world / "clean.jsonl", "--lam": 0}', '"--data": world / "clean.jsonl"}', MINI),
     (PHASES, '"--seed": self.options.town or 0})', '"--seed": 0})', f"{OPTION}[asked4-scripts4-seed-5]"),
     # the order
-    (PHASES, '''            self._over(cells, self._choices)
-            self._over(crossed, self._crossed_choices)
-
+    (PHASES, '''        self._over(cells, self._choices)
         self.phase = at("students on weak labels")
-        self._over(properties, self._students)
         self._over(cells, self._trusted_students)
-''', '''            self._over(cells, self._trusted_students)
-            self._over(crossed, self._crossed_choices)
-
+''', '''        self._over(cells, self._trusted_students)
         self.phase = at("students on weak labels")
-        self._over(properties, self._students)
         self._over(cells, self._choices)
 ''', ORDER),
-    (PHASES, 'for generation in self.generations if trusted else ():', 'for generation in self.generations[::-1] if trusted else ():', ORDER),
+    (PHASES, 'for generation in self.generations:', 'for generation in self.generations[::-1]:', ORDER),
     (PHASES, 'for part in (self._relabel, self._rechoose, self._restudy):', 'for part in (self._rechoose, self._relabel, self._restudy):', ORDER),
     # recipes
     (PHASES, '*(INFERENCE if name == "device" else ())', '', "test_wiring.py::test_a_device_reaches_every_command_that_runs_a_model"),
@@ -294,7 +288,7 @@ ERRORS = [
     (MEASUREMENTS, 'values, attacks = entries(folder / "eval.json", "test", "metrics"), {}', 'values, attacks = entries(folder / "eval.json", "val", "metrics"), {}', "report/test_shown.py::test_slices_are_of_their_strategy_and_source"),
     (MEASUREMENTS, 'name = f"{metric}_{kind}" if metric in known else metric', 'name = metric', "report/test_report.py::test_robustness_to_an_attack_on_the_model_itself_stands_beside_ra"),
     (MEASUREMENTS, 'yield *key, part, metric, repr', 'yield *key, metric, part, repr', "report/test_numbers_by_hand.py::test_results_have_each_runs_own_numbers_by_seed"),
-    (MEASUREMENTS, '"task strategy model selection seed slice metric value"', '"task model strategy selection seed slice metric value"', "report/test_numbers_by_hand.py::test_results_have_each_runs_own_numbers_by_seed"),
+    (MEASUREMENTS, 'COLUMNS = "task", "strategy", "model",', 'COLUMNS = "task", "model", "strategy",', "report/test_numbers_by_hand.py::test_results_have_each_runs_own_numbers_by_seed"),
     (MEASUREMENTS, 'constant = [{**row, **dict.fromkeys(("p", "p_adv"), guess[row.get("source")])}', 'constant = [{**row, **dict.fromkeys(("p", "p_adv"), guess[predictions[0].get("source")])}', "report/test_numbers_by_hand.py::test_a_constant_guess_is_of_each_source"),
     (MEASUREMENTS, 'area = (np.diff(fpr) * (tpr[..., 1:] + tpr[..., :-1]) / 2).sum(-1)', 'area = (np.diff(fpr) * tpr[..., 1:]).sum(-1)', "report/test_privacy_statement.py::test_areas_are_drawn_by_the_rows_names_and_not_their_places"),
     (MEASUREMENTS, 'return (np.array([-row[score] for row in compared]), member,', 'return (np.array([row[score] for row in compared]), member,', "report/test_privacy_statement.py::test_membership_intervals_resample_the_rows_that_seeds_share"),

@@ -11,7 +11,7 @@ ERRORS = [
     (PREFLIGHT, 'for end in ("", ".gz"))]', 'for end in ("",))]', "test_preflight.py::test_own_rows_are_looked_for"),
     (PREFLIGHT, 'OWN = ("weak", "wts", "test")', 'OWN = ("weak", "wts")', "test_preflight.py::test_own_rows_are_looked_for"),
     (PREFLIGHT, 'elif plan.options.raw or plan.preset == "paper":', "elif True:", "test_preflight.py::test_rows_that_are_made_up_are_not_looked_for"),
-    (PREFLIGHT, "seconds / 3600:.1f} hours", "seconds / 60:.1f} hours", "test_preflight.py::test_hours_are_of_what_was_measured_and_memory_is_computed"),
+    ("w2s/launch.py", "seconds / 3600:.1f} hours", "seconds / 60:.1f} hours", "test_preflight.py::test_hours_are_of_what_was_measured_and_memory_is_computed"),
     (PREFLIGHT, "max(needs) / 1e9", "min(needs) / 1e9", "test_preflight.py::test_hours_are_of_what_was_measured_and_memory_is_computed"),
     (PREFLIGHT, "if None in needs or not needs:", "if not needs:", "test_preflight.py::test_hours_are_of_what_was_measured_and_memory_is_computed"),
     (RAW_FOLDER, "            if path:\n                return path\n        return None", "            return path", "test_preflight.py::test_each_file_that_a_task_needs_one_of_is_seen"),

@@ -31,7 +31,7 @@ ERRORS = [
     (AXES, "(lambda v: -v if v else -math.inf)", "(lambda v: v)", f"{P}::test_privacy_has_epsilon_from_none_to_strict_and_no_confidence_loss"),
     (AXES, '"c": ("lam", NAIVE)', '"c": ("lam", AUX)', A1),
     # commands
-    (PLAN, 'if out not in {known.own["--out"] for known in self.steps if known.trained}:', "if True:", f"{P}::test_each_run_is_made_once_before_it_is_read"),
+    (PLAN, "if out not in self.planned:", "if True:", f"{P}::test_each_run_is_made_once_before_it_is_read"),
     (PLAN, '{"--runs": self.out, "--command": command}', '{"--runs": "elsewhere", "--command": command}', f"{P}::test_the_report_waits_for_every_run"),
     # what is made already
     (PLAN, 'and facts.get("code") == what', "", LEFT),

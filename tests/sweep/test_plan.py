@@ -102,7 +102,7 @@ def test_figure_a1_varies_one_thing_in_each_panel():
 
 @pytest.mark.parametrize("figure, task, pairs", [
     ("A3", "fairness", [(SMALL, STRONG), (WEAK, STRONG), (SMALL, LARGE), (WEAK, LARGE)]),
-    ("A6", "privacy", [(SMALL, STRONG), (WEAK, STRONG)]),  # "we did not train the 1B models"
+    ("A6", "privacy", [(SMALL, STRONG), (WEAK, STRONG)]),  # the paper has no 1B there
     ("A9", "ood", [(WEAK, LARGE)]), ("A10", "fairness", [(WEAK, STRONG)])])
 def test_figures_of_sizes(figure, task, pairs):
     points = planned("--figure", figure).figures[figure, task]

@@ -53,7 +53,8 @@ def write(config):
               *behind(warned), *method(config, tree.studies, inequalities(tree.properties)),
               *provenance(config, tree.properties, tree.trusted), *facts(config, tree.studies)]
     texts = {"report.html": page.html(title, blocks), "report.md": render.markdown(blocks),
-             "results.csv": csv_text([*tree.studies, *tree.crossings])}
+             "results.csv": csv_text(
+                 line for part in (*tree.studies, *tree.crossings) for line in part.cells())}
     files = {name: text.encode() for name, text in texts.items()} | files
     # all or none: an interrupted report does not leave new tables beside old figures
     rows.write_together({folder / name: content for name, content in files.items()})

@@ -14,6 +14,7 @@ import numpy as np
 from w2s import metrics, rows, statistics, tasks
 from w2s.report import render
 
+COLUMNS = "task", "strategy", "model", "selection", "seed", "slice", "metric", "value"
 METRICS = [{"slice": str, "metric": str, "value": rows.NUMBER}]  # in eval.json and attack-*.json
 MANIFEST = {"splits": {...: {"rows": int}}, "sources": {}, "notes": [str]}
 
@@ -214,13 +215,16 @@ def area_rows(guesses, score):
             [str(row.get("group", row["id"])) for row in compared])
 
 
-def csv_text(studies):
-    """The text of results.csv, sorted: the same bytes for the same runs."""
+def csv_text(lines, more=()):
+    """The text of results.csv, sorted: the same bytes for the same runs. more: names of columns
+    behind the value."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow("task strategy model selection seed slice metric value".split())
-    for *names, value in sorted(line for study in studies for line in study.cells()):
-        writer.writerow([*map(harmless, names), value])
+    writer.writerow([*COLUMNS, *more])
+    for line in sorted(lines):
+        # a number may begin with the minus of a formula
+        writer.writerow([cell if name == "value" else harmless(cell)
+                         for name, cell in zip((*COLUMNS, *more), line)])
     return file.getvalue()
 
 

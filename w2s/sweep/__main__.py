@@ -18,8 +18,6 @@ content. Results: OUT/sweep/report.html, report.md, sweep.csv and figures/.
 """
 
 import dataclasses
-import math
-import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -90,13 +88,13 @@ def main(options):
     """Check the plan, then print its commands (--dry-run) or run them."""
     sweep = planned(options, f"bash run_all.sh {shlex.join(sys.argv[1:])}".strip())
     experiment.check(sweep)
-    if sweep.preset != "smoke":  # which makes its models itself
-        for base in sorted({str(item.base) for item, *_ in sweep.folders}):
-            experiment.require_model(base)
+    bases = sorted({str(item.base) for item, *_ in sweep.folders})
+    for base in bases if sweep.preset != "smoke" else ():  # which makes its models itself
+        experiment.require_model(base)
     if options.dry_run:
         print(tally(sweep, options))
     else:
-        experiment.ready(sweep)
+        experiment.ready(sweep, bases)
     launch.carry_out(sweep.steps, [sweep.line(step) for step in sweep.steps], options, sweep.out)
 
 
@@ -105,12 +103,9 @@ def tally(sweep, options):
     trained = [step for step in sweep.steps if step.trained]
     new = [step for step in sweep.steps if not (
         step.trained and (step.own["--out"] / "DONE").exists())]
-    jobs = options.jobs or min(os.cpu_count() or 1, launch.SIDE_BY_SIDE)
-    seconds = launch.expected(new, sweep.out, jobs)
-    time = "nothing of the kind was measured on this machine yet" if seconds is None else \
-        f"about {math.ceil(seconds / 60)} min with {jobs} at a time, by what was measured here"
+    jobs = launch.places([sweep.line(step) for step in new], options)[2]
     return (f"# {len(trained)} runs: {sum(step.trained for step in new)} are new, the others are "
-            f"made; {time}")
+            f"made; {launch.told(new, sweep.out, jobs)}")
 
 
 def report(options):

@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 from w2s import rows
 from w2s.recipes import HOME
+from w2s.report.paper import AUX, BOTH, NAIVE, NONE, WEAK
 
-NONE, WEAK, BOTH = "none", "weak", "both"  # No TFT, Weak TFT, Weak+WTS TFT
 STRATEGIES = (NONE, WEAK, BOTH)
-NAIVE, AUX = "student-naive", "student-aux"
 ORDER = ("fairness", "ood", "adversarial", "privacy")  # of Table 1
 
 
@@ -68,8 +67,6 @@ def chosen(text):
 
 def custom(axis):
     """{name: Figure} of --axis: its curves in both strategies with TFT, or bars of sizes."""
-    if axis not in AXES:
-        raise ValueError(f"--axis {axis}: choose from {', '.join(AXES)}")
     if axis == "size":
         return {"size": Figure("bars", "Varying model size", ("size",))}
     shown = CLASSES if axis in ("alpha", "warmup") else ORDER

@@ -1,21 +1,18 @@
 """The report of a sweep: its figures, what the paper says of each, every number in sweep.csv."""
 
-import csv
-import io
 from pathlib import Path
 
 from w2s import rows
 from w2s.phases import NOTES
 from w2s.report import page, render
 from w2s.report.document import show
-from w2s.report.measurements import harmless
+from w2s.report.measurements import csv_text
 from w2s.report.pictures import draw
 from w2s.report.render import Heading, Table, Text
-from w2s.report.verdicts import claim_row, tally
-from w2s.sweep import pictures, statements
+from w2s.report.verdicts import claim_row, tally, words
+from w2s.sweep import axes, pictures, statements
 from w2s.sweep.study import Varied
 
-COLUMNS = "task strategy model selection seed slice metric value figure axis axis_value".split()
 HEAD = ["claim", "verdict", "place", "number", "here", "difference", "95 % interval", "p"]
 
 
@@ -39,8 +36,8 @@ def write(sweep, options):
     blocks = [Heading(title, 1), *note, *gaps, tally(flat(said), [*studies.values()]), *excuse,
               *chapters, *reading(options)]
     folder = Path(options.runs) / "sweep"
-    texts = {"sweep.csv": csv_text(sweep, studies), "report.md": render.markdown(blocks),
-             "report.html": page.html(title, blocks)}
+    texts = {"sweep.csv": csv_text(lines(sweep, studies), ("figure", "axis", "axis_value")),
+             "report.md": render.markdown(blocks), "report.html": page.html(title, blocks)}
     files = {name: text.encode() for name, text in texts.items()} | files
     rows.write_together({folder / name: content for name, content in files.items()})
     show([*note, *short(sweep, said), *gaps, Text("Report: " + "\n        ".join(
@@ -71,10 +68,10 @@ def chapter(sweep, studies, name, figure, drawn, said):
 
 def short(sweep, said):
     """What the terminal shows: each claim behind its verdict."""
-    lines = [f"{claim.verdict}: {name}, {task}: {claim.text}" for task, claims in said.items()
-             for name, some in claims.items() for claim in some]
+    told = [f"{claim.verdict}: {name}, {task}: {claim.text}" for task, claims in said.items()
+            for name, some in claims.items() for claim in some]
     return [Text("What the paper says of its figures, and whether it is seen here"),
-            Text("\n".join(lines))] if lines else []
+            Text("\n".join(told))] if told else []
 
 
 def missing(sweep, studies):
@@ -84,32 +81,20 @@ def missing(sweep, studies):
     return [Text(f"Not complete, since runs are missing: {', '.join(parts)}.")] if parts else []
 
 
-def csv_text(sweep, studies):
-    """The text of sweep.csv, sorted: the lines of results.csv, and on each the figure, axis and
-    value."""
-    lines = [line for (name, task), points in sweep.figures.items() for point in points
-             for line in studies[task].lines(name, axis_of(sweep, name, task, point), point)]
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for line in sorted(lines, key=lambda line: [str(cell) for cell in line]):
-        writer.writerow([*map(harmless, line[:7]), line[7], *map(harmless, line[8:])])
-    return file.getvalue()
-
-
-def axis_of(sweep, name, task, point):
-    """The axis of a point, "size" for the models as they are."""
-    from w2s.sweep.axes import PANELS
-    figure, _ = sweep.wanted[name, task]
-    return PANELS[point.panel][0] if point.panel else (*figure.axes, "size")[0]
+def lines(sweep, studies):
+    """Yield the lines of sweep.csv: those of results.csv, then figure, axis, value on it."""
+    for (name, task), points in sweep.figures.items():
+        figure, _ = sweep.wanted[name, task]
+        for point in points:
+            # the models as they are differ from other figures' in their sizes
+            axis = axes.PANELS[point.panel][0] if point.panel else (*figure.axes, "size")[0]
+            yield from studies[task].lines(name, axis, point)
 
 
 def reading(options):
     """How the verdicts are to be read."""
-    return [Heading("How to read it"), Text(
-        "**seen**: as claimed, and the 95 % interval of the difference excludes 0. **not clear**: "
-        "as claimed, but the interval includes 0. **not seen**: not as claimed, and the interval "
-        "includes 0. **reversed**: the opposite, and the interval excludes 0. A claim about every "
-        "value is judged by the weakest of its differences, which stands in the table. Neither "
-        "intervals nor p are corrected for the number of claims. place: of Sun et al. (arXiv "
-        f"2501.00418). {'' if not options.command else f'Command: `{options.command}`'}")]
+    command = f" Command: `{options.command}`" if options.command else ""
+    return [Heading("How to read it"), words(), Text(
+        "A claim about every value is judged by the weakest of its differences, which stands in "
+        "the table. Neither intervals nor p are corrected for the number of claims. place: of Sun "
+        f"et al. (arXiv 2501.00418).{command}")]

@@ -7,7 +7,7 @@ from w2s.report.pictures import better
 from w2s.report.render import seed_count
 from w2s.report.words import named
 from w2s.sweep import axes, draw, usage
-from w2s.sweep.statements import NAMES, PICKS
+from w2s.sweep.statements import PICKS
 
 SHOWN = {"A10": ("dpd_abs", "tpr_gap_abs"), "A11": ("extraction", "mia_auc")}
 
@@ -33,7 +33,7 @@ def drawings(sweep, studies):
             planned[f"sweep-{name}-{task}"] = (head, draw.tradeoffs, (
                 head, subtitle, NOTES, panels(study, points))) if figure.kind == "tradeoffs" else (
                 head, draw.bars, (head, subtitle, NOTES, blocks(study, name, points),
-                                  [NAMES[key] for key in figure.strategies],
+                                  [STRATEGIES[key] for key in figure.strategies],
                                   models_of(study, points)))
     return planned
 
@@ -150,7 +150,7 @@ def block(study, name, points, names, metrics):
 
 def trend(study, point, metric):
     """The weaker trend of the students at a point; None where a run is missing."""
-    from w2s.report.results import STATES
+    from w2s.report.results import STATES, STRATEGIES
     ladders = [study.ladder(point, student, metric) for student in study.students]
     return min((steps[0]["trend"] for steps in ladders), key=STATES.index) \
         if all(ladders) else None
@@ -158,7 +158,7 @@ def trend(study, point, metric):
 
 def used(sweep, task):
     """The finished run folders behind Fig. A12 of a task."""
-    items = {repr(item): item for point in sweep.figures["A12", task]
+    items = {item for point in sweep.figures["A12", task]
              for several in point.models.values() for item in several}
-    return [folder for (item, name, seed), folder in sweep.folders.items()
-            if name == task and repr(item) in items and (folder / "DONE").exists()]
+    return [folder for (item, name, _), folder in sweep.folders.items()
+            if name == task and item in items and (folder / "DONE").exists()]

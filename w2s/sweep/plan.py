@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from w2s import code, config, recipes, rows, runs
+from w2s import code, config, launch, recipes, rows, runs
 from w2s.commands import model
 from w2s.phases import Experiment
 from w2s.sweep import axes
@@ -27,7 +27,7 @@ SUITES = {"miniature": (["w2s/models/mini-weak-small", "w2s/models/mini-weak"],
           "paper": (["EleutherAI/pythia-14m", "EleutherAI/pythia-70m"],
                     ["EleutherAI/pythia-410m", "EleutherAI/pythia-1b"],
                     "EleutherAI/pythia-6.9b")}
-SMALLER = 1  # privacy: strong models of Fig. A6, "due to memory limitations" the smallest alone
+SMALLER = 1  # privacy: strong models of Fig. A6, which leaves out the larger for want of memory
 
 
 class Model(NamedTuple):
@@ -57,15 +57,15 @@ class Sweep(Experiment):
         self.wanted = wanted  # {(name, task): (axes.Figure, --values or None)}
         self.asked = options
         tasks = sorted({task for _, task in wanted}, key=axes.ORDER.index)
-        super().__init__(dataclasses.replace(options, tasks=",".join(tasks)), options.preset,
-                         command)
+        # the usual weak model is the first one; all of them are the sizes
+        super().__init__(dataclasses.replace(
+            options, tasks=",".join(tasks), weak=options.weak and options.weak.split(",")[0]),
+            options.preset, command)
 
     def _models(self):
         """One weak and one strong model of the experiment, and the sizes."""
-        options, weak, strong = self.options, self.options.weak, self.options.strong
-        self.options = dataclasses.replace(options, weak=weak and weak.split(",")[0])
         super()._models()
-        self.options = options
+        weak, strong = self.asked.weak, self.asked.strong
         if self.preset == "smoke":
             self.weaks = [self.weak, self.made / "tiny-2x48"]
             self.largest = self.made / "tiny-4x64"
@@ -91,15 +91,19 @@ class Sweep(Experiment):
         if "adversarial" in self.tasks:
             self._data_perturbed()
 
-        self.folders, models = {}, self._models_by_stage()
+        self.folders, self.planned, models = {}, set(), self._models_by_stage()
         self.phase = "weak models and strong ceilings on ground truth"
-        self._over(self.each(), lambda cell: self._train_all(cell, models[cell.task][0], made))
+        for cell in self.each():
+            self._train_all(cell, models[cell.task][0], made)
         self.phase = "weak labels for the students"
-        self._over(self.each(), lambda cell: self._label_all(cell, models[cell.task][1]))
+        for cell in self.each():
+            self._label_all(cell, models[cell.task][1])
         self.phase = "students on weak labels"
-        self._over(self.each(), lambda cell: self._train_all(cell, models[cell.task][1], made))
+        for cell in self.each():
+            self._train_all(cell, models[cell.task][1], made)
         self.phase = "every model measured on test rows"
-        self._over(self.each(), self._measure_all)
+        for cell in self.each():
+            self._measure_all(cell)
         self._figures(command)
 
     def _points(self, name, task, figure, text):
@@ -215,7 +219,8 @@ class Sweep(Experiment):
         step = self.steps.pop()
         out = made.folder(step, self.line(step), self.out / "sweep")
         self.folders[item, *cell[:2]] = out
-        if out not in {known.own["--out"] for known in self.steps if known.trained}:
+        if out not in self.planned:  # two Models may be one run: lambda given, or the recipe's
+            self.planned.add(out)
             self.steps.append(step._replace(own={**words, "--out": out}))
 
     def _rows_of(self, item):
@@ -225,36 +230,27 @@ class Sweep(Experiment):
     def _label_all(self, cell, students):
         teachers = dict.fromkeys(self.folders[item.teacher, *cell[:2]] for item in students)
         if teachers:
-            self._add("label.py", f"{self._name(cell)} labels", cell.task, "labels", {
-                "--task": cell.task, "--run": [*teachers], "--data": [cell.D / "wts.jsonl"]})
+            self._labels(cell, teachers, ["wts"])
 
     def _measure_all(self, cell):
         """Attacks where trust is measured by them, and all runs on test rows; those among which the
         rule of A.2 chooses on validation rows too."""
         measured, judged, members = {}, {}, {}
-        for (name, task), points in self.figures.items():
-            for items in (items for point in points for items in point.models.values()
-                          if task == cell.task):
-                folders = dict.fromkeys(self.folders[item, *cell[:2]] for item in items)
-                measured |= folders
-                judged |= folders if len(folders) > 1 or name == "A1" else {}
-                members |= folders if name in ("A11", "A12") else {}
-        limit = {"--limit": self.options.attack_limit} if self.options.attack_limit else {}
+        shown = [(name, items) for (name, task), points in self.figures.items()
+                 if task == cell.task for point in points for items in point.models.values()]
+        for name, items in shown:
+            folders = dict.fromkeys(self.folders[item, *cell[:2]] for item in items)
+            measured |= folders
+            judged |= folders if len(folders) > 1 or name == "A1" else {}
+            members |= folders if name in ("A11", "A12") else {}
         attacks = {"extraction": measured, "membership": members} if cell.task == "privacy" else {}
         for kind, attacked in attacks.items():
             if attacked:
-                self._add(f"attacks.py {kind}", f"{self._name(cell)} {kind}", cell.task,
-                          f"attack-{kind}", {"--task": cell.task, "--run": [*attacked], "--data": [
-                              cell.D / f"{part}.jsonl" for part in ("weak", "wts", "test")],
-                              **limit})
+                self._attack_mails(cell, "runs", kind, attacked)
         if not self.has_validation(cell):
             judged = {}
-        for title, some, parts in (("chosen among", judged, ["test", "val"]), (
-                "models", [run for run in measured if run not in judged], ["test"])):
-            if some:
-                self._add("evaluate.py", f"{self._name(cell)} {title}", cell.task, "evaluate", {
-                    "--task": cell.task, "--data": [cell.D / f"{part}.jsonl" for part in parts],
-                    "--run": [*some]})
+        self._evaluate(cell, "chosen among", judged, ["test", "val"])
+        self._evaluate(cell, "models", [run for run in measured if run not in judged], ["test"])
 
     def _figures(self, command):
         """The last step: this plan again, and what its runs say."""
@@ -262,19 +258,16 @@ class Sweep(Experiment):
         words = {"--runs": self.out, "--command": command}  # it waits for all that is made there
         for field in dataclasses.fields(self.asked):
             value = getattr(self.asked, field.name)
-            if value != field.default and field.name not in CARRYING_OUT:
+            if value != field.default and field.name not in launch.Options.__dataclass_fields__:
                 words[config.flag_of(field.name)] = [] if value is True else value
         self._add("w2s.sweep report", "figures", "", "report", words)
-
-
-CARRYING_OUT = ("dry_run", "format", "jobs", "gpus")  # change no result
 
 
 class Made:
     """Folders of the runs that an experiment has, or would have, by their content."""
 
     def __init__(self, experiment):
-        self.keys, self.usual, self.taken = {}, {}, set()  # {folder: key}, {key: folder}
+        self.keys, self.usual = {}, {}  # {folder: key}, {key: folder}
         for step in experiment.steps:
             labels = step.own.get("--labels")
             # students on chosen labels are no part of a sweep
@@ -308,12 +301,12 @@ class Made:
 def content(step, line):
     """(script, {argument: value} that changes the result, file that is trained on, digest of the
     code) of a training step."""
-    kind = recipes.configuration(step.script)
-    args = dataclasses.asdict(config.parse(kind, "", line[1:]))
-    free = {"out", "model", "data", "labels", *(
-        field.name for field in dataclasses.fields(kind) if field.metadata.get("free"))}
+    settings = config.parse(recipes.configuration(step.script), "", line[1:])
+    # inputs: their contents count
+    free = runs.free_arguments(settings) | {"model", "data", "labels"}
     source = step.own.get("--labels") or step.own["--data"]
-    kept = {name: value for name, value in args.items() if name not in free}
+    kept = {name: value for name, value in dataclasses.asdict(settings).items()
+            if name not in free}
     return step.script, filled(kept, step.task), source, code.digest(step.script, step.task)
 
 
