@@ -92,7 +92,7 @@ def main(options, preset="miniature"):
     launch.carry_out(plan.steps, lines, options, plan.out)
 
 
-def ready(plan, models, skip=False):
+def ready(plan, models, skip=None):
     """Look for rows and models, and print what is there and what is not. Returns the tasks to leave
     out. Raises the ValueErrors of w2s.preflight."""
     without = preflight.require(plan, skip)

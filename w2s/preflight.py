@@ -60,13 +60,15 @@ def own_rows(plan, task):
 
 
 def require(plan, skip=False):
-    """[task, ...] to leave out: with `skip` those whose rows are missing, else none. Raises
-    ValueError where rows are missing without it, or of all tasks, and for a row of --data that its
-    task's reader refuses."""
+    """[task, ...] to leave out: with `skip` those whose rows are missing, else none (None: there is
+    no flag that leaves tasks out). Raises ValueError where rows are missing without it, or of all
+    tasks, and for a row of --data that its task's reader refuses."""
     missing = lacking(plan)
     rest = [task for task in plan.tasks if task not in missing]
     if missing and not (skip and rest):
-        advice = f", or add --skip-missing to go on with {', '.join(rest)}" if rest else ""
+        flag = f"say --tasks {','.join(rest)}" if skip is None else \
+            f"add --skip-missing to go on with {', '.join(rest)}"
+        advice = f", or {flag}" if rest else ""
         raise ValueError(f"files of {', '.join(missing)} are missing, see the list above; put them "
                          f"there{advice}")
     if missing:

@@ -48,6 +48,7 @@ ERRORS = [
     (AXES, "if axis in (\"alpha\", \"warmup\") and task not in CLASSES:", "if axis in (\"warmup\",) and task not in CLASSES:", BAD),
     (AXES, "low <= point <= high for point in points", "low <= point for point in points", BAD),
     (MAIN, "len(several) > 1 or len(*several) != 1", "len(several) > 2", BAD),
+    (MAIN, "experiment.ready(sweep, bases)", "pass", f"{P}::test_missing_files_are_told_before_anything_is_made"),
     # numbers
     (STUDY, "self.choices[key] = ranked(self, names, self.select)", "self.choices[key] = None", f"{S}::test_a_ceiling_is_chosen_by_the_rule"),
     (STUDY, "return names.index(choice.run) if choice else None", "return 0 if choice else None", RULE),

@@ -294,6 +294,17 @@ def test_what_does_not_exist_is_refused(words, message):
         planned(*words)
 
 
+def test_missing_files_are_told_before_anything_is_made(tmp_path, capsys):
+    options = config.parse(command.Config, "", [
+        "--preset", "paper", "--figure", "A2", "--tasks", "fairness,privacy", "--weak", WEAK,
+        "--strong", STRONG, "--out", str(tmp_path / "out")])
+    with pytest.raises(ValueError, match="^files of privacy are missing.*, or say --tasks "
+                                         "fairness$"):
+        command.main(options)
+    assert "privacy     MISSING: mails" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_preset_without_values_is_refused():
     with pytest.raises(ValueError, match="--axis lam: no values of ood in .*sweep.values"):
         axes.usual("other", "ood", "lam")
