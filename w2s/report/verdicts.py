@@ -58,7 +58,8 @@ def tally(verdicts, studies):
     for name, part in (("of the papers", papers), ("of ours", questions)):
         count = Counter(claim.verdict for claim in part)
         counts = ", ".join(f"{count[word]} {word}" for word in VERDICTS if count[word])
-        words += [f"{len(part)} claims {name}: {counts}."] if part else []
+        claims = f"claim{'s' * (len(part) > 1)}"
+        words += [f"{len(part)} {claims} {name}: {counts}."] if part else []
     seeds = sorted({len(study.seeds) for study in studies})
     reach = "; ".join(f"{seed_count(n)}: {statistics.smallest_p(n):g}" for n in seeds)
     return Text(" ".join(words) + " Verdicts rest on 95 % intervals that are not corrected for "
