@@ -58,7 +58,7 @@ def test_the_tally_counts_verdicts_of_the_papers_apart_from_ours():
     made = [claims.Claim("", place, "", "", verdict) for place, verdict in (
         ("Table 1", "seen"), ("4.1", "reversed"), ("4.1", "seen"), ("ours", "not seen"))]
     said = verdicts.tally({"a": made[:2], "b": made[2:]}, [SimpleNamespace(seeds=[0, 1, 2])]).text
-    assert said.startswith("3 claims of the papers: 2 seen, 1 reversed. 1 claims of ours: 1 not "
+    assert said.startswith("3 claims of the papers: 2 seen, 1 reversed. 1 claim of ours: 1 not "
                            "seen. ")
     assert "3 seeds: 0.25" in said  # of 8 patterns of signs two are all of one sign
 
