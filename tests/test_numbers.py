@@ -96,23 +96,23 @@ def test_sizes_in_a_config_are_bounded_or_those_of_the_weights(key, number, worl
     most = configuration.MOST.get(key, 2 ** 20)
     content[key] = most if number == "most" else number
     (folder / "config.json").write_text(json.dumps(content))
-    began = time.monotonic()
+    began = time.process_time()
     if (key, number) == ("max_position_embeddings", "most"):
         assert len(checkpoint.load(folder, "lm").cos) == most  # no weight says otherwise
     else:
         with pytest.raises(ValueError, match="config.json|safetensors"):
             checkpoint.load(folder, "lm")
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_a_model_that_no_machine_holds_is_refused_at_once():
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ValueError, match="needs .* GB"):
         checkpoint.untrained(configuration.published(8, 2 ** 18, 8, 2 ** 20), 0)
     small = checkpoint.untrained(configuration.published(1, 16, 2, 64), 0)
     with pytest.raises(ValueError, match="rank"):
         lora.apply(small, 10 ** 6)
-    assert time.monotonic() - began < 2 and torch.is_tensor(small.embed_out.weight)
+    assert time.process_time() - began < 2 and torch.is_tensor(small.embed_out.weight)
 
 
 @pytest.mark.parametrize("flag", ["--batch-size", "--max-length", "--canaries", "--seed"])

@@ -23,6 +23,9 @@ MODELS = {"miniature": {"WEAK": "w2s/models/mini-weak", "STRONG": "w2s/models/mi
                         "LARGE": "w2s/models/mini-strong-large"},
           "paper": {"WEAK": "EleutherAI/pythia-14m", "STRONG": "EleutherAI/pythia-410m",  # 4.1
                     "LARGE": "EleutherAI/pythia-1b"},
+          "real": {"WEAK": "data/real/models/weak/real-2x64",
+                   "STRONG": "data/real/models/strong/real-4x192",
+                   "LARGE": "data/real/models/large/real-6x256"},
           "smoke": {"WEAK": "data/smoke/tiny-2x32", "STRONG": "data/smoke/tiny-3x64",
                     "LARGE": "data/smoke/tiny-3x64"}}
 
@@ -138,6 +141,7 @@ ZERO_SHOT = """
 trust-ntf-zero-shot      weak-none      trust        wts  ntf
 trust-labelled-zero-shot weak-none      trust        wts  labelled
 """  # they learn from some sources only
+ZERO = ("miniature", "paper")  # their mcqa has sources that others learn from
 OTHER_TASK = "trust-ntf-other-task  weak-none  mcqa-trust  wts  ntf"
 # task, W, S, C, A; grid of the weak model; of the student; of the ceiling, without the run's own
 NUMBERS = {
@@ -150,6 +154,11 @@ NUMBERS = {
     fairness      1      1      1      0.2    0.25,0.5,2,4  0.25,0.5,2,4  0.25,0.5,2,4
     ood           0.002  0.002  0.002  0.25   -             -             0.001,0.01
     adversarial   0.3    0.3    0.3    0.1    -             -             0.1,0.5,0.7
+    privacy       8      8      8      0      -             -             -""",
+    "real": """
+    fairness      1      1      1      0.2    0.5,2         0.5,2         0.5,2
+    ood           0.1    0.1    0.1    0.25   -             -             0.02
+    adversarial   0.3    0.3    0.3    0.1    -             -             0.1,0.5
     privacy       8      8      8      0      -             -             -""",
     "smoke": """
     fairness      1      1      1      0.2    -             -             -
@@ -248,6 +257,32 @@ HOW = {
     *            attack-extraction    limit=1000
     *            attack-membership    limit=1000
     *            *                    .""",
+    "real": """
+    privacy      base-weak            epochs=0 lr=1e-3 max-length=128
+    privacy      base-strong          epochs=0 lr=1e-3 max-length=128
+    privacy      weak-none            epochs=5 lr=2e-3 max-length=128
+    privacy      ceiling-none         epochs=5 lr=1e-3 max-length=128
+    privacy      student-naive-none   epochs=5 lr=1e-3 max-length=128
+    privacy      student-naive-weak   epochs=5 lr=1e-3 max-length=128
+    privacy      weak-tft             epochs=5 lr=1 batch-size=400 max-length=128 optimizer=sgd
+    privacy      ceiling-tft          epochs=5 lr=1 batch-size=400 max-length=128 optimizer=sgd
+    privacy      student-naive-both   epochs=5 lr=1 batch-size=400 max-length=128 optimizer=sgd
+    *            base-strong*         epochs=0 lr=1e-3
+    *            weak-*               lr=2e-3
+    mcqa         student-ntf-easy     lr=1e-3 order=easy
+    *            trust-labelled-ntf   add-labelled
+    *            trust-ntf-both       features=both
+    *            trust-*-same-tau     ntf=trust-ntf
+    *            trust-agreement      second=weak-second
+    *            trust-*              .
+    fairness     data                 trust=0.1
+    ood          data                 trust=0.1
+    adversarial  data                 trust=0.1
+    *            data                 .
+    *            attack-text          limit=200
+    *            attack-extraction    limit=200
+    *            attack-membership    limit=200
+    *            *                    lr=1e-3""",
     "smoke": """
     privacy      base-*               epochs=0 lr=3e-3
     *            base-strong          epochs=0 lr=3e-3
@@ -313,7 +348,13 @@ class       weak-tft      wts        -
 privacy     weak-none     wts        -
 privacy     weak-tft      wts        -
 """
-WORLD = {"paper": "", "smoke": "tests.smoke_data out=data/smoke", "miniature": """
+PRETRAINED = """
+w2s.miniature pretrain shape=real-2x64  out=data/real/models/weak   runs=data/real/pretrain passes=3
+w2s.miniature pretrain shape=real-4x192 out=data/real/models/strong runs=data/real/pretrain passes=3
+w2s.miniature pretrain shape=real-6x256 out=data/real/models/large  runs=data/real/pretrain passes=3
+"""
+WORLD = {"paper": "", "real": PRETRAINED, "smoke": "tests.smoke_data out=data/smoke",
+         "miniature": """
 w2s.miniature world        out=data/miniature seed=0
 w2s.miniature perturbed    out=data/miniature"""}
 # model that texts are perturbed against, what it is made of, its learning rate: none is a run
@@ -368,8 +409,10 @@ class Expected:
         self.name, self.preset = preset, "paper" if preset == "printed" else preset
         self.raw, self.found = raw, []
         for row in lines(WORLD[self.preset]):
-            words = [word for word in row if "=" not in word]
-            self.add(" ".join(words), **dict(word.split("=") for word in row if "=" in word))
+            words, text = [word for word in row if "=" not in word], {
+                "text": f"{raw}/corpus/text.jsonl"} if self.preset == "real" else {}
+            self.add(" ".join(words), **text, **dict(word.split("=") for word in row
+                                                     if "=" in word))
         if preset == "miniature":
             self.surrogates()
         for task in (*CLASSES, "privacy", *(QUESTIONS if preset != "printed" else ())):
@@ -411,8 +454,8 @@ class Expected:
     def trusted(self):
         """The table of a task of trust functions."""
         return (TRUSTED + GROWN * (self.preset != "smoke") + BUDGETS * (self.preset == "miniature")
-                + ZERO_SHOT_STUDENTS * (self.task == "mcqa" and self.preset != "smoke")
-                + MORE[self.task] * (self.preset != "paper" and self.seed == 0)
+                + ZERO_SHOT_STUDENTS * (self.task == "mcqa" and self.preset in ZERO)
+                + MORE[self.task] * (self.preset in ("miniature", "smoke") and self.seed == 0)
                 + "\nstudent-ntf-easy  MECHANISM  STRONG  trust-ntf  0  0" * (self.task == "mcqa"))
 
     def train(self, run, model, learns, lam, alpha):
@@ -452,7 +495,7 @@ class Expected:
     def choose(self, task, crossed):
         text = CHOICES if task in QUESTIONS else CROSSED_CHOICES * crossed
         text += BUDGET_CHOICES * (task in QUESTIONS and self.preset == "miniature")
-        text += ZERO_SHOT * (task == "mcqa" and self.preset != "smoke")
+        text += ZERO_SHOT * (task == "mcqa" and self.preset in ZERO)
         text += OTHER_TASK * (task == "arithmetic")
         for run, teacher, learns, pool, by in lines(text):
             labels, more = f"{self.R}/{teacher}/labels", how(self.name, task, run)
@@ -521,12 +564,14 @@ def options(preset, folder):
     """Options that ask for everything; a folder that has MMLU, from which mcqa's zero-shot learns
     where data is real."""
     (folder / "mmlu.csv").touch()
+    (folder / "corpus").mkdir()
+    (folder / "corpus/text.jsonl").touch()
     return {"tasks": "fairness,ood,adversarial,privacy" if preset == "printed" else "all",
-            **({"raw": str(folder)} if preset in ("paper", "printed") else {}),
+            **({"raw": str(folder)} if preset in ("paper", "printed", "real") else {}),
             **({"protocol": "printed"} if preset == "printed" else {})}
 
 
-@pytest.mark.parametrize("preset", ["miniature", "paper", "smoke", "printed"])
+@pytest.mark.parametrize("preset", ["miniature", "real", "paper", "smoke", "printed"])
 def test_every_command_is_the_one_of_the_tables(preset, capsys, monkeypatch, tmp_path):
     name = "paper" if preset == "printed" else preset
     *found, report = dry_run(capsys, monkeypatch, name, **options(preset, tmp_path))
@@ -538,7 +583,7 @@ def test_every_command_is_the_one_of_the_tables(preset, capsys, monkeypatch, tmp
     assert {line.replace(" --draws 2000", "") for line in early} <= {report}
     found = [line for line in found if line not in early]
     found = [each for line in found for each in planned(line)]
-    raw = tmp_path if name == "paper" else f"data/{name}/raw"
+    raw = tmp_path if name in ("paper", "real") else f"data/{name}/raw"
     expected = Expected(preset, str(raw)).found
     assert len(set(found)) == len(found) and len(set(expected)) == len(expected) > 150
     wrong = [("in the plan alone", sorted(map(str, set(found) - set(expected)))[:5]),

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from w2s import config, recipes
 
 HERE = Path(__file__).parent.parent
-INFERENCE = ("labels", "evaluate", "attack-text", "attack-extraction", "attack-membership",
-             "attack-surrogate", "trust-icl-confidence", "trust-reward",
-             "trust-consistency")  # run a model, as training does
+INFERENCE = ("pretrain", "labels", "evaluate", "attack-text", "attack-extraction",
+             "attack-membership", "attack-surrogate", "trust-icl-confidence", "trust-reward",
+             "trust-consistency")  # run a model and take a --device, as what is trained
 
 
 class Step(NamedTuple):
@@ -87,7 +87,8 @@ class Commands:
 
     def each(self, which=lambda task: True):
         """The Cells of the tasks for which which(task) is true, of every seed."""
-        seeds = self.options.seeds or (1 if self.preset == "smoke" else 3)
+        one = self.preset == "smoke" or self.options.quick
+        seeds = self.options.seeds or (1 if one else 3)
         return [self._cell(task, seed) for task in self.tasks if which(task)
                 for seed in range(seeds)]
 

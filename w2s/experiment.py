@@ -1,10 +1,12 @@
 """The whole experiment, from raw data to the table of the paper.
 
-    bash run_all.sh [miniature|paper|smoke|test] [options]
+    bash run_all.sh [miniature|real|paper|smoke|test] [options]
 
     miniature   the paper in minutes on a laptop: data made up, small pretrained models; the default
     paper       the real experiment: Pythia weights and public data from the hub, or from disk with
                 --weak, --strong and --raw; --protocol printed runs it as the paper prints it
+    real        public data and real text from disk (--raw), on which small models are pretrained
+                first: for where no Pythia can be had; hours, with --quick about one
     smoke       everything once at its smallest, on invented rows and untrained models
     test        the test suite
 
@@ -26,7 +28,7 @@ from w2s.config import arg
 from w2s.phases import TASKS, TRUST, USUAL, Experiment
 from w2s.trust_phases import MOST
 
-PRESETS, PROTOCOLS = ("miniature", "paper", "smoke"), ("ours", "printed")
+PRESETS, PROTOCOLS = ("miniature", "real", "paper", "smoke"), ("ours", "printed")
 
 
 @dataclass(kw_only=True)
@@ -40,6 +42,9 @@ class Common(launch.Options):
     surrogate: str = arg(None, "miniature: model that texts are perturbed against (default: "
                          "w2s/models/mini-surrogate); never a teacher or a student")
     raw: str = arg(None, "folder of public data files")
+    text: list[str] = arg([], "real: files of text to pretrain on, plain or .gz: .jsonl with "
+                          "`text`, else a document a line (default: what lies in RAW/corpus)")
+    quick: bool = arg(False, "real: fewer tokens, fewer rows and one seed")
     data: str = arg(None, "folder of rows that you prepared: DIR/<task>/weak.jsonl, wts.jsonl, "
                     "test.jsonl and, if you have them, val.jsonl and trust.jsonl; nothing is split")
     out: str = arg(None, "results there instead of runs/<preset>")
@@ -84,10 +89,11 @@ def main(options, preset="miniature"):
     plan = Experiment(options, preset, command)
     check(plan)
     if not options.dry_run:
-        without = ready(plan, (plan.weak, *plan.strong), options.skip_missing)
+        without = ready(plan, [base for base in (plan.weak, *plan.strong)
+                               if not plan.makes(base)], options.skip_missing)
         plan = Experiment(options, preset, command, without=without) if without else plan
     lines = [plan.line(step) for step in plan.steps]
-    if preset == "paper" and not options.dry_run:
+    if preset in ("paper", "real") and not options.dry_run:
         print(preflight.estimate(plan, lines, options), flush=True)
     launch.carry_out(plan.steps, lines, options, plan.out)
 
@@ -115,6 +121,7 @@ def check(plan):
         step.trained and step.task == "privacy" and step.own.get("--lam") != 0
         for step in plan.steps))
     check_models(plan)
+    check_text(plan)
     if options.town is not None and plan.preset != "miniature":
         raise ValueError("--town: only the miniature has towns; leave it out")
     # a recipe may name what this experiment leaves out, but nothing that no experiment has
@@ -140,10 +147,9 @@ def check_models(plan):
     """ValueError for a model that does not exist, for one that the preset does not use, and for a
     surrogate that is a teacher or a student: it would be evaluated on attacks against itself."""
     options = plan.options
-    used = [*([plan.weak] if plan.preset != "smoke" else ()),
-            *(plan.strong if plan.preset != "smoke" else ()),
+    used = [*((plan.weak, *plan.strong) if plan.preset != "smoke" else ()),
             *([plan.surrogate] if plan.preset == "miniature" else ())]
-    for name in used:
+    for name in (name for name in used if not plan.makes(name)):
         require_model(name)
     if options.surrogate and plan.preset != "miniature":
         raise ValueError("--surrogate: only the miniature makes its perturbed texts; leave it "
@@ -156,6 +162,26 @@ def check_models(plan):
         if same:
             raise ValueError(f"--surrogate {plan.surrogate}: is also the teacher or a student; "
                              "give a model that no run is made of")
+
+
+def check_text(plan):
+    """ValueError for options of the preset real in another one, for a real experiment without data,
+    and for one whose base models have no text to read."""
+    options = plan.options
+    if plan.preset != "real":
+        for name in ("text", "quick"):
+            if getattr(options, name):
+                raise ValueError(f"--{name}: only the preset real has it; leave it out")
+        return
+    if not options.raw and not options.data:
+        raise ValueError("real: the data is not ours to ship; give its folder as --raw "
+                         "(docs/data.md says what it holds)")
+    for path in options.text:
+        if not Path(placed(path)).is_file():
+            raise ValueError(f"{path}: no such file (--text)")
+    if any(map(plan.makes, plan.bases())) and not plan.text:
+        raise ValueError(f"{Path(options.raw or '.') / 'corpus'}: no .jsonl or .txt file to "
+                         "pretrain on; give text as --text FILE, or models as --weak and --strong")
 
 
 def require_model(name):

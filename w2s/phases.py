@@ -14,15 +14,18 @@ TRUST = ("mcqa", "arithmetic", "game")  # tasks of trust functions; the others a
 USUAL = "fairness,ood,adversarial,privacy,mcqa"
 SURROGATE_SEED = 1000  # of the models that texts are perturbed against: no seed of the experiment
 PASSED_ON = ("epochs", "batch_size", "lr", "max_length", "device", "dtype", "compile")
-# the strong model, and a larger one for later generations of the chain
+# the strong model, and a larger one for later generations of the chain; of real, what is pretrained
 MODELS = {"miniature": ("w2s/models/mini-weak",
                         "w2s/models/mini-strong,w2s/models/mini-strong-large"),
+          "real": ("weak/real-2x64", "strong/real-4x192,large/real-6x256"),
           "paper": ("EleutherAI/pythia-14m", "EleutherAI/pythia-410m,EleutherAI/pythia-1b")}
 CHOOSING = "which labels to trust: trust function, and what it is compared with"
 MEASURING = "every model measured on test rows, and attacked itself"
 NOTES = {
     "miniature": "MINIATURE: made-up data and small models; these numbers show the method, not "
                  "those of the paper.",
+    "real": "REAL: public data, and models of a few million parameters pretrained here on a few "
+            "million tokens: they know little, and none of these numbers is of a Pythia.",
     "smoke": "SMOKE: invented rows and untrained models; these numbers say nothing about the "
              "paper."}
 
@@ -37,6 +40,14 @@ def chosen(text):
         if name not in TASKS:
             raise ValueError(f"--tasks {text}: unknown task {name}; choose from {', '.join(TASKS)}")
     return names, False
+
+
+def texts(options):
+    """Paths of the text that base models are pretrained on: the user's, else that in RAW/corpus."""
+    if options.text or not options.raw:
+        return [placed(path) for path in options.text]
+    return sorted(str(path) for path in Path(placed(options.raw), "corpus").glob("*")
+                  if path.name.removesuffix(".gz").endswith((".jsonl", ".txt")))
 
 
 class Experiment(TrustPhases):
@@ -62,6 +73,7 @@ class Experiment(TrustPhases):
         self._models()
         self.raw = placed(options.raw) if options.raw else self.made / "raw" \
             if preset != "paper" else None
+        self.text = texts(options)
         split = options.split_seed if options.split_seed is not None else (
             0 if preset == "smoke" and not options.resplit else None)
         self.split_seed = split  # None: every seed its own
@@ -84,6 +96,8 @@ class Experiment(TrustPhases):
             if not Path(placed(options.recipe)).is_file():
                 raise ValueError(f"{options.recipe}: no such file (--recipe)")
             lines += recipes.read(placed(options.recipe))
+        if options.quick and self.preset == "real":
+            lines += recipes.read(recipes.HOME / "real-quick.txt")
         if options.protocol == "printed":
             lines += recipes.read(recipes.HOME / "printed.txt")
         lines += recipes.read(recipes.HOME / f"{self.preset}.txt")
@@ -102,9 +116,25 @@ class Experiment(TrustPhases):
             self.weak, self.strong = self.made / "tiny-2x32", [self.made / "tiny-3x64"]
             return
         weak, strong = MODELS[preset]
-        self.weak = model(options.weak or weak)
-        self.strong = [model(name) for name in (options.strong or strong).split(",")]
+        self.weak, = self._named(options.weak and [options.weak], [weak])
+        self.strong = self._named(options.strong and options.strong.split(","), strong.split(","))
         self.surrogate = model(options.surrogate or "w2s/models/mini-surrogate")
+
+    def _named(self, given, usual):
+        """[model, ...] by the user's names, else by the preset's: real has made those itself."""
+        if not given and self.preset == "real":
+            return [str(self.made / "models" / name) for name in usual]
+        return [model(name) for name in given or usual]
+
+    def makes(self, base):
+        """Whether real makes a base model itself."""
+        return self.everything or (self.preset == "real"
+                                   and self.made / "models" in Path(base).parents)
+
+    def bases(self):
+        """The base models that runs are made of."""
+        larger = self.strong[1:] if any(task in TRUST for task in self.tasks) else []  # the chain's
+        return list(dict.fromkeys((self.weak, self.strong[0], *larger)))
 
     # ---- the plan --------------------------------------------------------------------------------
 
@@ -133,6 +163,12 @@ class Experiment(TrustPhases):
             self.phase = "the town: raw files"
             self._add("w2s.miniature world", "raw files", "", "world", {
                 "--out": self.made, "--seed": self.options.town or 0})
+        self.phase = "base models, pretrained on real text"
+        for base in map(Path, filter(self.makes, self.bases())):
+            self._add("w2s.miniature pretrain", f"{base.parent.name} model pretrained", "",
+                      "pretrain", {"--shape": base.name, "--text": self.text, "--out": base.parent,
+                                   "--runs": self.made / "pretrain"},
+                      {"--dtype": "bfloat16"} if fast_bfloat16() else {})
         if self.preset == "smoke":
             self.phase = "invented rows and untrained models"
             self._add("tests.smoke_data", "raw files and models", "", "world", {"--out": self.made})

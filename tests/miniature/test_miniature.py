@@ -556,7 +556,8 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(corpus, tmp_path, m
 
 @pytest.mark.parametrize("name, content, message", [
     ("none.txt", None, "no such file"), ("empty.txt", b"", "no text"),
-    ("blank.txt", b"\n \n", "no text"), ("short.txt", b"one line of text\n", "too few"),
+    ("endless.txt", b"words without end " * 99, "endless.txt: a single document"),
+    ("blank.txt", b"\n \n", "no text"), ("short.txt", b"one line\nand a second\n", "too few"),
     ("binary.txt", b"\xff\xfe", "not UTF-8"),
     ("key.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', "key.jsonl:2: no key 'text'"),
     ("blank.jsonl", b'{"text": ""}\n', "no text")])
@@ -574,6 +575,8 @@ def test_a_text_that_cannot_be_used_is_one_line(tmp_path, mini, name, content, m
     (["--shape", "mini-weak", "--text", "README.md"], "leave --text out"),
     (["--shape", "pythia-14m"], "needs --text"), (["--shape", "gpt2"], "choose from mini-weak"),
     (["--text", "README.md", "--documents", "500"], "--documents"),
+    (["--shape", "real-2x64"], "--shape real-2x64: needs --text"),
+    (["--text", "README.md", "--steps", "9", "--passes", "2"], "--steps and --passes: give one"),
     (["--text", "README.md", "--heads", "3"], "--shape pythia-14m: hidden_size is not a multiple")])
 def test_arguments_that_do_not_go_together(tmp_path, mini, argv, message):
     code, _, error = mini("pretrain", *argv, "--out", tmp_path / "out", "--runs", tmp_path / "runs")

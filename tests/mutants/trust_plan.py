@@ -32,7 +32,7 @@ ERRORS = [
     (PLAN, 'for end, base in self._sizes()[1:]:', 'for end, base in self._sizes()[2:]:', PAPER),
     (PLAN, 'for by in ("ntf", "truth"):', 'for by in ("ntf",):', MINI),
     (PLAN, 'f"trust-{by}", **how)', 'f"trust-{by}")', MINI),
-    (PLAN, 'if self.preset != "paper" and not cell.seed:', 'if self.preset != "paper":', MINI),
+    (PLAN, 'if self.preset not in ("paper", "real") and not cell.seed:', 'if self.preset not in ("paper", "real"):', MINI),
     (PLAN, '"arithmetic": GRPO, "game": GRPO}', '"arithmetic": GRPO, "game": ("lora", {"lora-rank": 8})}', MINI),
     # what is chosen, of which rows
     (PLAN, '"weak-none", "ntf", **{"--features": "both"})', '"weak-none", "ntf")', PAPER),

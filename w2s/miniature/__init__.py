@@ -6,3 +6,7 @@
     school     multiple-choice questions     probes     what a base model knows
     exercises  sums and games
 """
+
+from w2s import names_of
+
+__getattr__ = names_of(__name__, "__main__")

@@ -32,8 +32,8 @@ class Perturbed:
 @dataclass(kw_only=True)
 class Pretrain:
     shape: str = arg(None, "mini-weak-small, mini-weak, mini-surrogate, mini-strong, "
-                     "mini-strong-large or a published shape like pythia-14m (default: every mini; "
-                     "with --text pythia-14m)")
+                     "mini-strong-large; with --text real-2x64, real-4x192, real-6x256 or a "
+                     "published shape (default: every mini; with --text pythia-14m)")
     layers: int = arg(None, "number of blocks (default: the shape's)", low=1)
     hidden: int = arg(None, "width (default: the shape's)", low=1)
     heads: int = arg(None, "attention heads (default: the shape's)", low=1)
@@ -41,7 +41,7 @@ class Pretrain:
                           "(default: text of the town)")
     tokenizer: str = arg(None, "tokenizer.json (default: a byte-level BPE trained on the text)")
     vocabulary: int = arg(None, "tokens of a tokenizer that is trained (default: 2048; with --text "
-                          "8192)", low=300, high=2**20)
+                          "8192, real-* 4096)", low=300, high=2**20)
     out: str = arg(None, "folder of model folders, OUT/SHAPE (default: w2s/models; with --text "
                    "models/pretrained)", free=True)
     runs: str = arg("runs/pretrain", "folder of run folders, RUNS/SHAPE: log, checkpoint, the "
@@ -49,6 +49,7 @@ class Pretrain:
     documents: int = arg(None, "documents of the town that are drawn (default: the shape's)",
                          low=100, high=10**7)
     steps: int = arg(None, "optimizer steps (default: the shape's; with --text one pass)", low=1)
+    passes: float = arg(None, "passes over the text, in place of --steps", above=0, high=1000)
     lr: float = arg(None, "peak learning rate, cosine to 0 (default: the shape's; with --text 1e-3,"
                     " from a width of 512 on 0.5 / width)", above=0)
     warmup: int = arg(100, "steps over which the learning rate rises, a tenth of all at most",

@@ -25,6 +25,10 @@ MINI = {  # shape: layers, hidden, heads; what stands in for arguments that are 
     "mini-surrogate": ((3, 96, 4), {"lr": 3e-3, "seed": 1}),
     "mini-strong": ((4, 128, 4), {"lr": 3e-3}),
     "mini-strong-large": ((6, 136, 4), {"lr": 2e-3})}
+# The suite of the preset real, which reads a user's text: likewise one text, one tokenizer.
+REAL = {"real-2x64": ((2, 64, 2), {"lr": 4e-3}), "real-4x192": ((4, 192, 6), {"lr": 3e-3}),
+        "real-6x256": ((6, 256, 8), {"lr": 2e-3})}
+SUITES = MINI | REAL
 PURPOSE = {"mini-surrogate": "documents of the surrogate"}  # shape: another draw of the town's text
 DOCUMENTS, STEPS = 600_000, 9_000  # of each of them
 HELD = 5000  # documents held out: of the town, and at most of a user's text, else a twentieth
@@ -63,7 +67,7 @@ def run(cfg, shape):
         raise ValueError(f"{len(train)} windows of {cfg.length} tokens to train on and {len(held)} "
                          f"to measure are too few for a --batch-size of {cfg.batch_size}: give "
                          "more text, or a smaller --length or --batch-size")
-    steps = cfg.steps or len(train) // cfg.batch_size
+    steps = cfg.steps or max(1, int((cfg.passes or 1) * (len(train) // cfg.batch_size)))
     cfg = dataclasses.replace(cfg, steps=steps, warmup=min(cfg.warmup, steps // 10))
     done = trained and (home / "DONE").exists()
     if not trained:
@@ -93,8 +97,8 @@ def written(cfg, shape):
 def complete(cfg, shape):
     """cfg with the shape's defaults filled in, except the steps of a text, which depend on its
     length. Raises ValueError for a shape that does not exist or does not fit the arguments."""
-    if shape not in MINI and shape not in configuration.SHAPES:
-        known = ", ".join((*MINI, *configuration.SHAPES))
+    if shape not in SUITES and shape not in configuration.SHAPES:
+        known = ", ".join((*SUITES, *configuration.SHAPES))
         raise ValueError(f"--shape {shape}: choose from {known}")
     if shape in MINI and cfg.text:
         raise ValueError(f"--shape {shape}: the minis read the town's text; leave --text out")
@@ -102,9 +106,13 @@ def complete(cfg, shape):
         raise ValueError(f"--shape {shape}: needs --text FILE")
     if cfg.text and cfg.documents:
         raise ValueError("--documents counts the town's; leave it out with --text")
+    if cfg.steps and cfg.passes:
+        raise ValueError("--steps and --passes: give one of them")
     if shape in MINI:
-        default = {"documents": DOCUMENTS, "steps": STEPS, "vocabulary": 2048, "out": str(HOME),
-                   **MINI[shape][1]}
+        default = {"documents": DOCUMENTS, "steps": None if cfg.passes else STEPS,
+                   "vocabulary": 2048, "out": str(HOME), **MINI[shape][1]}
+    elif shape in REAL:
+        default = {"vocabulary": 4096, "out": "models/pretrained", **REAL[shape][1]}
     else:
         width = cfg.hidden or configuration.SHAPES[shape]["hidden_size"]
         default = {"lr": min(1e-3, 0.5 / width), "vocabulary": 8192, "out": "models/pretrained"}
@@ -119,8 +127,8 @@ def complete(cfg, shape):
 def shaped(cfg, vocabulary):
     """config.json of cfg.shape with the sizes of cfg. The vocabulary is rounded up to a multiple of
     64."""
-    config = (configuration.published(*MINI[cfg.shape][0]) | {"max_position_embeddings": 512}
-              if cfg.shape in MINI else configuration.SHAPES[cfg.shape])
+    config = (configuration.published(*SUITES[cfg.shape][0]) | {"max_position_embeddings": 512}
+              if cfg.shape in SUITES else configuration.SHAPES[cfg.shape])
     changed = {"num_hidden_layers": cfg.layers, "hidden_size": cfg.hidden,
                "num_attention_heads": cfg.heads, "vocab_size": -(-vocabulary // 64) * 64,
                "intermediate_size": cfg.hidden and 4 * cfg.hidden}
@@ -128,12 +136,16 @@ def shaped(cfg, vocabulary):
 
 
 def read(cfg, shape):
-    """(documents to train on, documents held out): of the town, or of --text in random order."""
+    """(documents to train on, documents held out): of the town, or of --text in random order.
+    Raises ValueError for text that is a single document."""
     if not cfg.text:
         print(f"{shape}: {cfg.documents} documents of the town", flush=True)
         return (list(town.documents(TOWN, cfg.documents, PURPOSE.get(shape, "documents"))),
                 list(town.documents(TOWN, HELD, "held out")))
     documents = [document for path in cfg.text for document in pretrain.texts_of(path)]
+    if len(documents) == 1:  # a book without line breaks
+        raise ValueError(f"{cfg.text[0]}: a single document, of which nothing can be held out; "
+                         "give one document a line")
     Random(f"{cfg.seed}/held out").shuffle(documents)
     count = min(HELD, max(1, len(documents) // 20))
     print(f"{shape}: {len(documents)} documents, {count} of them held out", flush=True)

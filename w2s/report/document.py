@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from w2s import rows
-from w2s.report import (curves, page, render, trust_claims, trust_glance, trust_pictures,
+from w2s.report import (bases, curves, page, render, trust_claims, trust_glance, trust_pictures,
                         trust_results, trust_tables)
 from w2s.report.claims import claims, inequalities
 from w2s.report.measurements import csv_text, tasks_in
@@ -40,8 +40,9 @@ def write(config):
     folder = Path(config.runs)
     tree = read(config, folder)
     warned = warnings(tree.studies)
+    known = bases.records(tree.studies)
     pictures, files, excuse = draw(
-        drawings(tree.properties) | curves.drawings(tree.studies)
+        drawings(tree.properties) | bases.drawings(known) | curves.drawings(tree.studies)
         | trust_pictures.drawings(tree.trusted, tree.crossings), config.figures == "yes")
     title = f"Weak-to-strong trustworthiness: {folder.resolve().name}"
     cautions = [Text(text) for text in (config.note, *(head for head, _ in warned)) if text]
@@ -50,7 +51,8 @@ def write(config):
     blocks = [Heading(title, 1), answer, *cautions, *answers, *premise(tree.properties),
               *trust_tables.premise(tree.trusted), *heads(tree.studies),
               *figures(pictures, excuse), *judged(tree), *everything(config, tree, pictures),
-              *behind(warned), *method(config, tree.studies, inequalities(tree.properties)),
+              *bases.bases(known, pictures), *behind(warned),
+              *method(config, tree.studies, inequalities(tree.properties)),
               *provenance(config, tree.properties, tree.trusted), *facts(config, tree.studies)]
     texts = {"report.html": page.html(title, blocks), "report.md": render.markdown(blocks),
              "results.csv": csv_text(

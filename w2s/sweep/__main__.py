@@ -88,7 +88,7 @@ def main(options):
     """Check the plan, then print its commands (--dry-run) or run them."""
     sweep = planned(options, f"bash run_all.sh {shlex.join(sys.argv[1:])}".strip())
     experiment.check(sweep)
-    bases = sorted({str(item.base) for item, *_ in sweep.folders})
+    bases = sorted({str(item.base) for item, *_ in sweep.folders if not sweep.makes(item.base)})
     for base in bases if sweep.preset != "smoke" else ():  # which makes its models itself
         experiment.require_model(base)
     if options.dry_run:

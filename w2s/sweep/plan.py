@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from w2s import code, config, launch, recipes, rows, runs
-from w2s.commands import model
 from w2s.phases import Experiment
 from w2s.sweep import axes
 from w2s.sweep.axes import AUX, BOTH, NAIVE, NONE, STRATEGIES, WEAK
@@ -24,6 +23,8 @@ from w2s.sweep.axes import AUX, BOTH, NAIVE, NONE, STRATEGIES, WEAK
 SUITES = {"miniature": (["w2s/models/mini-weak-small", "w2s/models/mini-weak"],
                         ["w2s/models/mini-strong", "w2s/models/mini-strong-large"],
                         "w2s/models/mini-strong-large"),
+          "real": (["weak/real-2x64"], ["strong/real-4x192", "large/real-6x256"],
+                   "large/real-6x256"),
           "paper": (["EleutherAI/pythia-14m", "EleutherAI/pythia-70m"],
                     ["EleutherAI/pythia-410m", "EleutherAI/pythia-1b"],
                     "EleutherAI/pythia-6.9b")}
@@ -72,9 +73,13 @@ class Sweep(Experiment):
             self.strong = [*self.strong, self.largest]
             return
         weaks, strongs, largest = SUITES[self.preset]
-        self.weaks = [model(name) for name in (weak.split(",") if weak else weaks)]
-        self.strong = [model(name) for name in (strong.split(",") if strong else strongs)]
-        self.largest = self.strong[-1] if strong else model(largest)
+        self.weaks = self._named(weak and weak.split(","), weaks)
+        self.strong = self._named(strong and strong.split(","), strongs)
+        self.largest = self.strong[-1] if strong else self._named(None, [largest])[0]
+
+    def bases(self):
+        """Every size that a figure may need."""
+        return list(dict.fromkeys((*self.weaks, *self.strong, self.largest)))
 
     def _usual(self):
         """The experiment of the same models, properties and settings, whose runs are used too."""
