@@ -28,20 +28,16 @@ def closure(script, task):
     return {path for path in files if path.is_relative_to(code.HOME / "w2s")} | {code.HOME / script}
 
 
-def reached(script, task):
-    files, todo = set(), [code.HOME / script, code.HOME / "w2s/tasks" / f"{task}.py"]
-    while todo:
-        path = todo.pop()
-        if path not in files and path.stem not in code.AROUND:
-            files.add(path)
-            todo += code._read(path)[1]
-    return files
-
-
 @pytest.mark.parametrize("script", ["train_weak.py", "train_student.py"])
 @pytest.mark.parametrize("task", ["fairness", "privacy", "mcqa"])
 def test_the_files_are_those_that_syntax_trees_lead_to(script, task):
-    assert reached(script, task) == closure(script, task)
+    assert code.files(script, task) == closure(script, task)
+
+
+def test_names_in_brackets_over_several_lines_are_followed(copy):
+    (copy / "train_weak.py").write_text("from w2s.data import (leaks,\n    latex as l)\n")
+    names = {path.name for path in code.files("train_weak.py", "none")}
+    assert names >= {"train_weak.py", "leaks.py", "latex.py"}
 
 
 @pytest.fixture

@@ -192,9 +192,10 @@ def test_few_arguments_may_change_while_a_run_goes_on():
 
 
 def test_a_list_is_each_configs_own():
-    one, two = config.parse(Bounded, None, []), config.parse(Bounded, None, [])
-    one.many.append("b")
-    assert two.many == ["a"]
+    for make in (Bounded, lambda: config.parse(Bounded, None, [])):
+        one, two = make(), make()
+        one.many.append("b")
+        assert two.many == ["a"]
 
 
 def test_defaults_are_those_of_the_papers_and_of_our_readings():

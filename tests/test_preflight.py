@@ -155,7 +155,7 @@ def test_a_model_that_the_hub_does_not_have_is_refused(monkeypatch, tmp_path):
 # ---- how long, how much --------------------------------------------------------------------------
 
 def test_hours_are_of_what_was_measured_and_memory_is_computed(monkeypatch):
-    found = plan(tasks="fairness", seeds=1)
+    found = plan(tasks="fairness", seeds=1, strong="EleutherAI/pythia-410m")  # beside a small one
     lines = [found.line(step) for step in found.steps]
     monkeypatch.setattr(launch, "places", lambda *_: ([], None, 2))
     monkeypatch.setattr(launch, "expected", lambda steps, out, jobs: None)

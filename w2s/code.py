@@ -20,15 +20,21 @@ IMPORT = re.compile(r"^ *(?:from (w2s[\w.]*) import (?:\(([^)]{0,2000})\)|(.*))|
 @functools.cache
 def digest(script, task):
     """Hex digest of the code behind the runs of a script ("train_weak.py") on a task."""
+    text = "".join(f"{path.relative_to(HOME)} {_read(path)[0]}\n"
+                   for path in sorted(files(script, task)))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def files(script, task):
+    """{file of ours that a script needs for a task}, but those of AROUND."""
     # a task is imported by its name, so no statement leads to it
-    files, todo = {}, [HOME / script, HOME / "w2s" / "tasks" / f"{task}.py"]
+    needed, todo = set(), [HOME / script, HOME / "w2s" / "tasks" / f"{task}.py"]
     while todo:
         path = todo.pop()
-        if path not in files and path.is_file() and path.stem not in AROUND:
-            files[path], more = _read(path)
-            todo += more
-    text = "".join(f"{path.relative_to(HOME)} {files[path]}\n" for path in sorted(files))
-    return hashlib.sha256(text.encode()).hexdigest()
+        if path not in needed and path.is_file() and path.stem not in AROUND:
+            needed.add(path)
+            todo += _read(path)[1]
+    return needed
 
 
 @functools.cache
@@ -40,6 +46,6 @@ def _read(path):
     for module, several, one, plain in IMPORT.findall(text):
         names += [plain or module, *(f"{module}.{name.split(' as ')[0].strip()}"
                                      for name in (several or one).split(","))]
-    files = [HOME / end for name in names if re.fullmatch(r"[\w.]+", name)
+    paths = [HOME / end for name in names if re.fullmatch(r"[\w.]+", name)
              for end in (name.replace(".", "/") + ".py", name.replace(".", "/") + "/__init__.py")]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest(), [f for f in files if f.is_file()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest(), [p for p in paths if p.is_file()]

@@ -198,6 +198,21 @@ def test_the_report_waits_for_every_run(everything):
     last = scheduler.before(commands)[-1]
     measuring = [n for n, step in enumerate(everything.steps) if step.script == "evaluate.py"]
     assert {*measuring} <= last
+    # and is told where they are, and what was asked for, by flags that it knows
+    assert lines[-1][:3] == ["-m", "w2s.sweep", "report"]
+    told = config.parse(command.Report, "", lines[-1][3:])
+    assert told.runs == str(everything.out)
+    assert {name: getattr(told, name) for name in ("figure", "seeds", "text", "preset")} == {
+        name: getattr(everything.asked, name) for name in ("figure", "seeds", "text", "preset")}
+
+
+def test_students_of_other_teachers_are_other_runs(everything):
+    """Weak TFT: students that differ in nothing but the lambda of their teacher."""
+    folders = [step.own["--out"] for step in everything.steps if step.trained]
+    assert len({*folders}) == len(folders)
+    alike = [step for step in everything.steps if step.run == "student-naive-weak"
+             and step.task == "ood" and step.own["--seed"] == 0]
+    assert len(alike) > 2
 
 
 def test_a_recipe_reaches_the_runs_of_a_sweep(tmp_path):

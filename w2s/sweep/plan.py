@@ -263,8 +263,9 @@ class Sweep(Experiment):
         words = {"--runs": self.out, "--command": command}  # it waits for all that is made there
         for field in dataclasses.fields(self.asked):
             value = getattr(self.asked, field.name)
-            if value != field.default and field.name not in launch.Options.__dataclass_fields__:
-                words[config.flag_of(field.name)] = [] if value is True else value
+            if field.name in launch.Options.__dataclass_fields__ or value in (field.default, []):
+                continue
+            words[config.flag_of(field.name)] = [] if value is True else value
         self._add("w2s.sweep report", "figures", "", "report", words)
 
 
