@@ -1,0 +1,73 @@
+"""tests.numbers: numbers of the pages are those of the results that they name.
+
+    python -m pytest -q tests/test_pages_numbers.py
+"""
+
+import pytest
+
+from tests import numbers
+
+LINES = """task,strategy,model,selection,seed,slice,metric,value
+ood,none,weak,all,0,all,acc,0.7
+ood,none,weak,all,1,all,acc,0.801
+ood,none,student-naive,all,0,all,acc,0.8
+ood,weak,weak,all,0,all,ra,0.25
+ood,none,weak,all,0,base,acc,0.1
+ood,none,weak-lam-2,all,0,all,acc,0.1
+ood,none,weak,all,0,all,flips,3
+"""
+PAGE = """Words.
+
+<!-- numbers: results.csv -->
+| property | strategy | weak | naive | trend |
+|----------|----------|-----:|------:|-------|
+| ood acc  | No TFT   | {} | 0.80 | .99 |
+| ood ra   | Weak TFT | 0.25 | - | |
+|          | No TFT   |      |   | |
+
+| not marked | weak |
+|------------|-----:|
+| ood acc    | 9    |
+"""
+
+
+def written(folder, number):
+    (folder / "results.csv").write_text(LINES)
+    page = folder / "page.md"
+    page.write_text(PAGE.format(number))
+    return page
+
+
+@pytest.mark.parametrize("page", numbers.pages(), ids=lambda page: page.name)
+def test_marked_numbers_are_those_of_their_files(page):
+    assert numbers.wrong(page) == []
+
+
+# the mean of .7 and .801 is .7505: both roundings of a half are right
+@pytest.mark.parametrize("number", ["0.7505", "0.750", "0.751", "0.75", "0.8"])
+def test_a_mean_over_seeds_may_be_rounded(tmp_path, number):
+    assert numbers.wrong(written(tmp_path, number), tmp_path) == []
+
+
+@pytest.mark.parametrize("number", ["0.752", "0.749", "0.7504", "0.74", "0"])
+def test_another_number_is_seen(tmp_path, number):
+    problem, = numbers.wrong(written(tmp_path, number), tmp_path)
+    assert problem == (f"page.md: ood acc none weak: {number}, in results.csv: {(.7 + .801) / 2}")
+
+
+def test_a_number_without_a_run_is_seen(tmp_path):
+    page = written(tmp_path, "0.75")
+    page.write_text(page.read_text().replace("| 0.25 | - |", "| 0.25 | 0.9 |"))
+    problem, = numbers.wrong(page, tmp_path)
+    assert problem.endswith("ood ra weak student-naive: 0.9, in results.csv: None")
+
+
+def test_what_tables_need_is_kept(tmp_path):
+    written(tmp_path, "0.75")
+    numbers.keep(tmp_path / "results.csv", tmp_path / "kept.csv")
+    kept = (tmp_path / "kept.csv").read_text().splitlines()
+    lines = LINES.splitlines()
+    assert kept == [lines[0], *lines[1:5]]  # no slice, no run of a grid, no measure beside them
+    assert numbers.means(tmp_path / "kept.csv") == {
+        key: value for key, value in numbers.means(tmp_path / "results.csv").items()
+        if key[1] != "flips" and key[3] != "weak-lam-2"}
