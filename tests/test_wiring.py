@@ -268,6 +268,10 @@ HOW = {
     privacy      ceiling-tft          epochs=5 lr=1 batch-size=400 max-length=128 optimizer=sgd
     privacy      student-naive-both   epochs=5 lr=1 batch-size=400 max-length=128 optimizer=sgd
     *            base-strong*         epochs=0 lr=1e-3
+    ood          data                 trust=0.1
+    ood          weak-*               epochs=2 lr=2e-3
+    ood          trust-*              .
+    ood          *                    epochs=2 lr=1e-3
     *            weak-*               lr=2e-3
     mcqa         student-ntf-easy     lr=1e-3 order=easy
     *            trust-labelled-ntf   add-labelled
@@ -276,7 +280,6 @@ HOW = {
     *            trust-agreement      second=weak-second
     *            trust-*              .
     fairness     data                 trust=0.1
-    ood          data                 trust=0.1
     adversarial  data                 trust=0.1
     *            data                 .
     *            attack-text          limit=200
