@@ -3,9 +3,9 @@
     python -m tests.numbers                                        of every page
     python -m tests.numbers keep runs/real/results.csv docs/numbers/real.csv
 
-`<!-- numbers: FILE -->` in front of a table says that its cells are means over the seeds of FILE, in
-the columns of results.csv: a line is `task metric` (blank: as in the line above) and a strategy,
-a column weak, naive, aux or ceiling. Other columns are not looked at. `keep` copies of a
+`<!-- numbers: FILE -->` in front of a table says that its cells are means over the seeds of FILE,
+which has the columns of results.csv: a line is `task metric` (blank: as in the line above) and a
+strategy, a column weak, naive, aux or ceiling. Other columns are not looked at. `keep` copies of a
 results.csv what such tables are made of.
 """
 
@@ -19,18 +19,19 @@ from pathlib import Path
 from w2s.report.results import STRATEGIES
 
 ROOT = Path(__file__).resolve().parents[1]
-MARK = re.compile(r"<!-- numbers: (\S+) -->\n((?:\|.*\n)+)")
+MARK = re.compile(r"<!-- numbers: (\S+) -->\n((?:\|.*\n)*)")
 MODELS = {"weak": "weak", "naive": "student-naive", "aux": "student-aux", "ceiling": "ceiling",
           "untuned weak": "base-weak", "untuned strong": "base-strong"}
 KEYS = {name: key for key, name in STRATEGIES.items()}
 
 
 def means(path):
-    """{(task, metric, strategy, model): mean over the seeds} of slice all of a results.csv."""
+    """{(task, metric, strategy, model): mean over the seeds} of slice all of a results.csv, of
+    models that learned from all labels."""
     values = defaultdict(list)
     with open(path, encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
-            if line["slice"] == "all" and line["value"]:
+            if line["slice"] == line["selection"] == "all" and line["value"]:
                 values[line["task"], line["metric"], line["strategy"], line["model"]].append(
                     float(line["value"]))
     return {key: sum(found) / len(found) for key, found in values.items()}
@@ -45,20 +46,26 @@ def cells(table):
         what = line[0] or what
         for name, text in zip(head, line):
             if name in MODELS and text not in ("", "-"):
-                yield (*what.split(), KEYS[line[1]], MODELS[name]), text
+                yield (*what.split(), KEYS.get(line[1], line[1]), MODELS[name]), text
 
 
 def wrong(page, root=ROOT):
     """["PAGE: cell: what it says, what FILE says"] of the marked tables of a page."""
     problems = []
     for file, table in MARK.findall(page.read_text(encoding="utf-8")):
-        known = means(root / file)
-        for key, text in cells(table):
-            said, value = Decimal(text), known.get(key)
-            # half a unit of the last digit that is written
-            if value is None or abs(float(said) - value) > .5001 * 10 ** said.as_tuple().exponent:
-                problems.append(f"{page.name}: {' '.join(key)}: {text}, in {file}: {value}")
+        known, looked_at = means(root / file), list(cells(table)) if table else []
+        if not looked_at:
+            problems.append(f"{page.name}: no table with means behind the mark of {file}")
+        problems += [f"{page.name}: {' '.join(key)}: {text}, in {file}: {known.get(key)}"
+                     for key, text in looked_at if not fits(text, known.get(key))]
     return problems
+
+
+def fits(text, value):
+    """Whether a text is a number as it is rounded: half a unit of its last digit apart at most."""
+    if value is None or not re.fullmatch(r"-?\d*\.?\d+", text):
+        return False
+    return abs(float(text) - value) <= .5001 * 10 ** Decimal(text).as_tuple().exponent
 
 
 def keep(source, target):
@@ -66,7 +73,8 @@ def keep(source, target):
     from w2s import tasks
     with open(source, encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
-    kept = [line for line in lines if line["slice"] == "all" and line["model"] in MODELS.values()
+    kept = [line for line in lines if line["slice"] == line["selection"] == "all"
+            and line["model"] in MODELS.values()
             and line["metric"] in tasks.load(line["task"]).METRICS]
     with open(target, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, lines[0], lineterminator="\n")

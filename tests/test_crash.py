@@ -128,7 +128,8 @@ def home(world, fair, crashing, tmp_path_factory):
     shutil.copytree(world / "raw", here / "raw")
     for name, split in (("mails", "weak"), ("held", "test")):
         rows.write(here / f"{name}.jsonl", memorised.mails(split, 16, len(name)))
-    (here / "text.txt").write_text("a warm garden and a dull harbour\n" * 40)
+    (here / "text.txt").write_text("".join(
+        f"{k} warm gardens and a dull harbour\n" for k in range(40)))
     test_report.plant(here / "study", "fairness", test_report.FAIR, seeds=(0,), n=60)
     attacked(here / "town")
     for line in BUILD:

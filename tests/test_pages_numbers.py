@@ -14,6 +14,7 @@ ood,none,student-naive,all,0,all,acc,0.8
 ood,weak,weak,all,0,all,ra,0.25
 ood,none,weak,all,0,base,acc,0.1
 ood,none,weak-lam-2,all,0,all,acc,0.1
+ood,none,student-naive,ntf,0,all,acc,0.2
 ood,none,weak,all,0,all,flips,3
 """
 PAGE = """Words.
@@ -36,6 +37,19 @@ def written(folder, number):
     page = folder / "page.md"
     page.write_text(PAGE.format(number))
     return page
+
+
+@pytest.mark.parametrize("change, problem", [
+    (("-->\n|", "-->\n\n|"), "no table with means behind the mark of results.csv"),
+    (("| weak |", "| weaker |"), "no table with means"),
+    (("No TFT", "No"), "ood acc No weak: 0.75, in results.csv: None"),
+    (("| 0.75 |", "| much |"), "ood acc none weak: much, in results.csv: 0.7505")])
+def test_a_table_that_cannot_be_read_is_seen(tmp_path, change, problem):
+    page = written(tmp_path, "0.75")
+    text = page.read_text().replace("| 0.80 |", "| |").replace("| 0.25 |", "| |")
+    page.write_text(text.replace(*change, 1))
+    found, = numbers.wrong(page, tmp_path)
+    assert found.startswith("page.md: ") and problem in found
 
 
 @pytest.mark.parametrize("page", numbers.pages(), ids=lambda page: page.name)

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.worlds import RAW
-from w2s import experiment, phases
+from w2s import config, experiment, phases
 from w2s.experiment import Config
+from w2s.sweep import __main__ as sweep
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,8 +66,9 @@ def test_it_pretrains_models_and_goes_on_to_the_report(world, tmp_path, text):
 
 def test_text_is_what_lies_in_the_raw_folder_unless_it_is_named(tmp_path, text):
     (tmp_path / "corpus").mkdir()
-    for name in ("b.txt", "a.jsonl.gz", "README.md"):
+    for name in ("b.txt", "a.jsonl.gz", "README.md", "._b.txt"):
         (tmp_path / "corpus" / name).touch()
+    (tmp_path / "corpus/c.txt").mkdir()
     weak, strong = trained(plan(tmp_path, tasks="ood"))
     assert weak.own["--text"] == strong.own["--text"] == [
         str(tmp_path / "corpus/a.jsonl.gz"), str(tmp_path / "corpus/b.txt")]
@@ -77,8 +79,12 @@ def test_text_is_what_lies_in_the_raw_folder_unless_it_is_named(tmp_path, text):
 def test_models_that_are_given_are_not_pretrained(tmp_path):
     given = {"weak": "w2s/models/mini-weak", "strong": "w2s/models/mini-strong"}
     assert not trained(plan(tmp_path, tasks="ood", **given))
-    weak, = trained(plan(tmp_path, tasks="ood", strong=given["strong"]))
+    weak, = trained(found := plan(tmp_path, tasks="ood", strong=given["strong"]))
     assert weak.own["--shape"] == "real-2x64"
+    beside = str(Path(found.weak).parent / "mine")  # not the preset's, wherever it stands
+    assert not found.makes(beside) and found.makes(found.weak)
+    # what the report says of models is said of those that were made here alone
+    assert "--note" not in found.steps[-1].own and "--note" in plan(tmp_path).steps[-1].own
 
 
 def test_quick_reads_less_and_has_one_seed(tmp_path):
@@ -92,6 +98,36 @@ def test_quick_reads_less_and_has_one_seed(tmp_path):
     few, many = (float(words(found, "--passes")[0]) for found in (quick, whole))
     assert few < many
     assert words(quick, "--limit") and not words(whole, "--limit")
+    # of other rows and tokens, so in folders of its own
+    assert (str(quick.out), str(quick.rows)) == ("runs/real-quick", "data/real-quick")
+    assert (str(whole.out), str(whole.rows)) == ("runs/real", "data/real")
+
+
+@pytest.mark.parametrize("asked, fast, dtype", [
+    (None, True, ["bfloat16"]), (None, False, []), ("float32", True, ["float32"])])
+def test_pretraining_has_the_precision_of_training(tmp_path, monkeypatch, asked, fast, dtype):
+    monkeypatch.setattr(phases, "fast_bfloat16", lambda: fast)
+    found = plan(tmp_path, tasks="ood", dtype=asked)
+    for step in trained(found):
+        words = found.line(step)
+        assert [b for a, b in zip(words, words[1:]) if a == "--dtype"] == dtype
+
+
+def test_rows_are_read_before_anything_is_pretrained(tmp_path):
+    found = [step.script for step in plan(tmp_path, tasks="fairness,ood").steps]
+    rows = [n for n, script in enumerate(found) if script == "w2s.prepare data"]
+    assert max(rows) < found.index("w2s.miniature pretrain") < found.index("train_weak.py")
+
+
+@pytest.mark.parametrize("figure, sizes", [
+    ("3", {"real-2x64", "real-4x192"}), ("A9", {"real-2x64", "real-6x256"}),
+    ("A3", {"real-2x32", "real-2x64", "real-4x192", "real-6x256"})])
+def test_a_sweep_pretrains_what_its_figures_need(tmp_path, figure, sizes):
+    words = ["--preset", "real", "--figure", figure, "--raw", str(tmp_path)]
+    found = sweep.planned(config.parse(sweep.Config, "", words))
+    assert {step.own["--shape"] for step in trained(found)} == sizes
+    quick = sweep.planned(config.parse(sweep.Config, "", [*words, "--quick"]))
+    assert {cell.seed for cell in quick.each()} == {0}
 
 
 @pytest.mark.parametrize("preset, options, message", [
@@ -101,6 +137,8 @@ def test_quick_reads_less_and_has_one_seed(tmp_path):
                  "what it holds)"),
     ("real", {"raw": "docs"}, "docs/corpus: no .jsonl or .txt file to pretrain on; give text as "
                               "--text FILE, or models as --weak and --strong"),
+    ("real", {"data": "docs"}, "give text as --text FILE, or models as --weak and --strong"),
+    ("real", {"raw": "docs", "text": ["docs"]}, "docs: a folder; give its files (--text)"),
     ("real", {"raw": "docs", "text": ["none.txt"]}, "none.txt: no such file (--text)")])
 def test_what_is_missing_is_said_at_the_start(preset, options, message):
     with pytest.raises(ValueError) as error:

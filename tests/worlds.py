@@ -277,9 +277,10 @@ def town(world, made):
     """Text to pretrain on, attacks on the town's victims, a recipe."""
     from w2s.miniature.world import FAMILIES
     begin(world, made, ())
-    texts = [f"the {word} garden is warm and the {word} harbour is dull" for word in "abcdefgh"]
-    (world / "text.txt").write_text("\n".join(texts) + "\n")
-    rows.write(world / "text.jsonl", [{"text": text} for text in texts])
+    texts = [f"the {word} garden is warm and the {word} harbour is dull"
+             for word in "abcdefghijklmnopqrstuvwxyz"]
+    (world / "text.txt").write_text("\n".join(texts[:13]) + "\n")
+    rows.write(world / "text.jsonl", [{"text": text} for text in texts[13:]])
     rows.write(world / "world" / "victims.jsonl", [
         {"id": "v1", "text": "sentence: the harbour is warm", "text_adv": "x", "label": 1,
          "source": "sst2"}])

@@ -20,6 +20,7 @@ MOST, LARGEST = 4000, 1 << 20  # entries that are kept; bytes of a file that is 
 # Seconds of a command beside those of others, before any is known: training is the most of it
 WEIGHTS = {"train_student.py": 6, "train_weak.py": 4, "attacks.py": 4, "evaluate.py": 2,
            "label.py": 2, "w2s.report": 2, "w2s.miniature": 2}
+PRETRAINING = 60  # such a weight
 SKIPPED = 1  # seconds of a run that is done already
 ALREADY = "already"  # in what a command prints that found its work done
 
@@ -114,7 +115,8 @@ class Pace:
 
 
 def weight(command):
-    return WEIGHTS.get(script(command.words), 1)
+    return PRETRAINING if "pretrain" in command.words[:3] else WEIGHTS.get(
+        script(command.words), 1)
 
 
 def value(words, flag):

@@ -6,7 +6,7 @@
     paper       the real experiment: Pythia weights and public data from the hub, or from disk with
                 --weak, --strong and --raw; --protocol printed runs it as the paper prints it
     real        public data and real text from disk (--raw), on which small models are pretrained
-                first: for where no Pythia can be had; hours, with --quick about one
+                first: for where no Pythia can be had; hours, less with --quick
     smoke       everything once at its smallest, on invented rows and untrained models
     test        the test suite
 
@@ -35,7 +35,7 @@ PRESETS, PROTOCOLS = ("miniature", "real", "paper", "smoke"), ("ours", "printed"
 class Common(launch.Options):
     """What a sweep (w2s.sweep) has too."""
 
-    seeds: int = arg(None, "seeds of each (default: 3, smoke 1)", low=1, high=10**6)
+    seeds: int = arg(None, "seeds of each (default: 3; smoke and --quick 1)", low=1, high=10**6)
     weak: str = arg(None, "weak model: folder or hub name (paper: EleutherAI/pythia-14m)")
     strong: str = arg(None, "strong model (paper: EleutherAI/pythia-410m); M,M2,...: of the "
                       "chain's students too, each larger than the one before")
@@ -44,7 +44,7 @@ class Common(launch.Options):
     raw: str = arg(None, "folder of public data files")
     text: list[str] = arg([], "real: files of text to pretrain on, plain or .gz: .jsonl with "
                           "`text`, else a document a line (default: what lies in RAW/corpus)")
-    quick: bool = arg(False, "real: fewer tokens, fewer rows and one seed")
+    quick: bool = arg(False, "real: fewer tokens, fewer rows of the large tasks, and one seed")
     data: str = arg(None, "folder of rows that you prepared: DIR/<task>/weak.jsonl, wts.jsonl, "
                     "test.jsonl and, if you have them, val.jsonl and trust.jsonl; nothing is split")
     out: str = arg(None, "results there instead of runs/<preset>")
@@ -178,10 +178,12 @@ def check_text(plan):
                          "(docs/data.md says what it holds)")
     for path in options.text:
         if not Path(placed(path)).is_file():
-            raise ValueError(f"{path}: no such file (--text)")
+            what = "a folder; give its files" if Path(placed(path)).is_dir() else "no such file"
+            raise ValueError(f"{path}: {what} (--text)")
     if any(map(plan.makes, plan.bases())) and not plan.text:
-        raise ValueError(f"{Path(options.raw or '.') / 'corpus'}: no .jsonl or .txt file to "
-                         "pretrain on; give text as --text FILE, or models as --weak and --strong")
+        where = f"{Path(options.raw) / 'corpus'}: no .jsonl or .txt file to pretrain on; " \
+            if options.raw else ""
+        raise ValueError(f"{where}give text as --text FILE, or models as --weak and --strong")
 
 
 def require_model(name):

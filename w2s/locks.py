@@ -73,6 +73,19 @@ def _identity(handle):
     return status.st_dev, status.st_ino
 
 
+@contextlib.contextmanager
+def holding(folder):
+    """`hold` a folder for as long as the block runs."""
+    before = {*_held}
+    hold(folder)
+    try:
+        yield
+    finally:
+        for key in {*_held} - before:
+            if handle := _held.pop(key):
+                handle.close()
+
+
 def release():
     """Let other processes into all the folders that this one holds."""
     while _held:

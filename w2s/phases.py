@@ -24,8 +24,8 @@ MEASURING = "every model measured on test rows, and attacked itself"
 NOTES = {
     "miniature": "MINIATURE: made-up data and small models; these numbers show the method, not "
                  "those of the paper.",
-    "real": "REAL: public data, and models of a few million parameters pretrained here on a few "
-            "million tokens: they know little, and none of these numbers is of a Pythia.",
+    "real": "REAL: public data, but small models that were pretrained here on little text (Base "
+            "models, below): none of these numbers is of a Pythia.",
     "smoke": "SMOKE: invented rows and untrained models; these numbers say nothing about the "
              "paper."}
 
@@ -47,7 +47,8 @@ def texts(options):
     if options.text or not options.raw:
         return [placed(path) for path in options.text]
     return sorted(str(path) for path in Path(placed(options.raw), "corpus").glob("*")
-                  if path.name.removesuffix(".gz").endswith((".jsonl", ".txt")))
+                  if path.is_file() and path.name[0] != "."
+                  and path.name.removesuffix(".gz").endswith((".jsonl", ".txt")))
 
 
 class Experiment(TrustPhases):
@@ -65,15 +66,16 @@ class Experiment(TrustPhases):
         # properties whose students get trusted labels too: an addition, which no paper prints
         self.crossed = [task for task in self.tasks if task not in (*TRUST, "privacy")
                         and (task == "ood" or self.every) and options.protocol == "ours"]
-        self.out = Path(placed(options.out) if options.out else f"runs/{preset}")
+        name = f"{preset}-quick" if options.quick else preset  # other rows and models
+        self.out = Path(placed(options.out) if options.out else f"runs/{name}")
         self.rows = (Path(placed(options.data)) if options.data else
-                     self.out / "data" if options.out else Path(f"data/{preset}"))
+                     self.out / "data" if options.out else Path(f"data/{name}"))
         self.made = self.rows if not options.data else self.out / "data"  # the town, smoke's models
         self.lines = [] if everything else self._lines()
+        self.text, self.pretrained = texts(options), set()  # names of models that real makes
         self._models()
         self.raw = placed(options.raw) if options.raw else self.made / "raw" \
             if preset != "paper" else None
-        self.text = texts(options)
         split = options.split_seed if options.split_seed is not None else (
             0 if preset == "smoke" and not options.resplit else None)
         self.split_seed = split  # None: every seed its own
@@ -91,7 +93,8 @@ class Experiment(TrustPhases):
             if value is not None:
                 flag, words = config.flag_of(name), (shown(value),)
                 lines += [recipes.Line(flag, "*", run, flag, words) for run in (
-                    "*", *(INFERENCE if name == "device" else ()))]
+                    "*", *(INFERENCE if name == "device" else
+                           ("pretrain",) if name == "dtype" else ()))]
         if options.recipe:
             if not Path(placed(options.recipe)).is_file():
                 raise ValueError(f"{options.recipe}: no such file (--recipe)")
@@ -106,7 +109,8 @@ class Experiment(TrustPhases):
             lines += [recipes.Line("machine", "*", run, "--device", ("cpu",))
                       for run in ("*", *INFERENCE)]
         if cluster or fast_bfloat16():  # of training; labels and measurements stay float32
-            lines.append(recipes.Line("machine", "*", "*", "--dtype", ("bfloat16",)))
+            lines += [recipes.Line("machine", "*", run, "--dtype", ("bfloat16",))
+                      for run in ("*", "pretrain")]
         return lines
 
     def _models(self):
@@ -121,15 +125,16 @@ class Experiment(TrustPhases):
         self.surrogate = model(options.surrogate or "w2s/models/mini-surrogate")
 
     def _named(self, given, usual):
-        """[model, ...] by the user's names, else by the preset's: real has made those itself."""
+        """[model, ...] by the user's names, else by the preset's: real makes those itself."""
         if not given and self.preset == "real":
-            return [str(self.made / "models" / name) for name in usual]
+            paths = [str(self.made / "models" / name) for name in usual]
+            self.pretrained |= {*paths}
+            return paths
         return [model(name) for name in given or usual]
 
     def makes(self, base):
         """Whether real makes a base model itself."""
-        return self.everything or (self.preset == "real"
-                                   and self.made / "models" in Path(base).parents)
+        return self.everything or base in self.pretrained
 
     def bases(self):
         """The base models that runs are made of."""
@@ -163,17 +168,17 @@ class Experiment(TrustPhases):
             self.phase = "the town: raw files"
             self._add("w2s.miniature world", "raw files", "", "world", {
                 "--out": self.made, "--seed": self.options.town or 0})
-        self.phase = "base models, pretrained on real text"
-        for base in map(Path, filter(self.makes, self.bases())):
-            self._add("w2s.miniature pretrain", f"{base.parent.name} model pretrained", "",
-                      "pretrain", {"--shape": base.name, "--text": self.text, "--out": base.parent,
-                                   "--runs": self.made / "pretrain"},
-                      {"--dtype": "bfloat16"} if fast_bfloat16() else {})
         if self.preset == "smoke":
             self.phase = "invented rows and untrained models"
             self._add("tests.smoke_data", "raw files and models", "", "world", {"--out": self.made})
         self.phase = "rows: weak, wts, val, trust and test of every task"
         self._over(self.each(lambda task: task != "adversarial"), self._prepare)
+        # behind the rows, since a file that cannot be read must not show after hours
+        self.phase = "base models, pretrained on real text"
+        for base in map(Path, filter(self.makes, self.bases())):
+            self._add("w2s.miniature pretrain", f"{base.parent.name} model pretrained", "",
+                      "pretrain", {"--shape": base.name, "--text": self.text, "--out": base.parent,
+                                   "--runs": self.made / "pretrain"})
 
     def _data_perturbed(self):
         """The rows of adversarial robustness; in the miniature their texts are attacked first."""
@@ -226,11 +231,13 @@ class Experiment(TrustPhases):
     def _report(self, command, title):
         """A report of what is finished; of a part of the experiment with fewer draws."""
         self.phase = title
+        own = self.preset != "real" or all(map(self.makes, self.bases()))
+        note = NOTES.get(self.preset) if own else None
         self._add("w2s.report", title, "", "report", {
             "--runs": self.out, "--data": self.rows, "--command": command,
             **({"--draws": 2000} if title != "report" else {}),
             **({"--select": self.options.select} if self.options.select else {}),
-            **({"--note": NOTES[self.preset]} if self.preset in NOTES else {})})
+            **({"--note": note} if note else {})})
 
     def _prepare(self, cell):
         """The splits of a task: of a seed, or of all seeds together."""

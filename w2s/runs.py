@@ -31,14 +31,15 @@ def begin(out, script, settings, inputs, again=False):
     out = Path(out)
     for name, path in inputs.items():
         if not Path(path).exists():
-            raise FileNotFoundError(2, f"no such file or folder (--{name})", str(path))
+            raise FileNotFoundError(2, f"no such file or folder (--{name.split()[0]})", str(path))
         if os.path.realpath(out) == os.path.realpath(path):
             raise ValueError(f"--out {out}: is --{name} itself; choose another --out")
     if (out / "config.json").exists() and (wrong := whatis.no_run(out)):
         raise ValueError(f"{wrong.split(';')[0]}; choose another --out")
     now = {"script": script, "args": dataclasses.asdict(settings),
            "inputs": {str(path): rows.sha256(path) for path in inputs.values()}}
-    free = free_arguments(settings) | {*inputs}  # compared by content: a file may have been moved
+    # compared by content: a file may have been moved; "text 2" is the second of --text
+    free = free_arguments(settings) | {name.split()[0] for name in inputs}
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: a file; choose another --out")
     if (out / "config.json").exists():

@@ -88,7 +88,7 @@ class TrustPhases(Commands):
         for end, budget in self._budgets():
             for by in ("labelled", "labelled-ntf", *(("ntf",) if budget else ())):
                 self._student(cell, f"student-{by}{end}", f"trust-{by}{end}")
-        # in paper all students are trained so
+        # in paper all students are trained so, in real none
         if self.preset not in ("paper", "real") and not cell.seed:
             way, how = OTHERWISE[cell.task]
             for by in ("ntf", "truth"):

@@ -554,9 +554,23 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(corpus, tmp_path, m
         assert whole[name] == killed[name], name
 
 
+def test_a_text_may_be_moved_and_stand_twice(corpus, tmp_path, mini):
+    """What is done stays done where its text has another path; a document that stands twice is one,
+    so that none is both trained on and held out."""
+    moved, others = tmp_path / "moved.txt", ["--out", tmp_path / "out", "--runs", tmp_path / "runs"]
+    moved.write_bytes((corpus / "lines.txt").read_bytes())
+    code, said, _ = mini("pretrain", "--text", corpus / "lines.txt", *TINY, "--steps", 2, *others)
+    count = re.search(r"(\d+) documents", said)[1]
+    assert code == 0 and mini("pretrain", "--text", moved, *TINY, "--steps", 2, *others) == (
+        0, f"{tmp_path / 'runs/pythia-14m'}: done already\n", "")
+    code, said, _ = mini("pretrain", "--text", corpus / "lines.txt", moved, *TINY, "--steps", 2,
+                         "--out", tmp_path / "two", "--runs", tmp_path / "other")
+    assert code == 0 and re.search(r"(\d+) documents", said)[1] == count
+
+
 @pytest.mark.parametrize("name, content, message", [
     ("none.txt", None, "no such file"), ("empty.txt", b"", "no text"),
-    ("endless.txt", b"words without end " * 99, "endless.txt: a single document"),
+    ("endless.txt", b"words without end " * 99, "endless.txt: 1 documents are too few"),
     ("blank.txt", b"\n \n", "no text"), ("short.txt", b"one line\nand a second\n", "too few"),
     ("binary.txt", b"\xff\xfe", "not UTF-8"),
     ("key.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', "key.jsonl:2: no key 'text'"),
@@ -576,7 +590,6 @@ def test_a_text_that_cannot_be_used_is_one_line(tmp_path, mini, name, content, m
     (["--shape", "pythia-14m"], "needs --text"), (["--shape", "gpt2"], "choose from mini-weak"),
     (["--text", "README.md", "--documents", "500"], "--documents"),
     (["--shape", "real-2x64"], "--shape real-2x64: needs --text"),
-    (["--text", "README.md", "--steps", "9", "--passes", "2"], "--steps and --passes: give one"),
     (["--text", "README.md", "--heads", "3"], "--shape pythia-14m: hidden_size is not a multiple")])
 def test_arguments_that_do_not_go_together(tmp_path, mini, argv, message):
     code, _, error = mini("pretrain", *argv, "--out", tmp_path / "out", "--runs", tmp_path / "runs")

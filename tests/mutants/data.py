@@ -63,7 +63,7 @@ ERRORS = [
      "test_runs.py::test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments"),
     (RUNS, "{str(path): rows.sha256(path) for path in inputs.values()}", "{str(path): Path(path).name for path in inputs.values()}",
      "test_runs.py::test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments"),
-    (RUNS, 'free_arguments(settings) | {*inputs}', 'free_arguments(settings)',
+    (RUNS, 'free = free_arguments(settings) | {name.split()[0] for name in inputs}', 'free = free_arguments(settings)',
      "test_runs.py::test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments"),
     (RUNS, 'if key not in free and before.get(key) != value]', 'if key not in free and before.get(key, value) != value]',
      "test_runs.py::test_a_run_is_made_of_the_content_of_its_inputs_and_of_its_arguments"),

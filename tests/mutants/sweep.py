@@ -55,7 +55,7 @@ ERRORS = [
     (STUDY, "yield *line, figure + point.panel, axis, point.value", "yield *line, figure, axis, point.value", f"{S}::test_panels_of_figure_a1_are_told_apart_in_sweep_csv"),
     (STUDY, 'model, "all", seed)', 'model, "all", 0)', CSV),
     (SAID, "for end in (0, -1) for step", "for end in (0,) for step", f"{S}::test_a_maximum_at_an_end_is_no_rise_and_fall"),
-    (SAID, "for end in (0, -1))", "for end in (0, 0))", f"{S}::test_robustness_that_only_rises_to_the_maximum_is_not_seen"),
+    (SAID, "[step for end in (0, -1) for", "[step for end in (0, 0) for", f"{S}::test_robustness_that_only_rises_to_the_maximum_is_not_seen"),
     (SAID, "(point, model) for point in reversed(points)]", "(point, model) for point in points]", f"{S}::test_task_performance_that_falls_value_by_value_is_seen"),
     (SAID, 'points = [point for point in points if point.value != "0"]', "pass", f"{S}::test_the_trend_at_every_lambda_is_of_all_values_and_students"),
     (SAID, "[(points[-1], AUX), (points[0], AUX)]", "[(points[0], AUX), (points[-1], AUX)]", f"{S}::test_alpha"),

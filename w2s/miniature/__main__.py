@@ -49,7 +49,8 @@ class Pretrain:
     documents: int = arg(None, "documents of the town that are drawn (default: the shape's)",
                          low=100, high=10**7)
     steps: int = arg(None, "optimizer steps (default: the shape's; with --text one pass)", low=1)
-    passes: float = arg(None, "passes over the text, in place of --steps", above=0, high=1000)
+    passes: float = arg(None, "passes over the text, where --steps is not given", above=0,
+                        high=1000)
     lr: float = arg(None, "peak learning rate, cosine to 0 (default: the shape's; with --text 1e-3,"
                     " from a width of 512 on 0.5 / width)", above=0)
     warmup: int = arg(100, "steps over which the learning rate rises, a tenth of all at most",

@@ -11,7 +11,7 @@ from random import Random
 import torch
 from tokenizers import Tokenizer
 
-from w2s import device, rows, runs
+from w2s import device, locks, rows, runs
 from w2s.miniature import pretrain, probes, town
 from w2s.model import checkpoint, configuration, tokenization
 
@@ -26,11 +26,12 @@ MINI = {  # shape: layers, hidden, heads; what stands in for arguments that are 
     "mini-strong": ((4, 128, 4), {"lr": 3e-3}),
     "mini-strong-large": ((6, 136, 4), {"lr": 2e-3})}
 # The suite of the preset real, which reads a user's text: likewise one text, one tokenizer.
-REAL = {"real-2x64": ((2, 64, 2), {"lr": 4e-3}), "real-4x192": ((4, 192, 6), {"lr": 3e-3}),
-        "real-6x256": ((6, 256, 8), {"lr": 2e-3})}
+REAL = {"real-2x32": ((2, 32, 2), {"lr": 5e-3}), "real-2x64": ((2, 64, 2), {"lr": 4e-3}),
+        "real-4x192": ((4, 192, 6), {"lr": 3e-3}), "real-6x256": ((6, 256, 8), {"lr": 2e-3})}
 SUITES = MINI | REAL
 PURPOSE = {"mini-surrogate": "documents of the surrogate"}  # shape: another draw of the town's text
 DOCUMENTS, STEPS = 600_000, 9_000  # of each of them
+FEWEST = 20  # documents of a user's text
 HELD = 5000  # documents held out: of the town, and at most of a user's text, else a twentieth
 WINDOWS = 400  # held-out windows that are measured, at most
 SAMPLE = 40_000  # documents that a tokenizer is trained on, at most
@@ -106,8 +107,6 @@ def complete(cfg, shape):
         raise ValueError(f"--shape {shape}: needs --text FILE")
     if cfg.text and cfg.documents:
         raise ValueError("--documents counts the town's; leave it out with --text")
-    if cfg.steps and cfg.passes:
-        raise ValueError("--steps and --passes: give one of them")
     if shape in MINI:
         default = {"documents": DOCUMENTS, "steps": None if cfg.passes else STEPS,
                    "vocabulary": 2048, "out": str(HOME), **MINI[shape][1]}
@@ -137,14 +136,16 @@ def shaped(cfg, vocabulary):
 
 def read(cfg, shape):
     """(documents to train on, documents held out): of the town, or of --text in random order.
-    Raises ValueError for text that is a single document."""
+    Raises ValueError for fewer than FEWEST documents."""
     if not cfg.text:
         print(f"{shape}: {cfg.documents} documents of the town", flush=True)
         return (list(town.documents(TOWN, cfg.documents, PURPOSE.get(shape, "documents"))),
                 list(town.documents(TOWN, HELD, "held out")))
-    documents = [document for path in cfg.text for document in pretrain.texts_of(path)]
-    if len(documents) == 1:  # a book without line breaks
-        raise ValueError(f"{cfg.text[0]}: a single document, of which nothing can be held out; "
+    # a text that stands twice must not be trained on and held out
+    documents = list(dict.fromkeys(
+        document for path in cfg.text for document in pretrain.texts_of(path)))
+    if len(documents) < FEWEST:  # a book without line breaks
+        raise ValueError(f"{cfg.text[0]}: {len(documents)} documents are too few to hold some out; "
                          "give one document a line")
     Random(f"{cfg.seed}/held out").shuffle(documents)
     count = min(HELD, max(1, len(documents) // 20))
@@ -160,9 +161,11 @@ def own_tokenizer(cfg, documents):
     sample = documents[:SAMPLE] if cfg.text else list(town.documents(TOWN, SAMPLE))
     name = hashlib.sha256("\n".join([str(cfg.vocabulary), *sample]).encode()).hexdigest()
     path = Path(cfg.runs) / f"tokenizer-{name[:12]}.json"
-    if not path.exists():
-        print(f"{path}: a tokenizer of {cfg.vocabulary} tokens", flush=True)
-        pretrain.train_tokenizer(sample, cfg.vocabulary, path)
+    Path(cfg.runs).mkdir(parents=True, exist_ok=True)
+    with locks.holding(cfg.runs):  # shapes that are pretrained side by side look for it together
+        if not path.exists():
+            print(f"{path}: a tokenizer of {cfg.vocabulary} tokens", flush=True)
+            pretrain.train_tokenizer(sample, cfg.vocabulary, path)
     return path
 
 

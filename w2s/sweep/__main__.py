@@ -56,7 +56,8 @@ def planned(options, command=""):
     figures = axes.custom(options.axis) if options.axis else {
         name: axes.FIGURES[name] for name in axes.chosen(options.figure)}
     if options.seeds is None:
-        options = dataclasses.replace(options, seeds=1 if options.preset == "smoke" else 2)
+        one = options.preset == "smoke" or options.quick
+        options = dataclasses.replace(options, seeds=1 if one else 2)
     return plan.Sweep(options, wanted(options, figures), command)
 
 

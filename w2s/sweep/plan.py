@@ -23,8 +23,8 @@ from w2s.sweep.axes import AUX, BOTH, NAIVE, NONE, STRATEGIES, WEAK
 SUITES = {"miniature": (["w2s/models/mini-weak-small", "w2s/models/mini-weak"],
                         ["w2s/models/mini-strong", "w2s/models/mini-strong-large"],
                         "w2s/models/mini-strong-large"),
-          "real": (["weak/real-2x64"], ["strong/real-4x192", "large/real-6x256"],
-                   "large/real-6x256"),
+          "real": (["small/real-2x32", "weak/real-2x64"],
+                   ["strong/real-4x192", "large/real-6x256"], "large/real-6x256"),
           "paper": (["EleutherAI/pythia-14m", "EleutherAI/pythia-70m"],
                     ["EleutherAI/pythia-410m", "EleutherAI/pythia-1b"],
                     "EleutherAI/pythia-6.9b")}
@@ -78,8 +78,11 @@ class Sweep(Experiment):
         self.largest = self.strong[-1] if strong else self._named(None, [largest])[0]
 
     def bases(self):
-        """Every size that a figure may need."""
-        return list(dict.fromkeys((*self.weaks, *self.strong, self.largest)))
+        """The base models that the figures need."""
+        models = [item for points in self.figures.values() for point in points
+                  for items in point.models.values() for item in items]
+        return list(dict.fromkeys(base for item in models for base in (
+            *([item.teacher.base] if item.teacher else []), item.base)))
 
     def _usual(self):
         """The experiment of the same models, properties and settings, whose runs are used too."""
