@@ -19,7 +19,8 @@ case ${1:-} in -*|'') ;; *) PRESET=$1; if [[ $1 == sweep || ${2:-} == sweep ]]; 
 NEED="torch tokenizers safetensors numpy tqdm"
 FILES=(-r requirements.txt -r requirements-figures.txt)
 if [[ $PRESET == test ]]; then
-  NEED="$NEED pytest xdist matplotlib transformers sklearn fairlearn opacus dp_accounting peft trl chess"
+  NEED="$NEED pytest xdist matplotlib transformers sklearn fairlearn opacus dp_accounting peft trl chess
+  pyflakes"
   FILES+=(-r requirements-dev.txt)
 fi
 has() { [[ -x $(command -v "$1") ]] && "$1" - $NEED 2>/dev/null <<'P'

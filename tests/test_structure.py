@@ -6,6 +6,7 @@
 import ast
 import graphlib
 import importlib
+import io
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pyflakes import api, reporter
 
 from w2s import config, recipes
 
@@ -94,6 +96,14 @@ def test_every_address_in_the_deviations_exists():
 
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+@pytest.mark.parametrize("path", [*FILES, *TESTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_name_is_undefined(path):
+    """One in a rare branch would show only there."""
+    said = io.StringIO()
+    api.check(path.read_text(encoding="utf-8"), path.name, reporter.Reporter(said, said))
+    assert "undefined name" not in said.getvalue(), said.getvalue()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

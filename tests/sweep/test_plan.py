@@ -117,6 +117,13 @@ def test_figures_of_sizes(figure, task, pairs):
         assert (len(point.models["ceiling"]) > 1) == (point.strategy != "none")
 
 
+def test_sizes_of_ones_own():
+    sweep = planned("--axis", "size", "--values", f"{LARGE},{SMALL}:{STRONG}", "--tasks", "ood")
+    pairs = {(item.models["weak"][0].base, item.models["student-naive"][0].base)
+             for points in sweep.figures.values() for item in points}
+    assert pairs == {(WEAK, LARGE), (SMALL, STRONG)}
+
+
 def test_paper_has_its_sizes():
     sweep = planned("--preset", "paper", "--figure", "A4,A9", "--tasks", "adversarial")
     names = [point.value for point in sweep.figures["A4", "adversarial"]][::3]

@@ -224,6 +224,16 @@ def test_figures_and_pages_are_written_and_say_the_same_twice(lambdas):
     assert page.count("<svg") == 2 and "What the paper says of it" in page
 
 
+@pytest.mark.parametrize("figure, names", [
+    ("A10", {"sweep-A10-fairness.png"}), ("A3", {"sweep-A3-fairness.png"}),
+    ("A1", {"sweep-A1-adversarial.png"}), ("A7", {"sweep-A7.png"})])
+def test_every_kind_of_figure_is_drawn(tmp_path, figure, names):
+    sweep = planned(tmp_path, "--figure", figure)
+    plant(sweep, lambda item: (.8, .2))
+    report(sweep)
+    assert names <= {path.name for path in (sweep.out / "sweep/figures").iterdir()}
+
+
 def test_no_finished_run_is_refused(tmp_path):
     sweep = planned(tmp_path, "--figure", "A3")
     with pytest.raises(ValueError, match="no finished run of these figures"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from w2s.report.pictures import better
 from w2s.report.render import seed_count
+from w2s.report.results import STATES, STRATEGIES
 from w2s.report.words import named
 from w2s.sweep import axes, draw, usage
 from w2s.sweep.statements import PICKS
@@ -150,7 +151,6 @@ def block(study, name, points, names, metrics):
 
 def trend(study, point, metric):
     """The weaker trend of the students at a point; None where a run is missing."""
-    from w2s.report.results import STATES, STRATEGIES
     ladders = [study.ladder(point, student, metric) for student in study.students]
     return min((steps[0]["trend"] for steps in ladders), key=STATES.index) \
         if all(ladders) else None

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from w2s import code, config, launch, recipes, rows, runs
+from w2s.commands import model
 from w2s.phases import Experiment
 from w2s.sweep import axes
-from w2s.sweep.axes import AUX, BOTH, NAIVE, NONE, STRATEGIES, WEAK
+from w2s.sweep.axes import AUX, BOTH, NAIVE, NONE, WEAK
 
 # (weak models, strong models, the much larger one of Fig. A9), each list from small to large; the
 # usual weak model is that of w2s.phases
