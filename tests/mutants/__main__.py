@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("*.py", "*.sh", "*.md", "*.txt", "*.toml", "*.cff", "w2s", "tests", "recipes", "docs",
          ".ci")
 SECONDS = 120  # a test that takes longer has noticed
+COPY = None    # of the project, each worker's own
 
 
 class Error(NamedTuple):

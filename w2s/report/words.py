@@ -7,7 +7,8 @@ from typing import NamedTuple
 from w2s.report.render import GONE
 
 MEASURES = {"acc": "accuracy", "ra": "robust accuracy", "dpd_abs": "parity gap",
-            "extraction": "extracted text", "mia_auc": "membership AUC"}
+            "extraction": "extracted text", "mia_auc": "membership AUC",
+            "tpr_gap_abs": "gap of true positive rates"}
 MODELS = {"weak": "weak model", "student-naive": "student", "student-aux": "student with "
           "confidence loss", "ceiling": "ceiling"}
 SHARES = (*MEASURES,)  # shown in per cent
