@@ -1,6 +1,6 @@
 """What two processes of torchrun do for tests/test_torchrun.py, in one start of torch:
 
-    python -m torch.distributed.run --nproc-per-node 2 tests/several.py JOBS OUT
+    python -m torch.distributed.run --nproc-per-node 2 -m tests.several JOBS OUT
 
 JOBS: a JSON list of [name, function below, arguments]. OUT/<rank>.json gets {name: what it gave}.
 """
@@ -18,12 +18,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-sys.path[0] = str(Path(__file__).parent.parent)  # torchrun puts tests/ there
-
 from w2s import config, locks, parallel, runs
 from w2s.model import checkpoint
-from w2s.tasks import adversarial  # noqa: E402
-from w2s.train import grpo, step  # noqa: E402
+from w2s.tasks import adversarial
+from w2s.train import grpo, step
 
 CPU = torch.device("cpu")
 
