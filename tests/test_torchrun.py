@@ -90,7 +90,8 @@ def commands(world, folder):
 def two(out, jobs, seconds=150):
     """What the jobs of tests/several.py gave in each of two processes."""
     (out / "jobs.json").write_text(json.dumps(jobs))
-    done = subprocess.run([*TWO, "-m", "tests.several", out / "jobs.json", out], cwd=ROOT, text=True,
+    jobs = [*TWO, "-m", "tests.several", out / "jobs.json", out]
+    done = subprocess.run(jobs, cwd=ROOT, text=True,
                           capture_output=True, timeout=seconds,
                           env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
