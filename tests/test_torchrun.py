@@ -90,9 +90,8 @@ def commands(world, folder):
 def two(out, jobs, seconds=150):
     """What the jobs of tests/several.py gave in each of two processes."""
     (out / "jobs.json").write_text(json.dumps(jobs))
-    jobs = [*TWO, "-m", "tests.several", out / "jobs.json", out]
-    done = subprocess.run(jobs, cwd=ROOT, text=True,
-                          capture_output=True, timeout=seconds,
+    words = [*TWO, "-m", "tests.several", out / "jobs.json", out]
+    done = subprocess.run(words, cwd=ROOT, text=True, capture_output=True, timeout=seconds,
                           env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     return [read_json(out / f"{rank}.json") for rank in (0, 1)]
