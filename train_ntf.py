@@ -353,7 +353,7 @@ def by_trust_function(cfg, task, labelled, positions, pool, log):
             **{key: getattr(cfg, key) for key in TRAINING})
     if states.shape[1] != model.config["dim"]:
         raise ValueError(f"{cfg.pool}: with --features {which} {states.shape[1]} numbers a row, "
-                         f"the trust function reads {model.config['dim']}")
+                         f"the trust function of {cfg.ntf} reads {model.config['dim']}")
     logits = model.logits(states).double()  # in float32 large logits all give a trust of 1
     return model, facts, model.calibrated(logits).numpy(), logits.sigmoid().numpy()
 

@@ -180,7 +180,7 @@ def measure(cfg, task, place, data, kept):
                      for target in ("label", "weak"))
     for columns in (truth, labels):
         tokenization.require_fit(columns, model.config["vocab_size"], folder)
-    losses = difficulty.row_losses(model, task, truth, cfg.batch_size, where)
+    losses = difficulty.row_losses(model, task, truth, cfg.batch_size, where, folder=folder)
     draw = np.random.default_rng(seed_of(cfg.seed, "gradients", place.seed))
     picks = np.sort(draw.permutation(len(data))[:cfg.limit])
     cosines = dict(zip(picks.tolist(), alignment.cosines(

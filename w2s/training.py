@@ -119,7 +119,7 @@ class TrainingRun:
         tokenization.require_fit(self.columns, self.model.config["vocab_size"], self.folder)
         return difficulty.easy_first(difficulty.row_losses(
             self.model, self.task, self.columns, self.cfg.batch_size, self.device,
-            **self._task_options()))
+            folder=self.folder, **self._task_options()))
 
     def _task_options(self):
         """{flag: value} of the task's objective."""

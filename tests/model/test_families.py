@@ -93,6 +93,7 @@ def test_llama_3_scales_long_waves_alone():
 BASE = {key: value for key, value in PUBLISHED["Llama-3.2-1B"].items() if key != "rope_scaling"}
 GEMMA, QWEN = PUBLISHED["gemma-3-1b-pt"], PUBLISHED["Qwen3-0.6B-Base"]
 BAD = {
+    "a list": ({"model_type": ["llama"]}, r"model_type = .*llama.* is not supported, only "),
     "another model": ({"model_type": "gpt2"}, r"model_type = 'gpt2' is not supported, only "
                       r"gpt_neox \(Pythia\), llama, qwen2, .*gemma3$"),
     "experts": (BASE | {"num_local_experts": 8}, "num_local_experts = 8: a mixture of experts is "

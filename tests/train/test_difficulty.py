@@ -29,7 +29,7 @@ BAGS = SimpleNamespace(batches=step.batches, objective=objective)
 
 def test_the_loss_of_each_row_is_that_of_the_row_alone():
     data, model = columns(30), Bag()
-    losses = difficulty.row_losses(model, BAGS, data, 7)
+    losses = difficulty.row_losses(model, BAGS, data, 7, folder="m")
     assert losses.dtype == np.float64
     for ids, target, loss in zip(data["ids"], data["target"], losses):
         z = model.embed.weight.detach().double().numpy()[ids].mean(0)
@@ -42,8 +42,9 @@ def test_a_loss_that_is_not_finite_is_named():
     data, model = columns(9), Bag()
     model.embed.weight.data[data["ids"][4][0]] = math.nan
     bad = 1 + next(i for i, ids in enumerate(data["ids"]) if data["ids"][4][0] in ids)
-    with pytest.raises(ValueError, match=f"untuned model's loss of row {bad} is not finite"):
-        difficulty.row_losses(model, BAGS, data, 4)
+    message = f"^m: the untuned model's loss of row {bad} is not finite"
+    with pytest.raises(ValueError, match=message):
+        difficulty.row_losses(model, BAGS, data, 4, folder="m")
 
 
 def test_easy_rows_come_first_and_equals_in_the_order_of_the_file():

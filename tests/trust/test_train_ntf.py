@@ -637,7 +637,7 @@ def test_a_trust_function_of_other_sizes_is_refused(labelled, call, tmp_path):
     ntf.save(ntf.fit(x, (x[:, 0] > 0).float(), epochs=1)[0], tmp_path / "other", {})
     rows.write_json(tmp_path / "other" / "config.json", {"args": {}, "inputs": {}})
     code, _, err = call(*choose(labelled, tmp_path / "run", "--ntf", tmp_path / "other"))
-    assert code == 1 and "32 numbers a row, the trust function reads 5" in err
+    assert code == 1 and "32 numbers a row, the trust function of " in err and "reads 5" in err
 
 
 def test_a_task_without_right_and_wrong_has_nothing_to_trust(labelled, call, tmp_path):

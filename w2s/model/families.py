@@ -105,7 +105,7 @@ def known(config, where):
         raise ValueError(f"{where}: {pictures or 'model_type'}: a model of "
                          f"{'sounds' if pictures == 'audio_config' else 'pictures'} is not "
                          "supported; of Gemma 3 the language model is read from its text_config")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise ValueError(f"{where}: model_type = {shown(kind)} is not supported, only "
                          f"gpt_neox (Pythia), {', '.join(FAMILIES)} and gemma3")
     # a config may leave out what its family has by default: others ask the model for its sizes

@@ -10,11 +10,11 @@ from w2s.train import step
 
 
 @torch.no_grad()
-def row_losses(model, task, columns, batch_size, device="cpu", **options):
+def row_losses(model, task, columns, batch_size, device="cpu", *, folder, **options):
     """(N,) float64 the task's training loss of each row's target, in nats, without a regulariser.
 
-    columns: as the task's encode makes them with a target; options: of its objective. Raises
-    ValueError for a loss that is not finite."""
+    columns: as the task's encode makes them with a target; folder: the model's, for messages;
+    options: of the task's objective. Raises ValueError for a loss that is not finite."""
     losses = np.empty(len(step.row_lengths(columns)))
     steps = step.count_steps(len(losses), 1, batch_size)
     # one epoch of the training batches: each row once, rows of about one length together
@@ -24,7 +24,8 @@ def row_losses(model, task, columns, batch_size, device="cpu", **options):
         losses[rows] = loss.cpu().double().numpy()
     if not np.isfinite(losses).all():
         bad = 1 + int(np.flatnonzero(~np.isfinite(losses))[0])
-        raise ValueError(f"the untuned model's loss of row {bad} is not finite; take another model")
+        raise ValueError(f"{folder}: the untuned model's loss of row {bad} is not finite; take "
+                         "another model")
     return losses
 
 
