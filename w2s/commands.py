@@ -9,9 +9,10 @@ from typing import NamedTuple
 from w2s import config, recipes
 
 HERE = Path(__file__).parent.parent
-INFERENCE = ("pretrain", "labels", "evaluate", "attack-text", "attack-extraction",
+# names of steps that train no model of a run, but run one: they too take a --device
+ON_DEVICE = ("pretrain", "labels", "evaluate", "attack-text", "attack-extraction",
              "attack-membership", "attack-surrogate", "trust-icl-confidence", "trust-reward",
-             "trust-consistency")  # run a model and take a --device, as what is trained
+             "trust-consistency")
 
 
 class Step(NamedTuple):
@@ -87,8 +88,7 @@ class Commands:
 
     def each(self, which=lambda task: True):
         """The Cells of the tasks for which which(task) is true, of every seed."""
-        one = self.preset == "smoke" or self.options.quick
-        seeds = self.options.seeds or (1 if one else 3)
+        seeds = self.options.seeds or (1 if single(self.preset, self.options) else 3)
         return [self._cell(task, seed) for task in self.tasks if which(task)
                 for seed in range(seeds)]
 
@@ -150,6 +150,11 @@ class Commands:
 
 
 # ---- words ---------------------------------------------------------------------------------------
+
+def single(preset, options):
+    """Whether one seed is enough where --seeds does not say."""
+    return preset == "smoke" or options.quick
+
 
 def at(cell, run):
     """The folder of a run of a cell, or one that stands elsewhere."""

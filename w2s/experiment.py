@@ -89,8 +89,7 @@ def main(options, preset="miniature"):
     plan = Experiment(options, preset, command)
     check(plan)
     if not options.dry_run:
-        without = ready(plan, [base for base in (plan.weak, *plan.strong)
-                               if not plan.makes(base)], options.skip_missing)
+        without = ready(plan, plan.given(), options.skip_missing)
         plan = Experiment(options, preset, command, without=without) if without else plan
     lines = [plan.line(step) for step in plan.steps]
     if preset in ("paper", "real") and not options.dry_run:
@@ -147,9 +146,7 @@ def check_models(plan):
     """ValueError for a model that does not exist, for one that the preset does not use, and for a
     surrogate that is a teacher or a student: it would be evaluated on attacks against itself."""
     options = plan.options
-    used = [*((plan.weak, *plan.strong) if plan.preset != "smoke" else ()),
-            *([plan.surrogate] if plan.preset == "miniature" else ())]
-    for name in (name for name in used if not plan.makes(name)):
+    for name in (*plan.given(), *([plan.surrogate] if plan.preset == "miniature" else ())):
         require_model(name)
     if options.surrogate and plan.preset != "miniature":
         raise ValueError("--surrogate: only the miniature makes its perturbed texts; leave it "

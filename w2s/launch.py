@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from w2s import cards, durations, hub, memory, recipes
-from w2s.commands import HERE, INFERENCE
+from w2s.commands import HERE, ON_DEVICE
 from w2s.config import arg
 from w2s.durations import value
 from w2s.model import configuration, families
@@ -245,7 +245,7 @@ def slurm(steps, lines, options, results):
 
 def explicit(step, words, device):
     """The words with a --device and, where the script has it, a --dtype, if they run a model."""
-    if not (step.trained or step.run in INFERENCE):
+    if not (step.trained or step.run in ON_DEVICE):
         return words
     taken = recipes.fields(step.script)
     for name, text in (("device", device), ("dtype", None)):

@@ -6,7 +6,7 @@ A command's own words say what the run is; recipes (w2s.recipes) add what it tra
 from pathlib import Path
 
 from w2s import cards, config, recipes
-from w2s.commands import HERE, INFERENCE, fast_bfloat16, model, placed, shown
+from w2s.commands import HERE, ON_DEVICE, fast_bfloat16, model, placed, shown
 from w2s.trust_phases import MOST, TrustPhases, budgets
 
 TASKS = sorted(path.stem for path in (HERE / "w2s" / "tasks").glob("[a-z]*.py"))
@@ -93,7 +93,7 @@ class Experiment(TrustPhases):
             if value is not None:
                 flag, words = config.flag_of(name), (shown(value),)
                 lines += [recipes.Line(flag, "*", run, flag, words) for run in (
-                    "*", *(INFERENCE if name == "device" else
+                    "*", *(ON_DEVICE if name == "device" else
                            ("pretrain",) if name == "dtype" else ()))]
         if options.recipe:
             if not Path(placed(options.recipe)).is_file():
@@ -107,7 +107,7 @@ class Experiment(TrustPhases):
         cluster = options.format == "slurm" and options.device != "cpu"  # has cards
         if cards.apple() and self.preset != "paper":  # a launch costs more than such models compute
             lines += [recipes.Line("machine", "*", run, "--device", ("cpu",))
-                      for run in ("*", *INFERENCE)]
+                      for run in ("*", *ON_DEVICE)]
         if cluster or fast_bfloat16():  # of training; labels and measurements stay float32
             lines += [recipes.Line("machine", "*", run, "--dtype", ("bfloat16",))
                       for run in ("*", "pretrain")]
@@ -131,6 +131,11 @@ class Experiment(TrustPhases):
             self.pretrained |= {*paths}
             return paths
         return [model(name) for name in given or usual]
+
+    def given(self):
+        """The models that must be there already."""
+        return [base for base in (self.weak, *self.strong)
+                if self.preset != "smoke" and not self.makes(base)]
 
     def makes(self, base):
         """Whether real makes a base model itself."""
@@ -231,8 +236,9 @@ class Experiment(TrustPhases):
     def _report(self, command, title):
         """A report of what is finished; of a part of the experiment with fewer draws."""
         self.phase = title
-        own = self.preset != "real" or all(map(self.makes, self.bases()))
-        note = NOTES.get(self.preset) if own else None
+        # of real only where no model is the user's
+        small = self.preset != "real" or all(map(self.makes, self.bases()))
+        note = NOTES.get(self.preset) if small else None
         self._add("w2s.report", title, "", "report", {
             "--runs": self.out, "--data": self.rows, "--command": command,
             **({"--draws": 2000} if title != "report" else {}),

@@ -60,7 +60,7 @@ ERRORS = [
     # what is printed
     (LAUNCH, '        print(f"# {phase}")\n        for _, words', '        for _, words', "test_launch.py::test_phases_are_lines_in_their_places"),
     (LAUNCH, 'and value(words, f"--{name}") is None:', ':', LINE),
-    (LAUNCH, 'if not (step.trained or step.run in INFERENCE):', 'if not step.trained:', LINE),
+    (LAUNCH, 'if not (step.trained or step.run in ON_DEVICE):', 'if not step.trained:', LINE),
     (LAUNCH, 'gpu = "cuda" if cards.visible() else "cpu"', 'gpu = "auto"', LINE),
     (LAUNCH, 'cd {shlex.quote(str(HERE))} && ', '', LINE),
     ("w2s/phases.py", 'if cluster or fast_bfloat16():', 'if fast_bfloat16():', CLUSTER),

@@ -131,7 +131,7 @@ ERRORS = [
     (PHASES, 'for generation in self.generations:', 'for generation in self.generations[::-1]:', ORDER),
     (PHASES, 'for part in (self._relabel, self._rechoose, self._restudy):', 'for part in (self._rechoose, self._relabel, self._restudy):', ORDER),
     # recipes
-    (PHASES, '*(INFERENCE if name == "device" else', '*(() if name == "device" else', "test_wiring.py::test_a_device_reaches_every_command_that_runs_a_model"),
+    (PHASES, '*(ON_DEVICE if name == "device" else', '*(() if name == "device" else', "test_wiring.py::test_a_device_reaches_every_command_that_runs_a_model"),
     (PHASES, 'for run in ("*", "pretrain")]', 'for run in ("weak", "pretrain")]', BF16),
     (PHASES, '        if cluster or fast_bfloat16():  # of', '        if True:  # of', MINI),
     (PHASES, '''        if options.protocol == "printed":

@@ -12,7 +12,6 @@ OTHERS = "report/test_bases.py::test_other_models_are_not_spoken_of"
 PRECISION = "test_real.py::test_pretraining_has_the_precision_of_training"
 SIZES = "test_real.py::test_a_sweep_pretrains_what_its_figures_need"
 MOVED = "miniature/test_miniature.py::test_a_text_may_be_moved_and_stand_twice"
-TWICE = MOVED
 UNUSED = "miniature/test_miniature.py::test_a_text_that_cannot_be_used_is_one_line"
 
 ERRORS = [
@@ -26,16 +25,14 @@ ERRORS = [
     (PHASES, 'name = f"{preset}-quick" if options.quick else preset', 'name = preset', QUICK),
     (PHASES, '("pretrain",) if name == "dtype" else ()', '()', PRECISION),
     (PHASES, 'for run in ("*", "pretrain")]', 'for run in ("*",)]', PRECISION),
-    (PHASES, 'own = self.preset != "real" or all(', 'own = self.preset != "real" or any(', GIVEN),
+    (PHASES, 'small = self.preset != "real" or all(', 'small = self.preset != "real" or any(', GIVEN),
     ("w2s/sweep/plan.py", 'base for item in models for base in (', 'base for item in models[:1] for base in (', SIZES),
-    ("w2s/sweep/__main__.py", 'one = options.preset == "smoke" or options.quick', 'one = options.preset == "smoke"', SIZES),
     ("w2s/runs.py", '{name.split()[0] for name in inputs}', '{*inputs}', MOVED),
-    (RECIPE, 'documents = list(dict.fromkeys(\n', 'documents = list((\n', TWICE),
+    (RECIPE, 'documents = list(dict.fromkeys(\n', 'documents = list((\n', MOVED),
     (PHASES, '"--text": self.text, "--out": base.parent,',
      '"--text": self.text[:1], "--out": base.parent,', TEXT),
     (PHASES, 'if options.quick and self.preset == "real":', 'if False:', QUICK),
-    ("w2s/commands.py", 'one = self.preset == "smoke" or self.options.quick',
-     'one = self.preset == "smoke"', QUICK),
+    ("w2s/commands.py", 'return preset == "smoke" or options.quick', 'return preset == "smoke"', QUICK),
     (EXPERIMENT, 'for name in ("text", "quick"):', 'for name in ("text",):', SAID),
     (EXPERIMENT, 'if not options.raw and not options.data:', 'if False:', SAID),
     (EXPERIMENT, 'if any(map(plan.makes, plan.bases())) and not plan.text:', 'if False:', SAID),

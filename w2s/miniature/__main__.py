@@ -32,8 +32,8 @@ class Perturbed:
 @dataclass(kw_only=True)
 class Pretrain:
     shape: str = arg(None, "mini-weak-small, mini-weak, mini-surrogate, mini-strong, "
-                     "mini-strong-large; with --text real-2x64, real-4x192, real-6x256 or a "
-                     "published shape (default: every mini; with --text pythia-14m)")
+                     "mini-strong-large; with --text real-2x32, real-2x64, real-4x192, real-6x256 "
+                     "or a published shape (default: every mini; with --text pythia-14m)")
     layers: int = arg(None, "number of blocks (default: the shape's)", low=1)
     hidden: int = arg(None, "width (default: the shape's)", low=1)
     heads: int = arg(None, "attention heads (default: the shape's)", low=1)

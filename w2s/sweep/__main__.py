@@ -23,6 +23,7 @@ import sys
 from dataclasses import dataclass
 
 from w2s import config, experiment, launch, phases
+from w2s.commands import single
 from w2s.config import REQUIRED, arg
 from w2s.sweep import axes, plan
 
@@ -56,8 +57,7 @@ def planned(options, command=""):
     figures = axes.custom(options.axis) if options.axis else {
         name: axes.FIGURES[name] for name in axes.chosen(options.figure)}
     if options.seeds is None:
-        one = options.preset == "smoke" or options.quick
-        options = dataclasses.replace(options, seeds=1 if one else 2)
+        options = dataclasses.replace(options, seeds=1 if single(options.preset, options) else 2)
     return plan.Sweep(options, wanted(options, figures), command)
 
 
@@ -89,7 +89,7 @@ def main(options):
     """Check the plan, then print its commands (--dry-run) or run them."""
     sweep = planned(options, f"bash run_all.sh {shlex.join(sys.argv[1:])}".strip())
     experiment.check(sweep)
-    bases = sorted({str(item.base) for item, *_ in sweep.folders if not sweep.makes(item.base)})
+    bases = sorted(str(base) for base in sweep.bases() if not sweep.makes(base))
     for base in bases if sweep.preset != "smoke" else ():  # which makes its models itself
         experiment.require_model(base)
     if options.dry_run:
