@@ -570,7 +570,7 @@ def test_a_text_may_be_moved_and_stand_twice(corpus, tmp_path, mini):
 
 @pytest.mark.parametrize("name, content, message", [
     ("none.txt", None, "no such file"), ("empty.txt", b"", "no text"),
-    ("endless.txt", b"words without end " * 99, "endless.txt: 1 documents are too few"),
+    ("endless.txt", b"words without end " * 99, "endless.txt: too few documents (1)"),
     ("blank.txt", b"\n \n", "no text"), ("short.txt", b"one line\nand a second\n", "too few"),
     ("binary.txt", b"\xff\xfe", "not UTF-8"),
     ("key.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', "key.jsonl:2: no key 'text'"),

@@ -63,7 +63,7 @@ def bases(known, pictures):
     """[Details] with a table of the base models, and their curves."""
     if not known:
         return []
-    table = Table("Base models", ["model", "parameters", "tokens read", "passes over the text",
+    table = Table("Base models", ["model", "parameters with LM head", "tokens read", "passes over the text",
                                   "held-out perplexity"], [
         [name, f"{about['parameters']:,}", f"{tokens(about, about['steps']):,}",
          f"{tokens(about, about['steps']) / about['tokens_a_pass']:.2g}",
