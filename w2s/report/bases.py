@@ -63,8 +63,8 @@ def bases(known, pictures):
     """[Details] with a table of the base models, and their curves."""
     if not known:
         return []
-    table = Table("Base models", ["model", "parameters with LM head", "tokens read", "passes over the text",
-                                  "held-out perplexity"], [
+    table = Table("Base models", ["model", "parameters with LM head", "tokens read",
+                                  "passes over the text", "held-out perplexity"], [
         [name, f"{about['parameters']:,}", f"{tokens(about, about['steps']):,}",
          f"{tokens(about, about['steps']) / about['tokens_a_pass']:.2g}",
          f"{about['perplexity']:.2f}"] for name, about in known.items()])
