@@ -272,6 +272,10 @@ HOW = {
     ood          weak-*               epochs=2 lr=2e-3
     ood          trust-*              .
     ood          *                    epochs=2 lr=1e-3
+    fairness     data                 trust=0.1
+    fairness     weak-*               epochs=1 lr=2e-3
+    fairness     trust-*              .
+    fairness     *                    epochs=1 lr=1e-3
     *            weak-*               lr=2e-3
     mcqa         student-ntf-easy     lr=1e-3 order=easy
     *            trust-labelled-ntf   add-labelled
@@ -279,7 +283,6 @@ HOW = {
     *            trust-*-same-tau     ntf=trust-ntf
     *            trust-agreement      second=weak-second
     *            trust-*              .
-    fairness     data                 trust=0.1
     adversarial  data                 trust=0.1
     *            data                 .
     *            attack-text          limit=200
