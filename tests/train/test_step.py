@@ -5,6 +5,8 @@
 
 import importlib
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -130,6 +132,34 @@ def test_the_optimizers_are_torchs_with_its_own_defaults():
             assert ours.defaults.get(key) == theirs.defaults.get(key)
     for name, make in step.OPTIMIZERS.items():
         assert make(Bag(), .1, weight_decay=.3).defaults["weight_decay"] == .3, name
+
+
+def test_a_step_is_torchs_to_the_bit_and_keeps_its_state():
+    for ours, theirs, options in ((step.AdamW, torch.optim.AdamW, {"fused": True}),
+                                  (step.SGD, torch.optim.SGD, {"momentum": .9})):
+        both = [kind([torch.nn.Parameter(torch.linspace(-1, 1, 9))], lr=.1, **options)
+                for kind in (ours, theirs)]
+        for k in range(5):
+            for optimizer in both:
+                p = optimizer.param_groups[0]["params"][0]
+                p.grad = torch.cos(p.detach() * (k + 1))
+                optimizer.step()
+        a, b = (optimizer.param_groups[0]["params"][0] for optimizer in both)
+        assert torch.equal(a, b) and not torch.equal(a, torch.linspace(-1, 1, 9))
+        both[0].load_state_dict(both[1].state_dict())
+        both[0].zero_grad()
+        assert a.grad is None and str(both[0].state_dict()) == str(both[1].state_dict())
+
+
+def test_a_step_does_not_import_the_compiler():
+    code = ("import sys, torch\nfrom w2s.train import step\n"
+            "m = torch.nn.Linear(2, 2)\nm(torch.ones(1, 2)).sum().backward()\n"
+            "for make in step.OPTIMIZERS.values():\n"
+            "    optimizer = make(m, .1)\n    step.descend(m, optimizer, 1.)\n"
+            "    optimizer.load_state_dict(optimizer.state_dict())\n"
+            "print('torch._dynamo' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_the_default_learning_rate_is_smaller_from_1b_on():

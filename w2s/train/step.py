@@ -171,15 +171,26 @@ def trained(model):
     return [p for p in model.parameters() if p.requires_grad]
 
 
+def uncompiled(kind):
+    """A class of torch.optim without its wrappers: at their first call they import the compiler, a
+    second at the start of a command, to tell it where not to look. Nothing here compiles a step of
+    an optimizer."""
+    plain = {name: inspect.unwrap(getattr(kind, name)) for name in
+             ("step", "add_param_group", "zero_grad", "state_dict", "load_state_dict")}
+    return type(kind.__name__, (kind,), plain | {"step": torch.no_grad()(plain["step"])})
+
+
+AdamW, SGD = uncompiled(torch.optim.AdamW), uncompiled(torch.optim.SGD)
+
+
 def adamw(model, lr, weight_decay=0.0, betas=(0.9, 0.999)):
     """Fused AdamW over all parameters that train (3x the foreach one on CPU)."""
-    return torch.optim.AdamW(trained(model), lr=lr, weight_decay=weight_decay, betas=betas,
-                             fused=True)
+    return AdamW(trained(model), lr=lr, weight_decay=weight_decay, betas=betas, fused=True)
 
 
 def sgd(model, lr, weight_decay=0.0):
     """Plain SGD over all parameters that train."""
-    return torch.optim.SGD(trained(model), lr=lr, weight_decay=weight_decay)
+    return SGD(trained(model), lr=lr, weight_decay=weight_decay)
 
 
 OPTIMIZERS = {"adamw": adamw, "sgd": sgd}

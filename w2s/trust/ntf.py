@@ -20,6 +20,7 @@ from safetensors.torch import save as serialise
 from torch import nn
 
 from w2s.rows import atomic
+from w2s.train import step
 
 # On 10,000 states of 512, one core of an AMD EPYC: 4.3 s an epoch (oneDNN), 0.5 s with hidden=128
 # and the same AUC. The best epoch was the first or second, at 400 to 1500 states up to the fourth
@@ -255,8 +256,8 @@ def adamw(model, lr, weight_decay):
     """Fused AdamW that decays matrices only: not gains, nor biases."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
-    return torch.optim.AdamW([{"params": matrices}, {"params": rest, "weight_decay": 0.}], lr=lr,
-                             weight_decay=weight_decay, fused=True)
+    return step.AdamW([{"params": matrices}, {"params": rest, "weight_decay": 0.}], lr=lr,
+                      weight_decay=weight_decay, fused=True)
 
 
 def train(model, optimizer, rows, held, weights, epochs, batch_size, patience, generator, log=None):
