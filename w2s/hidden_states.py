@@ -32,7 +32,8 @@ def write_states(path, states, labelled):
 
 def read_states(path, labelled):
     """The states (N, D) float32 of the rows of a labels file. Raises ValueError when they are
-    damaged or belong to other rows, or to the same in another order."""
+    damaged, not finite, or belong to other rows, or to the same in another order."""
+    import numpy as np
     from safetensors import SafetensorError, safe_open
     if not Path(path).exists():
         raise ValueError(f"{path}: no such file; label the rows with label.py --hidden")
@@ -40,8 +41,9 @@ def read_states(path, labelled):
     try:
         with safe_open(path, "numpy") as file:
             states, digest = file.get_tensor("hidden"), (file.metadata() or {}).get("ids")
-        if states.dtype != "float32":
-            raise TypeError(f"numbers of {states.dtype}, expected float32")
+        if states.dtype != "float32" or states.shape[1:] == (0,):
+            raise TypeError(f"numbers of {states.dtype} in the shape {states.shape}, expected "
+                            "float32, (N, D)")
     except (SafetensorError, OSError, TypeError, AttributeError) as error:  # numpy has no bfloat16
         raise ValueError(f"{path}: damaged ({error}); delete it and label the rows with label.py "
                          "--hidden again") from None
@@ -49,6 +51,11 @@ def read_states(path, labelled):
     if digest != ids_digest(labelled) or states.ndim != 2 or len(states) != len(labelled):
         raise ValueError(f"{path}: states of other rows, or in another order (the sha256 of the "
                          "ids differs); delete it and label the rows with label.py --hidden again")
+    bad = np.flatnonzero(~np.isfinite(states).all(1))
+    if len(bad):
+        raise ValueError(f"{path}: the state of row {bad[0]} (id '{labelled[bad[0]]['id']}') is "
+                         f"not finite ({len(bad)} such rows); the teacher overflows there: label "
+                         "with another --dtype, or mend the file")
     return states
 
 

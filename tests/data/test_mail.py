@@ -267,6 +267,8 @@ def test_a_later_run_sees_what_has_changed(tmp_path):
     mail.bodies(raw, pieces=P)
     before = {"sources": raw.sources, "looked_for": raw.looked_for}
     assert raw_folder.Raw(tmp_path).changes(before) == []
+    before["looked_for"][""] = None  # a manifest that somebody edited
+    assert raw_folder.Raw(tmp_path).changes(before) == []
     put(tmp_path / "maildir/user/1.", HEAD.format(2) + words(3))
     put(tmp_path / "box/b.mbox", "From a\n")
     put(tmp_path / "box/a.eml", HEAD.format(3) + words(1))

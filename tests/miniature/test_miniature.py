@@ -585,6 +585,15 @@ def test_a_text_that_cannot_be_used_is_one_line(tmp_path, mini, name, content, m
     assert not (tmp_path / "runs/pythia-14m").exists()
 
 
+def test_of_several_texts_that_are_too_few_each_is_named(tmp_path, mini):
+    texts = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    for path in texts:
+        path.write_text(f"of {path.name}\n")
+    code, _, error = mini("pretrain", "--text", *texts, *TINY, "--out", tmp_path / "out",
+                          "--runs", tmp_path / "runs")
+    assert code == 1 and error.startswith(f"error: {texts[0]} {texts[1]}: too few documents (2)")
+
+
 @pytest.mark.parametrize("argv, message", [
     (["--shape", "mini-weak", "--text", "README.md"], "leave --text out"),
     (["--shape", "pythia-14m"], "needs --text"), (["--shape", "gpt2"], "choose from mini-weak"),

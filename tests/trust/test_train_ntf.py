@@ -204,6 +204,17 @@ def test_states_do_not_outlive_the_labels_they_belong_to(fresh, call):
     assert not hidden_states.states_of(fresh / "mcqa" / WTS).exists()
 
 
+@pytest.mark.parametrize("states, message", [
+    ([[0., 1.], [float("nan"), 1.], [float("inf"), 1.]],
+     r"wts.hidden.safetensors: the state of row 1 \(id 'b'\) is not finite \(2 such rows\)"),
+    ([[], [], []], r"wts.hidden.safetensors: damaged \(numbers of float32 in the shape \(3, 0\)")])
+def test_states_that_no_teacher_has_are_refused_by_file_and_row(states, message, tmp_path):
+    labelled, path = [{"id": name} for name in "abc"], tmp_path / "wts.hidden.safetensors"
+    hidden_states.write_states(path, np.array(states, np.float32), labelled)
+    with pytest.raises(ValueError, match=message):
+        hidden_states.read_states(path, labelled)
+
+
 def test_a_language_model_labels_another_task(labelled, call, tmp_path):
     shutil.copytree(labelled / "mcqa", tmp_path / "run", ignore=shutil.ignore_patterns("labels"))
     code, out, err = call(*label(labelled, "game", "wts", run=tmp_path / "run"))

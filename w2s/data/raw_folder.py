@@ -62,7 +62,7 @@ class Raw:
         folder itself), or None. Raises ValueError when two files at one depth have that name."""
         wanted = name.lower()
         matches = [p for p in self.files if f"/{p}" == wanted or
-                   name[0] != "/" and f"/{p}".endswith(f"/{wanted}")]
+                   not name.startswith("/") and f"/{p}".endswith(f"/{wanted}")]
         # Of several the one nearest to the folder is meant.
         depth = min((p.count("/") for p in matches), default=0)
         matches = [self.files[p] for p in matches if p.count("/") == depth]

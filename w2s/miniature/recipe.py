@@ -145,8 +145,8 @@ def read(cfg, shape):
     documents = list(dict.fromkeys(
         document for path in cfg.text for document in pretrain.texts_of(path)))
     if len(documents) < FEWEST:  # a book without line breaks
-        raise ValueError(f"{cfg.text[0]}: too few documents ({len(documents)}) to hold some out; "
-                         "give one document a line")
+        raise ValueError(f"{' '.join(map(str, cfg.text))}: too few documents ({len(documents)}) to "
+                         "hold some out; give one document a line")
     Random(f"{cfg.seed}/held out").shuffle(documents)
     count = min(HELD, max(1, len(documents) // 20))
     print(f"{shape}: {len(documents)} documents, {count} of them held out", flush=True)
