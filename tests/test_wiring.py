@@ -269,9 +269,9 @@ HOW = {
     privacy      student-naive-both   epochs=5 lr=1 batch-size=400 max-length=128 optimizer=sgd
     *            base-strong*         epochs=0 lr=1e-3
     ood          data                 trust=0.1
-    ood          weak-*               epochs=2 lr=2e-3
+    ood          weak-*               epochs=1 lr=2e-3
     ood          trust-*              .
-    ood          *                    epochs=2 lr=1e-3
+    ood          *                    epochs=1 lr=1e-3
     fairness     data                 trust=0.1
     fairness     weak-*               epochs=1 lr=2e-3
     fairness     trust-*              .
