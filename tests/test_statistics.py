@@ -54,19 +54,6 @@ def test_holm_of_the_fixture():
     assert statistics.holm([.6, .7]) == [1, 1] and statistics.holm([.2]) == [.2]
 
 
-def test_wilson_of_the_fixture():
-    assert statistics.wilson(750, 1000) == pytest.approx((.7222397, .7758469), abs=1e-7)
-    assert statistics.wilson(0, 50) == pytest.approx((0, .0713476), abs=1e-7)
-    assert statistics.wilson(8, 10) == pytest.approx((.4901625, .9433178), abs=1e-7)
-
-
-@pytest.mark.parametrize("k, n, level", [(0, 3, .9), (3, 3, .95), (17, 40, .99), (400, 401, .95)])
-def test_wilson_agrees_with_scipy(k, n, level):
-    scipy = pytest.importorskip("scipy.stats")
-    found = scipy.binomtest(k, n).proportion_ci(level, method="wilson")
-    assert statistics.wilson(k, n, level) == pytest.approx((found.low, found.high), abs=1e-9)
-
-
 def test_bootstrap_interval_agrees_with_scipy():
     scipy = pytest.importorskip("scipy.stats")
     values = np.random.default_rng(0).exponential(size=80)
@@ -171,8 +158,7 @@ def test_interval_leaves_undefined_draws_out():
     lambda: statistics.bootstrap_interval([1, 2], level=95),
     lambda: statistics.sign_flip_p([]), lambda: statistics.sign_flip_p(range(25)),
     lambda: statistics.smallest_p(0), lambda: statistics.holm([.1, 1.2]),
-    lambda: statistics.holm([]), lambda: statistics.wilson(3, 2), lambda: statistics.wilson(0, 0),
-    lambda: statistics.mean_sd([]),
+    lambda: statistics.holm([]), lambda: statistics.mean_sd([]),
     lambda: statistics.resample_totals(np.ones(3), None, 5, np.random.default_rng(0)),
     lambda: statistics.resample_totals(np.ones((3, 1)), [1], 5, np.random.default_rng(0))])
 def test_bad_input_is_refused(call):

@@ -18,17 +18,6 @@ def demographic_parity(predicted, a):
     return _gap(predicted, a)
 
 
-def p_rule(predicted, a):
-    """Demographic-parity ratio: the smaller selection rate over the larger (Zafar et al. 2017).
-
-    predicted (N,) decisions and a (N,), both in {0, 1}. A fraction in [0, 1], 1 is parity; nan when
-    nobody is selected.
-    """
-    predicted, a = _columns(predicted=(predicted, BINARY), a=(a, BINARY))
-    low, high = sorted(_rates(predicted, a))
-    return low / high if high else float("nan")
-
-
 def equalized_odds(predicted, label, a):
     """Equalised odds (Hardt et al. 2016): the gap a = 1 minus a = 0 in each error rate.
 
@@ -47,16 +36,6 @@ def equalized_odds(predicted, label, a):
     sizes = np.abs(gaps)
     return {"tpr_gap": gaps[0], "fpr_gap": gaps[1],
             "worst": float(sizes.max()), "mean": float(sizes.mean())}
-
-
-def cov(a, f, a_bar=None):
-    """Covariance of Eqs. (3) and (7), 1/N sum (a_i - a_bar) f_i, with 1/N and not 1/(N-1).
-
-    a (N,) in {0, 1}; f (N,) real scores. a_bar: base rate of the whole split; default mean(a). With
-    hard predictions as f it is a_bar (1 - a_bar) times demographic_parity.
-    """
-    a, f = _columns(a=(a, BINARY), f=(f, REAL))
-    return float(np.mean((a - (a.mean() if a_bar is None else a_bar)) * f))
 
 
 def accuracy(predicted, label):
@@ -145,36 +124,17 @@ def roc(score, label, weight=None):
     return tuple(rates)
 
 
-def tpr_at_fpr(score, label, bound):
-    """The largest true positive rate at a false positive rate of at most `bound`, on the rows as
-    they are: no interpolation. With fewer than 1 / bound rows of label 0 that means none wrong.
+def reliability(p, label, bins=15):
+    """The bins under ECE. p (N,) probabilities of label 1; label (N,) in {0, 1}.
 
-    score (N,) real, larger means 1; label (N,) in {0, 1}; bound in [0, 1]. In [0, 1].
-    """
-    fpr, tpr = roc(score, label)
-    return float(tpr[fpr <= bound + 1e-12].max())  # k / n may be the bound, but for a digit
-
-
-def reliability(p, label, bins=15, mass="width"):
-    """The bins under ECE and MCE. p (N,) probabilities of label 1; label (N,) in {0, 1}.
-
-    mass "width": `bins` bins of equal width (lo, hi], the first one closed, so that p = 0 and p = 1
-    both fall inside. "equal": `bins` runs of equal size, the first N % bins of them one row longer,
-    after sorting by p and then label (so the order of tied rows does not matter).
-    Returns (rows, mean p, mean label) of the bins that are not empty, each (at most bins,).
+    `bins` bins of equal width (lo, hi], the first one closed, so that p = 0 and p = 1 both fall
+    inside. Returns (rows, mean p, mean label) of the bins that are not empty, each (at most bins,).
     """
     p, label = _columns(p=(p, PROBABILITY), label=(label, BINARY))
     if bins != int(bins) or bins < 1:
         raise ValueError(f"bins: expected a whole number of at least 1, got {bins}")
     bins = int(bins)
-    if mass == "equal":
-        order = np.lexsort((label, p))
-        p, label = p[order], label[order]
-        place = np.repeat(np.arange(bins), [len(run) for run in np.array_split(p, bins)])
-    elif mass == "width":
-        place = bin_of(p, bins)
-    else:
-        raise ValueError(f"mass: expected 'width' or 'equal', got {mass!r}")
+    place = bin_of(p, bins)
     rows = np.bincount(place, minlength=bins)
     full = rows > 0
     means = [np.bincount(place, values, minlength=bins)[full] / rows[full] for values in (p, label)]
@@ -187,20 +147,14 @@ def bin_of(p, bins=15):
     return np.maximum(np.searchsorted(np.arange(bins + 1) / bins, p, side="left") - 1, 0)
 
 
-def ece(p, label, bins=15, mass="width"):
+def ece(p, label, bins=15):
     """Expected calibration error: the bins' |mean p - mean label|, averaged over rows.
 
-    p (N,) probabilities of label 1, label (N,) in {0, 1}; bins and mass: see `reliability`. The
-    edges (lo, hi] are those of Guo et al. 2017. In [0, 1].
+    p (N,) probabilities of label 1, label (N,) in {0, 1}. The edges (lo, hi] of the bins are those
+    of Guo et al. 2017. In [0, 1].
     """
-    rows, mean_p, mean_label = reliability(p, label, bins, mass)
+    rows, mean_p, mean_label = reliability(p, label, bins)
     return float(rows @ np.abs(mean_p - mean_label) / rows.sum())
-
-
-def mce(p, label, bins=15, mass="width"):
-    """Maximum calibration error: the worst bin's |mean p - mean label|; arguments as for `ece`."""
-    _, mean_p, mean_label = reliability(p, label, bins, mass)
-    return float(np.abs(mean_p - mean_label).max())
 
 
 def brier(p, label):

@@ -4,8 +4,6 @@ N rows, G groups, m statistics of a row, n seeds. Every random draw comes from a
 that the caller gives, so a table made twice is the same table.
 """
 
-from statistics import NormalDist
-
 import numpy as np
 
 CHUNK = 4_000_000  # random numbers held at a time: 32 MB
@@ -162,17 +160,6 @@ def holm(p_values):
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
     return adjusted.tolist()
-
-
-def wilson(k, n, level=.95):
-    """Wilson's score interval (low, high) of a rate, k successes in n trials."""
-    if not 0 <= k <= n or n < 1 or not 0 < level < 1:
-        raise ValueError("expected 0 <= k <= n, n >= 1 and 0 < level < 1, "
-                         f"got k={k}, n={n}, level={level}")
-    z, rate = NormalDist().inv_cdf((1 + level) / 2), k / n
-    centre = rate + z * z / (2 * n)
-    half = z * (rate * (1 - rate) / n + (z / (2 * n)) ** 2) ** .5
-    return max(0.0, (centre - half) / (1 + z * z / n)), min(1.0, (centre + half) / (1 + z * z / n))
 
 
 def _values(values, name):

@@ -52,7 +52,7 @@ def set_groups(pool, keys):
 
 # C.2's shares, of what is left of the whole; OOD (C.3) has a test set of its own.
 REST = {"weak": 0.4, "wts": 0.4, "test": 0.2}
-VALIDATION, TRUST = 0.05, 0.1  # shares of the whole, where there are such rows (ours)
+VALIDATION = 0.05  # share of the whole (ours)
 
 
 def usual(pool, seed, split="grouped", val=VALIDATION, trust=0.0, val_from="whole", rest=REST):

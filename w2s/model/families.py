@@ -61,7 +61,6 @@ PICTURES = ("vision_config", "audio_config")
 SCALINGS = {"default": (), "linear": ("factor",),
             "llama3": ("factor", "low_freq_factor", "high_freq_factor",
                        "original_max_position_embeddings")}
-ROPE = ("type", "rope_type", "rope_theta", "partial_rotary_factor")
 
 
 def read(folder):
