@@ -62,18 +62,30 @@ def usual(pool, seed, split="grouped", val=VALIDATION, trust=0.0, val_from="whol
     val_from "weak": val is this share of D_W instead, as C.3 prints it for OOD. split "rows": rows
     are drawn one by one, as in the paper, and groups torn apart. Raises ValueError when nothing is
     left to train on."""
-    held_out = (val if val_from == "whole" else 0) + trust
-    if held_out >= 1 or (val_from == "weak" and val >= 1):
-        raise ValueError(f"--val {val} and --trust {trust}: nothing is left to train on")
-    total = sum(rest.values())
-    shares = {name: share / total * (1 - held_out) for name, share in rest.items()}
-    shares |= {"val": val if val_from == "whole" else 0, "trust": trust}
-    parts = divide(pool, {name: share for name, share in shares.items() if share}, seed, "outer",
-                   split)
+    of_weak = val if val_from == "weak" else 0
+    parts = apportion(pool, seed, split, val - of_weak, trust, rest)
     # As C.3 prints it D_W is smaller than D_WTS by its validation rows: then nothing is levelled.
-    if val_from == "weak" and val:
+    if of_weak:
         return parts | divide(parts["weak"], {"weak": 1 - val, "val": val}, seed, "inner", split)
     return level(parts, "group" if split == "grouped" else "id")
+
+
+def trusted(pool, seed, split="grouped", val=0.01, trust=0.25):
+    """{split: rows} for trust functions: the shares `trust`, labelled rows that no teacher was
+    trained on (reading T8), and `val` of the whole; then D_W, the pool D_WTS and test, 4 to 7 to 4.
+    Raises ValueError when nothing is left to train on."""
+    return apportion(pool, seed, split, val, trust, {"weak": 4, "wts": 7, "test": 4})
+
+
+def apportion(pool, seed, split, val, trust, rest):
+    """{split: rows}: the shares `val` and `trust` of the whole; what is left in the ratios `rest`.
+    Raises ValueError when nothing is left."""
+    if (held_out := val + trust) >= 1:
+        raise ValueError(f"--val {val} and --trust {trust}: nothing is left to train on")
+    shares = {name: part / sum(rest.values()) * (1 - held_out) for name, part in rest.items()}
+    shares |= {"val": val, "trust": trust}
+    return divide(pool, {name: share for name, share in shares.items() if share}, seed, "outer",
+                  split)
 
 
 def level(parts, key="group"):
@@ -95,19 +107,6 @@ def level(parts, key="group"):
     moved = [row for row in parts[larger] if row[key] in leaving]
     return parts | {larger: [row for row in parts[larger] if row[key] not in leaving],
                     receiver: parts[receiver] + moved}
-
-
-def trusted(pool, seed, split="grouped", val=0.01, trust=0.25):
-    """{split: rows} for trust functions: the shares `trust`, labelled rows that no teacher was
-    trained on (reading T8), and `val` of the whole; then D_W, the pool D_WTS and test, 4 to 7 to 4.
-    Raises ValueError when nothing is left to train on."""
-    held_out = val + trust
-    if held_out >= 1:
-        raise ValueError(f"--val {val} and --trust {trust}: nothing is left to train on")
-    shares = {name: share / 15 * (1 - held_out) for name, share in
-              (("weak", 4), ("wts", 7), ("test", 4))} | {"val": val, "trust": trust}
-    return divide(pool, {name: share for name, share in shares.items() if share}, seed, "outer",
-                  split)
 
 
 def divide(pool, shares, seed, purpose, split="grouped"):
