@@ -42,7 +42,7 @@ def plan(preset="paper", **options):
 def trained(found, task, seed):
     """{run: (script, words)} of the models of a task and seed."""
     return {step.run: (step.script, found.line(step)) for step in found.steps
-            if step.trained and f"/{task}/seed{seed}/" in str(step.own["--out"])}
+            if step.trained and f"/{task}/seed{seed}/" in str(step.fixed["--out"])}
 
 
 def flag(words, name):
@@ -126,15 +126,15 @@ def test_every_model_is_measured_on_test_rows_and_lambdas_on_validation_rows_too
         measured = {}
         for step in found.steps:
             if step.task == task and step.run == "evaluate":
-                parts = {Path(path).stem for path in step.own["--data"]}
-                measured |= {Path(run).name: parts for run in step.own["--run"]}
+                parts = {Path(path).stem for path in step.fixed["--data"]}
+                measured |= {Path(run).name: parts for run in step.fixed["--run"]}
         assert measured.keys() == trained(found, task, 0).keys()
         for run in ("ceiling-none", "ceiling-tft"):
             assert measured[run] == {"test", "val"}
         assert measured["student-naive-none"] == {"test"}
     for kind in ("extraction", "membership"):
         attacked = [Path(run).name for step in found.steps if step.run == f"attack-{kind}"
-                    for run in step.own["--run"]]
+                    for run in step.fixed["--run"]]
         assert sorted(attacked) == sorted(trained(found, "privacy", 0))
 
 

@@ -70,21 +70,21 @@ def test_text_is_what_lies_in_the_raw_folder_unless_it_is_named(tmp_path, text):
         (tmp_path / "corpus" / name).touch()
     (tmp_path / "corpus/c.txt").mkdir()
     weak, strong = trained(plan(tmp_path, tasks="ood"))
-    assert weak.own["--text"] == strong.own["--text"] == [
+    assert weak.fixed["--text"] == strong.fixed["--text"] == [
         str(tmp_path / "corpus/a.jsonl.gz"), str(tmp_path / "corpus/b.txt")]
     weak, strong, large = trained(plan(tmp_path, tasks="ood,mcqa", text=[str(text)]))
-    assert large.own["--shape"] == "real-6x256" and large.own["--text"] == [str(text)]
+    assert large.fixed["--shape"] == "real-6x256" and large.fixed["--text"] == [str(text)]
 
 
 def test_models_that_are_given_are_not_pretrained(tmp_path):
     given = {"weak": "w2s/models/mini-weak", "strong": "w2s/models/mini-strong"}
     assert not trained(plan(tmp_path, tasks="ood", **given))
     weak, = trained(found := plan(tmp_path, tasks="ood", strong=given["strong"]))
-    assert weak.own["--shape"] == "real-2x64"
+    assert weak.fixed["--shape"] == "real-2x64"
     beside = str(Path(found.weak).parent / "mine")  # not the preset's, wherever it stands
     assert not found.makes(beside) and found.makes(found.weak)
     # what the report says of models is said of those that were made here alone
-    assert "--note" not in found.steps[-1].own and "--note" in plan(tmp_path).steps[-1].own
+    assert "--note" not in found.steps[-1].fixed and "--note" in plan(tmp_path).steps[-1].fixed
 
 
 def test_quick_reads_less_and_has_one_seed(tmp_path):
@@ -125,7 +125,7 @@ def test_rows_are_read_before_anything_is_pretrained(tmp_path):
 def test_a_sweep_pretrains_what_its_figures_need(tmp_path, figure, sizes):
     words = ["--preset", "real", "--figure", figure, "--raw", str(tmp_path)]
     found = sweep.planned(config.parse(sweep.Config, "", words))
-    assert {step.own["--shape"] for step in trained(found)} == sizes
+    assert {step.fixed["--shape"] for step in trained(found)} == sizes
     quick = sweep.planned(config.parse(sweep.Config, "", [*words, "--quick"]))
     assert {cell.seed for cell in quick.each()} == {0}
 

@@ -840,7 +840,7 @@ def test_privacys_grid_of_ceilings_is_private_sgd(tmp_path):
                                                recipe=str(tmp_path / "mine.txt")), "paper")
     for kind in ("extraction", "membership"):
         runs = {Path(run).name for step in plan.steps if step.run == f"attack-{kind}"
-                for run in step.own["--run"]}
+                for run in step.fixed["--run"]}
         assert {"ceiling-lam-2", "ceiling-lam-16"} <= runs and "ceiling-lam-2" in attacked
 
 

@@ -23,7 +23,7 @@ class Step(NamedTuple):
     task: str
     run: str  # its name in recipes
     trained: bool  # whether it trains a model
-    own: dict  # {flag: value or [value, ...]}: what the run is, which no recipe changes
+    fixed: dict  # {flag: value or [value, ...]}: what the run is, which no recipe changes
     usual: dict  # {flag: value} where no recipe says otherwise
 
 
@@ -39,18 +39,18 @@ class Commands:
     """The half of an experiment (w2s.phases) that adds commands to its steps and spells them out.
     It reads options, preset, tasks, rows, out, lines and split_seed of the other half."""
 
-    def _train(self, cell, run, base, rows, **own):
-        own = {f"--{name}": value for name, value in own.items()}
+    def _train(self, cell, run, base, rows, **flags):
+        flags = {f"--{name}": value for name, value in flags.items()}
         self._add("train_weak.py", f"{self._name(cell)} {run}", cell.task, run, {
             "--task": cell.task, "--seed": cell.seed, "--out": cell.R / run, "--model": base,
-            "--data": rows, **own}, trained=True)
+            "--data": rows, **flags}, trained=True)
 
-    def _student(self, cell, run, teacher, base=None, file="wts", **own):
-        own = {f"--{name}": value for name, value in own.items()}
+    def _student(self, cell, run, teacher, base=None, file="wts", **flags):
+        flags = {f"--{name}": value for name, value in flags.items()}
         self._add("train_student.py", f"{self._name(cell)} {run}", cell.task, run, {
             "--task": cell.task, "--seed": cell.seed, "--out": cell.R / run,
             "--model": base or self.strong[0],
-            "--labels": cell.R / teacher / "labels" / f"{file}.jsonl", **own}, trained=True)
+            "--labels": cell.R / teacher / "labels" / f"{file}.jsonl", **flags}, trained=True)
 
     def _labels(self, cell, runs, parts, hidden=False):
         self._add("label.py", f"{self._name(cell)} labels", cell.task, "labels", {
@@ -69,12 +69,12 @@ class Commands:
     def _attack_limit(self):
         return {"--limit": self.options.attack_limit} if self.options.attack_limit else {}
 
-    def _choose(self, cell, run, teacher, by, learned="trust", pool="wts", **own):
+    def _choose(self, cell, run, teacher, by, learned="trust", pool="wts", **flags):
         labels = cell.R / teacher / "labels"
         self._add("train_ntf.py", f"{self._name(cell)} {run}", cell.task, run, {
             "--teacher": cell.R / teacher, "--labelled": labels / f"{learned}.jsonl",
             "--pool": labels / f"{pool}.jsonl", "--out": cell.R / run, "--seed": cell.seed,
-            "--select": by, **own})
+            "--select": by, **flags})
 
     def _evaluate(self, cell, title, runs, parts):
         if runs:
@@ -82,9 +82,9 @@ class Commands:
                 "--task": cell.task, "--data": [cell.D / f"{part}.jsonl" for part in parts],
                 "--run": [at(cell, run) for run in runs]})
 
-    def _add(self, script, title, task, run, own, usual=None, trained=False):
+    def _add(self, script, title, task, run, fixed, usual=None, trained=False):
         """A Step of the phase that is being planned."""
-        self.steps.append(Step(self.phase, title, script, task, run, trained, own, usual or {}))
+        self.steps.append(Step(self.phase, title, script, task, run, trained, fixed, usual or {}))
 
     def each(self, which=lambda task: True):
         """The Cells of the tasks for which which(task) is true, of every seed."""
@@ -114,7 +114,7 @@ class Commands:
     def _runs(self, cell, pattern, trained=True):
         """Names of the models of a cell so far; trained=False: of its choices of labels."""
         return [step.run for step in self.steps if step.trained == trained
-                and fnmatchcase(step.run, pattern) and step.own["--out"].parent == cell.R]
+                and fnmatchcase(step.run, pattern) and step.fixed["--out"].parent == cell.R]
 
     def _grid(self, cell, run):
         """The lambdas of a run's grid, but the one that the run itself has."""
@@ -139,7 +139,7 @@ class Commands:
         """The words of a command behind `python`."""
         script, *command = step.script.split()
         words = [*(["-m", script] if not script.endswith(".py") else [script]), *command]
-        for flag, value in step.own.items():
+        for flag, value in step.fixed.items():
             words += [flag, *(map(shown, value) if isinstance(value, list) else [shown(value)])]
         if step.run in ("world", "perturbed") or self.everything:  # no recipe speaks of these
             return words

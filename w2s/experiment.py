@@ -117,7 +117,7 @@ def check(plan):
                          Path(placed(path)).is_file()):
             raise ValueError(f"{path}: no such {kind} (--{name})")
     cards.check(options.device, options.dtype, any(
-        step.trained and step.task == "privacy" and step.own.get("--lam") != 0
+        step.trained and step.task == "privacy" and step.fixed.get("--lam") != 0
         for step in plan.steps))
     check_models(plan)
     check_text(plan)

@@ -100,7 +100,7 @@ def expected(steps, results=None, jobs=1):
     measured of their kinds; None where it has measured none of them. Kinds without measurement
     count as their scripts do, finished runs as a second."""
     lines = [[*(["-m"] if not step.script.endswith(".py") else []), step.script.split()[0],
-              *(["--out", str(step.own["--out"])] if "--out" in step.own else [])]
+              *(["--out", str(step.fixed["--out"])] if "--out" in step.fixed else [])]
              for step in steps]
     commands = numbered(steps, lines)
     pace = durations.Pace(commands, HISTORY, named(results))

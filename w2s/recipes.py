@@ -118,7 +118,7 @@ def _check_flag(line, steps):
     if not taking:
         scripts = sorted({step.script for step in steps})
         raise ValueError(f"{line.where}: {line.flag} is no flag of {' or '.join(scripts)}")
-    free = [step for step in taking if line.flag not in step.own]
+    free = [step for step in taking if line.flag not in step.fixed]
     if not free or name in ("out", "seed", "task"):
         step = taking[0]
         raise ValueError(f"{line.where}: {line.flag} of {step.run} is set by the experiment: it is "
@@ -136,7 +136,7 @@ def _check_flag(line, steps):
 def settings(lines, step):
     """[flag, value, ...] that recipe lines add to a step: of each flag the first line that fits,
     none that the step has already."""
-    words, known, taken = [], {*step.own} | {GRID}, fields(step.script)
+    words, known, taken = [], {*step.fixed} | {GRID}, fields(step.script)
     for line in lines:
         name = argument(line.flag)
         if line.flag in known or name not in taken or not line.fits(

@@ -162,7 +162,7 @@ class TrainingRun:
             print(f"note: {truncated} of {count} rows reach --max-length {cfg.max_length} tokens; "
                   "what is longer was cut", flush=True)
         if self.private:
-            print(f"{run.out}: {self.private.said()}", flush=True)
+            print(f"{run.out}: {self.private.guarantee()}", flush=True)
         if cfg.canaries:  # after `truncated` and the tokens' check: they are no text
             self.columns = self.canaries.among(self.columns)
             print(f"{run.out}: {cfg.canaries} canaries, half of them among the rows; a run to "

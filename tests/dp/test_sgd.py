@@ -724,14 +724,14 @@ def test_a_plan_of_rows_that_the_batch_does_not_divide(capsys):
     by_rdp, by_pld = (accountant.epsilon(found.sigma, 4 / 22, 17, 1e-3, method)
                       for method in ("rdp", "pld"))
     assert 7.99 < found.epsilon == by_rdp <= 8
-    assert f"epsilon {by_rdp:.4g} (RDP; PLD {by_pld:.4g}) at delta 0.001, " in found.said()
+    assert f"epsilon {by_rdp:.4g} (RDP; PLD {by_pld:.4g}) at delta 0.001, " in found.guarantee()
     for _ in range(17):
         found.note({})
     assert f"epsilon {by_rdp:.4g} spent in 17 steps (delta 0.001, " in found.told()
     assert planned(delta=None).delta == 1e-5 and not capsys.readouterr().err
     assert planned(delta=.05).delta == .05 and "above 1/N = 0.045" in capsys.readouterr().err
     shuffled = planned(sampling="shuffled")
-    assert shuffled.facts()["epsilon"] is None and "epsilon not certified" in shuffled.said()
+    assert shuffled.facts()["epsilon"] is None and "epsilon not certified" in shuffled.guarantee()
 
 
 def test_what_was_spent_grows_with_the_steps_done():

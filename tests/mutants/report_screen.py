@@ -28,7 +28,7 @@ ERRORS = [
     (LABELS, "'below' if points > 0 else 'above'", "'above' if points > 0 else 'below'", TRUSTED),
     (LABELS, 'shares = [row[PRINTED.index(way)][1]', 'shares = [row[PRINTED.index(way)][0]', TRUSTED),
     (LABELS, '"below": ("**not** near-lossless", "bad")', '"below": ("**not** near-lossless", "good")', TRUSTED),
-    (LABELS, 'return [*COLUMNS, *sorted(own, key=place)]', 'return [*COLUMNS]', TRUSTED),
+    (LABELS, 'return [*COLUMNS, *sorted(further, key=place)]', 'return [*COLUMNS]', TRUSTED),
     (ORIGIN, 'word.removeprefix(here) if len(here) > 1 else word', 'word', LEADS),
     (ORIGIN, 'if value is None or value is False or value == []:', 'if value is None:', LEADS),
     (ORIGIN, 'for seed in runs]', 'for seed in list(runs)[:1]]', LEADS),

@@ -157,7 +157,7 @@ def test_there_are_two_guarantees_and_not_one(text):
 
 def test_one_run_without_a_certificate_or_a_secret_spoils_the_claim():
     def line(*runs, **args):
-        return privacy_statement.said([{"args": {"data": "d/weak.jsonl"} | args, "privacy":
+        return privacy_statement.guarantee([{"args": {"data": "d/weak.jsonl"} | args, "privacy":
                                  DP | {"noise_seed": "system"} | run} for run in runs])
 
     assert line({}, {}).startswith("epsilon 8 at delta 1e-05 for the 60 rows of D_W (")
@@ -188,7 +188,7 @@ def test_epsilons_that_differ_between_seeds_are_a_range():
     configs = [{"args": {"data": "d/mine.jsonl.gz"}, "privacy": DP | {"epsilon": e, "rows": n,
                                                                     "noise_seed": "system"}}
                for e, n in ((2, 10), (4, 12), (3, 11))]
-    line = privacy_statement.said(configs)
+    line = privacy_statement.guarantee(configs)
     assert line.startswith("epsilon 2 to 4 at delta 1e-05 for the 10 to 12 rows of mine.jsonl.gz (")
     assert "secret" not in line
 

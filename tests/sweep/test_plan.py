@@ -143,16 +143,16 @@ def test_each_run_is_made_once_before_it_is_read(everything):
     made, labelled = set(), set()
     for step in everything.steps:
         if step.trained:
-            source = step.own.get("--labels")
+            source = step.fixed.get("--labels")
             assert source is None or source.parent.parent in labelled
-            assert step.own["--out"] not in made
-            made.add(step.own["--out"])
+            assert step.fixed["--out"] not in made
+            made.add(step.fixed["--out"])
         elif step.script in ("label.py", "evaluate.py") or step.script.startswith("attacks.py ex"):
-            runs_of = [run for run in step.own["--run"] if "surrogates" not in str(run)]
+            runs_of = [run for run in step.fixed["--run"] if "surrogates" not in str(run)]
             assert {*runs_of} <= made
             labelled |= {*runs_of} if step.script == "label.py" else set()
     measured = {run for step in everything.steps if step.script == "evaluate.py"
-                for run in step.own["--run"]}
+                for run in step.fixed["--run"]}
     assert {run for run in made if "surrogates" not in str(run)} == measured
 
 
@@ -163,8 +163,8 @@ def arguments(experiment, step):
 
 def test_runs_of_the_experiment_are_used_as_they_are(everything):
     usual = phases.Experiment(experiment.Config(tasks=",".join(axes.ORDER), seeds=2), "miniature")
-    theirs = {step.own["--out"]: arguments(usual, step) for step in usual.steps if step.trained}
-    ours = {step.own["--out"]: arguments(everything, step) for step in everything.steps
+    theirs = {step.fixed["--out"]: arguments(usual, step) for step in usual.steps if step.trained}
+    ours = {step.fixed["--out"]: arguments(everything, step) for step in everything.steps
             if step.trained}
     shared = theirs.keys() & ours.keys()
     assert len(shared) > 80
@@ -187,7 +187,7 @@ def test_runs_in_folders_of_their_own_differ_from_all_of_the_experiment(everythi
     for step in everything.steps:
         if step.trained:
             args = arguments(everything, step) | {"out": None}
-            contents.setdefault(json.dumps(args, sort_keys=True), []).append(step.own["--out"])
+            contents.setdefault(json.dumps(args, sort_keys=True), []).append(step.fixed["--out"])
     assert all(len(folders) == 1 for folders in contents.values())
 
 
@@ -215,10 +215,10 @@ def test_the_report_waits_for_every_run(everything):
 
 def test_students_of_other_teachers_are_other_runs(everything):
     """Weak TFT: students that differ in nothing but the lambda of their teacher."""
-    folders = [step.own["--out"] for step in everything.steps if step.trained]
+    folders = [step.fixed["--out"] for step in everything.steps if step.trained]
     assert len({*folders}) == len(folders)
     alike = [step for step in everything.steps if step.run == "student-naive-weak"
-             and step.task == "ood" and step.own["--seed"] == 0]
+             and step.task == "ood" and step.fixed["--seed"] == 0]
     assert len(alike) > 2
 
 
@@ -233,7 +233,7 @@ def test_a_recipe_reaches_the_runs_of_a_sweep(tmp_path):
 
 def plant(sweep, step, **other):
     """The folder of a step's run as that run would leave it."""
-    out, args = Path(step.own["--out"]), arguments(sweep, step) | other.pop("args", {})
+    out, args = Path(step.fixed["--out"]), arguments(sweep, step) | other.pop("args", {})
     _, _, source, digest = plan.content(step, sweep.line(step))
     out.mkdir(parents=True)
     (out / "config.json").write_text(json.dumps({
@@ -254,8 +254,8 @@ def words(tmp_path):
 def test_a_run_of_the_same_content_is_used(words):
     sweep = planned(*words)
     plant(sweep, first(sweep, "weak-none"))
-    assert first(planned(*words), "weak-none").own["--out"] == \
-        first(sweep, "weak-none").own["--out"]
+    assert first(planned(*words), "weak-none").fixed["--out"] == \
+        first(sweep, "weak-none").fixed["--out"]
 
 
 @pytest.mark.parametrize("other", [
@@ -266,34 +266,35 @@ def test_a_run_of_another_content_is_left_alone_and_so_are_its_students(words, o
     step = first(sweep, "weak-none")
     plant(sweep, step, **other)
     again = planned(*words)
-    moved = first(again, "weak-none").own["--out"]
-    assert moved != step.own["--out"] and "sweep" in moved.parts
+    moved = first(again, "weak-none").fixed["--out"]
+    assert moved != step.fixed["--out"] and "sweep" in moved.parts
     student = first(again, "student-naive-none")
-    assert student.own["--labels"].parent.parent == moved
-    assert student.own["--out"] != first(sweep, "student-naive-none").own["--out"]
+    assert student.fixed["--labels"].parent.parent == moved
+    assert student.fixed["--out"] != first(sweep, "student-naive-none").fixed["--out"]
     # what does not depend on it stays
-    assert first(again, "ceiling-none").own["--out"] == first(sweep, "ceiling-none").own["--out"]
+    assert first(again, "ceiling-none").fixed["--out"] == \
+        first(sweep, "ceiling-none").fixed["--out"]
 
 
 def test_a_run_on_other_rows_is_left_alone(words, tmp_path):
     sweep = planned(*words)
     step = first(sweep, "weak-none")
-    rows = Path(step.own["--data"])
+    rows = Path(step.fixed["--data"])
     rows.parent.mkdir(parents=True)
     rows.write_text("rows\n")
     plant(sweep, step)
-    assert first(planned(*words), "weak-none").own["--out"] == step.own["--out"]
+    assert first(planned(*words), "weak-none").fixed["--out"] == step.fixed["--out"]
     rows.write_text("other rows\n")
     plan.digest.cache_clear()
-    assert first(planned(*words), "weak-none").own["--out"] != step.own["--out"]
+    assert first(planned(*words), "weak-none").fixed["--out"] != step.fixed["--out"]
 
 
 def test_a_damaged_folder_is_left_alone(words):
     sweep = planned(*words)
-    out = Path(first(sweep, "weak-none").own["--out"])
+    out = Path(first(sweep, "weak-none").fixed["--out"])
     out.mkdir(parents=True)
     (out / "config.json").write_text("{")
-    assert first(planned(*words), "weak-none").own["--out"] != out
+    assert first(planned(*words), "weak-none").fixed["--out"] != out
 
 
 # ---- bad input -----------------------------------------------------------------------------------

@@ -92,10 +92,10 @@ def read(text):
     if box is not None:
         return canonical(box)
     if "####" in text:
-        said = text.split("####", 1)[1].lstrip().split("\n", 1)[0]
+        stated = text.split("####", 1)[1].lstrip().split("\n", 1)[0]
     else:
-        said = _sentence(text)
-    return said and canonical(said) or canonical(final_number(text) or "")
+        stated = _sentence(text)
+    return stated and canonical(stated) or canonical(final_number(text) or "")
 
 
 def _sentence(text):

@@ -126,7 +126,7 @@ class Plan:
         return (f"{message}; {share:.0%} of the gradients clipped, {self.counts['nonfinite']} not "
                 f"finite, {self.counts['empty']} empty batches")
 
-    def said(self):
+    def guarantee(self):
         """The line that a run prints before it starts: the guarantee and the mechanism."""
         if self.sampling != "poisson":
             return (f"sigma {self.sigma:.4g}, C {self.clip:g}; shuffled sampling: epsilon not "

@@ -27,8 +27,8 @@ def heads(studies):
         titles.setdefault(f"{models(study)}; seed{'s' * (len(study.seeds) > 1)} {seeds}",
                           []).append(study.module.TITLE)
     runs = sum(len(study.runs) for study in studies)
-    said = ". ".join(f"{joined(names)}: {setting}" for setting, names in titles.items())
-    return [Text(f"{said}; {runs} finished runs{' in all' * (len(titles) > 1)}.")]
+    settings = ". ".join(f"{joined(names)}: {setting}" for setting, names in titles.items())
+    return [Text(f"{settings}; {runs} finished runs{' in all' * (len(titles) > 1)}.")]
 
 
 def facts(config, studies):
@@ -134,9 +134,9 @@ def warnings(studies):
                 for key, name in STRATEGIES.items() if (names := guessers(study, key))]
     gapless = without_gap(studies)
     # eval.json may be older than the predictions; the numbers of the report are the predictions'
-    doubts = [f"{run}: eval.json says {metric} {said:.6f}, its predictions give {counted:.6f}, "
+    doubts = [f"{run}: eval.json says {metric} {recorded:.6f}, its predictions give {counted:.6f}, "
               "which stands here; run evaluate.py again"
-              for study in studies for run, metric, said, counted in study.doubts()]
+              for study in studies for run, metric, recorded, counted in study.doubts()]
     missing = [f"{study.task}/{name}: {why} (seed {', '.join(map(str, seeds))})"
                for study in studies for (name, why), seeds in study.missing.items()]
     lost = {study.module.TITLE: sum(map(len, study.missing.values())) for study in studies}

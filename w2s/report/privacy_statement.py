@@ -13,7 +13,7 @@ def blocks(configs):
         return []
     return [Text("**Whom differential privacy protects.** Each guarantee is about the rows that "
                  "one run was trained on with DP-SGD, a row being a mail, and about no others:"),
-            Bullets([f"{name}: {said(seeds)}" for name, seeds in private.items()]),
+            Bullets([f"{name}: {guarantee(seeds)}" for name, seeds in private.items()]),
             Text("The weak model's guarantee covers D_W, also in all that is made of its labels: "
                  "the students inherit it by post-processing. It says nothing about D_WTS, whose "
                  "mails stand in a student's training as they are, at least by their beginnings. A "
@@ -30,7 +30,7 @@ def facts(config):
     return privacy if isinstance(privacy, dict) else {}
 
 
-def said(configs):
+def guarantee(configs):
     """"epsilon 8 at delta 1e-05 for the 425 rows of D_W (...)", of a run's config.json in each
     seed. One seed without a certificate, or whose noise is known, spoils the line for all."""
     privacy = [facts(config) for config in configs if facts(config)]

@@ -168,9 +168,8 @@ def budgets(study):
 def level(study, model, metric, value):
     """(our numbers, verdict, step) on the claim that a metric of a model is at least a value."""
     steps = above(study, model, metric, value)
-    found = study.summary("none", model, metric)
-    ours = f"{found['mean']:.3f} {format_interval(found['interval'], '{:.3f}'.format)}" if found \
-        else ""
+    summary = study.summary("none", model, metric)
+    ours = f"{summary['mean']:.3f} {format_interval(summary['interval'])}" if summary else ""
     return ours, *judge(steps)
 
 

@@ -55,9 +55,9 @@ def sentences(study):
 
 def columns(studies):
     """The ways to choose labels that stand on the first screen: the paper's, then a user's own."""
-    own = {way for study in studies for way in study.students
-           if is_score(way) and labels_of(way) == way and way not in WAYS}
-    return [*COLUMNS, *sorted(own, key=place)]
+    further = {way for study in studies for way in study.students
+               if is_score(way) and labels_of(way) == way and way not in WAYS}
+    return [*COLUMNS, *sorted(further, key=place)]
 
 
 def note(study):

@@ -62,13 +62,13 @@ def overview(studies):
         body.append(["" if k else "the paper's MCQA", models, *(
             f"{accuracy / 100:.3f} ({recovered:g} %)" for accuracy, recovered in row[:-1]),
             f"{row[-1][0] / 100:.3f}", *("" for _ in ways[len(COLUMNS):])])
-    said = [by for by in dict.fromkeys((*ways, *itertools.chain(*(study.students
-            for study in studies)))) if by in SAID]
+    explained = [by for by in dict.fromkeys((*ways, *itertools.chain(*(study.students
+                 for study in studies)))) if by in SAID]
     return [Table("Students by the labels that train them: accuracy on test rows (Recovery), as in "
                   "the paper's main table", ["task", "teacher → student", "all (naive)",
                                              "I-Confidence", "ICL + I-Conf", "reward model", "NTF",
                                              "truth", *ways[len(COLUMNS):]], body),
-            Bullets([f"{by}: {SAID[by]}" for by in said]),
+            Bullets([f"{by}: {SAID[by]}" for by in explained]),
             Text("Accuracy is the mean over benchmarks, each of which has a line of its own where "
                  "there are several. Recovery, in brackets: (student - untuned) / (truth - "
                  "untuned), of mean accuracies, untuned and truth being of the same model, trained "

@@ -103,7 +103,7 @@ def tally(sweep, options):
     """A line of how many runs there are, how many are new, and how long these will take."""
     trained = [step for step in sweep.steps if step.trained]
     new = [step for step in sweep.steps if not (
-        step.trained and (step.own["--out"] / "DONE").exists())]
+        step.trained and (step.fixed["--out"] / "DONE").exists())]
     jobs = launch.places([sweep.line(step) for step in new], options)[2]
     return (f"# {len(trained)} runs: {sum(step.trained for step in new)} are new, the others are "
             f"made; {launch.told(new, sweep.out, jobs)}")

@@ -25,37 +25,37 @@ def write(sweep, options):
     if not any(study.runs for study in studies.values()):
         raise ValueError(f"{sweep.out}: no finished run of these figures; run the whole command")
     drawn, files, excuse = draw(pictures.drawings(sweep, studies))
-    said = {task: statements.claims(study, {
+    verdicts = {task: statements.claims(study, {
         name: points for (name, of), points in sweep.figures.items() if of == task})
         for task, study in studies.items()}
     title = "Sensitivity of weak-to-strong trustworthiness"
     note = [Text(NOTES[sweep.preset])] if sweep.preset in NOTES else []
     gaps = missing(sweep, studies)
     chapters = [block for name, figure in pictures.figures(sweep)
-                for block in chapter(sweep, studies, name, figure, drawn, said)]
-    blocks = [Heading(title, 1), *note, *gaps, tally(flat(said), [*studies.values()]), *excuse,
+                for block in chapter(sweep, studies, name, figure, drawn, verdicts)]
+    blocks = [Heading(title, 1), *note, *gaps, tally(flat(verdicts), [*studies.values()]), *excuse,
               *chapters, *reading(options)]
     folder = Path(options.runs) / "sweep"
     texts = {"sweep.csv": csv_text(lines(sweep, studies), ("figure", "axis", "axis_value")),
              "report.md": render.markdown(blocks), "report.html": page.html(title, blocks)}
     files = {name: text.encode() for name, text in texts.items()} | files
     rows.write_together({folder / name: content for name, content in files.items()})
-    show([*note, *short(sweep, said), *gaps, Text("Report: " + "\n        ".join(
+    show([*note, *short(sweep, verdicts), *gaps, Text("Report: " + "\n        ".join(
         str(folder / name) for name in texts))])
 
 
-def flat(said):
+def flat(verdicts):
     """{task: [Claim]} of all figures."""
-    return {task: sum(claims.values(), []) for task, claims in said.items()}
+    return {task: sum(claims.values(), []) for task, claims in verdicts.items()}
 
 
-def chapter(sweep, studies, name, figure, drawn, said):
+def chapter(sweep, studies, name, figure, drawn, verdicts):
     """A figure, what the paper says of it, and what is seen."""
     tasks = [task for task in studies if (name, task) in sweep.figures]
     blocks = [Heading(f"{pictures.title_of(name)}: {figure.title}")]
     blocks += [picture for key, picture in drawn.items()
                if key == f"sweep-{name}" or key in {f"sweep-{name}-{task}" for task in tasks}]
-    body = [claim_row(claim) for task in tasks for claim in said[task].get(name, ())]
+    body = [claim_row(claim) for task in tasks for claim in verdicts[task].get(name, ())]
     if body:
         blocks.append(Table("What the paper says of it", HEAD, body))
     for task in tasks if name == "A1" else ():
@@ -66,9 +66,9 @@ def chapter(sweep, studies, name, figure, drawn, said):
     return blocks
 
 
-def short(sweep, said):
+def short(sweep, verdicts):
     """What the terminal shows: each claim behind its verdict."""
-    told = [f"{claim.verdict}: {name}, {task}: {claim.text}" for task, claims in said.items()
+    told = [f"{claim.verdict}: {name}, {task}: {claim.text}" for task, claims in verdicts.items()
             for name, some in claims.items() for claim in some]
     return [Text("What the paper says of its figures, and whether it is seen here"),
             Text("\n".join(told))] if told else []

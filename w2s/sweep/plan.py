@@ -230,7 +230,7 @@ class Sweep(Experiment):
         self.folders[item, *cell[:2]] = out
         if out not in self.planned:  # two Models may be one run: lambda given, or the recipe's
             self.planned.add(out)
-            self.steps.append(step._replace(own={**words, "--out": out}))
+            self.steps.append(step._replace(fixed={**words, "--out": out}))
 
     def _rows_of(self, item):
         """The ceiling may have the rows of D_WTS instead (--ceiling-data)."""
@@ -279,31 +279,31 @@ class Made:
     def __init__(self, experiment):
         self.keys, self.usual = {}, {}  # {folder: key}, {key: folder}
         for step in experiment.steps:
-            labels = step.own.get("--labels")
+            labels = step.fixed.get("--labels")
             # students on chosen labels are no part of a sweep
             if step.trained and (labels is None or labels.parent.parent in self.keys):
                 key = self._key(step, experiment.line(step))
-                self.keys[step.own["--out"]] = key
-                self.usual.setdefault(key, step.own["--out"])
+                self.keys[step.fixed["--out"]] = key
+                self.usual.setdefault(key, step.fixed["--out"])
 
     def folder(self, step, line, sweep):
         """Where the run of a step stands: in the folder that the experiment gives it, unless that
         holds another run or its teacher stands elsewhere; else below `sweep`."""
         key = self._key(step, line)
-        usual, labels = self.usual.get(key), step.own.get("--labels")
+        usual, labels = self.usual.get(key), step.fixed.get("--labels")
         beside = labels is None or labels.parent.parent in self.usual.values()
         if usual and beside and fits(usual, *content(step, line)):
             return usual
-        out = sweep / step.task / f"seed{step.own['--seed']}" / f"{step.run}-{key[:10]}"
+        out = sweep / step.task / f"seed{step.fixed['--seed']}" / f"{step.run}-{key[:10]}"
         self.keys[out] = key
         return out
 
     def _key(self, step, line):
         """Digest of what a run is made of; of its labels, how their teacher was made."""
         script, args, source, what = content(step, line)
-        if "--labels" in step.own:
+        if "--labels" in step.fixed:
             source = [self.keys[source.parent.parent], source.name]
-        text = json.dumps([script, args, str(source), str(step.own["--model"]), what],
+        text = json.dumps([script, args, str(source), str(step.fixed["--model"]), what],
                           sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -314,7 +314,7 @@ def content(step, line):
     settings = config.parse(recipes.configuration(step.script), "", line[1:])
     # inputs: their contents count
     free = runs.free_arguments(settings) | {"model", "data", "labels"}
-    source = step.own.get("--labels") or step.own["--data"]
+    source = step.fixed.get("--labels") or step.fixed["--data"]
     kept = {name: value for name, value in dataclasses.asdict(settings).items()
             if name not in free}
     return step.script, filled(kept, step.task), source, code.digest(step.script, step.task)

@@ -161,7 +161,7 @@ def pick_each(score, keep, classes, least, may, sources):
     the mean over sources, and a choice of the whole pool may take few of one (reading T5)."""
     chosen = []
     for name in sorted(set(sources)):
-        rest = np.array([own == name for own in sources])
+        rest = np.array([source == name for source in sources])
         rest &= True if may is None else may
         if rest.any():
             chosen.append(pick(score, most(keep, int(rest.sum())), classes, least, rest))
