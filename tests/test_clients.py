@@ -16,7 +16,7 @@ import torch
 import evaluate
 import label
 from tests.conftest import read_json
-from w2s import card, rows, whatis
+from w2s import model_card, rows, whatis
 from w2s.attacks import target
 from w2s.model import checkpoint, decoding, tokenization
 from w2s.tasks import mcqa
@@ -159,7 +159,7 @@ def test_a_shuffled_run_certifies_nothing_in_its_card():
 
     class Cfg:
         optimizer, canaries = "adamw", 5
-    said = "\n".join(card.guarantee(Plan(), Cfg))
+    said = "\n".join(model_card.guarantee(Plan(), Cfg))
     assert "no epsilon is certified" in said and "among canaries" in said
 
 
@@ -167,7 +167,8 @@ def test_a_shuffled_run_certifies_nothing_in_its_card():
     ("EleutherAI/pythia-14m@step3000", "EleutherAI/pythia-14m", "apache-2.0"),
     ("w2s/models/mini-weak", "mini-weak", "mit"), ("runs/mine/weak/model", "weak", "other")])
 def test_the_name_and_license_of_a_base(model, name, license, tmp_path):
-    assert card.named(model) == name and card.license_of(tmp_path, name) == license
+    assert model_card.named(model) == name
+    assert model_card.license_of(tmp_path, name) == license
 
 
 # ---- the trust function's log --------------------------------------------------------------------

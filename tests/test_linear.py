@@ -32,7 +32,7 @@ READ = 200 * mail_text.KEEP * 128  # characters of a mail that are looked at
 PATTERNS = {  # {what reads it: {start of the pattern, as the code has it: worst inputs}}
     "chess": {"'([a-h][1-8])([a-h]": ["a1", "a1b"], "'([pnbrqkPNBRQK1-8/]+) ": [
         "8", ("8 w - - ", "1", " x"), ("", "8", " w")], "' +'": [" "], "'[1-8]'": ["8"]},
-    "card": {"'(\\\\w[\\\\w.-]*/": ["a", ("a/", "a", ""), ("a/b", "@", "\n")],
+    "model_card": {"'(\\\\w[\\\\w.-]*/": ["a", ("a/", "a", ""), ("a/b", "@", "\n")],
              "'---\\\\n(?:": ["\n", ("---\n", "\n", ""), ("---\n", "license: ", "\n"),
                              ("---\nlicense:", " ", "!"), ("---\nlicense: ", "a", "!")],
              "'[`\\\\s": ["`", " "]},

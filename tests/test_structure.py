@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 CHAPTERS = ("memory cards whatis rows hidden_states hub locks code console runs config device "
             "parallel metrics statistics",
             "model", "data", "train", "dp", "infer", "trust", "tasks", "attacks", "report",
-            "card refusals training planted prepare mechanisms recipes durations "
+            "model_card refusals training planted prepare mechanisms recipes durations "
             "worker scheduler slurm commands launch preflight trust_phases phases experiment",
             "sweep", "miniature")
 ORDER = {name: place for place, names in enumerate(CHAPTERS) for name in names.split()}

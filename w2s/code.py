@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 
 HOME = Path(__file__).parent.parent
-AROUND = ("whatis", "rows", "hub", "locks", "code", "console", "runs", "config", "card",
-          "refusals")
+AROUND = ("whatis", "rows", "hub", "locks", "code", "console", "runs", "config",
+          "model_card", "refusals")
 # patterns, since a parser takes half a second for all files; so a docstring counts as code
 IMPORT = re.compile(r"^ *(?:from (w2s[\w.]*) import (?:\(([^)]{0,2000})\)|(.*))|"
                     r"import (w2s[\w.]*))", re.MULTILINE)

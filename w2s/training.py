@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from w2s import card, device, hub, parallel, rows, runs
+from w2s import device, hub, model_card, parallel, rows, runs
 from w2s.data import leaks
 from w2s.dp import canaries
 from w2s.infer import lm
@@ -275,8 +275,8 @@ class TrainingRun:
         if not self.follows:
             checkpoint.save(self.model, self.run.out / "model", f"{self.folder}/tokenizer.json",
                         whole=parallel.whole)
-            card.write(self.run.out / "model", self.task, self.cfg, self.facts, self.private,
-                       self.folder)
+            model_card.write(self.run.out / "model", self.task, self.cfg, self.facts,
+                             self.private, self.folder)
         else:  # gathering a sharded weight takes all processes
             for p in self.model.state_dict().values():  # in the order in which the first one saves
                 parallel.whole(p)

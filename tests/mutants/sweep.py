@@ -43,7 +43,7 @@ ERRORS = [
     (CODE, "todo += _read(path)[1]", "pass", CLOSURE),
     (CODE, '(several or one).split(",")', "one.split(\",\")", f"{C}::test_names_in_brackets_over_several_lines_are_followed"),
     (CODE, 'not in ("", "#")', 'not in ("",)', CHANGED),
-    (CODE, '"runs", "config", "card"', '"config", "card"', CHANGED),
+    (CODE, '"console", "runs", "config"', '"console", "config"', CHANGED),
     # bad input
     (AXES, "if axis in (\"alpha\", \"warmup\") and task not in CLASSES:", "if axis in (\"warmup\",) and task not in CLASSES:", BAD),
     (AXES, "low <= point <= high for point in points", "low <= point for point in points", BAD),
