@@ -171,7 +171,7 @@ def report(cfg, run, judged, chosen, more, added):
     import numpy as np
 
     from w2s import rows, runs
-    from w2s.trust import ntf, score_metrics, selection
+    from w2s.trust import ntf, selection
     task, pool, score, classes = judged
     right = np.array([task.right(row) for row in pool], np.float64)
     shares = selection.shares(classes, chosen)
@@ -184,8 +184,7 @@ def report(cfg, run, judged, chosen, more, added):
         "select": cfg.select, **({"name": cfg.name} if cfg.name else {}), "task": task.name,
         "pool": len(pool), "kept": len(chosen),
         "right": float(right.mean()), "right_kept": float(right[chosen].mean()), "shares": shares,
-        "regimes": more.regimes, "facts": more.facts, "metrics": measured,
-        "curves": score_metrics.curves(score, right)})
+        "regimes": more.regimes, "facts": more.facts, "metrics": measured})
     runs.require_there(run.out)
     run.finish()
     print(f"{run.out}: {cfg.name or cfg.select} keeps {len(chosen)} of {len(pool)} labels; right "

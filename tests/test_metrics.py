@@ -173,9 +173,6 @@ def test_the_purity_curve_is_purity_at_every_n():
         N = len(score)
         found = metrics.purity_curve(score, correct)
         close(found, [metrics.purity(score, correct, n) for n in range(1, N + 1)], 1e-12)
-        coverage, risk = metrics.risk_coverage(score, correct)
-        close(coverage, np.arange(1, N + 1) / N, 1e-12)
-        close(risk, 1 - found, 1e-12)
         close(metrics.aurc(score, correct), np.mean(1 - found), 1e-12)
 
 

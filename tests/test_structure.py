@@ -180,8 +180,7 @@ def test_names_from_before_the_chapters_import_the_module_of_today():
 
 @pytest.mark.parametrize("package, names", [
     ("model", "load save generate GPTNeoX untrained SHAPES"), ("report", "main"),
-    ("dp", "private_gradient add_noise func_sum fast_sum Plan make_step batches micro_batches"),
-    ("trust", "curves")])
+    ("dp", "private_gradient add_noise func_sum fast_sum Plan make_step batches micro_batches")])
 def test_chapters_give_what_others_call(package, names):
     module = importlib.import_module(f"w2s.{package}")
     for name in names.split():

@@ -183,26 +183,17 @@ def purity(score, correct, n):
 
 
 def purity_curve(score, correct):
-    """(N,) purity at n = 1..N: `purity` for every n at once. The last one is the random line."""
+    """(N,) purity at n = 1..N: `purity` for every n at once."""
     score, correct = _columns(score=(score, REAL), correct=(correct, BINARY))
     ordered = correct[np.argsort(-score, kind="stable")]
     return np.cumsum(ordered) / np.arange(1, len(ordered) + 1)
 
 
-def risk_coverage(score, correct):
-    """Selective prediction (El-Yaniv, Wiener 2010): (coverage, risk), (N,) each, when the n rows of
-    the highest score are answered, n = 1..N: the share n / N and the fraction wrong among them.
-
-    score (N,) real; correct (N,) in {0, 1}. Of tied scores the earlier row goes first.
-    """
-    curve = purity_curve(score, correct)
-    return np.arange(1, len(curve) + 1) / len(curve), 1 - curve
-
-
 def aurc(score, correct):
-    """Area under the risk-coverage curve (Geifman et al. 2019): the mean risk over n = 1..N, in
-    [0, 1], lower is better; a score without information has the error rate of all rows."""
-    return float(risk_coverage(score, correct)[1].mean())
+    """Area under the risk-coverage curve (El-Yaniv, Wiener 2010; Geifman et al. 2019): the mean
+    over n = 1..N of the fraction wrong among the n rows of the highest score. In [0, 1], lower is
+    better; a score without information has the error rate of all rows."""
+    return float(np.mean(1 - purity_curve(score, correct)))
 
 
 def entropy(p):
@@ -278,14 +269,12 @@ def _distributions(p):
     with zeros."""
     if hasattr(p, "detach"):
         p = p.detach().cpu().double().numpy()
-    filled = _table(p)
-    if filled is None:  # rows of different K, or a wrong one, which this loop names
-        rows = [_array(row, f"p row {i}", PROBABILITY) for i, row in enumerate(p)]
-        if not rows:
-            raise ValueError("p: expected at least one row")
-        filled = np.zeros((len(rows), max(2, *map(len, rows))))
-        for row, values in zip(filled, rows):
-            row[:len(values)] = values
+    rows = [_array(row, f"p row {i}", PROBABILITY) for i, row in enumerate(p)]
+    if not rows:
+        raise ValueError("p: expected at least one row")
+    filled = np.zeros((len(rows), max(2, *map(len, rows))))
+    for row, values in zip(filled, rows):
+        row[:len(values)] = values
     bad = np.flatnonzero(np.abs(filled.sum(1) - 1) > 1e-3)
     if len(bad):
         raise ValueError(f"p row {bad[0]} sums to {_exact(filled[bad[0]].sum())}, expected 1")
@@ -296,16 +285,6 @@ def _exact(number):
     """The number for a message, in full where %g would round it: 1.0000001 must not read as 1."""
     short = f"{number:g}"
     return short if float(short) == number or np.isnan(number) else repr(float(number))
-
-
-def _table(p):
-    """p as float64 (N, K) where it is a table of probabilities with K >= 2, else None."""
-    try:
-        table = np.asarray(p, np.float64)
-    except (TypeError, ValueError):
-        return None
-    fits = table.ndim == 2 and min(table.shape) > 0 and table.shape[1] > 1
-    return table if fits and RULE[PROBABILITY](table).all() else None
 
 
 def _rates(predicted, a):

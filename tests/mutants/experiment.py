@@ -416,7 +416,6 @@ ERRORS = [
     (TRUST, 'n = max(1, len(right) // 2) if n is None else n', 'n = len(right) if n is None else n', "trust/test_score_metrics.py::test_the_values_are_those_of_metrics"),
     (TRUST, 'share * to[:, -1:] - (to - weight), 0, weight)', 'share * to[:, -1:] - to, 0, weight)', "trust/test_score_metrics.py::test_a_weighted_row_is_as_good_as_repeated_rows"),
     (TRUST, 'BINS = 15 ', 'BINS = 10 ', "trust/test_score_metrics.py::test_the_values_are_those_of_metrics"),
-    (TRUST, 'np.minimum(1, purity[-1] * N / n)', 'np.minimum(1, purity[-1] * n / N)', "trust/test_score_metrics.py::test_curves_are_thinned_and_end_at_the_mean"),
     (TRUST, 'np.append(np.diff(trust) != 0, True))  # of each threshold: ties together', 'np.append(np.diff(trust) <= 0, True))  # of each threshold: ties together', "trust/test_score_metrics.py::test_a_weighted_row_is_as_good_as_repeated_rows"),
     # what a run trains with where no recipe says otherwise
     (FAIRNESS, '"alpha": (0.2, "ours; paper', '"alpha": (0.0, "ours; paper', "test_wiring.py::test_every_command_is_the_one_of_the_tables[paper]"),

@@ -89,8 +89,7 @@ def judge(out, follows, share, teacher, seed, keep, regimes):
         "select": select, "task": "mcqa", "pool": POOL, "kept": n, **facts,
         "shares": {"0": [.5, .4], "1": [.5, .6]}, "regimes": regimes, "facts": {},
         "metrics": measured + [{"slice": "all", "metric": key, "value": value}
-                               for key, value in facts.items()],
-        "curves": score_metrics.curves(score, right)})
+                               for key, value in facts.items()]})
     rows.write_json(out / "config.json", {"args": {"teacher": f"somewhere/{teacher}"}})
     (out / "DONE").touch()
 

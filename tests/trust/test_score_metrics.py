@@ -147,20 +147,6 @@ def test_lists_tensors_and_truth_values_give_the_same():
         expected.keys())
 
 
-def test_curves_are_thinned_and_end_at_the_mean():
-    p, right, _ = draw(0, n=1000)
-    found = score_metrics.curves(p, right)
-    assert {len(values) for values in found.values()} == {200}
-    assert found["n"][0] == 1 and found["n"][-1] == 1000 and found["coverage"][-1] == 1
-    purity = [metrics.purity(p, right, n) for n in found["n"]]
-    assert found["purity"] == pytest.approx(purity, abs=1e-11)
-    assert found["risk"] == pytest.approx(1 - np.array(purity), abs=1e-11)
-    assert set(found["random"]) == {right.mean()} == {found["purity"][-1]}
-    for n, best in zip(found["n"], found["oracle"]):
-        assert best == pytest.approx(metrics.purity(right, right, n))
-    assert json.dumps(found) and len(score_metrics.curves(p[:5], right[:5])["n"]) == 5
-
-
 @pytest.mark.parametrize("call, words", [
     (lambda: score_metrics.measure([], []), "at least one row"),
     (lambda: score_metrics.measure([.1, float("nan")], [0, 1]), r"score\[1\] is nan"),

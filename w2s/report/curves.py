@@ -40,7 +40,11 @@ def curves_of(study):
         loss = [row["loss"] for row in log if isinstance(row.get("loss"), (int, float))]
         without += bool(log) and not loss
         if loss:
-            curves.append((kind(name), *thinned(loss)))
+            # a curve is read by its course: the steps of a group are one point, their mean
+            groups = np.array_split(np.arange(len(loss)), min(POINTS, len(loss)))
+            x = np.array([(group.mean() + .5) / len(loss) for group in groups])
+            curves.append((kind(name), x, np.array([np.array(loss)[group].mean()
+                                                    for group in groups])))
     return sorted(curves, key=lambda curve: curve[0]), without
 
 
@@ -49,10 +53,3 @@ def kind(name):
     if name.startswith(TRUTH):
         return len(MODELS) - 1
     return max((k for k, start in enumerate(KINDS) if name.startswith(start)), default=0)
-
-
-def thinned(loss):
-    """(x, means) of at most POINTS groups of neighbouring steps; x the middle of each group."""
-    groups = np.array_split(np.arange(len(loss)), min(POINTS, len(loss)))
-    x = [(group.mean() + .5) / len(loss) for group in groups]
-    return np.array(x), np.array([np.mean([loss[i] for i in group]) for group in groups])

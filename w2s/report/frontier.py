@@ -66,7 +66,8 @@ def frontiers(study):
     # CHANCE is a property of the rows, so one run of a seed stands for all of them
     paths = [study.at(pairs[0][1], seed) / "predictions" / "test.jsonl"
              for pairs in list(roles.values())[:1] for seed in study.seeds]
-    law = [reached(bayes(path)) for path in paths if has_law(path)]
+    law = [reached(bayes(path)) for path in paths
+           if path.exists() and CHANCE in next(iter(rows.read(path)), {})]
     return result | ({"Bayes": banded(np.array(law))} if law else {})
 
 
@@ -79,11 +80,6 @@ def banded(each):
     draws = each.T @ statistics.t_weights(n, 4000, np.random.default_rng(n)).T  # (L, draws)
     low, high = np.quantile(draws, (.025, .975), axis=1)
     return mean, low, high
-
-
-def has_law(path):
-    """Whether a file of predictions has CHANCE in its rows."""
-    return path.exists() and CHANCE in next(iter(rows.read(path)), {})
 
 
 def bayes(path, steps=400):

@@ -41,8 +41,8 @@ def lines_of(study, name, runs, run):
         return []
     folders = [f"{study.task}/seed{seed}/{run}" for seed in runs]
     links = ", ".join(f"[{folder}]({quote(folder)})" for folder in folders)
-    files = ["trust.jsonl"] if run.startswith("trust-") else ["predictions/test.jsonl",
-                                                              *study.files]
+    files = ["trust.jsonl"] if run.startswith("trust-") else [
+        "predictions/test.jsonl", *study.module.ATTACKED]
     first = next(iter(runs.values()))
     words = command(getattr(first, "config", {}))
     return [f"{name}: {links} ({joined(files)})" + f": `{words}`" * bool(words)]

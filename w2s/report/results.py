@@ -72,7 +72,7 @@ class Study:
     def _add(self, name, seed):
         """Read one run, or note why it cannot be used."""
         folder = self.at(name, seed)
-        if why := lack(folder, (*NEEDED, *self.files)):
+        if why := lack(folder, (*NEEDED, *self.module.ATTACKED)):
             self.missing.setdefault((name, why), []).append(seed)
             return
         ids, groups, S = [], [], []
@@ -147,11 +147,6 @@ class Study:
         """[CROSSED] if any strategy has a run of it, else []: few trees have one."""
         return [CROSSED] if any(self.at(self.name(key, CROSSED), seed).exists()
                                 for key in STRATEGIES for seed in self.seeds) else []
-
-    @property
-    def files(self):
-        """Files of a run that hold rows beside its predictions."""
-        return self.module.ATTACKED
 
     @property
     def drawn(self):

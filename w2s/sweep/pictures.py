@@ -78,36 +78,34 @@ def column(study, axis, points):
     """A column of draw.curves: a property."""
     names = models_of(study, points)
     values = [point.value for point in points]
-    return {"name": study.module.TITLE, "x": axis_name(study, axis), "ticks": ticks(study, values),
-            "picked": None, "panels": [
+    # lambda of privacy is epsilon (reading P4), and 0 of it is no guarantee
+    private = (study.task, axis) == ("privacy", "lam")
+    return {"name": study.module.TITLE, "picked": None,
+            "x": "ε of DP (none: not private)" if private else axes.AXES[axis].symbol,
+            "ticks": ["none" if private and value == "0" else value for value in values],
+            "panels": [
                 {"name": named(metric), "better": better(study, metric), "curves": {
                     model: [place(study, point, model, metric) for point in points]
                     for model in names}} for metric in (study.module.TRUST, study.module.TASK)]}
 
 
-def axis_name(study, axis):
-    """λ of privacy is epsilon (reading P4)."""
-    return "ε of DP (none: not private)" if (study.task, axis) == ("privacy", "lam") else \
-        axes.AXES[axis].symbol
-
-
-def ticks(study, values):
-    """The values as they stand at an axis."""
-    return ["none" if study.task == "privacy" and value == "0" else value for value in values]
+def shown(points):
+    """Yield (panel, what is varied, its model, its points) of the panels of Fig. A1."""
+    for panel, (axis, model) in axes.PANELS.items():
+        if some := [point for point in points if point.panel == panel]:
+            yield (f"({panel})", f"{axes.AXES[axis].symbol}, {model.replace('-', ' ')}", model,
+                   some)
 
 
 def panels(study, points):
     """The panels of draw.tradeoffs: those of Fig. A1."""
     result = []
-    for panel, (axis, model) in axes.PANELS.items():
-        some = [point for point in points if point.panel == panel]
-        if not some:
-            continue
+    for panel, varied, model, some in shown(points):
         picked = study.picked(some, model)
         cells = [(place(study, point, model, study.module.TASK),
                   place(study, point, model, study.module.TRUST)) for point in some]
         result.append({
-            "name": f"({panel}) {axes.AXES[axis].symbol}, {model.replace('-', ' ')}",
+            "name": f"{panel} {varied}",
             "x": named(study.module.TASK), "y": named(study.module.TRUST),
             "better": (better(study, study.module.TASK), better(study, study.module.TRUST)),
             "points": [{"label": point.value, "x": x, "y": y, "picked": k == picked}
@@ -118,13 +116,10 @@ def panels(study, points):
 def picks(study, points):
     """[(panel, what is varied, the paper's value, ours)] of Fig. A1, ours by the rule of A.2."""
     result = []
-    for panel, (axis, model) in axes.PANELS.items():
-        some = [point for point in points if point.panel == panel]
-        if some:
-            picked = study.picked(some, model)
-            result.append((f"({panel})", f"{axes.AXES[axis].symbol}, {model.replace('-', ' ')}",
-                           PICKS.get(study.task, {}).get(panel, ""),
-                           "" if picked is None else some[picked].value))
+    for panel, varied, model, some in shown(points):
+        picked = study.picked(some, model)
+        result.append((panel, varied, PICKS.get(study.task, {}).get(panel.strip("()"), ""),
+                       "" if picked is None else some[picked].value))
     return result
 
 

@@ -131,18 +131,3 @@ def sum_of_risks(right, miss, misses, to):
     steps = np.diff(harmonic[to.astype(int)], axis=1, prepend=0)
     # where wrong, e - c = (e + w) - (c + w): of both, what stands up to the row's own copies
     return (miss + (misses - to * (1 - right)) * steps).sum(1)
-
-
-def curves(trust, right, points=200):
-    """What figures draw, thinned to about `points` values of n, lists of one length: n; purity of
-    the n highest; random, the same of all rows; oracle, with the right ones first; coverage n / N;
-    risk, 1 - purity."""
-    purity = metrics.purity_curve(trust, right)
-    coverage, risk = metrics.risk_coverage(trust, right)
-    N = len(purity)
-    # unique: of few rows several points are rounded to the same n
-    n = np.unique(np.linspace(1, N, min(points, N)).round().astype(int))
-    columns = {"n": n, "purity": purity[n - 1], "random": np.full(len(n), purity[-1]),
-               "oracle": np.minimum(1, purity[-1] * N / n), "coverage": coverage[n - 1],
-               "risk": risk[n - 1]}
-    return {name: [finite(value) for value in values.tolist()] for name, values in columns.items()}
