@@ -74,6 +74,7 @@ def loss(logits, batch, ell, lam, penalty="signed", penalty_output="probability"
     """
     z = losses.wide(logits["x"])  # (B, 2)
     y = z.softmax(-1)[:, 1] if penalty_output == "probability" else z[:, 1] - z[:, 0]
+    # f is not centred, as printed: over a split a - a_bar sums to 0, so a constant in f drops out
     cov = (batch["a"] - batch["a_bar"]) * y  # (B,)
     # detach: in d(cov^2) = 2 cov d(cov) the factor is a constant; else it would be counted twice.
     if penalty == "abs":

@@ -76,6 +76,7 @@ def forward(f, batch, lam, noise_as="std"):
     if lam == 0:  # exactly plain training; the batch needs no noise
         return {"x": f(batch["ids"], batch["len"])}
     std = lam if noise_as == "std" else lam ** 0.5
+    # the clean text is not read: Eq. (5) has no second term
     return {"x": f(batch["ids"], batch["len"], noise=std * batch["noise"])}
 
 

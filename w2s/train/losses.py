@@ -12,6 +12,7 @@ RECENT = 256  # scores remembered for the threshold (reading E2)
 
 def cross_entropy(logits, target):
     """-sum_k target_k log softmax(logits)_k: (B,) from logits and target probabilities (B, K)."""
+    # soft targets, ground truth included: weak labels are probabilities, not classes
     return -(target * wide(logits).log_softmax(-1)).sum(-1)
 
 
@@ -22,6 +23,7 @@ def wts_aux(logits, weak, alpha, hard):
     student's own hardened prediction, no gradient. Returns (B,). One forward pass serves both terms
     (reading E1). Burns et al. 2023, A.4.
     """
+    # the second term lets a student that is sure of itself disagree with its teacher
     return (1 - alpha) * cross_entropy(logits, weak) + alpha * cross_entropy(logits, hard)
 
 
@@ -29,6 +31,7 @@ def alpha_at(step, steps, alpha_max, warmup):
     """alpha_max * min(1, step / (warmup * steps)): a ramp from 0, not a jump (reading E4).
 
     warmup: fraction of the optimizer steps in [0, 1]; 0 means alpha_max from the first step on."""
+    # at first the student's own predictions are those of an untrained head, so they count little
     return alpha_max if warmup * steps == 0 else alpha_max * min(1.0, step / (warmup * steps))
 
 
@@ -41,6 +44,7 @@ def harden(probabilities, prior=None, recent=None):
     makes the shares of the argmax match the prior (reading E3). Raises ValueError for a prior that
     is not a distribution over K classes.
     """
+    # detached: with a gradient the student could make its target agree by moving the target
     p = wide(probabilities.detach())
     classes = p.shape[-1]
     if prior is None:
@@ -49,8 +53,10 @@ def harden(probabilities, prior=None, recent=None):
     if prior.shape != (classes,) or (prior < 0).any() or abs(float(prior.sum()) - 1) > 1e-3:
         raise ValueError(f"prior must be {classes} shares that sum to 1, got {prior.tolist()}")
     prior = prior.to(p.device)
+    # recent scores too: a quantile of the few rows of a batch is a noisy threshold
     seen = p if recent is None else torch.cat([p, recent.to(p)])
     if classes == 2:
+        # not t = 1/2: a student that leans to one class would harden all rows to it, and learn that
         t = torch.quantile(seen[:, 0], prior[1].clamp(0, 1))
         return torch.nn.functional.one_hot((p[:, 0] < t).long(), 2).to(p.dtype)
     return torch.nn.functional.one_hot((p + _offsets(seen, prior)).argmax(-1), classes).to(p.dtype)
@@ -85,6 +91,7 @@ class Hardening:
         weak = torch.as_tensor(weak)
         pool = torch.zeros(len(weak), dtype=torch.long) if pool is None else torch.as_tensor(pool)
         self.threshold = threshold
+        # the class shares of the weak labels: of the truth a student knows nothing
         self.prior, self.recent = {}, {}
         for c in pool.unique().tolist():
             prior = weak[pool == c].double().mean(0)

@@ -25,6 +25,7 @@ def consistency(cfg, task, data):
     follow from the seed and its id. Raises ValueError for a model whose output is not finite."""
     K, temperature = cfg.samples or SAMPLES, cfg.temperature or TEMPERATURE
     chosen = [task.weak_class(row) for row in data]
+    # a class or option is drawn from the probabilities in the file: the model need not run again
     if task.KIND != "text":
         return np.array([np.mean(uniform(cfg.seed, row["id"], K) < tempered(row["weak"],
                                                                             temperature)[k])

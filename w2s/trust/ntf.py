@@ -45,6 +45,7 @@ class Block(nn.Module):
         self.dropout, self.drop_path = dropout, drop_path
 
     def forward(self, x):
+        # one product for both halves of SwiGLU
         gate, value = self.gate_value(self.norm(x)).chunk(2, -1)                       # (B, I)
         update = F.dropout(self.out(F.silu(gate) * value), self.dropout, self.training)
         if self.training and self.drop_path:  # a row skips the block or gets 1 / keep of it
@@ -81,6 +82,7 @@ class TrustFunction(nn.Module):
         self.head = nn.Linear(hidden, 1)
 
     def forward(self, states):
+        # standardised: some dimensions of a language model's states are far larger than others
         x = self.project((states - self.mean) / self.std)                              # (B, H)
         for block in self.blocks:
             x = block(x)
@@ -139,6 +141,7 @@ def class_weights(right, reweight="balanced"):
     n, positive = len(right), int(right.sum())
     if reweight not in ("balanced", "each", "none"):
         raise ValueError(f"reweight: expected 'balanced', 'each' or 'none', got {reweight!r}")
+    # a good teacher is mostly right: unweighted, "right" for every row would have a low loss
     if reweight == "none":
         return 1., 1.
     if reweight == "each":
@@ -197,6 +200,7 @@ def fit(states, right, *, seed=0, epochs=50, batch_size=256, lr=1e-3, weight_dec
         raise ValueError("calibrate: expected 'both', 'temperature', 'prior' or 'none', "
                          f"got {calibrate!r}")
     generator = torch.Generator().manual_seed(seed)
+    # held out by groups: a row of which another version was trained on says nothing of new rows
     held = hold_out(right, groups, held_out, generator)
     weights = class_weights(right[~held], reweight)
     with torch.random.fork_rng(devices=[]):  # initial weights, dropout and drop path
@@ -206,6 +210,7 @@ def fit(states, right, *, seed=0, epochs=50, batch_size=256, lr=1e-3, weight_dec
         optimizer = adamw(model, lr, weight_decay)
         facts = train(model, optimizer, (states[~held], right[~held]), (states[held], right[held]),
                       weights, epochs, batch_size, patience, generator, log)
+    # weights change the base rate that the logit stands for; the shift puts the true one back
     pos_weight = weights[1] / weights[0]
     if calibrate in ("both", "prior"):
         model.shift.fill_(-math.log(pos_weight))

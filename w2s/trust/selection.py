@@ -103,6 +103,7 @@ def refuse(labelled, path, splits, seen):
 
 def refuse_overlap(labelled, pool, paths):
     """ValueError when a row, or a group of rows, is in both files; paths of the two."""
+    # on rows that it learned from the trust function would look better than it is
     seen = leaks.Seen(labelled, f"{paths[0]} too")
     groups = {str(row["group"]) for row in labelled if "group" in row}
     then = "the labelled rows must be others than the pool's"
@@ -144,6 +145,7 @@ def pick(score, n, classes=None, least=-np.inf, may=None):
         rest = np.flatnonzero(may)
         return rest[pick(np.asarray(score)[rest], n, classes and [classes[i] for i in rest],
                          least)]
+    # stable: of equal scores the earlier row goes first, as metrics.purity counts them
     order = np.argsort(-np.asarray(score), kind="stable")
     if classes is not None:
         # the best row of each class comes first, then the second best of each, and so on
