@@ -121,7 +121,8 @@ def launch(main, Config, doc, argv=None):
         utf8()
     try:
         streams()
-        signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: files are closed, parts removed
+        # as Ctrl-C: files are closed, parts removed
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         if processes()[0] > 0:
             sys.stdout = open(os.devnull, "w")
         code = main(parse(Config, doc, argv))
@@ -282,10 +283,6 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message):
         fail(f"{message} (see {self.prog} --help)", 2)
-
-
-def _interrupt(signum, frame):
-    raise KeyboardInterrupt
 
 
 def _option(field, kind):

@@ -377,9 +377,9 @@ ERRORS = [
      "data/test_questions.py::test_what_cannot_be_used_is_left_out_and_counted"),
     (QUESTIONS, "key = normal(question), *sorted(map(normal, choices))", "key = normal(question), *map(normal, choices)",
      "data/test_questions.py::test_what_cannot_be_used_is_left_out_and_counted"),
-    (QUESTIONS, "return sorted(offered, key=lambda text: digest(\"sciq\", stem, text))", "return offered",
+    (QUESTIONS, "key=lambda text: digest(\"sciq\", stem, text))", "key=lambda text: 0)",
      "data/test_questions.py::test_sciq_is_shuffled_by_a_hash_and_not_always_the_first_answer"),
-    (QUESTIONS, "return sorted(offered, key=lambda text: digest(\"sciq\", stem, text))", "return sorted(offered)",
+    (QUESTIONS, "key=lambda text: digest(\"sciq\", stem, text))", "key=str)",
      "data/test_questions.py::test_sciq_is_shuffled_by_a_hash_and_not_always_the_first_answer"),
     (QUESTIONS, '''        raise raw.missing(QUESTIONS)
     splits.set_groups(pool, [[splits.bare(row["text"])] for row in pool])''', '''        raise raw.missing(QUESTIONS)
@@ -548,7 +548,7 @@ ERRORS = [
      "miniature/test_miniature.py::test_sums_are_right_and_games_are_played_perfectly"),
     (TOWN, "return zlib.crc32(text.encode()) % 4 == 0", "return zlib.crc32(text.encode()) % 5 == 0",
      "miniature/test_miniature.py::test_no_pair_of_the_rows_is_in_a_document"),
-    (TOWN, "return int(2 * sum(good for good, *_ in opinions) > len(opinions))", "return int(2 * sum(good ^ negate for good, negate, _ in opinions) > len(opinions))",
+    (TOWN, "mostly_good = 2 * sum(good for good, *_ in opinions) > len(opinions)", "mostly_good = 2 * sum(good ^ negate for good, negate, _ in opinions) > len(opinions)",
      "miniature/test_miniature.py::test_labels_of_reviews_follow_from_the_words"),
     (CITIZENS, "WELL = {firm: k % 2 == 0 for", "WELL = {firm: k % 2 == 1 for",
      "miniature/test_miniature.py::test_the_documents_are_those_that_the_committed_models_have_read"),

@@ -46,7 +46,7 @@ def bodies(raw, most=None, seed=0, pieces=128):
     tally, best, seen = {}, {}, set()
     for path, source, mails in mail_sources(raw):
         _take(path, source, mails, pieces, tally, best, seen)
-    if all(_is_pile(path) for path in tally):
+    if all(path.name.lower().startswith("pile_test_enron.jsonl") for path in tally):
         raise raw.missing(MAILS)
     # The pile comes last: of two near-duplicates the later one is left out, and the pile's mails
     # are only further non-members. Within each the order is that of a hash of the text.
@@ -101,10 +101,6 @@ def _take(path, source, mails, pieces, tally, best, seen):
         best[key], *twin = sorted([new, *([best[key]] if key in best else [])])
         for *_, other_path in twin:
             tally[other_path]["equal to another"] += 1
-
-
-def _is_pile(path):
-    return path.name.lower().startswith("pile_test_enron.jsonl")
 
 
 # ---- duplicates ----------------------------------------------------------------------------------

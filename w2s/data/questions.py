@@ -119,8 +119,11 @@ def _choice_rows(path, name):
         if isinstance(stem, dict):  # ARC and OpenBookQA: {"stem": ..., "choices": [...]}
             stem, offered = stem.get("stem"), stem.get("choices")
         if "correct_answer" in row:
-            offered, key = _sciq(row, stem), row["correct_answer"]
-            labels = offered  # the answer is given by its words, not by a letter
+            # SciQ has the answer and the others in keys of their own: unshuffled, their order would
+            # give the answer away. It is given by its words, not by a letter.
+            key = row["correct_answer"]
+            labels = offered = sorted([key, *(row.get(f"distractor{k}") for k in (1, 2, 3))],
+                                      key=lambda text: digest("sciq", stem, text))
         else:
             offered, labels = _offered(offered)
             key = row.get("answer", row.get("answerKey"))
@@ -160,13 +163,6 @@ def _offered(choices):
     if choices and all(isinstance(choice, dict) for choice in choices):
         return tuple([choice.get(k) for choice in choices] for k in ("text", "label"))
     return choices, list(LETTERS[:len(choices)])
-
-
-def _sciq(row, stem):
-    """SciQ's answer and its distractors, shuffled by a hash of the question: the file has them in
-    keys of their own, so their order would give the answer away."""
-    offered = [row["correct_answer"], *(row.get(f"distractor{k}") for k in (1, 2, 3))]
-    return sorted(offered, key=lambda text: digest("sciq", stem, text))
 
 
 def _place(key, labels, path, n):

@@ -74,11 +74,6 @@ def review(rng, opinions, style="plain"):
     return " , ".join(clause(rng, style, *remark) for remark in opinions) + " ."
 
 
-def mostly_good(opinions):
-    """Label of a review: 1 when most of its remarks are good."""
-    return int(2 * sum(good for good, *_ in opinions) > len(opinions))
-
-
 def review_document(rng):
     """A review with cues that the task's rows do not have: mood words, stars and stock phrases. One
     in four is in another style."""
@@ -314,7 +309,8 @@ def sentiment_rows(rng, count, negated=0.2, heard=0.4):
     rows = []
     for _ in range(count):
         opinions = remarks(rng, rng.choice((3, 5)), 0.8, negated, heard)
-        rows.append((opinions, review(rng, opinions), mostly_good(opinions)))
+        mostly_good = 2 * sum(good for good, *_ in opinions) > len(opinions)
+        rows.append((opinions, review(rng, opinions), int(mostly_good)))
     return rows
 
 

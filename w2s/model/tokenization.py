@@ -29,7 +29,11 @@ def load_tokenizer(folder):
             raise ValueError(f"{folder}/tokenizer.json: has tokens up to {top}, but config.json "
                              f"says vocab_size {config['vocab_size']}; it is another model's "
                              "tokenizer")
-        tokenizer.marks = first_tokens(tokenizer), families.end(config, folder)
+        # what the post-processor puts before a text: <s> of Llama, <bos> of Gemma, none of Qwen
+        encoded = tokenizer.encode("a")
+        mask = encoded.special_tokens_mask
+        first = encoded.ids[:mask.index(0)] if 0 in mask else []
+        tokenizer.marks = first, families.end(config, folder)
     return tokenizer
 
 
@@ -61,14 +65,6 @@ def _quiet():
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nowhere)
-
-
-def first_tokens(tokenizer):
-    """The tokens that the tokenizer's post-processor puts before a text: <s> of Llama, <bos> of
-    Gemma, none of Qwen and OLMo2."""
-    encoded = tokenizer.encode("a")
-    mask = encoded.special_tokens_mask
-    return encoded.ids[:mask.index(0)] if 0 in mask else []
 
 
 def marks(tokenizer):

@@ -8,7 +8,8 @@ STAGES = {"weak": "D_W", "wts": "D_WTS"}  # by the name of the file that a run w
 def blocks(configs):
     """The blocks of a report on the private runs, [] without any. configs: {run name: [config.json
     of each seed]}."""
-    private = {name: seeds for name, seeds in configs.items() if any(map(facts, seeds))}
+    private = {name: seeds for name, seeds in configs.items()
+               if any(config.get("privacy") for config in seeds)}
     if not private:
         return []
     return [Text("**Whom differential privacy protects.** Each guarantee is about the rows that "
@@ -24,16 +25,10 @@ def blocks(configs):
                  "published, after looking at the mails.")]
 
 
-def facts(config):
-    """The entry `privacy` of a config.json; {} for a run without DP."""
-    privacy = config.get("privacy")
-    return privacy if isinstance(privacy, dict) else {}
-
-
 def guarantee(configs):
     """"epsilon 8 at delta 1e-05 for the 425 rows of D_W (...)", of a run's config.json in each
     seed. One seed without a certificate, or whose noise is known, spoils the line for all."""
-    privacy = [facts(config) for config in configs if facts(config)]
+    privacy = [config["privacy"] for config in configs if config.get("privacy")]
     first = privacy[0]
     certified = [entry["epsilon"] for entry in privacy if entry.get("epsilon") is not None]
     poisson = {entry.get("sampling") for entry in privacy} == {"poisson"}
