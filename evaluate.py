@@ -18,18 +18,14 @@ KEEP = ("id", "group", "label", "source", "method", "surrogate", "a", "chance") 
 
 
 @dataclass(kw_only=True)
-class Config:
+class Config(config.Reading):
     task: str = arg(REQUIRED, "a file of w2s/tasks: fairness, ood, adversarial, privacy, mcqa, ...")
     run: list[str] = arg(REQUIRED, "finished run folders")
     data: list[str] = arg(REQUIRED, "rows with ground truth: test.jsonl, val.jsonl")
-    max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
-                          low=1)
     scoring: str = arg("token", "mcqa, of runs with --scoring cloze: the answer is the option with "
                        "the largest mean log-likelihood of its tokens, or the largest sum, as "
                        "lm-eval's acc has it; eval.json has both, as "
                        "acc_token and acc_sum", choices=("token", "sum"))
-    device: str = arg("auto", "auto, cpu, cuda, cuda:N or mps")
-    dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
 
 
 def main(cfg):

@@ -19,7 +19,7 @@ from w2s.config import REQUIRED, arg
 
 
 @dataclass(kw_only=True)
-class Config:
+class Config(config.Reading):
     task: str = arg(REQUIRED, "task of the rows: a file of w2s/tasks")
     run: list[str] = arg(REQUIRED, "finished run folders, the teachers")
     data: list[str] = arg(REQUIRED, "rows to label: wts.jsonl of w2s.prepare, or yours; for trust "
@@ -37,10 +37,6 @@ class Config:
     scoring: str = arg("token", "mcqa, of runs with --scoring cloze: the answer is the option with "
                        "the largest mean log-likelihood of its tokens, or the largest sum, as "
                        "lm-eval's acc has it", choices=("token", "sum"))
-    max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
-                          low=1)
-    device: str = arg("auto", "auto, cpu, cuda, cuda:N or mps")
-    dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
 
 
 def main(cfg):

@@ -42,6 +42,16 @@ def arg(default, help, *, choices=None, low=None, above=None, high=None, free=Fa
 
 
 @dataclasses.dataclass(kw_only=True)
+class Reading:
+    """What the scripts have in common that run finished models on texts."""
+
+    max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
+                          low=1)
+    device: str = arg("auto", "auto, cpu, cuda, cuda:N or mps")
+    dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
+
+
+@dataclasses.dataclass(kw_only=True)
 class Training:
     """What both training scripts have in common. None: the task's or the size's default."""
 

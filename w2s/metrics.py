@@ -7,6 +7,8 @@ differ and for labels outside their range.
 
 import numpy as np
 
+from w2s.config import number
+
 
 def demographic_parity(predicted, a):
     """Eq. (2): P(yhat = 1 | a = 1) - P(yhat = 1 | a = 0), signed.
@@ -27,7 +29,7 @@ def equalized_odds(predicted, label, a):
     """
     predicted, label, a = _columns(predicted=(predicted, BINARY), label=(label, BINARY),
                                    a=(a, BINARY))
-    _rates(predicted, a)  # refuses an absent group
+    _gap(predicted, a)  # refuses an absent group
     gaps = []
     for y in (1, 0):
         rows = label == y
@@ -260,7 +262,7 @@ def _array(values, name, rule):
                          f"got shape {array.shape}")
     bad = np.flatnonzero(~RULE[rule](array))
     if len(bad):
-        raise ValueError(f"{name}[{bad[0]}] is {_exact(array[bad[0]])}, expected {rule}")
+        raise ValueError(f"{name}[{bad[0]}] is {number(float(array[bad[0]]))}, expected {rule}")
     return array
 
 
@@ -277,28 +279,16 @@ def _distributions(p):
         row[:len(values)] = values
     bad = np.flatnonzero(np.abs(filled.sum(1) - 1) > 1e-3)
     if len(bad):
-        raise ValueError(f"p row {bad[0]} sums to {_exact(filled[bad[0]].sum())}, expected 1")
+        raise ValueError(f"p row {bad[0]} sums to {number(float(filled[bad[0]].sum()))}, expected 1")
     return filled
-
-
-def _exact(number):
-    """The number for a message, in full where %g would round it: 1.0000001 must not read as 1."""
-    short = f"{number:g}"
-    return short if float(short) == number or np.isnan(number) else repr(float(number))
-
-
-def _rates(predicted, a):
-    """Mean of predicted where a = 0 and where a = 1."""
-    for group in (0, 1):
-        if not (a == group).any():
-            raise ValueError(f"a: no row has a = {group}, so there is no gap between the groups")
-    return float(predicted[a == 0].mean()), float(predicted[a == 1].mean())
 
 
 def _gap(predicted, a):
     """Mean of predicted where a = 1, minus that where a = 0."""
-    without, with_ = _rates(predicted, a)
-    return with_ - without
+    for group in (0, 1):
+        if not (a == group).any():
+            raise ValueError(f"a: no row has a = {group}, so there is no gap between the groups")
+    return float(predicted[a == 1].mean() - predicted[a == 0].mean())
 
 
 def _matches(true, generated, row):

@@ -162,7 +162,7 @@ ERRORS = [
     ("recipes/printed.txt", 'ood          data               --val-from         weak\n', '', PRINTED),
     ("recipes/printed.txt", 'privacy      ceiling-lam-*      --optimizer        sgd\n', '', "test_wiring.py::test_privacys_grid_of_ceilings_is_private_sgd"),
     # metrics
-    (METRICS, 'return with_ - without', 'return without - with_', "test_metrics.py::test_parity_is_positive_when_group_one_is_favoured"),
+    (METRICS, 'predicted[a == 1].mean() - predicted[a == 0].mean()', 'predicted[a == 0].mean() - predicted[a == 1].mean()', "test_metrics.py::test_parity_is_positive_when_group_one_is_favoured"),
     (METRICS, 'rows = label == y\n', 'rows = predicted == y\n', "test_metrics.py::test_fairness_of_the_fixture"),
     (METRICS, '"worst": float(sizes.max()), "mean": float(sizes.mean())', '"worst": float(sizes.mean()), "mean": float(sizes.mean())', "test_metrics.py::test_fairness_of_the_fixture"),
     (METRICS, '"worst": float(sizes.max()), "mean": float(sizes.mean())', '"worst": float(sizes.max()), "mean": float(sizes.max())', "test_metrics.py::test_fairness_of_the_fixture"),

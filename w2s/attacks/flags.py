@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from w2s.config import REQUIRED, arg
+from w2s.config import REQUIRED, Reading, arg
 
 
 @dataclass(kw_only=True)
-class Attack:
+class Attack(Reading):
     """What the attacks on language models have in common."""
 
     task: str = arg(REQUIRED, "task of the runs, one of language models: privacy")
@@ -16,10 +16,6 @@ class Attack:
                        "says)")
     limit: int = arg(None, "at most N rows of each file, the same for every run (default: all)",
                      low=1)
-    max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
-                          low=1)
-    device: str = arg("auto", "auto, cpu, cuda, cuda:N or mps")
-    dtype: str = arg("float32", "arithmetic: float32 or bfloat16")
 
 
 @dataclass(kw_only=True)
@@ -61,7 +57,7 @@ class Audit:
 
 
 @dataclass(kw_only=True)
-class Text:
+class Text(Reading):
     task: str = arg(REQUIRED, "task of the runs, one with classes: fairness, ood, adversarial")
     run: list[str] = arg(REQUIRED, "finished run folders, attacked one after the other")
     data: str = arg(REQUIRED, "rows with ground truth (test.jsonl); text_adv is not needed")
@@ -75,7 +71,3 @@ class Text:
     limit: int = arg(None, "attack at most N rows, stratified by source (default: all)", low=1)
     seed: int = arg(0, "varies the typos and which rows --limit keeps", low=0)
     batch_size: int = arg(64, "rows attacked side by side", low=1)
-    max_length: int = arg(None, "tokens of a text that are read (default: as the run was trained)",
-                          low=1)
-    device: str = arg("auto", "auto, cpu, cuda, cuda:N or mps")
-    dtype: str = arg("float32", "arithmetic: float32 or bfloat16")

@@ -88,7 +88,10 @@ def figures(pictures, excuse):
 
 def judged(tree):
     """How many claims of the papers are seen here; each stands among the Details."""
-    verdicts = verdicts_of(tree)
+    verdicts = {study.task: claims(study) for study in tree.properties if study.runs}
+    verdicts |= {study.task: trust_claims.claims(study) for study in tree.trusted if study.runs}
+    for crossing in tree.crossings:
+        verdicts[crossing.study.task] += crossing.claims()
     return [Heading("Claims"), *counts(tree.studies, verdicts), words(),
             Heading("Everything else"), *scorecard(tree.studies, verdicts)]
 
@@ -109,15 +112,6 @@ def everything(config, tree, pictures):
                 *(pictures[name] for name in ("crossing",) if name in pictures)]
     return [*blocks, *([Details("Trusted labels and the properties", crossing)]
                        if crossing else [])]
-
-
-def verdicts_of(tree):
-    """{task: [Claim]} of the tasks with a finished run."""
-    verdicts = {study.task: claims(study) for study in tree.properties if study.runs}
-    verdicts |= {study.task: trust_claims.claims(study) for study in tree.trusted if study.runs}
-    for crossing in tree.crossings:
-        verdicts[crossing.study.task] += crossing.claims()
-    return verdicts
 
 
 def show(blocks):

@@ -38,7 +38,7 @@ def curves(title, subtitle, notes, columns):
     models = [model for model in MODELS if any(
         model in panel["curves"] for column in columns for panel in column["panels"])]
     handles = [Line2D([], [], color=COLOUR[model], marker=MARKER[model], markersize=4.5,
-                      label=_shown(model)) for model in models]
+                      label=model.replace("-", " ")) for model in models]
     if any(column["picked"] is not None for column in columns):
         handles.append(Line2D([], [], color=PALE, linewidth=.9, linestyle=DASHED, label="picked"))
     heads = [(column["name"], [_measure(panel) for panel in column["panels"]])
@@ -79,7 +79,7 @@ def bars(title, subtitle, notes, blocks, groups, models):
     """
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=COLOUR[model], label=_shown(model)) for model in models]
+    handles = [Patch(color=COLOUR[model], label=model.replace("-", " ")) for model in models]
     ranges = _ranges(blocks)
     heads = [(block["name"], [_measure(panel, ranges[row, panel["name"]][0])
                               for row, panel in enumerate(block["panels"])]) for block in blocks]
@@ -158,11 +158,6 @@ def _measure(panel, bottom=0):
     """What a panel shows and which way is better; bars that do not start at 0 must say so."""
     arrow = {"higher": "↑ higher", "lower": "↓ lower"}[panel["better"]]
     return f"{panel['name']}\n{arrow} is better" + (f"; from {bottom:g}" if bottom > 0 else "")
-
-
-def _shown(model):
-    """A model's name as the other figures have it."""
-    return model.replace("-", " ")
 
 
 # ---- panels --------------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ METRICS = {"acc": "share of the questions whose final number is the true one, th
            "answered": "share of the answers that have a number"}
 TITLE, ROW = "Arithmetic", 12
 DEFAULTS = {"lam": (0, "no regulariser"), "alpha": (0, "no confidence loss"), "epochs": (3, "ours")}
-OPTIONS, ENCODE = (), ()  # flags of objective, of encode
 LABEL = ("temperature", "decode", "seed", "hidden")  # flags of label
 NEW = 160  # tokens of an answer; 98 % of GSM8K's have no more
 BOXED = generation.Way(answers.read, answers.canonical, 768)  # MATH's solutions are longer

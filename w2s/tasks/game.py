@@ -16,7 +16,6 @@ METRICS = {"acc": "share of the positions for which the best move is found, the 
            "answered": "share of the answers that have a move"}
 TITLE, ROW = "Strategy games", 13
 DEFAULTS = {"lam": (0, "no regulariser"), "alpha": (0, "no confidence loss"), "epochs": (3, "ours")}
-OPTIONS, ENCODE = (), ()  # flags of objective, of encode
 LABEL = ("temperature", "decode", "seed", "hidden")  # flags of label
 NEW = 8  # tokens of a move
 
