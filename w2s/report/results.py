@@ -259,14 +259,15 @@ class Study:
         return [{"strategy": strategy, "student": student, "trend": trend, **step}
                 for step in self.steps(parts, metric)]
 
-    def trend(self, strategy, student):
-        """State of weak, student, ceiling in trust, of STATES; None: a run is missing."""
-        ladder = self.ladder(strategy, student, self.module.TRUST)
+    def trend(self, strategy, student, metric=None):
+        """State of weak, student, ceiling in a metric, default trust, of STATES; None: a run is
+        missing."""
+        ladder = self.ladder(strategy, student, metric or self.module.TRUST)
         return ladder[0]["trend"] if ladder else None
 
-    def weakest_trend(self, strategy):
+    def weakest_trend(self, strategy, metric=None):
         """The weakest trend of the students; None when a run of one is missing."""
-        trends = [self.trend(strategy, student) for student in self.students]
+        trends = [self.trend(strategy, student, metric) for student in self.students]
         return None if None in trends else min(trends, key=STATES.index)
 
     def share(self, low, model, high):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from w2s.report.pictures import better
 from w2s.report.render import seed_count
-from w2s.report.results import STATES, STRATEGIES
+from w2s.report.results import STRATEGIES
 from w2s.report.words import named
 from w2s.sweep import axes, draw, usage
 from w2s.sweep.statements import PICKS
@@ -138,17 +138,10 @@ def blocks(study, name, points):
 
 def block(study, name, points, names, metrics):
     """One block: the strategies of a configuration, by metrics; its trends by the first."""
-    return {"name": name, "trends": [trend(study, point, metrics[0]) for point in points],
+    return {"name": name, "trends": [study.weakest_trend(point, metrics[0]) for point in points],
             "panels": [{"name": named(metric), "better": better(study, metric), "values": {
                 (g, k): cell for g, point in enumerate(points) for k, model in enumerate(names)
                 if (cell := place(study, point, model, metric))}} for metric in metrics]}
-
-
-def trend(study, point, metric):
-    """The weaker trend of the students at a point; None where a run is missing."""
-    ladders = [study.ladder(point, student, metric) for student in study.students]
-    return min((steps[0]["trend"] for steps in ladders), key=STATES.index) \
-        if all(ladders) else None
 
 
 def used(sweep, task):
