@@ -279,7 +279,8 @@ def _distributions(p):
         row[:len(values)] = values
     bad = np.flatnonzero(np.abs(filled.sum(1) - 1) > 1e-3)
     if len(bad):
-        raise ValueError(f"p row {bad[0]} sums to {number(float(filled[bad[0]].sum()))}, expected 1")
+        total = number(float(filled[bad[0]].sum()))
+        raise ValueError(f"p row {bad[0]} sums to {total}, expected 1")
     return filled
 
 
