@@ -251,8 +251,11 @@ def test_matrix_products_are_exact_wherever_onednn_rounds(monkeypatch, rounds):
     draw = torch.randn
     monkeypatch.setattr(torch.backends.mkldnn, "matmul", backend)
     monkeypatch.setattr(torch, "randn", lambda *a, **k: draw(*a, **k).as_subclass(Tensor))
+    said = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", said.append)
     device.fast_float32()
     assert backend.fp32_precision == ("ieee" if rounds else "bf16")
+    assert said == ([] if rounds else ["medium"])
 
 
 # ---- labels --------------------------------------------------------------------------------------

@@ -111,7 +111,8 @@ class Training:
                         "1000 to 2000. Such a run is for auditing, not for release", low=0,
                         high=10**5)
     device: str = arg("auto", "auto, cpu, cuda, cuda:N or mps")
-    dtype: str = arg("float32", "arithmetic: float32, or bfloat16 (weights stay float32)")
+    dtype: str = arg("float32", "arithmetic: float32 (on a GPU too: no TF32), or bfloat16 (weights "
+                     "stay float32)")
     compile: str = arg("auto", "torch.compile the step; auto: only where it pays",
                        choices=("auto", "on", "off"))
     shard: str = arg("auto", "with torchrun: share weights, gradients and moments out over the "

@@ -46,8 +46,10 @@ def setup(name="auto", dtype="float32", unfit=""):
         keep_memory()
         fast_float32()
     elif device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
+        torch.cuda.set_device(device.index or 0)  # else pinned memory would open the first card
+        # no TF32: its 11 bits are no float32, and labels, measurements and guarantees are
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
     return device
 
 
@@ -118,6 +120,8 @@ def pays_to_compile(choice, device, steps, vocabulary=0):
         return False
     if device.type == "cpu":
         pays = steps >= 2000 and vocabulary < 2 ** 14
+    else:  # the same in torch's older words, or asking for them is an error
+        torch.set_float32_matmul_precision("medium")
     else:
         pays = steps >= 300
     if choice == "off" or choice == "auto" and not pays:

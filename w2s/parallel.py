@@ -55,8 +55,9 @@ def join(device):
             " in the environment; if there are none, unset it"], {"file": sys.stderr})
         late.daemon = True
         late.start()
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-                                timeout=PATIENCE)
+        card = device.type == "cuda"  # device_id: NCCL would guess which one, and open others
+        dist.init_process_group("cpu:gloo,cuda:nccl" if card else "gloo", timeout=PATIENCE,
+                                device_id=device if card else None)
         late.cancel()
     return rank(), world()
 
