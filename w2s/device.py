@@ -108,22 +108,22 @@ def fast_float32():
         backend.fp32_precision = before
 
 
-def pays_to_compile(choice, device, steps, vocabulary=0):
+def pays_to_compile(choice, device, steps, vocabulary=0, private=False):
     """Whether to torch.compile a step that will run `steps` times; choice "auto", "on" or "off". On
-    two CPU cores a cold compile costs as much as 1,600-1,800 steps of 14m save; on CUDA launch
-    overhead makes it pay early. For a language model with a full vocabulary it never pays on CPU:
-    1.12x the time (14m), since a loss that works in place makes fewer passes than inductor's code
-    over all logits. Raises ValueError for "on" where torch cannot compile."""
+    two CPU cores a cold compile costs as much as 1,600-1,800 steps of 14m save. For a language
+    model with a full vocabulary it never pays on CPU: 1.12x the time (14m), since a loss that works
+    in place makes fewer passes than inductor's code over all logits. On CUDA each of 3 to 8 widths
+    takes 8 to 11 s of one core (14m, class head), and a step saves about 3 ms of launches: computed
+    to pay from 20,000 steps on, and never for a private step, of which a width takes 40 s. Raises
+    ValueError for "on" where torch cannot compile."""
     if device.type == "mps":
         if choice == "on":
             raise ValueError("--compile on: not with --device mps; leave one of them out")
         return False
     if device.type == "cpu":
         pays = steps >= 2000 and vocabulary < 2 ** 14
-    else:  # the same in torch's older words, or asking for them is an error
-        torch.set_float32_matmul_precision("medium")
     else:
-        pays = steps >= 300
+        pays = steps >= 20000 and not private
     if choice == "off" or choice == "auto" and not pays:
         return False
     if (why := no_compiler(device.type)) and choice == "on":

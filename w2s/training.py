@@ -71,7 +71,7 @@ class TrainingRun:
             self.cut = embedding_rows.UsedRows(embedding, self.optimizer, self.columns)
         compiled = not self.sharded and device.pays_to_compile(
             cfg.compile, self.device, self.steps,
-            self.model.config["vocab_size"] if self.model.kind == "lm" else 0)
+            self.model.config["vocab_size"] if self.model.kind == "lm" else 0, bool(private))
 
         self._begin(len(data), epochs, parameters, trained, compiled, processes)
         self._options = dict(clip_norm=cfg.clip_norm, dtype=cfg.dtype, compile=compiled,

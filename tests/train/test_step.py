@@ -341,5 +341,7 @@ def test_a_compiled_step_for_cuda_takes_names(monkeypatch):
 def test_what_pays_to_compile():
     pays, cpu, cuda = devices.pays_to_compile, torch.device("cpu"), torch.device("cuda")
     assert pays("on", cpu, 1) and not pays("off", cuda, 10 ** 6)
-    assert pays("auto", cpu, 2000) and not pays("auto", cpu, 1999) and pays("auto", cuda, 300)
+    assert pays("auto", cpu, 2000) and not pays("auto", cpu, 1999)
+    assert pays("auto", cuda, 20000) and not pays("auto", cuda, 19999)
+    assert not pays("auto", cuda, 10 ** 6, private=True) and pays("auto", cpu, 2000, private=True)
     assert pays("auto", cpu, 2000, 2048) and not pays("auto", cpu, 10 ** 6, 50304)
