@@ -1,12 +1,11 @@
 """What the commands of an experiment are made of: their words, and the runs and rows they name."""
 
 import os
-import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from w2s import config, recipes
+from w2s import cards, config, recipes
 
 HERE = Path(__file__).parent.parent
 # names of steps that train no model of a run, but run one: they too take a --device
@@ -188,10 +187,12 @@ def has_mmlu(raw):
 
 
 def fast_bfloat16():
-    """Whether training in bfloat16 pays here: a CUDA device, or a CPU with instructions for it (1.7
-    times as fast). Asked without torch: a dry run must not wait for its import."""
+    """Whether training in bfloat16 pays here: a card that nvidia-smi finds (the program may be where
+    there is none), or a CPU with instructions for it (1.7 times as fast). Asked without torch: a
+    dry run must not wait for its import."""
     try:
         about = Path("/proc/cpuinfo").read_text()
     except OSError:
         about = ""
-    return bool(shutil.which("nvidia-smi")) or "avx512_bf16" in about or "amx_bf16" in about
+    card = cards.asked("-L") and cards.visible()
+    return bool(card) or "avx512_bf16" in about or "amx_bf16" in about

@@ -19,7 +19,7 @@ from w2s.durations import value
 from w2s.model import configuration, families
 
 HISTORY = HERE / "runs" / ".durations.json"
-SIDE_BY_SIDE = 4     # commands on one card, at most
+SIDE_BY_SIDE = 3     # commands on one card, at most: one of 14m leaves it idle for 95 % of the time
 CONTEXT = 2e9        # bytes of a process on a card beside its tensors: CUDA, its libraries
 CARD, CARDS = 80e9, 8  # where it is not known: bytes of a card, cards of a node of a cluster
 SPREAD = ["-m", "torch.distributed.run", "--standalone"]

@@ -15,10 +15,11 @@ ceil(rows / W) * tokens on each. Bytes:
                  gradient of one (4); in bfloat16 the gathered weights take 2, else 4
     activations  a token of a block: its input D in float32 (both LayerNorms read it), and in the
                  dtype of autocast the inputs of QKV and of the MLP 2 D, QKV 3 D, rotated Q and K
-                 2 D, attended D, MLP before and after GELU 2 I. Of a classifier's last block, which
-                 computes one token, the input, that of QKV, K, V, rotated K and two copies, 7 D.
-                 Attention is fused: no T x T matrix. Of a decoder's block as if all of its kinds of
-                 norms were there
+                 2 D, attended D, twice where heads are copied into rows, MLP before and after GELU
+                 2 I; float32 statistics of two norms and of H heads. Of a classifier's last block,
+                 which computes one token, the input, that of QKV, K, V, rotated K and two copies,
+                 7 D. Attention is fused: no T x T matrix. Of a decoder's block as if all of its
+                 kinds of norms were there
     recomputed   the inputs of all blocks, and the activations of one block, at work
     logits       language model: at most 2^28 at a time, which become their gradient in place, in
                  the dtype of autocast; of 2^26 of them, at work, float32 copy, log-softmax and what
@@ -58,7 +59,7 @@ def kept(c, w):
     """Bytes that autograd keeps of a token of a block, w of them a number of the autocast dtype."""
     D, width = c["hidden_size"], c["intermediate_size"]
     if c["model_type"] == "gpt_neox":
-        return 4 * D + w * (8 * D + 2 * width)
+        return 4 * D + w * (9 * D + 2 * width) + 16 + 4 * c["num_attention_heads"]
     Q, K = heads(c)
     return 40 * D + 2 * w * D + 8 * (Q + K) + w * (5 * Q + 3 * K + 4 * width)
 

@@ -4,6 +4,7 @@ w2s.scheduler starts it (`python -m w2s.worker`), sends commands through its sta
 their exit codes back; what a command prints goes to the standard output that the process was given.
 """
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -102,10 +103,12 @@ def forget():
     """Drop what a command leaves in the process: locks, memory, compiled steps."""
     locks.release()
     gc.collect()
-    if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
-        sys.modules["torch"].cuda.empty_cache()
     if "torch._dynamo" in sys.modules:  # else compiling stops after a few different models
         sys.modules["torch._dynamo"].reset()
+    # last: compiled steps and their graphs hold memory of a card
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
+        with contextlib.suppress(RuntimeError):  # of a card that failed: the command has said so
+            sys.modules["torch"].cuda.empty_cache()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
