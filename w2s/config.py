@@ -21,6 +21,7 @@ import sys
 import time
 import typing
 
+from w2s import cards
 from w2s.console import streams, utf8
 
 REQUIRED = dataclasses.MISSING
@@ -159,6 +160,8 @@ def launch(main, Config, doc, argv=None):
             raise
         first = (str(error).splitlines() or [""])[0]
         if re.search("out of memory|allocate memory", str(error)):  # torch: a RuntimeError on CPU
+        if text := of_card(error):
+            fail(text, 1)
             fail(describe(MemoryError(first)), 1)
         if processes()[1] > 1 and re.search(LOST, str(error)):
             fail(f"another process of torchrun has ended ({first})", 1, True)
@@ -166,6 +169,19 @@ def launch(main, Config, doc, argv=None):
 
 
 def unexpected(error):
+def of_card(error):
+    """One line for an error of CUDA's: a card that is too small, or that failed; None for any
+    other. The scheduler knows both by CUDA's own words (w2s.cards)."""
+    first = (str(error).splitlines() or [""])[0]
+    if cards.says(first, cards.FULL):
+        return (f"the GPU's memory is full ({first}); in training a smaller --batch-size or "
+                "--max-length needs less, or --recompute; else take a larger one, or --device cpu")
+    if first.startswith("CUDA error") or type(error).__name__ == "AcceleratorError":
+        return (f"the GPU failed ({first}); the same command goes on from what was saved; if it "
+                "fails again, give another --device (W2S_DEBUG=1 shows where)")
+    return None
+
+
     """One line for an exception that nobody foresaw: its type, place, and message, cut short."""
     frame = error.__traceback__
     while frame.tb_next:  # the innermost frame, where it was raised
