@@ -17,9 +17,10 @@ from w2s.dp import canaries
 from w2s.infer import lm
 from w2s.model import adapter, checkpoint, configuration, lora, tokenization
 from w2s.refusals import refuse_order, refuse_processes, samples_answers, without_mps, check
-from w2s.train import difficulty, embedding_rows, grpo, losses, step
+from w2s.train import behind, difficulty, embedding_rows, grpo, losses, step
 
 LINES = 10  # lines a run prints; log.jsonl has five times as many
+SAVE, SAVE_SECONDS = .14, 300  # between checkpoints: share of the steps; on CUDA seconds, at least
 
 
 class TrainingRun:
@@ -135,6 +136,9 @@ class TrainingRun:
             parallel.recompute(model)
         if self.sharded:
             parallel.shard(model, self.device, cfg.dtype)
+        # what is sharded is gathered by all processes together, which no thread may do
+        alone = self.device.type == "cuda" and not (self.sharded or self.follows)
+        self.behind = behind.Behind() if alone else None
 
     def _begin(self, count, epochs, parameters, trained, compiled, processes):
         """Write config.json, open the log, print what is about to be trained, and make the columns
@@ -212,7 +216,8 @@ class TrainingRun:
                                     width=width, **more)
         self.bar = tqdm(batches, self.run.out.name, self.steps, initial=self.start, leave=False,
                         disable=self.follows or None, unit="step")
-        self.logged, self.tokens = time.monotonic(), 0
+        self.logged = self.saved = time.monotonic()
+        self.tokens = 0
         tokens = step.row_lengths(self.columns)
         for k, batch in self.bar:
             self.tokens += int(tokens[batch["rows"].numpy()].sum())
@@ -229,14 +234,26 @@ class TrainingRun:
             if done % max(1, self.steps // LINES) == 0 or done == self.steps:
                 tqdm.write(f"step {done:>{len(str(self.steps))}}/{self.steps}  {message}")
         # no checkpoint at the end: the saved model takes its place
-        every = max(1, int(self.steps * self.cfg.save_every))
-        if done % every == 0 and done < self.steps:
+        every = max(1, int(self.steps * (self.cfg.save_every or SAVE)))
+        if done % every == 0 and done < self.steps and self._due():
             if not self.follows:
                 runs.require_there(self.run.out)
             self._require_finite()
             with self.cut.opened() if self.cut else contextlib.nullcontext():
                 step.save_checkpoint(self.run.checkpoint, done, self.model, self.optimizer,
-                                     self.states)
+                                     self.states, self.behind)
+
+    def _due(self):
+        """Whether a checkpoint is due by the clock too: on CUDA, unless --save-every was given, at
+        most one in SAVE_SECONDS. The first process of torchrun decides for all."""
+        if self.cfg.save_every or self.device.type != "cuda":
+            return True
+        now = time.monotonic()
+        late = not self.follows and now - self.saved >= SAVE_SECONDS
+        if not parallel.add(torch.tensor(int(late))):
+            return False
+        self.saved = now
+        return True
 
     def _log(self, k, loss, seconds, speed, extra):
         """Append the entry of step k to the log, and return its text for the screen. A silent run
@@ -262,6 +279,8 @@ class TrainingRun:
         if not self.follows:
             runs.require_there(self.run.out)
         parts = self._adapter() if self.cfg.save_adapter and not self.follows else {}
+        if self.behind:
+            self.behind.wait()
         if self.cfg.lora_rank:  # merged, so that the folder is an ordinary one
             lora.merge(self.model)
         if self.cut:

@@ -47,10 +47,13 @@ class UsedRows:
 
     @contextlib.contextmanager
     def opened(self):
-        """Whole for as long as the context lasts, for a checkpoint."""
+        """Whole for as long as the context lasts, for a checkpoint, which changes nothing. Then the
+        same memory as before: a CUDA graph knows its addresses."""
+        part, moments = self.weight.data, dict(self._moments())
         self.open()
         yield
-        self.close()
+        self.whole, self.weight.data = self.weight.data, part
+        self.state[self.weight].update(moments)
 
     def renumber(self, columns):
         """The columns with tokens 0 .. U - 1 for those that occur."""

@@ -291,10 +291,10 @@ def weak_label(logits, batch):
     return losses.wts_aux(logits, batch["target"], batch["alpha"], batch["hard"])
 
 
-def save_checkpoint(path, k, model, optimizer, states=None):
+def save_checkpoint(path, k, model, optimizer, states=None, behind=None):
     """What step k needs, written all or nothing: parameters, AdamW's moments, and states {name:
     what has a state_dict of tensors}, such as recent scores or the accountant's history. Every
-    process calls it, the first one writes."""
+    process calls it, the first one writes, or with behind.Behind a thread of it."""
     tensors = {f"model/{name}": p for name, p in model.state_dict().items()}
     for name, p in model.named_parameters():
         for key, value in optimizer.state[p].items():
@@ -303,13 +303,17 @@ def save_checkpoint(path, k, model, optimizer, states=None):
         tensors |= {f"{name}/{key}": value for key, value in source.state_dict().items()}
     # under another name first: an interrupted write leaves the last checkpoint whole
     part = path.with_name(f".{path.name}.part")
-    try:
-        parallel.write(part, tensors, {"step": str(k)})
-        if not parallel.rank():
-            part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OSError(error.errno or 28, f"checkpoint not written ({error})", str(path)) from None
+
+    def write(tensors):
+        try:
+            parallel.write(part, tensors, {"step": str(k)})
+            if not parallel.rank():
+                part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise OSError(error.errno or 28, f"checkpoint not written ({error})",
+                          str(path)) from None
+    behind.write(write, tensors) if behind else write(tensors)
 
 
 def _are_moments(step, exp_avg, exp_avg_sq, p):
