@@ -74,6 +74,20 @@ def widest(device):
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def free_memory(device):
+    """Bytes of a CUDA device that this process may still take: those that are free, and those that
+    torch keeps without using them."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
+
+
+def pinned(value, device):
+    """Copy to the device, on CUDA an asynchronous one through pinned memory."""
+    if torch.device(device).type != "cuda":
+        return value.to(device)
+    return value.pin_memory().to(device, non_blocking=True)
+
+
 def autocast(device, dtype):
     """Context in which matrix products run in bfloat16; for float32 one that changes nothing."""
     if dtype == "float32":

@@ -409,8 +409,7 @@ def model_config(hf, case):
 def test_fewer_keys_let_more_tokens_stand_side_by_side(hf, monkeypatch):
     """8 bytes a token, layer and dimension of the keys: 2 heads of 8."""
     model = ours(theirs(hf, "llama3"))
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(
-        total_memory=4 * 50 * 8 * 3 * 16))
+    monkeypatch.setattr(decoding.devices, "free_memory", lambda device: 4 * 50 * 8 * 3 * 16)
     fake = SimpleNamespace(settings=model.settings, parameters=lambda: iter(
         [SimpleNamespace(device=torch.device("cuda"))]))
     assert decoding.side_by_side(fake, 1000) == 50

@@ -673,8 +673,10 @@ def test_fewer_tokens_stand_side_by_side_where_their_keys_and_values_would_fill_
     model = ours("pythia")
     assert decoding.side_by_side(model, 1000) == 1000  # on a CPU as many as asked for
     size = 8 * model.settings["num_hidden_layers"] * model.settings["hidden_size"]
-    monkeypatch.setattr(torch.cuda, "get_device_properties",
-                        lambda device: types.SimpleNamespace(total_memory=4 * 100 * size))
+    # free, of all; torch has 30 rows' worth, of which it uses 20
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * 90 * size, 10 ** 12))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 4 * 30 * size)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 4 * 20 * size)
     fake = types.SimpleNamespace(settings=model.settings, parameters=lambda: iter(
         [types.SimpleNamespace(device=torch.device("cuda"))]))
     assert decoding.side_by_side(fake, 1000) == 100 and decoding.side_by_side(fake, 50) == 50

@@ -69,7 +69,10 @@ def tokens(x, positions):
 
 
 class Cache:
-    """Keys and values of one block, (B, H, S, d) each, for `room` = S positions."""
+    """Keys and values of one block, (B, H, S, d) each, for `room` = S positions. Those of another
+    prompt may take their place: the memory stays where it is."""
+
+    k = v = None
 
     def __init__(self, room):
         self.room = room
@@ -78,7 +81,10 @@ class Cache:
         """Store keys and values and return those to attend to. positions None: the prompt's k, v
         (B, H, T, d), padded to S; (B, 1): one token a row, (B, H, 1, d), at its position."""
         if positions is None:
-            self.k, self.v = (F.pad(x, (0, 0, 0, self.room - x.shape[2])) for x in (k, v))
+            if self.k is None:
+                self.k, self.v = (F.pad(x, (0, 0, 0, self.room - x.shape[2])) for x in (k, v))
+            else:
+                self.k[:, :, :k.shape[2]], self.v[:, :, :v.shape[2]] = k, v
             return k, v
         # rows have prompts of their own lengths, so their new tokens stand at different places
         rows, positions = torch.arange(len(positions), device=positions.device), positions[:, 0]
