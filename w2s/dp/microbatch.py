@@ -7,10 +7,10 @@ import math
 from collections import Counter
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from w2s.model.network import Tied
+from w2s.train.step import fixed_width
 
 PER_SAMPLE = 2 ** 26  # numbers in the per-sample gradients that func holds at a time
 LOGITS = {True: 2 ** 25, False: 2 ** 28}  # of a micro-batch: on a CPU 134 MB, else 1 GB
@@ -20,15 +20,10 @@ TOKENS = {True: 2048, False: 2 ** 16}  # of a micro-batch of fast
 def pad(batch, rows):
     """The batch with its first row repeated `rows` times at the end, and with ids, mask and noise
     padded to a multiple of 32 tokens: few shapes, so that torch.compile compiles few graphs."""
-    padded = {}
-    for key, value in batch.items():
-        value = torch.cat([value, value[:1].expand(rows, *value.shape[1:])]) if rows else value
-        # with lengths, padding behind a row changes nothing; without them it would be read
-        if key in ("ids", "mask", "noise") and "len" in batch:
-            extra = -value.shape[1] % 32
-            value = F.pad(value, (0, 0) * (value.ndim - 2) + (0, extra)) if extra else value
-        padded[key] = value
-    return padded
+    if rows:
+        batch = {key: torch.cat([value, value[:1].expand(rows, *value.shape[1:])])
+                 for key, value in batch.items()}
+    return fixed_width(batch, 32)
 
 
 def micro_batches(model, batch, per_sample=False):
@@ -39,7 +34,8 @@ def micro_batches(model, batch, per_sample=False):
     # canaries have two tokens each, which would be padded to the length of a mail
     if 0 < int(canary.sum()) < B:
         for chosen in (canary, ~canary):
-            rows = unpadded({key: value[chosen] for key, value in batch.items()})
+            rows = {key: value[chosen] for key, value in batch.items()}
+            rows = unpadded(rows, int(rows["len"].max()))
             yield from micro_batches(model, rows, per_sample)
         return
     limit = rows_at_once(model, batch, per_sample)
@@ -50,9 +46,11 @@ def micro_batches(model, batch, per_sample=False):
     if B > size and "len" in batch:
         order = batch["len"].argsort(descending=True, stable=True)
         batch = {key: value[order] for key, value in batch.items()}
+    cut = B > size and "len" in batch and ids is not None
+    longest = batch["len"][::size].tolist() if cut else None  # the first of a part
     for start in range(0, B, size):
         part = {key: value[start:start + size] for key, value in batch.items()}
-        yield unpadded(part) if B > size and "len" in batch and ids is not None else part
+        yield unpadded(part, longest[start // size]) if cut else part
 
 
 def rows_at_once(model, batch, per_sample=False):
@@ -78,9 +76,8 @@ def unit(rows):
     return min(16, 2 ** int(math.log2(rows)))
 
 
-def unpadded(batch):
-    """The batch without the tokens that are padding in all its rows."""
-    longest = int(batch["len"].max())
+def unpadded(batch, longest):
+    """The batch, whose longest row has so many tokens, without what is padding in all its rows."""
     return batch | {key: batch[key][:, :longest] for key in ("ids", "mask", "noise")
                     if key in batch}
 

@@ -75,7 +75,7 @@ def side_by_side(model, lengths):
     # that read whole texts
     kind = next(model.parameters()).device.type
     rows, tokens = ROWS[kind], decoding.side_by_side(model, 4 * batching.TOKENS[kind])
-    return [part for group in batching.by_tokens(lengths, tokens)
+    return [part for group in batching.by_tokens(lengths, tokens, kind)
             for part in np.split(group, range(rows, len(group), rows))]
 
 
@@ -122,7 +122,8 @@ def last_states(model, ids, dtype="float32", title="states"):
 
     ids = [row[-model.positions:] for row in ids]  # no more than the model has positions for
     lengths = np.array([len(row) for row in ids])
-    groups = batching.by_tokens(lengths, batching.TOKENS[next(model.parameters()).device.type])
+    kind = next(model.parameters()).device.type
+    groups = batching.by_tokens(lengths, batching.TOKENS[kind], kind)
     hidden = None
     for pick, h in batching.forward(model, {"ids": ids}, groups, compute, dtype, title):
         hidden = np.empty((len(ids), h.shape[1]), np.float32) if hidden is None else hidden

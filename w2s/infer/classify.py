@@ -85,7 +85,7 @@ def _column(model, inputs, dtype, title, hidden):
     device = next(model.parameters()).device
     lengths = np.array([len(ids) for ids in inputs["ids"]])
     result = states = None
-    groups = batching.by_tokens(lengths, batching.TOKENS[device.type])
+    groups = batching.by_tokens(lengths, batching.TOKENS[device.type], device)
     for pick, (h, logits) in batching.forward(model, inputs, groups, compute, dtype, title):
         if not bool(torch.isfinite(logits).all()):
             first = int(pick[0]) + 1

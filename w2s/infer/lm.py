@@ -36,7 +36,8 @@ def token_scores(model, ids, dtype="float32", title="predict", moments=False):
                 for key in parts[0]} if parts else {}
 
     result, device = [None] * len(ids), next(model.parameters()).device
-    groups = batching.by_tokens(np.array([len(row) for row in ids]), batching.TOKENS[device.type])
+    groups = batching.by_tokens(np.array([len(row) for row in ids]), batching.TOKENS[device.type],
+                                device)
     for pick, scores in batching.forward(model, {"ids": ids}, groups, compute, dtype, title):
         columns = {key: value.cpu().numpy() for key, value in scores.items()}
         for n, i in enumerate(pick):
@@ -99,7 +100,8 @@ def continuations(model, prompts, new_tokens, temperature=0.0, seed=0, dtype="fl
     written = np.zeros((len(prompts), new_tokens), np.int64)
     lengths = np.array([len(row) for row in prompts])
     limit = decoding.side_by_side(model, 4 * batching.TOKENS[device.type])
-    groups, names = batching.by_tokens(lengths + new_tokens, limit), names_of(prompts, names)
+    groups = batching.by_tokens(lengths + new_tokens, limit, device)
+    names = names_of(prompts, names)
     for pick, tokens in batching.forward(model, {"ids": prompts}, groups, compute, dtype, title):
         written[pick] = tokens.cpu().numpy()
     return written

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 
 from w2s import parallel
@@ -19,6 +20,8 @@ from w2s.train import losses
 
 WINDOW = 32  # batches' worth of shuffled rows that are sorted by length together
 HELD = 2 ** 30  # bytes of columns held on a GPU, at most: 250M tokens
+WIDTH = 64  # tokens of which a compiled batch on CUDA has a multiple
+ON_CPU = ("rows", "pool")  # columns that nothing on a GPU reads, so that nobody waits to know them
 
 
 def seed_of(*parts):
@@ -104,16 +107,18 @@ def collate(columns, pick, device="cpu"):
 
 
 def width_of(longest, device):
-    """Width of a batch whose longest row has so many tokens; on CUDA a multiple of 64, so that few
-    shapes occur."""
-    return longest if torch.device(device).type == "cpu" else -(-longest // 64) * 64
+    """Width of a batch whose longest row has so many tokens; on a GPU a multiple of 8, as its units
+    for matrix products want it."""
+    return longest if torch.device(device).type == "cpu" else -(-longest // 8) * 8
 
 
-def pinned(value, device):
-    """Copy to the GPU, on CUDA an asynchronous one through pinned memory."""
-    if torch.device(device).type != "cuda":
-        return value.to(device)
-    return value.pin_memory().to(device, non_blocking=True)
+def fixed_width(batch, multiple):
+    """The batch with its texts, mask and noise padded to a multiple of so many tokens: few shapes
+    occur, for each of which a compiled step is made. Without lengths padding would be read."""
+    texts = [key for key in batch if key.startswith(("ids", "mask", "noise")) and "len" in batch]
+    extra = {key: -batch[key].shape[1] % multiple for key in texts}
+    return batch | {key: F.pad(batch[key], (0, 0) * (batch[key].ndim - 2) + (0, n))
+                    for key, n in extra.items() if n}
 
 
 def collator(columns, device):
@@ -242,8 +247,8 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
         for group in optimizer.param_groups:
             group["lr"] = peak * cosine(k, steps, warmup)
         with devices.autocast(device, dtype):
-            # `rows` is on the CPU, and names rows in errors only
-            inputs = {key: value for key, value in batch.items() if key != "rows"}
+            inputs = {key: value for key, value in batch.items() if key not in ON_CPU}
+            inputs = fixed_width(inputs, WIDTH) if compile and on_card else inputs
             if hardening:  # Eq. (1): logits, hardened prediction, loss
                 logits = logits_of(inputs)                            # {"x": (B, K), "x_adv": ...}
                 inputs |= hardened(logits, inputs, hardening)         # {"hard": (B, K), ...}
