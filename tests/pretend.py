@@ -7,7 +7,8 @@ Or Apple's, --device mps: it has no float64 and no pinned memory, and nothing ma
 Every tensor is on the CPU, and it is known where it would be. An operation fails if its tensors are
 in different places, if a generator of another place draws, or if numpy asks for a tensor on the
 card. `device` answers "cuda", so that the code takes its CUDA branches. What a step that would be a
-CUDA graph gave out is NaN from its next call on. Kernels, compilation, streams and memory are not
+CUDA graph gave out is NaN from its next call on. `waits` notes what would wait for a card: an
+answer that Python asks for, a copy that is not asynchronous. Kernels, compilation, streams and memory are not
 tried, nor what autograd does by itself: a tensor of unknown place passes everywhere.
 """
 
@@ -26,21 +27,25 @@ PROPERTIES = {torch.Tensor.device: lambda place: place,
               torch.Tensor.is_cpu: lambda place: place == CPU}
 JOINT = ("cat", "stack", "mm", "addmm", "linear")  # refuse a number from elsewhere too
 ANYWHERE = ("copy_", "__set__", "_has_compatible_shallow_copy_type")
+ASKS = ("item", "tolist", "__bool__", "__int__", "__float__", "__index__", "nonzero", "equal",
+        "allclose", "unique", "masked_select", "is_nonzero", "numpy", "argwhere")
 ANSWERS = {"is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0,
            "get_device_name": "pretended", "get_device_capability": (9, 0), "set_device": None,
            "get_device_properties": SimpleNamespace(total_memory=80 * 2 ** 30, major=9, minor=0),
            "mem_get_info": (2 ** 36, 2 ** 36), "memory_allocated": 0, "max_memory_allocated": 0,
+           "memory_reserved": 0,
            "reset_peak_memory_stats": None, "empty_cache": None, "synchronize": None,
            "is_current_stream_capturing": False}
 
 
 class Card(TorchFunctionMode):
     """known: {storage's address: (its place, the storage itself: no other gets the address)}; gpu:
-    the device that is pretended"""
+    the device that is pretended; waits: names of what would have waited for it; fixed: addresses of
+    pinned storages"""
 
     def __init__(self, kind="cuda"):
         super().__init__()
-        self.known, self.gpu = {}, torch.device(kind, 0)
+        self.known, self.gpu, self.waits, self.fixed = {}, torch.device(kind, 0), [], set()
 
     def place(self, x):
         """The pretended GPU, CPU or None."""
@@ -57,6 +62,7 @@ class Card(TorchFunctionMode):
         name, kwargs = getattr(function, "__name__", str(function)), dict(kwargs or {})
         if name == "__get__":
             return self.get(function, *args)
+        self.count(name, args, kwargs)
         if name in ("to", "cpu", "cuda"):
             return self.move(name, *args, **kwargs)
         if name in ("numpy", "__array__", "pin_memory") and self.place(args[0]) == self.gpu:
@@ -64,12 +70,13 @@ class Card(TorchFunctionMode):
         if name == "pin_memory" and self.gpu.type == "mps":
             raise RuntimeError("pin_memory: no memory is pinned for mps")
         if name == "pin_memory":
+            self.fixed.add(storage(args[0])._cdata)
             return args[0]
         inputs, here = tensors((args, kwargs)), kwargs.get("device")
         if here is not None:
             here, kwargs["device"] = self.named(here), "cpu"
         here = here or (CPU if name == "tensor" else self.common(name, args, inputs))
-        kwargs.pop("pin_memory", None)
+        pin = kwargs.pop("pin_memory", None)
         draw = kwargs.get("generator")
         if draw is not None and here and draw.device.type != here.type:
             raise RuntimeError(f"{name}: expected a generator on {here}, got {draw.device}")
@@ -79,7 +86,26 @@ class Card(TorchFunctionMode):
         for x in tensors(out):
             if here and not self.place(x):
                 self.put(x, here)
+            if pin:
+                self.fixed.add(storage(x)._cdata)
         return out
+
+    def count(self, name, args, kwargs):
+        """Note a call that would wait. What autograd made, of unknown place, is on the card."""
+        first = args[0] if args and isinstance(args[0], torch.Tensor) else None
+        there = first is not None and self.place(first) != CPU
+        masks = [x for x in tensors(args[1:2]) if x.dtype == torch.bool and self.place(x) != CPU]
+        if (name in ASKS and there or name in ("__getitem__", "__setitem__") and masks
+                or name == "tensor" and "cuda" in str(kwargs.get("device"))):
+            self.waits.append(name)
+        elif name == "copy_" and there != (self.place(args[1]) != CPU):
+            self.copy(name, args[0] if there is False else args[1], kwargs)
+
+    def copy(self, name, on_cpu, kwargs):
+        """Note a copy between card and CPU: only one that need not be waited for, of pinned memory,
+        is none."""
+        if not kwargs.get("non_blocking") or storage(on_cpu)._cdata not in self.fixed:
+            self.waits.append(name)
 
     def named(self, device):
         """The place that a device's name means. No other GPU than the pretended one is there."""
@@ -121,6 +147,11 @@ class Card(TorchFunctionMode):
             there, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         here = self.place(x)
         there = here if there is None else self.named(there)
+        if there and (here != CPU) != (there != CPU):
+            if here == CPU:
+                self.copy(name, x, kwargs)
+            else:
+                self.waits.append(name)
         out = x.to(dtype or x.dtype, copy=copy or there != here)
         return self.put(out, there) if there else out
 
@@ -174,6 +205,10 @@ def pretend(patch, kind="cuda"):
     for name in ("is_autocast_enabled", "get_autocast_dtype"):
         of = getattr(torch, name)
         patch.setattr(torch, name, lambda *_, of=of: of("cpu"))
+    from torch.nn.utils import clip_grad              # which asks C++ for the device of gradients
+    groups = clip_grad._group_tensors_by_device_and_dtype
+    patch.setattr(clip_grad, "_group_tensors_by_device_and_dtype", lambda *of: {
+        (lists[0][0].device, dtype): (lists, n) for (_, dtype), (lists, n) in groups(*of).items()})
     card, of_array = Card(kind), torch.from_numpy     # which no mode sees
     patch.setattr(torch, "from_numpy", lambda array: card.put(of_array(array), CPU))
     return card

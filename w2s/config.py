@@ -160,16 +160,15 @@ def launch(main, Config, doc, argv=None):
         if os.environ.get("W2S_DEBUG") or not (panic or isinstance(error, Exception)):
             raise
         first = (str(error).splitlines() or [""])[0]
-        if re.search("out of memory|allocate memory", str(error)):  # torch: a RuntimeError on CPU
         if text := of_card(error):
             fail(text, 1)
+        if re.search("out of memory|allocate memory", str(error)):  # torch: a RuntimeError on CPU
             fail(describe(MemoryError(first)), 1)
         if processes()[1] > 1 and re.search(LOST, str(error)):
             fail(f"another process of torchrun has ended ({first})", 1, True)
         fail(unexpected(error), 1)
 
 
-def unexpected(error):
 def of_card(error):
     """One line for an error of CUDA's: a card that is too small, or that failed; None for any
     other. The scheduler knows both by CUDA's own words (w2s.cards)."""
@@ -183,6 +182,7 @@ def of_card(error):
     return None
 
 
+def unexpected(error):
     """One line for an exception that nobody foresaw: its type, place, and message, cut short."""
     frame = error.__traceback__
     while frame.tb_next:  # the innermost frame, where it was raised

@@ -120,6 +120,8 @@ def fast_float32():
     exact = a.double() @ b.double()
     if ((a @ b) - exact).abs().max() > 1e-5 * exact.abs().max():
         backend.fp32_precision = before
+    else:  # the same in torch's older words, or asking for them is an error
+        torch.set_float32_matmul_precision("medium")
 
 
 def pays_to_compile(choice, device, steps, vocabulary=0, private=False):
@@ -166,9 +168,9 @@ def no_compiler(kind):
 def compiled(function, device, parameters):
     """torch.compile for this device, of a function of a model with this number of parameters. CPU:
     one program for all lengths (dynamic=True: 4 % slower, never compiled again). CUDA: one for each
-    of the few lengths that `collate` makes; below 200M parameters as a CUDA graph, since some 500
-    kernels of a few microseconds would wait for their launches. The next call of a graph overwrites
-    the result of the last one."""
+    of the few lengths to which step.make_step pads; below 200M parameters as a CUDA graph, since
+    some 500 kernels of a few microseconds would wait for their launches. The next call of a graph
+    overwrites the result of the last one."""
     if device.type == "cpu":
         return torch.compile(function, dynamic=True)
     # beyond the limit dynamo runs the function uncompiled

@@ -182,6 +182,9 @@ class TrainingRun:
                      if self.task.KIND == "class" else self.task.objective)
         more = {"private": self.private, "seed": self.cfg.seed} if self.private else {}
         model = self.model
+        if self.device.type == "cuda" and "start" in self.columns:
+            answers = step.row_lengths(self.columns) - np.maximum(1, self.columns["start"])
+            model.most = max(0, int(answers.max()))
         if self.cfg.canaries:
             model = canaries.Watched(model, self.canaries, self.private.clip)
             objective = canaries.watched(objective)
@@ -276,11 +279,11 @@ class TrainingRun:
 
     def finish(self):
         """Save OUT/model, which transformers loads too, and mark the run done."""
+        if self.behind:
+            self.behind.wait()
         if not self.follows:
             runs.require_there(self.run.out)
         parts = self._adapter() if self.cfg.save_adapter and not self.follows else {}
-        if self.behind:
-            self.behind.wait()
         if self.cfg.lora_rank:  # merged, so that the folder is an ordinary one
             lora.merge(self.model)
         if self.cut:

@@ -47,7 +47,7 @@ ERRORS = [
      "train/test_losses.py::test_offsets_for_three_classes_are_of_batch_and_recent_scores"),
     (LOSSES, '(self.threshold != "prior" and len(prior) > 2)', "False",
      "train/test_losses.py::test_offsets_for_three_classes_are_of_batch_and_recent_scores"),
-    (LOSSES, "slice(None) if pool is None else (pool == c).nonzero()[:, 0]", "slice(None)",
+    (LOSSES, "slice(None) if pool is None else pinned((pool == c).nonzero()[:, 0], p.device)", "slice(None)",
      "train/test_losses.py::test_each_pool_has_its_own_prior_and_its_own_recent_scores"),
     (LOSSES, "{int(c): scores for c, scores in state.items()}", "{int(c): scores[:0] for c, scores in state.items()}",
      "train/test_losses.py::test_hardening_remembers_256_scores_per_pool_and_resumes"),

@@ -22,7 +22,7 @@ ERRORS = [
     (DEVICE, 'and dtype == "float32" and not unfit:', "and not unfit:", "test_cards.py::test_auto_takes_mps_for_what_it_can_do"),
     (DEVICE, 'if name == "cpu" and has_mps()', "if has_mps()", "test_cards.py::test_auto_takes_cuda_before_mps_and_mps_nowhere_else"),
     (DEVICE, 'return torch.float32 if device.type == "mps" else torch.float64', "return torch.float64", "test_cuda.py::test_every_script_runs_on_apples_gpu"),
-    ("w2s/train/step.py", '    if torch.device(device).type != "cuda":\n        return value.to(device)', '    if torch.device(device).type == "cpu":\n        return value.to(device)', "test_cuda.py::test_every_script_runs_on_apples_gpu"),
+    ("w2s/device.py", '    if torch.device(device).type != "cuda":\n        return value.to(device)', '    if torch.device(device).type == "cpu":\n        return value.to(device)', "test_cuda.py::test_every_script_runs_on_apples_gpu"),
     ("w2s/training.py", "cfg.dtype, without_mps(private))", 'cfg.dtype, "")', "test_cuda.py::test_private_training_is_refused_on_apples_gpu"),
     (CARDS, '(private, "--device mps: cannot', '(False, "--device mps: cannot', "test_cards.py::test_a_plan_for_a_mac_is_refused_before_anything_is_made"),
     (CARDS, "cuda(:\\d{1,4})?", "cuda", "test_cards.py::test_mps_is_refused_where_there_is_no_mac"),

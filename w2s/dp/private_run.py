@@ -215,6 +215,6 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, private=None, see
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)  # no second copy of the gradient stays in memory
         private.note(g)
-        return torch.tensor(getattr(g, "loss", math.nan))
+        return torch.as_tensor(getattr(g, "loss", math.nan)).float()
 
     return step

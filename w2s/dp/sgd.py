@@ -36,7 +36,7 @@ class Gradient(dict):
     of rows, of clipped and of nonfinite ones, and the mean loss (nan without rows)."""
 
     rows = clipped = nonfinite = 0
-    loss = math.nan
+    loss = math.nan  # or a float64 tensor, which a GPU may still be computing
 
 
 # ---- one private gradient ------------------------------------------------------------------------
@@ -61,12 +61,14 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
     with whole_logits(model):
         for part in micro_batches(model, batch, sum_of is func_sum):
             sums, norms, part_losses = sum_of(model, objective, part, clip, compile)
+            norms = norms.cpu()  # all that follows is asked here: a GPU is waited for once
             finite = torch.isfinite(norms)
             if not finite.all():  # compute the others again: 0 times infinity is not 0
                 rest = {key: value[finite] for key, value in part.items()}
                 sums = sum_of(model, objective, rest, clip, compile)[0] if finite.any() else []
+                part_losses = part_losses[finite]  # a NaN would hide every other loss in the log
             add_up(total, sums, model)
-            losses.append(part_losses[finite])  # one NaN would hide every other loss in the log
+            losses.append(part_losses)
             gradient.rows += len(norms)
             gradient.nonfinite += int((~finite).sum())
             gradient.clipped += int((norms[finite] > clip).sum())
@@ -74,10 +76,10 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
         if p.requires_grad:  # noise is drawn in this order, whatever rows there were
             gradient[name] = total.pop(name) if name in total else zeros(p)
     finite = gradient.rows - gradient.nonfinite
-    loss = float(torch.cat(losses).detach().sum()) if losses else 0.0
+    loss = torch.cat(losses).detach().sum().double() if losses else 0.0  # on a GPU: for the log
     # sums meet before the noise: noise from every process would be too much of it
     if parallel.world() > 1:
-        loss, finite = add_processes(gradient, loss, finite)
+        loss, finite = add_processes(gradient, float(loss), finite)
     gradient.loss = loss / finite if finite else math.nan
     # one pass over the numbers adds the noise and divides
     if sigma:
@@ -154,14 +156,15 @@ def fast_sum(model, objective, batch, clip, compile=False):
 
 
 def with_doubtful(model, objective, batch, clip, sums, norms, doubtful):
-    """(sums, norms) of clipped_sum, its doubtful rows added: those are differentiated one at a time
-    and clipped by norms in float64."""
-    # each by its own backward: then the norm is taken of the numbers that are added
+    """(sums, norms on the CPU) of clipped_sum, its doubtful rows added: those are differentiated
+    one at a time and clipped by norms in float64."""
+    norms, doubtful = torch.stack([norms, doubtful.to(norms.dtype)]).cpu()  # one wait for a GPU
     rows = doubtful.nonzero()[:, 0].tolist()
     if not rows:
         return sums, norms
+    # each by its own backward: then the norm is taken of the numbers that are added
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    total, norms = {name: zeros(p) for name, p in parameters.items()}, norms.clone()
+    total = {name: zeros(p) for name, p in parameters.items()}
     for i in rows:
         row = {key: value[i:i + 1] for key, value in batch.items()}
         with torch.enable_grad():

@@ -65,8 +65,10 @@ def batches(columns, *args, width=0, **kwargs):
 def objective(f, batch, ell, lam):
     """Mean of -log p(token | those before it) over the answer's tokens: (B,), in nats. Supervised
     fine-tuning on the answer, the teacher's or the true one, as in TF; `ell` is not needed."""
-    count = batch["mask"][:, 1:].sum(1).clamp(min=1)
-    return f.nll(batch["ids"], batch["len"], batch["mask"]) / count
+    mask, count = batch["mask"], batch["mask"][:, 1:].sum(1).clamp(min=1)
+    if mask.device.type == "cuda":  # all results have one gradient then: nobody waits (make_step)
+        return f.nll(batch["ids"], batch["len"], mask / count[:, None])
+    return f.nll(batch["ids"], batch["len"], mask) / count
 
 
 def side_by_side(model, lengths):

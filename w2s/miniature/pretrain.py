@@ -72,7 +72,7 @@ def batches(data, steps, batch_size, seed, start, where):
             k = turn * per_pass + i
             if start <= k < steps:
                 pick = order[i * batch_size:(i + 1) * batch_size]
-                ids = torch.from_numpy(data[pick].astype(np.int64)).to(where)
+                ids = device.pinned(torch.from_numpy(data[pick].astype(np.int64)), where)
                 yield k, {"ids": ids, "rows": torch.from_numpy(pick),
                           "mask": torch.ones(ids.shape, device=where)}
 

@@ -17,7 +17,8 @@ from torch import nn
 
 from w2s.model.families import FAMILIES, LOCAL, check, respelled
 from w2s.model.kernels import Turn, wide
-from w2s.model.network import Network, Place, Tied, attend, explicit, rotate, tokens
+from w2s.model.network import (Network, Place, Tied, attend, explicit, rotate, tokens,
+                               whole_rows)
 
 # Names of the four norms of a block: before and behind attention, before and behind the MLP
 NORMS = {"before": ("input_layernorm", None, "post_attention_layernorm", None),
@@ -233,8 +234,7 @@ class Decoder(Network):
                 bias = unseen(position[:, None], position, window, x.dtype)       # (T, T)
             angle = position[:, None] * turn
             cos, sin = angle.cos(), angle.sin()                                   # (T, d/2)
-            # Turn is for eager code: torch.func takes no Function that saves tensors
-            if not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()):
+            if whole_rows(x.device):
                 tables = Turn.tables(cos, sin, self.settings["head_dim"])
             places[kind] = Place(cos, sin, bias, None, tables)
         return places

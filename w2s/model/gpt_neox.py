@@ -15,7 +15,8 @@ from torch import nn
 
 from w2s.model.configuration import check
 from w2s.model.kernels import Turn
-from w2s.model.network import Network, Place, Tied, attend, explicit, rotate, tokens
+from w2s.model.network import (Network, Place, Tied, attend, explicit, rotate, tokens,
+                               whole_rows)
 
 QUERY, KEY_VALUE, ALL = slice(0, 1), slice(1, 3), slice(0, 3)    # parts of the fused matrix
 
@@ -160,8 +161,7 @@ class GPTNeoX(Network):
         if explicit(T, x.device):
             bias = torch.full((T, T), float("-inf"), dtype=x.dtype, device=x.device).triu(1)
         cos, sin = self.tables(T, x.device)
-        # Turn is for eager code: torch.func takes no Function that saves tensors in its forward
-        if not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()):
+        if whole_rows(x.device):
             wide = Turn.tables(cos, sin, x.shape[-1] // self.settings["num_attention_heads"])
         return Place(cos, sin, bias, None, wide)
 

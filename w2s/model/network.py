@@ -37,6 +37,13 @@ def rotate(x, place):
     return torch.cat((turned[0].to(x.dtype), turned[1].to(x.dtype), rest), -1)
 
 
+def whole_rows(device):
+    """Whether to rotate by Turn, which is for eager code (torch.func takes no Function that saves
+    tensors in its forward). Not on CUDA, where the halves are fewer kernels."""
+    return device.type != "cuda" and not (
+        torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+
+
 def explicit(T, device):
     """True: write attention out. On CPU up to T = 128 that is 1.4-1.7x faster than the fused
     kernel; under torch.func always, where vmap would run the fused kernel row by row."""
@@ -121,6 +128,8 @@ class Network(nn.Module):
     cap = None           # of logits (`capped`)
     scale = None         # of embeddings
     whole = False        # True: nll has all logits at once, as per-sample gradients need them
+    most = 0             # predicted tokens of a row, at most, where few are: nll on CUDA; 0: any
+    even = False         # True: promised that nll's results all have one gradient (TokenNLL)
 
     def embed(self, ids, noise=None):
         """(B, T, D) embeddings of ids (B, T), with noise (B, T, D) added where given (Eq. 8)."""
@@ -182,30 +191,44 @@ class Network(nn.Module):
         """`nll`, with logits only where mask is not 0, for some tokens at a time (TokenNLL).
 
         All tokens at once where it is compiled (inductor fuses the loss into the logits), under
-        torch.func, and if `whole`."""
+        torch.func, and if `whole`. On CUDA masked tokens too: to ask where they are is to wait."""
         assert self.kind == "lm", 'rule: nll needs head="lm"'
-        target = ids[:, 1:].flatten()
-        mask = mask[:, 1:]
-        if self.whole or torch.compiler.is_compiling() or (
-                torch._C._are_functorch_transforms_active()):
-            h = self.states(ids, noise)[:, :-1].flatten(0, 1)                     # (B*(T-1), D)
-            return (self.token_nll(h, target).view(mask.shape) * mask).sum(1)
+        target, mask = ids[:, 1:], mask[:, 1:]
+        at_once = self.whole or torch.compiler.is_compiling() or (
+            torch._C._are_functorch_transforms_active())
+        if at_once or mask.device.type == "cuda":
+            h, target, mask = self.fixed_states(ids, target, mask, noise)
+            nll = (self.token_nll(h, target) * mask.flatten() if at_once else
+                   self.weighted_nll(h, target, mask.flatten()))
+            return nll.view(mask.shape).sum(1)
         predicted = mask.flatten().nonzero()[:, 0]                                # (P,)
-        h, truth = self.predicted_states(ids, mask, noise, predicted), target[predicted]
+        h = self.predicted_states(ids, mask, noise, predicted)
+        nll = self.weighted_nll(h, target.flatten()[predicted], mask.flatten()[predicted])
+        nll = nll.new_zeros(mask.numel()).index_put((predicted,), nll)
+        return nll.view(mask.shape).sum(1)
+
+    def weighted_nll(self, h, target, weight):
+        """(P,) -weight log p of target (P,) at states h (P, D), weight (P,)."""
         on_cpu = h.device.type == "cpu"
         held, at_once = (limit[on_cpu] // self.settings["vocab_size"] + 1
-                     for limit in (LOGITS_HELD, LOGITS_AT_ONCE))
+                         for limit in (LOGITS_HELD, LOGITS_AT_ONCE))
         # the loss in place gains nothing on few logits (docs/speed.md), and knows no capping
         if len(h) <= at_once or self.cap:
-            nll = self.token_nll(h, truth) * mask.flatten()[predicted]
-        else:
-            # each gradient costs a product, so only those that are asked for
-            W, grad = self.unembed.weight, torch.is_grad_enabled()
-            weight = mask.flatten()[predicted].to(wide(h).dtype)
-            nll = TokenNLL.apply(h, W, truth, weight, (held, at_once),
-                                 (grad and h.requires_grad, grad and W.requires_grad))
-        nll = nll.new_zeros(target.shape).index_put((predicted,), nll)
-        return nll.view(mask.shape).sum(1)
+            return self.token_nll(h, target) * weight
+        # each gradient costs a product, so only those that are asked for
+        W, grad = self.unembed.weight, torch.is_grad_enabled()
+        return TokenNLL.apply(h, W, target, weight.to(wide(h).dtype), (held, at_once),
+                              (grad and h.requires_grad, grad and W.requires_grad), self.even)
+
+    def fixed_states(self, ids, target, mask, noise):
+        """(states (P, D), target (P,), mask (B, P / B)) of tokens whose number no number in mask
+        (B, T - 1) decides: P / B is `most` where these are few, else T - 1."""
+        if self.whole or not 0 < 2 * self.most <= mask.shape[1]:
+            return self.states(ids, noise)[:, :-1].flatten(0, 1), target.flatten(), mask
+        # a row with fewer has some that are masked beside them
+        positions = (mask != 0).int().argsort(dim=1, descending=True, stable=True)[:, :self.most]
+        h = self.states(ids, noise, positions).flatten(0, 1)
+        return h, target.gather(1, positions).flatten(), mask.gather(1, positions)
 
     def predicted_states(self, ids, mask, noise, predicted):
         """(P, D) states before the predicted tokens (P,), indices into the flat mask (B, T - 1).

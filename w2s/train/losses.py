@@ -5,6 +5,7 @@ B rows, K classes, N rows of a split, M recent rows.
 
 import torch
 
+from w2s.device import pinned
 from w2s.model.kernels import wide
 
 RECENT = 256  # scores remembered for the threshold (reading E2)
@@ -49,10 +50,11 @@ def harden(probabilities, prior=None, recent=None):
     classes = p.shape[-1]
     if prior is None:
         return torch.nn.functional.one_hot(p.argmax(-1), classes).to(p.dtype)
-    prior = torch.as_tensor(prior, dtype=p.dtype)  # checked on the CPU: no wait for a GPU
-    if prior.shape != (classes,) or (prior < 0).any() or abs(float(prior.sum()) - 1) > 1e-3:
-        raise ValueError(f"prior must be {classes} shares that sum to 1, got {prior.tolist()}")
-    prior = prior.to(p.device)
+    prior = torch.as_tensor(prior, dtype=p.dtype)
+    if prior.device.type == "cpu":  # one on a GPU was checked before it came there: no wait for it
+        if prior.shape != (classes,) or (prior < 0).any() or abs(float(prior.sum()) - 1) > 1e-3:
+            raise ValueError(f"prior must be {classes} shares that sum to 1, got {prior.tolist()}")
+        prior = prior.to(p.device)
     # recent scores too: a quantile of the few rows of a batch is a noisy threshold
     seen = p if recent is None else torch.cat([p, recent.to(p)])
     if classes == 2:
@@ -102,11 +104,13 @@ class Hardening:
             self.recent[c] = torch.zeros(0, classes)
 
     def __call__(self, p, pool=None):
-        """(B, K) one-hot of the student's probabilities p (B, K); remembers them."""
+        """(B, K) one-hot of the student's probabilities p (B, K); remembers them. pool (B,) on the
+        CPU, where to ask for its rows is not to wait."""
         # stays 0 at the classes that a row's pool lacks
         hard = torch.zeros_like(p, dtype=torch.float32)
         for c, prior in self.prior.items():
-            pick = slice(None) if pool is None else (pool == c).nonzero()[:, 0]
+            pick = slice(None) if pool is None else pinned((pool == c).nonzero()[:, 0], p.device)
+            prior = self.prior[c] = prior.to(p.device)
             scores = wide(p[pick, :len(prior)].detach())
             if not len(scores):
                 continue

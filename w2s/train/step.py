@@ -86,7 +86,7 @@ def row_lengths(columns):
 
 
 def collate(columns, pick, device="cpu"):
-    """The batch of rows `pick` (B,): token lists padded, arrays indexed; `rows` stays on CPU."""
+    """The batch of rows `pick` (B,): token lists padded, arrays indexed; ON_CPU stay there."""
     on_cpu = torch.device(device).type == "cpu"
     batch = {}
     for key, column in columns.items():
@@ -102,7 +102,8 @@ def collate(columns, pick, device="cpu"):
         else:
             batch[key] = torch.from_numpy(column[pick])
     if not on_cpu:
-        batch = {key: pinned(value, device) for key, value in batch.items()}
+        batch = {key: value if key in ON_CPU else devices.pinned(value, device)
+                 for key, value in batch.items()}
     return batch | {"rows": torch.as_tensor(pick)}
 
 
@@ -143,13 +144,15 @@ class Held:
                 self.texts[key] = np.diff(first), *(
                     torch.from_numpy(x).to(device) for x in (tokens, first))
             else:
-                self.tables[key] = torch.from_numpy(column).to(device)
+                column = torch.from_numpy(column)
+                self.tables[key] = column if key in ON_CPU else column.to(device)
 
     def batch(self, pick):
         """The batch of rows `pick` (B,), equal to collate's."""
         rows = torch.as_tensor(pick)
-        index = pinned(rows, self.device)
-        batch = {key: table[index] for key, table in self.tables.items()}
+        index = devices.pinned(rows, self.device)
+        batch = {key: table[rows if key in ON_CPU else index]
+                 for key, table in self.tables.items()}
         for key, (lengths, tokens, first) in self.texts.items():
             place = torch.arange(width_of(int(lengths[pick].max(initial=1)), self.device),
                                  device=self.device)
@@ -224,10 +227,11 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
     the logits of the very same forward pass and without gradient. Several processes of torchrun
     each compute the model on their share of the batch, which is the same everywhere (w2s.parallel).
     Raises ValueError on a non-finite loss, naming the rows (on CUDA nobody waits for it: the next
-    line of the log notices).
+    line of the log notices). On CUDA weights of rows belong into the mask of nll: TokenNLL does not
+    wait to see whether all rows have one gradient.
     """
-    device = next(model.parameters()).device
-    peak = optimizer.defaults["lr"]
+    device, peak = next(model.parameters()).device, optimizer.defaults["lr"]
+    model.even = on_card = device.type == "cuda"
     f, several = model, parallel.world() > 1
     if several:  # the model alone is compiled: the processes wait for each other between passes,
         # which no graph of several passes can hold
@@ -251,7 +255,7 @@ def make_step(model, optimizer, objective, ell, lam, steps, *, clip_norm=1.0, dt
             inputs = fixed_width(inputs, WIDTH) if compile and on_card else inputs
             if hardening:  # Eq. (1): logits, hardened prediction, loss
                 logits = logits_of(inputs)                            # {"x": (B, K), "x_adv": ...}
-                inputs |= hardened(logits, inputs, hardening)         # {"hard": (B, K), ...}
+                inputs |= hardened(logits, batch, hardening)          # {"hard": (B, K), ...}
                 loss = objective.loss(logits, inputs, ell, lam).mean()
             else:
                 loss = losses_of(inputs).mean()
