@@ -8,8 +8,8 @@ Every tensor is on the CPU, and it is known where it would be. An operation fail
 in different places, if a generator of another place draws, or if numpy asks for a tensor on the
 card. `device` answers "cuda", so that the code takes its CUDA branches. What a step that would be a
 CUDA graph gave out is NaN from its next call on. `waits` notes what would wait for a card: an
-answer that Python asks for, a copy that is not asynchronous. Kernels, compilation, streams and memory are not
-tried, nor what autograd does by itself: a tensor of unknown place passes everywhere.
+answer that Python asks for, a copy that is not asynchronous. Kernels, compilation, streams and
+memory are not tried, nor what autograd does by itself: a tensor of unknown place passes everywhere.
 """
 
 import runpy

@@ -187,9 +187,9 @@ def has_mmlu(raw):
 
 
 def fast_bfloat16():
-    """Whether training in bfloat16 pays here: a card that nvidia-smi finds (the program may be where
-    there is none), or a CPU with instructions for it (1.7 times as fast). Asked without torch: a
-    dry run must not wait for its import."""
+    """Whether training in bfloat16 pays here: a card that nvidia-smi finds (the program may be
+    where there is none), or a CPU with instructions for it (1.7 times as fast). Asked without
+    torch: a dry run must not wait for its import."""
     try:
         about = Path("/proc/cpuinfo").read_text()
     except OSError:
