@@ -64,6 +64,22 @@ def test_the_device_that_is_chosen_is_torchs_and_float32_is_float32():
     assert said.stdout.split() == ["2", "0", "highest", "False", "False"], said.stderr
 
 
+def test_without_a_compiler_a_cards_steps_are_eager_or_it_is_said(card, monkeypatch, capsys):
+    """gcc is missing in slim images, and Triton needs it."""
+    def compile(*_, **__):
+        raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable")
+    monkeypatch.setattr(torch, "compile", compile)
+    device.no_compiler.cache_clear()
+    with card:
+        assert not device.pays_to_compile("auto", CUDA, 10 ** 6)
+        assert capsys.readouterr().out == (
+            "note: steps are not compiled: torch cannot compile here (RuntimeError: Failed to find "
+            "C compiler. Please specify via CC environment variable)\n")
+        with pytest.raises(ValueError, match="--compile on: .*Failed to find C compiler.*gcc too"):
+            device.pays_to_compile("on", CUDA, 5)
+    device.no_compiler.cache_clear()
+
+
 def test_nccl_is_told_its_card(monkeypatch):
     told = []
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *a, **k: told.append(k))

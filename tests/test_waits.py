@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests import pretend
-from w2s import training
+from w2s import prepare, training
 from w2s.dp import private_run
 from w2s.infer import choice
 from w2s.model import configuration, decoding, gpt_neox, network
@@ -157,20 +157,28 @@ def test_a_broken_promise_of_equal_gradients_is_nan(card, monkeypatch):
     assert found[False, 2.].isfinite().all() and found[True, 2.].isnan().all()
 
 
-def test_a_run_says_how_many_tokens_its_answers_have_at_most(card, world, tmp_path):
+def test_a_run_says_how_many_tokens_its_answers_have_at_most(card, world, call, tmp_path,
+                                                             monkeypatch):
     """Logits of these alone are computed on a card, in the shape that they have at most."""
-    run = object.__new__(training.TrainingRun)
-    run.task, run.private, run.lam, run.steps, run.optimizer = mcqa, None, 0, 4, None
-    run.columns = {"ids": [np.ones(n, np.int32) for n in (9, 30, 12)],
-                   "start": np.array([6, 25, 0])}
-    run.device, run._options, asked = CUDA, {}, []
+    assert training.longest_answer({"ids": [np.ones(n) for n in (9, 30, 12)],
+                                    "start": np.array([6, 25, 0])}) == 11
+    assert training.longest_answer({"ids": [np.ones(4)]}) == 0
+    prepare.data(prepare.Data("mcqa", str(tmp_path / "mcqa"), str(world / "raw"), limit=24))
+    seen, fixed = [], network.Network.fixed_states
+
+    def states(self, ids, target, mask, noise):
+        seen.append((self.most, int((mask != 0).sum(1).max()), mask.shape[1]))
+        found = fixed(self, ids, target, mask, noise)
+        assert found[2].shape[1] in (self.most, mask.shape[1])
+        return found
+    monkeypatch.setattr(network.Network, "fixed_states", states)
     with card:
-        run.model = gpt_neox.GPTNeoX(TINY, "lm")
-        run.model.to("cuda")
-        run.optimizer = step.adamw(run.model, 1e-3)
-        run.cfg = type("", (), {"canaries": 0})
-        run.make_step(step.ground_truth)
-    assert run.model.most == 11 and not asked
+        code, _, err = call("train_weak", "--task", "mcqa", "--model", world / "tiny-2x32",
+                            "--data", tmp_path / "mcqa" / "weak.jsonl", "--out", tmp_path / "run",
+                            "--epochs", 1, "--batch-size", 4, "--device", "cuda")
+    assert code == 0, err
+    (most,), longest = {most for most, *_ in seen}, max(n for _, n, _ in seen)
+    assert most == longest > 0 and any(2 * most <= width for *_, width in seen)
 
 
 @pytest.mark.parametrize("weights", [False, True], ids=["objective", "whole"])

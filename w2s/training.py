@@ -87,6 +87,8 @@ class TrainingRun:
         self.model = checkpoint.load(self.folder, configuration.HEAD[task.KIND], task.CLASSES,
                                      self.device, head_layer=cfg.head_layer, read=parallel.read,
                                      ready=lambda model: self._prepare(model, processes, private))
+        if self.device.type == "cuda":
+            self.model.most = longest_answer(self.columns)
         # before LoRA adds its own: the default learning rate is by the size of the model
         parameters = sum(p.numel() for p in self.model.parameters())
         if cfg.lora_rank:
@@ -182,9 +184,6 @@ class TrainingRun:
                      if self.task.KIND == "class" else self.task.objective)
         more = {"private": self.private, "seed": self.cfg.seed} if self.private else {}
         model = self.model
-        if self.device.type == "cuda" and "start" in self.columns:
-            answers = step.row_lengths(self.columns) - np.maximum(1, self.columns["start"])
-            model.most = max(0, int(answers.max()))
         if self.cfg.canaries:
             model = canaries.Watched(model, self.canaries, self.private.clip)
             objective = canaries.watched(objective)
@@ -333,6 +332,14 @@ class TrainingRun:
         return {name: losses.Hardening(
             self.columns[name.replace("x", "target")], self.columns.get("pool"),
             self.cfg.threshold, self.columns.get("absent")) for name in read if read[name]}
+
+
+def longest_answer(columns):
+    """Tokens of a row of text that are predicted, at most; 0 where none of a row's are marked."""
+    if "start" not in columns:
+        return 0
+    answers = step.row_lengths(columns) - np.maximum(1, columns["start"])
+    return max(0, int(answers.max(initial=0)))
 
 
 def read_truth(task, cfg):

@@ -36,7 +36,7 @@ class Gradient(dict):
     of rows, of clipped and of nonfinite ones, and the mean loss (nan without rows)."""
 
     rows = clipped = nonfinite = 0
-    loss = math.nan  # or a float64 tensor, which a GPU may still be computing
+    loss = math.nan  # on CUDA a float64 tensor, which may still be computed
 
 
 # ---- one private gradient ------------------------------------------------------------------------
@@ -76,7 +76,8 @@ def private_gradient(model, objective, batch, clip, sigma, expected_batch, gener
         if p.requires_grad:  # noise is drawn in this order, whatever rows there were
             gradient[name] = total.pop(name) if name in total else zeros(p)
     finite = gradient.rows - gradient.nonfinite
-    loss = torch.cat(losses).detach().sum().double() if losses else 0.0  # on a GPU: for the log
+    loss = torch.cat(losses).detach().sum() if losses else torch.zeros(())
+    loss = loss.double() if loss.is_cuda else float(loss)  # for the log: no GPU is waited for
     # sums meet before the noise: noise from every process would be too much of it
     if parallel.world() > 1:
         loss, finite = add_processes(gradient, float(loss), finite)
