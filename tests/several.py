@@ -49,31 +49,32 @@ def script(name, argv, saves=None):
         locks.release()
 
 
-def batch(rows, seed=0):
+def batch(rows, seed=0, device=CPU):
     """A batch of the adversarial task, of `rows` rows of random tokens."""
     draw = torch.Generator().manual_seed(seed)
     ids = torch.randint(1, 50, (2, rows, 9), generator=draw)
     lengths = torch.randint(1, 10, (2, rows), generator=draw)
     target = torch.rand(2, rows, 3, generator=draw).softmax(-1)
-    return {"ids": ids[0], "len": lengths[0], "target": target[0], "rows": torch.arange(rows),
-            "ids_adv": ids[1], "len_adv": lengths[1], "target_adv": target[1]}
+    found = {"ids": ids[0], "len": lengths[0], "target": target[0],
+             "ids_adv": ids[1], "len_adv": lengths[1], "target_adv": target[1]}
+    return {key: value.to(device) for key, value in found.items()} | {"rows": torch.arange(rows)}
 
 
 def descend(folder, out, rows, clip_norm=0.0, shard=False, recompute=False, dtype="float32",
-            compile=""):
+            compile="", device=CPU):
     """Three steps of SGD, whose length is the gradient's: losses. The weights go to out. compile:
     the backend of torch.compile."""
     def ready(model):
         if recompute:
             parallel.recompute(model)
         if shard:
-            parallel.shard(model, CPU, dtype)
+            parallel.shard(model, device, dtype)
 
-    model = checkpoint.load(folder, "class", 3, ready=ready, read=parallel.read)
+    model = checkpoint.load(folder, "class", 3, device, ready=ready, read=parallel.read)
     with mock.patch.object(torch, "compile", functools.partial(torch.compile, backend=compile)):
         take = step.make_step(model, step.sgd(model, .3), adversarial.objective, step.ground_truth,
                               .5, 9, clip_norm=clip_norm, dtype=dtype, compile=bool(compile))
-    losses = [float(take(k, batch(rows, k))) for k in range(3)]
+    losses = [float(take(k, batch(rows, k, device))) for k in range(3)]
     weights = {name: parallel.whole(p) for name, p in model.state_dict().items()}
     if not parallel.rank():
         save_file(weights, out)

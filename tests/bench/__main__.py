@@ -4,6 +4,7 @@
     python -m tests.bench --sections step --shape 14m,70m,160m --compile on
     python -m tests.bench --sections whole --all           # run_all.sh, as a user calls it
     python -m tests.bench --out results                    # results/bench.md, results/bench.json
+    python -m tests.bench --check                          # exit status 1 if something got slower
 
     step      a classification step            lm        a language-model step
     epochs    an epoch on real lengths         dp        clipped gradients, noise and optimizer
@@ -11,11 +12,19 @@
     ntf       training a trust function        start     import, --help, loading a model
     evaluate  many runs, together and apart    whole     run_all.sh
 
+--check measures step, epochs, lm, dp, label and generate in float32, or the --sections that are
+named, and compares the ratios with those of tests/bench/ratios.json, which --save writes: 1 if more
+than 15 % of one is lost.
+
 How cost grows: python -m tests.bench.growth; memory of large models: python -m tests.bench.plan
 """
 
 import argparse
+import sys
+from pathlib import Path
 
+KEPT = ("step", "epochs", "lm", "dp", "label", "generate")  # with --check
+RATIOS = Path(__file__).with_name("ratios.json")
 SECTIONS = ("step", "epochs", "lm", "dp", "label", "generate", "ntf", "start", "evaluate", "whole")
 
 
@@ -28,7 +37,7 @@ def arguments():
         prog="python -m tests.bench", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--sections", type=listed, default=list(SECTIONS[:-1]),
+    add("--sections", type=listed,
         help="some of the above, with commas (default: all but whole)")
     add("--shape", type=listed, default=["14m"], help="14m, 70m, 160m, ...; several with commas")
     add("--dtype", type=listed, help="float32, bfloat16 or both with a comma (default: float32, "
@@ -44,8 +53,18 @@ def arguments():
     add("--no-memory", action="store_true", help="do not measure peak memory")
     add("--all", action="store_true", help="whole: with --tasks all")
     add("--out", help="folder for bench.md and bench.json (default: markdown to standard output)")
+    both = parser.add_mutually_exclusive_group()
+    both.add_argument("--save", action="store_true", help="write the ratios to be committed")
+    both.add_argument("--check", action="store_true", help="compare with those committed")
     add("--memory", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.save or args.check:
+        args.sections, args.dtype = args.sections or list(KEPT), args.dtype or ["float32"]
+        args.no_memory, args.compile = True, "off" if args.compile == "auto" else args.compile
+    args.sections = args.sections or list(SECTIONS[:-1])
+    if args.check and not RATIOS.exists():
+        parser.error("--check: no tests/bench/ratios.json yet; python -m tests.bench --save makes "
+                     "it, on a machine that does nothing else")
     unknown = set(args.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"--sections: no {', '.join(sorted(unknown))}; choose from "
@@ -58,4 +77,4 @@ def arguments():
 if __name__ == "__main__":
     found = arguments()
     from tests.bench import session                       # torch, which --help does not need
-    session.run(found)
+    sys.exit(session.run(found))

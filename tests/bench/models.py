@@ -39,6 +39,19 @@ def model_of(shape, head, device):
     return model_with(base.config, head, weights, device)
 
 
+def drawn(config, head, device, seed=0, std=.02):
+    """A model of random weights, drawn where it is to be: on a GPU large ones take no time."""
+    draw = torch.Generator(device).manual_seed(seed)
+    with torch.device("meta"):
+        shapes = {name: p.shape for name, p in gpt_neox.GPTNeoX(config, head, 2).named_parameters()}
+    weights = {name: torch.full(shape, float(name.endswith("norm.weight")), device=device)
+               for name, shape in shapes.items()}
+    for value in weights.values():
+        if value.ndim > 1:
+            value.normal_(0, std, generator=draw)
+    return model_with(config, head, weights, device)
+
+
 def model_with(config, head, weights, device):
     """A model that shares the weights it is given."""
     with torch.device("meta"):
@@ -60,9 +73,9 @@ def transformer(model, eager, device):
     return m
 
 
-def batch_of(shape, head, device):
-    """Rows of random tokens, all of one length."""
-    B, T = (TINY if shape == "tiny" else SIZE)[head]
+def batch_of(shape, head, device, size=None):
+    """Rows of random tokens, all of one length; size: (rows, tokens)."""
+    B, T = size or (TINY if shape == "tiny" else SIZE)[head]
     draw = torch.Generator().manual_seed(0)
     y = torch.randint(0, 2, (B,), generator=draw)
     batch = {"ids": torch.randint(1, vocabulary(shape), (B, T), generator=draw), "y": y,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from tests.bench import harness, machine, table
+from tests.bench import harness, kept, machine, table
 from tests.bench.harness import Setting, say
 
 FILE = {"step": "step", "epochs": "epochs", "lm": "step", "dp": "dp", "label": "labels",
@@ -21,6 +21,7 @@ COMPILED = ("step", "lm")                                           # with --com
 
 
 def run(args):
+    """Measure what the arguments say. The exit status: 1 if --check found something slower."""
     warnings.simplefilter("ignore")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     shipped = shipped_settings(args.device)
@@ -32,7 +33,7 @@ def run(args):
         [section], [setting] = args.sections, settings
         setting.compile = args.compile == "on"
         print(harness.peak_of(cases(section, setting), *args.memory, device))
-        return
+        return 0
     facts = {"command": " ".join(["python -m tests.bench", *sys.argv[1:]]),
              "date": f"{datetime.date.today()}", "machine": machine.line(device),
              "device": str(device), "allocator": args.allocator}
@@ -60,6 +61,9 @@ def run(args):
             write(Path(args.out), facts, tables)
     if not args.out:
         print(table.document(facts, tables))
+    if args.save:
+        kept.save(facts, tables)
+    return kept.check(facts, tables) if args.check else 0
 
 
 def measured(section, setting, args):

@@ -1,0 +1,58 @@
+"""Ratios that were committed, and what became of them: `--save` writes them, `--check` compares.
+
+A ratio is a row's time in times of BASE's, which is ours. Of a peer it is to stay large; of another
+variant of ours (a clipped gradient in times of a plain one) it is to stay small. What is lost is
+the share by which it went the wrong way. Ratios hold on machines of one kind: the file names its
+own.
+"""
+
+import json
+
+from tests.bench.__main__ import KEPT, RATIOS
+from tests.bench.harness import say
+
+PEERS = ("hf", "hooks", "ghost", "noise-")
+MOST = .15                 # of a ratio may be lost: twice what two runs of one commit differ by
+
+
+def ratios(tables):
+    """{"title: row x BASE": the median ratio} of the tables of KEPT."""
+    found = {}
+    for table in tables:
+        for row in table.rows if table.section in KEPT else ():
+            for column, value in row.items():
+                base = column.removeprefix("x ")
+                if base not in (column, row["variant"]):
+                    found[f"{table.title}: {row['variant']} {column}"] = value[1]
+    return found
+
+
+def lost(key, before, now):
+    """The share of a ratio that is lost; below 0: it is won."""
+    peer = key.rpartition(": ")[2].startswith(PEERS)
+    return 1 - now / before if peer else now / before - 1
+
+
+def save(facts, tables):
+    """Write the ratios into RATIOS."""
+    content = {key: facts[key] for key in ("command", "date", "commit", "changed", "machine")}
+    content["ratios"] = {key: round(value, 3) for key, value in ratios(tables).items()}
+    RATIOS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    say(f"{RATIOS}: {len(content['ratios'])} ratios")
+
+
+def check(facts, tables):
+    """Print what became of the ratios of RATIOS; 1 where more than MOST of one is lost, or none was
+    measured, else 0."""
+    known, now = json.loads(RATIOS.read_text(encoding="utf-8")), ratios(tables)
+    if known["machine"] != facts["machine"]:
+        say(f"note: the ratios are of another machine: {known['machine']}")
+    found = sorted(((lost(key, before, now[key]), key, before) for key, before in
+                    known["ratios"].items() if key in now), reverse=True)
+    for share, key, before in found:
+        word = "LOST" if share > MOST else "ok"
+        print(f"{word:4} {-share:+5.0%}  {before:.2f} -> {now[key]:.2f}  {key}")
+    worse = sum(share > MOST for share, *_ in found)
+    print(f"{len(found)} ratios of {len(known['ratios'])} measured; {worse} lost more than "
+          f"{MOST:.0%} since {known['commit']}")
+    return int(worse > 0 or not found)
