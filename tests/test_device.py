@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
-from tests import pretend
 from tests.device import measure, page, record, session
 from tests.device.parts import numbers, private_numbers, waits, workers
 from tests.device.session import Part
@@ -157,6 +156,17 @@ def test_a_part_that_fails_crashes_or_hangs_loses_nothing(tmp_path):
     assert gone(int((tmp_path / "child").read_text()))    # and what it had started
     text = (tmp_path / "device.md").read_text()
     assert "* failed: dead: crashed" in text and "## last: done" in text
+
+
+def test_what_is_extra_may_be_cut_off(tmp_path):
+    def run(rec):
+        good(rec)
+        rec.extra()
+        rec.check("more", 1.0)
+        time.sleep(LONG)
+    met, found = play(tmp_path, ("one", run, 4))
+    assert met and found["parts"][0]["status"] == "cut off"
+    assert [check["name"] for check in found["parts"][0]["checks"]] == ["fine", "more"]
 
 
 def gone(pid, seconds=60):
@@ -390,21 +400,24 @@ def test_greedy_texts_that_differ_have_to_be_as_likely(rec, monkeypatch):
     assert rec.failed() == ["greedy against the CPU, how much less likely"]
 
 
-@pytest.mark.parametrize("work, count", [
-    (lambda x: x.sum().item(), 1), (lambda x: bool(x[0] > 0), 1), (lambda x: x.cpu(), 1),
-    (lambda x: x[x > 0], 1), (lambda x: torch.tensor([1.0], device="cuda"), 1),
-    (lambda x: x + x[torch.tensor([0]).pin_memory().to("cuda", non_blocking=True)], 0),
-    (lambda x: x.to("cuda", torch.float64), 0), (lambda x: torch.zeros(3).sum().item(), 0),
-    (lambda x: torch.from_numpy(np.ones(3)).to("cuda"), 1), (lambda x: x.softmax(-1).argmax(), 0)])
-def test_waits_for_a_pretended_card_are_counted(work, count, rec, monkeypatch):
-    with pretend.pretend(monkeypatch) as card:
-        rec.card = card
-        x = torch.ones(3, device="cuda")
-        with waits.Counting(rec) as counter:
-            work(x)
-            with counter.off():
-                x.sum().item()
-    assert counter.found == count == sum(counter.places.values())
+def test_waits_of_a_card_are_torchs_warnings_with_the_lines_that_waited(rec, monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    rec.pretended = False
+    with waits.waits(rec) as noted:
+        for _ in "12":
+            warnings.warn(f"called a {waits.SPOKEN} (Triggered internally)")
+        warnings.warn("something else")
+    place = f"test_device.py:{waits_line()}"
+    assert noted == [place, place] and modes == ["warn", "default"]
+    with pytest.warns(UserWarning, match=waits.SPOKEN):   # of others again
+        warnings.warn(waits.SPOKEN)
+
+
+def waits_line():
+    """The line of the first warning of the test above."""
+    lines = Path(__file__).read_text().splitlines()
+    return next(n for n, line in enumerate(lines, 1) if 'warnings.warn(f"called' in line)
 
 
 def test_losses_are_apart_by_the_largest_relative_difference():

@@ -8,8 +8,9 @@ import weakref
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.bench import harness, machine
+from tests.bench import growth, harness, machine, models
 from w2s import device as devices
+from w2s.model import checkpoint
 
 
 SECONDS, ROUNDS = .5, 7    # of a time that is measured
@@ -27,7 +28,17 @@ def card(rec):
 
 def whole_float32(device):
     """Products in float32 from here on, not TF32."""
-    machine.settings(device, False)
+    if device.type == "cuda":
+        machine.settings(device, False)
+
+
+def saved(shape, folder):
+    """A language model of random weights, and its folder with a tokenizer."""
+    config = models.config_of(shape)
+    config = config | {"vocab_size": max(2048, config["vocab_size"])}  # the tokenizer's
+    model = models.drawn(config, "lm", torch.device("cpu"))
+    checkpoint.save(model, folder, growth.TOKENIZER)
+    return model
 
 
 def paced(run, device):
@@ -108,16 +119,17 @@ def peak(work, pretended):
         with Live() as live:
             work()
         return live.most
-    torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     work()
     return torch.cuda.max_memory_allocated() - before
 
 
 def clear():
-    """Give back what nobody holds any more."""
+    """Give back what nobody holds any more, and forget how much it was."""
     gc.collect()
     torch.cuda.empty_cache()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
 
 
 def error(found, expected):

@@ -44,6 +44,10 @@ class Record:
         self.file.write(json.dumps(line, allow_nan=False) + "\n")
         self.file.flush()
 
+    def extra(self):
+        """What follows may be cut off at the part's limit, and that is no failure."""
+        self.facts(extra=True)
+
     def left(self):
         """Seconds until the part is killed."""
         return self.until - time.monotonic()

@@ -157,7 +157,8 @@ def planned(parts, budget):
 
 def run(parts, out, budget, pretended, facts, began=None):
     """Run the parts within `budget` seconds, write OUT/device.json and device.md after each;
-    whether everything hard was met. facts: what is known of the machine."""
+    whether everything hard was met. facts: what is known of the machine. A part's status: waiting,
+    running, dropped, done, cut off (in what was extra), or one of BAD."""
     began = began or time.monotonic()
     found = {"schema": SCHEMA, **facts, "budget_s": budget, "parts": []}
     entries = {p.number: {"name": p.name, "status": "waiting", "seconds": 0, "limit": p.limit,
@@ -177,7 +178,8 @@ def run(parts, out, budget, pretended, facts, began=None):
         else:
             entry["status"] = "running"
             keep()
-            status, seconds, checks, rows, _, tail = run_part(part, part.limit, pretended)
+            status, seconds, checks, rows, known, tail = run_part(part, part.limit, pretended)
+            status = "cut off" if status == "timeout" and known.get("extra") else status
             entry |= {"status": status, "seconds": round(seconds, 1), "checks": checks,
                       "rows": rows, "stderr_tail": tail}
         keep()

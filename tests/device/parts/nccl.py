@@ -11,11 +11,8 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 
 from tests import several
-from tests.bench import models
 from tests.device import measure
-from w2s.model import checkpoint
 
-TOKENIZER = models.machine.ROOT / "w2s" / "models" / "mini-weak" / "tokenizer.json"
 SAME = 1e-5
 
 
@@ -24,8 +21,7 @@ def run(rec):
     measure.whole_float32(device)
     with tempfile.TemporaryDirectory() as name, rec.piece("shared out"):
         folder = Path(name)
-        base = models.drawn(models.config_of("tiny"), "lm", torch.device("cpu"))
-        checkpoint.save(base, folder / "model", TOKENIZER)
+        measure.saved("tiny", folder / "model")
         how = dict(folder=folder / "model", rows=5, clip_norm=.2, device=device)
         plain = several.descend(out=folder / "plain.safetensors", **how)
         if device.type == "cuda":

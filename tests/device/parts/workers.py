@@ -13,10 +13,9 @@ from pathlib import Path
 
 import torch
 
-from tests.bench import growth, machine, models
+from tests.bench import growth, machine
 from tests.device import measure
 from w2s import cards, runs
-from w2s.model import checkpoint
 
 LOSSES = .01               # relative: sums of several processes on a card may differ in their order
 MEMORY = 2.1               # times that of one command
@@ -27,10 +26,8 @@ def run(rec):
     device, of = measure.card(rec)
     with tempfile.TemporaryDirectory(prefix="workers-") as name:
         folder = Path(name)
-        config = models.config_of(of("14m", "tiny"))
-        checkpoint.save(models.drawn(config, "lm", torch.device("cpu")), folder / "model",
-                        growth.TOKENIZER)
-        growth.sentences(folder / "rows.jsonl", of(6400, 96))
+        measure.saved(of("14m", "tiny"), folder / "model")
+        growth.sentences(folder / "rows.jsonl", of(5120, 96))
         with rec.piece("one and two at a time"):
             side_by_side(rec, folder, device, of(8, 2))
         with rec.piece("killed"):
