@@ -1,8 +1,6 @@
 """How a part measures: time of calls, kernels, memory; and what it works on."""
 
-import contextlib
 import gc
-import time
 import weakref
 
 import torch

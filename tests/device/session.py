@@ -1,147 +1,27 @@
-"""One call of the script: parts in processes of their own, and what they found in two files.
-
-This process opens no CUDA, which could not be used after a fork. It imports what the parts need,
-once, and forks for each: a part that crashes or hangs takes nothing with it. If this process is
-killed, the part ends too.
-"""
+"""One call of the script: its parts in turn, and what they found in two files."""
 
 import contextlib
 import datetime
-import faulthandler
 import importlib
 import json
-import math
-import os
-import shutil
-import signal
 import sys
-import tempfile
-import threading
 import time
-import traceback
-import warnings
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
-from tests.device import page, record
+from tests.device import page, process, record
+from tests.device.process import Part
 
 SCHEMA = 1
 PROBE = 60                       # seconds, to look for a card
-SLOW = 20                        # what a limit for a card is multiplied by for a CPU, a busy one
+SLOW = 60                        # times a card's limit: a CPU's, which others may keep busy
 BAD = ("failed", "crashed", "timeout")
 DROPPED_FIRST = (11, 10, 8, 7, 6, 3, 9, 5, 4, 2)  # parts, where the minutes are too few for all
-
-
-class Part(NamedTuple):
-    """run(rec): the part, given its Record; a name: the function `run` of that module. card:
-    whether it works on the card in its own process, so that one is pretended for it."""
-
-    number: int
-    name: str
-    limit: float                 # seconds
-    run: object = None
-    card: bool = True
-
-
 PARTS = (Part(0, "machine", 15), Part(1, "numbers", 45), Part(2, "suite", 60, card=False),
          Part(3, "waits", 15), Part(4, "steps", 100), Part(5, "memory", 40, card=False),
          Part(6, "prediction", 15), Part(7, "generation", 30), Part(8, "privacy", 30),
          Part(9, "workers", 75, card=False), Part(10, "nccl", 20, card=False), Part(11, "bits", 10))
 
-
-# ---- one part, in a process of its own -----------------------------------------------------------
-
-def function(part):
-    """What the part runs."""
-    if callable(part.run):
-        return part.run
-    return importlib.import_module(f"tests.device.parts.{part.run or part.name}").run
-
-
-def child(part, notes, pretended, until, alive):
-    """The life of a part's process, to its end. alive: a pipe that closes when the parent ends."""
-    threading.Thread(target=follow, args=(alive,), daemon=True).start()
-    rec = record.Record(notes, pretended, until)
-    with contextlib.ExitStack() as stack:
-        if pretended and part.card:
-            import pytest
-            from tests import pretend
-            patch = stack.enter_context(pytest.MonkeyPatch.context())
-            rec.card = stack.enter_context(pretend.pretend(patch))
-        function(part)(rec)
-    return 1 if rec.broken else 0
-
-
-def follow(alive):
-    """End with the parent, and take along what was started here."""
-    os.read(alive, 1)
-    os.killpg(0, signal.SIGKILL)
-
-
-def run_part(part, limit, pretended=False):
-    """(status, seconds, checks, rows, facts, end of stderr) of a part in a new process, killed
-    after `limit` seconds."""
-    began, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="device-"))
-    alive, ours = os.pipe()
-    sys.stdout.flush()
-    with warnings.catch_warnings():  # numpy's threads wait at its import; nothing else runs yet
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            os.setsid()
-            os.close(ours)
-            said = os.open(folder / "said", os.O_WRONLY | os.O_CREAT)
-            for standard in (1, 2):
-                os.dup2(said, standard)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            sys.stdout, sys.stderr = (open(standard, "w", buffering=1, closefd=False)
-                                      for standard in (1, 2))
-            faulthandler.enable(sys.stderr)
-            code = child(part, folder / "notes", pretended, began + limit, alive)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    os.close(alive)
-    try:
-        status, end = wait(pid, began + limit)
-    finally:
-        end_group(pid)
-        os.close(ours)
-    checks, rows, facts = record.read(folder / "notes")
-    said = (folder / "said").read_text(errors="replace") if (folder / "said").exists() else ""
-    shutil.rmtree(folder, ignore_errors=True)
-    tail = "\n".join([*said.splitlines()[-30:], *end])[-3000:]
-    return (status, time.monotonic() - began, checks, rows, facts,
-            tail if status != "done" else "")
-
-
-def wait(pid, until):
-    """(status, [how the process died]) of a child process that is not reaped yet."""
-    while not (ended := os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)):
-        if time.monotonic() > until:
-            return "timeout", ["killed at its limit"]
-        time.sleep(.01)
-    if ended.si_code == os.CLD_EXITED:
-        return {0: ("done", []), 1: ("failed", [])}.get(
-            ended.si_status, ("crashed", [f"exit code {ended.si_status}"]))
-    return "crashed", [f"ended by {signal.Signals(ended.si_status).name}"]
-
-
-def end_group(pid):
-    """Kill what is left of a part, and reap it. Until it is reaped its number is nobody else's."""
-    for kill in (os.killpg, os.kill):  # the group may not be there yet
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-
-
-# ---- all parts -----------------------------------------------------------------------------------
 
 def planned(parts, budget):
     """The parts in the order in which they run: those of DROPPED_FIRST for which the budget of
@@ -178,7 +58,8 @@ def run(parts, out, budget, pretended, facts, began=None):
         else:
             entry["status"] = "running"
             keep()
-            status, seconds, checks, rows, known, tail = run_part(part, part.limit, pretended)
+            status, seconds, checks, rows, known, tail = process.run_part(
+                part, part.limit, pretended)
             status = "cut off" if status == "timeout" and known.get("extra") else status
             entry |= {"status": status, "seconds": round(seconds, 1), "checks": checks,
                       "rows": rows, "stderr_tail": tail}
@@ -229,7 +110,7 @@ def main(args):
     parts = [part._replace(limit=slow * part.limit) for part in PARTS if part.number in args.only]
     preload(parts, args.pretend)
     probe = Part(-1, "probe", PROBE, probed, card=False)
-    status, _, _, _, facts, tail = run_part(probe, slow * PROBE, args.pretend)
+    status, _, _, _, facts, tail = process.run_part(probe, slow * PROBE, args.pretend)
     if status != "done":
         return refuse("torch does not start here: " + (tail.splitlines() or [status])[-1])
     if not (facts["device"] or args.pretend):

@@ -45,7 +45,6 @@ def run(rec):
         b = torch.empty_like(a)
         spent = measure.paced(lambda: b.copy_(a), device)["ms"] / 1e3
         rec.check("copy, read and written", 2 * a.nbytes / spent / 1e12, "TB/s")
-        del a, b
     with rec.piece("launches"):
         launches(rec, device)
     for name in ("gcc", "g++"):

@@ -1,8 +1,6 @@
 """What training takes of the card, against the plan of w2s/memory.py: 8 rows of 512 tokens."""
 
-import torch
-
-from tests.bench import models, plan, step
+from tests.bench import models, step
 from tests.bench.harness import Setting
 from tests.device import measure
 from w2s import memory, parallel

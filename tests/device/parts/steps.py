@@ -9,7 +9,6 @@ import torch
 from tests.bench import models, step
 from tests.bench.harness import Setting
 from tests.device import measure
-from w2s.train import step as product
 
 SIZE = (32, 128)
 EAGER = (("14m", "class"), ("70m", "class"), ("410m", "class"), ("1b", "class"), ("14m", "lm"),

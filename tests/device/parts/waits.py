@@ -39,7 +39,7 @@ def run(rec):
     with tempfile.TemporaryDirectory(prefix="waits-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         base = measure.saved("tiny", folder / "model")
-        write_rows(folder, of(320, 40))
+        write_rows(folder, of(320, 30))
         # so that the logits of a tiny model take the way of many
         stack.enter_context(mock.patch.dict(memory.LOGITS_AT_ONCE, {False: 2 ** 13}))
         stack.enter_context(mock.patch.dict(memory.LOGITS_HELD, {False: 2 ** 15}))
