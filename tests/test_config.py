@@ -191,6 +191,14 @@ def test_few_arguments_may_change_while_a_run_goes_on():
     assert [*free.values()] == [kept, kept, set(), {"out", "runs", "save_every"}]
 
 
+def test_a_list_that_is_given_twice_is_all_that_was_given():
+    def parsed(*argv):
+        return config.parse(Bounded, None, argv).many
+    assert parsed("--many", "b", "--many", "c", "d", "--many", "e") == ["b", "c", "d", "e"]
+    assert parsed("--many", "a", "--many", "c") == ["a", "c"]  # not even where it is the default
+    assert parsed("--many", "b") == ["b"] and parsed() == ["a"]
+
+
 def test_a_list_is_each_configs_own():
     for make in (Bounded, lambda: config.parse(Bounded, None, [])):
         one, two = make(), make()

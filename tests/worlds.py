@@ -100,12 +100,13 @@ def of_task(add, task, at, train):
 
 def of_mail(add, at):
     """Attacks on language models."""
-    mails = f"{at} --run run --data data/weak.jsonl data/test.jsonl --limit 6"
+    emails = f"{at} --data data/weak.jsonl data/test.jsonl --limit 6"
     files = ("data/test.jsonl", "model/*", *RUN)
     for name, more in (("extraction", "--prefix 8 --suffix 4 --seen 12"),
                        ("membership", "--reference model")):
-        add(name, script=f"attacks.py {name}", words=f"{mails} {more}", files=files, writes="run")
-        add(f"{name} again", script=f"attacks.py {name}", words=f"{mails} {more} --run attacked",
+        add(name, script=f"attacks.py {name}", words=f"{emails} {more} --run run", files=files,
+            writes="run")
+        add(f"{name} again", script=f"attacks.py {name}", words=f"{emails} {more} --run attacked",
             files=("attacked/attack*",), writes="attacked")
     add("audit", script="attacks.py audit", words="--run audited", writes="audited",
         files=("audited/config.json", "audited/DONE", "audited/canaries.safetensors"))

@@ -32,9 +32,9 @@ PATIENCE = 10  # seconds that a follower leaves the first process of torchrun to
 
 def arg(default, help, *, choices=None, low=None, above=None, high=None, free=False, later=False):
     """A field of a Config. Numbers must satisfy low <= x, above < x, x <= high, an integer x <=
-    MOST too; a list field takes one or more values. free=True: the value changes nothing in the
-    result; later=True: a flag that came later, whose None is what runs without it did (see
-    w2s.runs)."""
+    MOST too; a list field takes one or more values, and may be given several times. free=True: the
+    value changes nothing in the result; later=True: a flag that came later, whose None is what
+    runs without it did (see w2s.runs)."""
     meta = dict(help=help, choices=choices, low=low, above=above, high=high, free=free,
                 later=later)
     if isinstance(default, list):
@@ -331,8 +331,16 @@ def _option(field, kind):
     option = dict(type=_reader(kind), help=text, required=required,
                   metavar={int: "N", float: "X"}.get(kind, field.name.upper()))
     if many:
-        option["nargs"] = "+"
+        option |= dict(nargs="+", action=_Several)
     return option if required else option | dict(default=default)
+
+
+class _Several(argparse.Action):
+    """Values of a list: `--text A B` is `--text A --text B`, of which argparse keeps B alone."""
+
+    def __call__(self, parser, namespace, values, flag=None):
+        before = getattr(namespace, self.dest)  # at first the default itself
+        setattr(namespace, self.dest, values if before is self.default else [*before, *values])
 
 
 def _reader(kind):
