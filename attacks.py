@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Attack finished runs: what a language model kept of its mails, what flips a classifier.
+"""Attack finished runs: what a language model kept of its emails, what flips a classifier.
 
     python attacks.py extraction --task privacy --run runs/mine/weak --data weak.jsonl test.jsonl
     python attacks.py membership --task privacy --run runs/mine/weak --data weak.jsonl test.jsonl
     python attacks.py text       --task adversarial --run runs/mine/weak --data test.jsonl
     python attacks.py audit      --run runs/audited
 
-`extraction` shows the model the beginning of a mail and counts how much of what follows it writes
-down as it was; `membership` guesses from log-probabilities which mails it was trained on; `text`
+`extraction` shows the model the beginning of an email and counts how much of what follows it writes
+down as it was; `membership` guesses from log-probabilities which emails it was trained on; `text`
 perturbs texts until a classifier's answer flips; `audit` bounds the epsilon of a private run from
 below, by the canaries it was trained with. Results: RUN/attack-<name>.json and RUN/attacks/.
 `python attacks.py extraction --help` says more, as it does for the others.

@@ -151,7 +151,7 @@ def printed(task, run):
     # C.2 and C.3: samples drawn singly; 95/5 of the weak half are validation rows in OOD alone
     ("fairness", "data", {"--split": "rows", "--val": "0", "--trust": None}),
     ("adversarial", "data", {"--split": "rows", "--val": "0", "--per-source": "10000"}),
-    ("privacy", "data", {"--split": "rows", "--val": "0", "--mails": "10000"}),
+    ("privacy", "data", {"--split": "rows", "--val": "0", "--emails": "10000"}),
     ("ood", "data", {"--split": "rows", "--val": "0.05", "--val-from": "weak", "--trust": None}),
     # A.2: .3, .3, .3, alpha .1, warm-up .2, 6 epochs; 2e-3 as a standard deviation, .25, .2, 1
     ("adversarial", "weak-tft", {"--lam": "0.3", "--epochs": "6"}),

@@ -27,12 +27,12 @@ COMMANDS = {
     **{f"prepare {name}": found[1] for name, found in prepare.COMMANDS.items()},
     **{f"miniature {name}": found[1] for name, found in miniature.COMMANDS.items()}}
 # Flags that take 10^9, and why nothing is allocated for it
-WISHES = {"seed": "a name", "unseen_start": "a place: no mail has it", "start": "the same",
+WISHES = {"seed": "a name", "unseen_start": "a place: no email has it", "start": "the same",
           "prefix": "no more than --max-length", "suffix": "the same", "seen": "the same",
           "curve": "the same", "epochs": "passes, which stop early", "patience": "passes",
           "updates": "steps", "steps": "steps", "warmup": "steps, a tenth of all at most",
           "batch_size": "no more than there are rows",
-          "budget": "the same", "limit": "the same", "mails": "the same",
+          "budget": "the same", "limit": "the same", "emails": "the same",
           "per_source": "the same", "shots": "the same", "sequence_length": "the same of pieces",
           "max_length": "no more than a text has", "new_tokens": "the model's positions at most",
           **dict.fromkeys(("layers", "hidden", "heads", "intermediate", "vocab", "max_positions"),

@@ -121,7 +121,7 @@ def test_the_command_copies_files_once_and_refuses_other_content(tmp_path, capsy
     rows.write(tmp_path / "trust.jsonl", asked(39))
     with pytest.raises(ValueError, match="prepared before .*trust.jsonl"):
         plant(tmp_path, "trust.jsonl", "wts.jsonl.gz")
-    with pytest.raises(ValueError, match="not empty and not prepared"):
+    with pytest.raises(ValueError, match="has other files, and no manifest.json"):
         plant(tmp_path, "trust.jsonl", out=".")
     assert contents(out) == before
 

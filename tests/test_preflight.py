@@ -42,7 +42,7 @@ def test_every_missing_file_of_every_task_is_listed_with_address_and_place(partl
     for words in ("ood         MISSING: sst2/train.tsv or",
                   "data/SST-2.zip, unpack it, put it into",
                   "will be fetched: AI-Secure/DecodingTrust ood/style.jsonl (CC BY-SA 4.0)",
-                  "adversarial will be fetched: ", "privacy     MISSING: mails (aeslc.jsonl",
+                  "adversarial will be fetched: ", "privacy     MISSING: emails (aeslc.jsonl",
                   "game        MISSING: lichess_puzzles.csv or", f"put it into {partly}"):
         assert words in text, words
 

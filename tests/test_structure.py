@@ -155,6 +155,20 @@ def test_house_style(path):
     assert text.count("\n") <= 400 or path not in FILES, f"{path.name}: more than 400 lines"
 
 
+ODD = re.compile(r"(?<!`)\bmails\b(?! *mails\.|\.jsonl|/)|\b(an?|one|two) mails?\b|by lot\b|"
+                 r"not prepared|(is|are) legal\b")  # English that readers stumbled over
+
+
+def test_readers_meet_plain_english():
+    """In docs and in what the code prints: docstrings are --help."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = node.value if isinstance(node, ast.Constant) else ""
+            assert not (isinstance(text, str) and text != "mails" and ODD.search(text)), (path, text)
+    for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*.txt")):
+        assert not (found := ODD.search(path.read_text(encoding="utf-8"))), (path, found)
+
+
 def test_every_reading_that_the_code_cites_is_among_the_deviations():
     code = r"\b[EFAOPT]\d+\b"
     known = set(re.findall(r"^### ([EFAOPT]\d+): ", (ROOT / "docs/deviations.md").read_text(),

@@ -329,7 +329,7 @@ HOW = {
     fairness    data               split=rows val=0
     ood         data               split=rows val=0.05 val-from=weak
     adversarial data               split=rows val=0 per-source=10000
-    privacy     data               split=rows val=0 mails=10000
+    privacy     data               split=rows val=0 emails=10000
     *           attack-text        limit=300
     *           attack-extraction  limit=1000
     *           attack-membership  limit=1000

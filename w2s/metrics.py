@@ -228,7 +228,7 @@ def recovery(method, base, truth):
 def pgr(weak, student, ceiling):
     """Performance gap recovered (Burns et al. 2023): (student - weak) / (ceiling - weak).
 
-    Three finite scores on one scale -> a fraction. Below 0 and above 1 are legal; nan when
+    Three finite scores on one scale -> a fraction. It may be below 0 or above 1; nan when
     ceiling == weak.
     """
     return _share(student=student, weak=weak, ceiling=ceiling)

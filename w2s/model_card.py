@@ -113,7 +113,7 @@ def guarantee(private, cfg):
         "P14): who has both can subtract it. Train with `--noise-seed system` what you release.")
     audit = "It was trained among canaries, to be audited, not to be released." * bool(cfg.canaries)
     return ["## Privacy", "", f"Differential privacy by DP-{cfg.optimizer.upper()}: {budget}.", "",
-            f"- Unit of privacy: one of the {claim['rows']} rows (one mail)",
+            f"- Unit of privacy: one of the {claim['rows']} rows (one email)",
             f"- Sampling: {claim['sampling']}, q = {claim['q']:g}; {claim['steps']} steps",
             f"- Clip norm: {claim['clip']:g}",
             f"- Noise multiplier: {claim['sigma']:g}",

@@ -42,6 +42,7 @@ from w2s.config import REQUIRED, arg
 from w2s.data import raw_folder, splits
 
 FORMAT = 2  # version of the prepared files; a change makes older folders refused
+RENAMED = {"mails": "emails"}  # arguments: a folder that was made by the old name is as good
 
 
 @dataclass
@@ -64,9 +65,9 @@ class Data:
                         "as in the paper (C.3)", choices=("whole", "weak"))
     hide_protected: bool = arg(False, "fairness: leave the person's sex out of the text")
     per_source: int = arg(10000, "adversarial: keep at most N rows of each GLUE task", low=1)
-    mails: int = arg(10000, "privacy: at most N mails to train on in each of weak and wts, after "
+    emails: int = arg(10000, "privacy: at most N emails to train on in each of weak and wts, after "
                      "de-duplication", low=1)
-    sequence_length: int = arg(128, "privacy: leave out mails with fewer pieces of text; a "
+    sequence_length: int = arg(128, "privacy: leave out emails with fewer pieces of text; a "
                                "piece is at least one token", low=1)
 
 
@@ -255,13 +256,13 @@ def is_prepared(out, arguments, raw=None):
             raise ValueError(f"{out}: a file; choose another --out")
         if out.is_dir() and {p.name for p in out.iterdir()} - {".lock"} and not (
                 out / ".part").exists():
-            raise ValueError(f"{out}: not empty and not prepared (no manifest.json); choose "
-                             "another --out")
+            raise ValueError(f"{out}: has other files, and no manifest.json; choose another --out")
         return False
     before = rows.present(rows.read_json(out / "manifest.json", {
         "arguments": {}, "files": {...: str}, "sources": {...: {"sha256": str}}, "looked_for": {}},
         "choose another --out"))
-    old = before.get("arguments", {}) | {"format": before.get("format")}
+    old = {RENAMED.get(name, name): value for name, value in before.get("arguments", {}).items()}
+    old["format"] = before.get("format")
     changed = runs.changed_arguments(old, arguments | {"format": FORMAT})
     changed += raw.changes(before) if raw else []
     files = before.get("files", {})

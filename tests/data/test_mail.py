@@ -256,7 +256,7 @@ def test_all_sources_are_read_together(tmp_path):
     (tmp_path / "aeslc.jsonl.gz").unlink()
     assert read(tmp_path)[0]["aeslc/x"] == words(99)
     put(tmp_path / "new/x.subject", words(98) + "\n\n@subject\neels\n")
-    with pytest.raises(ValueError, match="two mails have the id 'aeslc/x'"):
+    with pytest.raises(ValueError, match="two emails have the id 'aeslc/x'"):
         read(tmp_path)
 
 
@@ -291,16 +291,16 @@ def test_a_later_run_sees_what_has_changed(tmp_path):
         b"maildir/2", b"maildir/3"), r"tar: damaged or truncated tar"),
     ("enron_mail_20150507.tar.gz", b"", "tar.gz: damaged or truncated tar"),
     ("enron_mail_20150507.tar.gz", b"mail " * 999, "tar.gz: damaged or truncated tar"),
-    ("enron_mail_20150507.tar.gz", archive({"mails/1.": b"x"}), "no mail below maildir/"),
+    ("enron_mail_20150507.tar.gz", archive({"mails/1.": b"x"}), "no email below maildir/"),
     ("enron_mail_20150507.tar.gz", archive({f"{a}maildir/1.": b"x" for a in ("", "./")}),
-     "two mails have the id 'cmu/1.'"),
+     "two emails have the id 'cmu/1.'"),
     ("emails.csv", "text,spam\nx,1\n", r"emails.csv:1: expected the header file,message"),
     ("emails.csv", "file,message\na,b\na,b,c\n", r"emails.csv:3: 3 columns, expected 2"),
     ("emails.csv", "file,message\na,b\na,secret\rb\n", r"emails.csv:3: new-line character seen in"),
     ("a.mbox", "Dear Bo,\n", r"a.mbox:1: not an mbox file"),
     ("mails.jsonl", jsonl([{"id": 1, "text": 5}]), r"mails.jsonl:1: expected an id and a string"),
     ("mails.jsonl", jsonl([{"text": "secret"}]), r"mails.jsonl:1: expected an id"),
-    ("mails.jsonl", jsonl([{"id": k, "text": ""} for k in ("1", 1)]), "two mails have the id")])
+    ("mails.jsonl", jsonl([{"id": k, "text": ""} for k in ("1", 1)]), "two emails have the id")])
 def test_damaged_files_are_one_line_that_quotes_no_mail(tmp_path, name, content, match):
     put(tmp_path / name, content)
     with pytest.raises(ValueError, match=match) as caught:
@@ -311,12 +311,12 @@ def test_damaged_files_are_one_line_that_quotes_no_mail(tmp_path, name, content,
 
 def test_without_mails_the_sources_are_named(tmp_path):
     put(tmp_path / "pile_test_enron.jsonl", jsonl([{"id": 0, "text": words(8)}]))
-    with pytest.raises(ValueError, match="did not find mails.*AESLC.*cs.cmu.edu.*put it there"):
+    with pytest.raises(ValueError, match="did not find emails.*AESLC.*cs.cmu.edu.*put it there"):
         read(tmp_path)
     own(tmp_path, [words(1)])
-    with pytest.raises(ValueError, match="no mail there has a body of 1000 pieces"):
+    with pytest.raises(ValueError, match="no email there has a body of 1000 pieces"):
         read(tmp_path, pieces=1000)
-    with pytest.raises(ValueError, match="--raw not given.*did not find mails"):
+    with pytest.raises(ValueError, match="--raw not given.*did not find emails"):
         mail.bodies(raw_folder.Raw())
 
 
@@ -379,7 +379,7 @@ def test_a_third_of_either_window_makes_a_near_duplicate():
 def test_the_splits_are_drawn_from_the_pool_and_the_pile_is_only_tested(tmp_path):
     own(tmp_path, [words(k) for k in range(150)])
     own(tmp_path, [words(1000 + k) for k in range(5)], "pile_test_enron.jsonl")
-    parts = privacy.prepare(raw_folder.Raw(tmp_path), mails=40, sequence_length=P, val=.2)
+    parts = privacy.prepare(raw_folder.Raw(tmp_path), emails=40, sequence_length=P, val=.2)
     sizes = {name: len(found) for name, found in parts.items()}
     assert sum(sizes.values()) == 125 + 5  # 40 are .4 of what is left of 125 without val
     assert sizes["weak"] == sizes["wts"] and abs(sizes["weak"] - 40) < 12
@@ -441,7 +441,7 @@ def test_so_many_mails_as_are_asked_for_are_in_each_half_and_the_piles_in_test_a
     """30 % val and 20 % trust: of 100 mails 50 are left, 40 % of them in each half."""
     own(tmp_path, [words(k, 60) for k in range(120)])
     own(tmp_path, [words(1000 + k, 60) for k in range(3)], "pile_test_enron.jsonl")
-    parts = privacy.prepare(raw_folder.Raw(tmp_path), mails=20, sequence_length=P, val=.3, trust=.2)
+    parts = privacy.prepare(raw_folder.Raw(tmp_path), emails=20, sequence_length=P, val=.3, trust=.2)
     assert {name: len(part) for name, part in parts.items()} == {
         "weak": 20, "wts": 20, "test": 10 + 3, "val": 30, "trust": 20}
     assert {name for name, part in parts.items() if "pile" in {r["source"] for r in part}} == {

@@ -817,7 +817,7 @@ def test_a_failure_leaves_nothing_and_a_foreign_folder_is_not_touched(tmp_path, 
     refused(tmp_path, "fairness", "No space left")
     monkeypatch.setattr(rows, "write", write)
     put(out / "mine.txt", "keep")
-    with pytest.raises(ValueError, match="not empty and not prepared"):
+    with pytest.raises(ValueError, match="has other files, and no manifest.json"):
         run(tmp_path / "raw", out, "fairness")
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
 
@@ -941,3 +941,11 @@ def test_a_bad_shape_is_refused_and_leaves_nothing(tmp_path, change, match):
     with pytest.raises(OSError):
         prepare.model(prepare.Model(str(tmp_path / "none.json"), str(tmp_path / "out"), **TINY))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_was_made_by_a_flags_old_name_is_as_good(tmp_path, capsys):
+    put(tmp_path / "manifest.json", json.dumps({"format": prepare.FORMAT, "arguments": {
+        "task": "privacy", "mails": 10000}, "files": {}}))
+    assert prepare.is_prepared(tmp_path, {"task": "privacy", "emails": 10000})
+    with pytest.raises(ValueError, match="--emails 10000 -> 9"):
+        prepare.is_prepared(tmp_path, {"task": "privacy", "emails": 9})

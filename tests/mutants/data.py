@@ -325,7 +325,7 @@ ERRORS = [
     # mail
     (PRIVACY, 'splits.REST["weak"] / max(1 - val - trust, 1e-9))', 'splits.REST["weak"])',
      "data/test_mail.py::test_so_many_mails_as_are_asked_for_are_in_each_half_and_the_piles_in_test_alone"),
-    (PRIVACY, 'round(mails / splits.REST["weak"] /', 'round(mails /',
+    (PRIVACY, 'round(emails / splits.REST["weak"] /', 'round(emails /',
      "data/test_mail.py::test_so_many_mails_as_are_asked_for_are_in_each_half_and_the_piles_in_test_alone"),
     (PRIVACY, 'parts | {"test": parts["test"] + extra}', 'parts | {"weak": parts["weak"] + extra}',
      "data/test_mail.py::test_so_many_mails_as_are_asked_for_are_in_each_half_and_the_piles_in_test_alone"),

@@ -351,7 +351,7 @@ ERRORS = [
     (TASK, '"ppl": np.exp(nll / tokens)', '"ppl": np.exp2(nll / tokens)', "tasks/test_privacy.py::test_accuracy_and_perplexity_are_those_by_hand"),
     (TASK, '{**row, "source": ""} if name == "pile" else row', 'row', "tasks/test_privacy.py::test_accuracy_and_perplexity_are_those_by_hand"),
     (TASK, 'return parts | {"test": parts["test"] + extra}', 'return parts | {"weak": parts["weak"] + extra}', "data/test_mail.py::test_the_splits_are_drawn_from_the_pool_and_the_pile_is_only_tested"),
-    (TASK, "most = round(mails / splits.REST[\"weak\"] / max(1 - val - trust, 1e-9))", "most = mails", "data/test_mail.py::test_the_splits_are_drawn_from_the_pool_and_the_pile_is_only_tested"),
+    (TASK, "most = round(emails / splits.REST[\"weak\"] / max(1 - val - trust, 1e-9))", "most = emails", "data/test_mail.py::test_the_splits_are_drawn_from_the_pool_and_the_pile_is_only_tested"),
     # mail: duplicates, groups, draws
     (MAIL, "key = splits.digest(splits.bare(text))", "key = name", "data/test_mail.py::test_of_equal_mails_one_is_kept"),
     (MAIL, 'if name in seen:\n', 'if name in seen and source == "pile":\n', "data/test_mail.py::test_damaged_files_are_one_line_that_quotes_no_mail"),

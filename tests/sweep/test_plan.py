@@ -324,7 +324,7 @@ def test_missing_files_are_told_before_anything_is_made(tmp_path, capsys):
     with pytest.raises(ValueError, match="^files of privacy are missing.*, or say --tasks "
                                          "fairness$"):
         command.main(options)
-    assert "privacy     MISSING: mails" in capsys.readouterr().out
+    assert "privacy     MISSING: emails" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,4 @@
-"""Secrets in mails, numbers that occur once: exact extraction, and exposure in bits.
+"""Secrets in emails, numbers that occur once: exact extraction, and exposure in bits.
 
 A row marks them in `secrets`, [[first character, end], ...]. T tokens before a secret, C random
 candidates, P tokens of the packed sequence of a secret and its candidates.

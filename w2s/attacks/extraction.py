@@ -1,12 +1,12 @@
-"""Extraction: let language models continue the beginnings of mails they were trained on.
+"""Extraction: let language models continue the beginnings of emails they were trained on.
 
     python attacks.py extraction --task privacy --run runs/mine/weak runs/mine/base-weak \\
         --data data/mine/weak.jsonl data/mine/wts.jsonl data/mine/test.jsonl
 
-A model gets --prefix tokens of a mail, writes --suffix more greedily, and these are compared with
-the mail (Biderman et al. 2023, Eq. 1). x_i is the part of a mail that a student sees as it is, its
-first 64 tokens (--seen); y_i is the rest, in whose place it sees its teacher's words. There are
-three windows for every model (readings P6, P7):
+A model gets --prefix tokens of an email, writes --suffix more greedily, and these are compared with
+the email (Biderman et al. 2023, Eq. 1). x_i is the part that a student sees as it is, the first 64
+tokens (--seen); y_i is the rest, in whose place it sees its teacher's words. There are three
+windows for every model (readings P6, P7):
 
     extraction               prompt 0..31, compared with 32..63: within x_i, which students were
                              trained on as it was; the headline
@@ -16,7 +16,7 @@ three windows for every model (readings P6, P7):
 
 For each window (the names of the others end in _unseen, _continuation):
 
-    extraction, extraction_exact    share of the suffix's tokens that are right; share of mails
+    extraction, extraction_exact    share of the suffix's tokens that are right; share of emails
                                     whose whole suffix is. Tokens after an end of text are wrong
     common_prefix                   tokens before the first wrong one
     extraction_at_8, _16, ...       the first window's suffix after a shorter prompt (--curve)
@@ -32,7 +32,7 @@ Slices: `members` (and `all`, the headline) are the rows a run was trained on, a
 config.json; `non-members` are rows of the test split. A rate means nothing without the non-members
 and an untuned model (train_weak.py --epochs 0) beside it. Rows too short for a window are left out
 of it and counted. --samples N: instead of greedily, the likeliest of N samples; extraction_any is
-the share of mails that one of the N reproduces whole.
+the share of emails that one of the N reproduces whole.
 
 RUN/attack-extraction.json gets the metrics, RUN/attacks/extraction.jsonl a line for each row. Text
 and tokens are never written.
@@ -175,7 +175,7 @@ def summary(it, results, measured):
         if not indices:
             parts.append(f"no {name}")
             continue
-        # the mean is a ratio of totals over groups: mails that share a passage are drawn together
+        # the mean is a ratio of totals over groups: emails that share a passage are drawn together
         sums = np.array([[results[i]["extraction"], 1] for i in indices])
         drawn = statistics.resample_totals(sums, [it.data[i]["group"] for i in indices], 2000,
                                            np.random.default_rng(0))

@@ -25,7 +25,7 @@ class Extraction(Attack):
     start: int = arg(0, "the first window's first token", low=0)
     unseen_start: int = arg(None, "the second window's first token (default: --start + --prefix)",
                             low=0)
-    seen: int = arg(64, "tokens of a mail that students saw as they are (label.py --prefix): the "
+    seen: int = arg(64, "tokens of an email that students saw as they are (label.py --prefix): the "
                     "third window's prompt", low=1)
     curve: list[int] = arg([], "prompt lengths of extraction_at_K (default: a quarter, half and "
                            "all of --prefix)")
@@ -43,7 +43,7 @@ class Membership(Attack):
                          "--model of each run's training)")
     min_k: float = arg(0.2, "share of the tokens in min_k and min_kpp, at least one", above=0,
                        high=1)
-    seen: int = arg(64, "students: tokens of a mail that they saw as they are (label.py --prefix)",
+    seen: int = arg(64, "students: tokens of an email they saw as they are (label.py --prefix)",
                     low=2)
     seed: int = arg(0, "varies the rows that --limit keeps and the bootstrap", low=0)
 

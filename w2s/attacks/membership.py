@@ -1,13 +1,13 @@
-"""Membership inference: tell from log-probabilities which mails a model was trained on.
+"""Membership inference: tell from log-probabilities which emails a model was trained on.
 
     python attacks.py membership --task privacy --run runs/mine/weak runs/mine/student \\
         --data data/mine/weak.jsonl data/mine/wts.jsonl data/mine/test.jsonl
 
-Five scores of a mail, each lower for a member:
+Five scores of an email, each lower for a member:
 
     loss     mean negative log-probability of its tokens, in nats
     ref      loss minus the loss under the reference model, the untuned one (--reference): takes
-             out how easy the mail is. The strongest of the five on fine-tuned models, and so the
+             out how easy the email is. The strongest of the five on fine-tuned models, and so the
              headline
     zlib     summed negative log-probability divided by the bytes of the text, compressed
     min_k    mean negative log-probability of the --min-k least likely tokens (Shi et al. 2024)
@@ -15,7 +15,7 @@ Five scores of a mail, each lower for a member:
 
 Members are the rows of --data that the run was trained on, according to its config.json;
 non-members are rows of the test split (slice `all`). Other slices compare the same members with
-other rows that the run was not trained on: a split, or a source, such as the Pile's mails.
+other rows that the run was not trained on: a split, or a source, such as the Pile's emails.
 
     mia_auc            area under the ROC curve of ref; .5: no better than a guess
     mia_tpr_at_1fpr    true positive rate where at most 1 % of the non-members are taken for
@@ -23,7 +23,7 @@ other rows that the run was not trained on: a split, or a source, such as the Pi
     ..._low, ..._high  95 % bootstrap interval (slice all)
     mia_auc_loss, ...  area of each score; mia_auc_ref is mia_auc
 
-A student is scored on the whole true mail, and (_seen) on the first --seen tokens, which it was
+A student is scored on the whole true email, and (_seen) on the first --seen tokens, which it was
 trained on as they are; the rest of its training text was its teacher's.
 
 RUN/attack-membership.json gets the metrics, RUN/attacks/membership.jsonl a line for each row. Text
@@ -91,7 +91,7 @@ def attack(it, cfg, cache):
         results[i] = {"tokens": len(ids) - 1}
         for end, length in lengths.items():
             n = min(len(ids), length or len(ids))  # tokens, of which n - 1 are predicted
-            # zlib compresses exactly what the scored tokens spell, not the mail behind the cut
+            # zlib compresses exactly what the scored tokens spell, not the email behind the cut
             text = it.data[i]["text"][:cache[it.encoding][i][n - 1]]
             part = {key: column[:n - 1] for key, column in scores[i].items()}
             values = judge(part["logp"], cache[folder, it.encoding][i][:n - 1], part["mean"],
@@ -137,7 +137,7 @@ def judge(logp, ref, mean, sd, text, k):
     """{score: value} of one text, lower for members. logp, ref (T,): log-probabilities under the
     run and the reference; mean, sd (T,): moments of log p over the vocabulary; text: what the
     tokens spell; k: share of the least likely tokens."""
-    # in float64: the sum over a long mail loses digits in float32
+    # in float64: the sum over a long email loses digits in float32
     logp, ref, mean, sd = (np.asarray(x, np.float64) for x in (logp, ref, mean, sd))
     scores = {"loss": -logp.mean(), "ref": ref.mean() - logp.mean(),
               "zlib": -logp.sum() / len(zlib.compress(text.encode())), "min_k": -lowest(logp, k),

@@ -1,6 +1,6 @@
 """A language model under attack: its rows, which of them are members, where results go.
 
-No attack prints or stores a text or a token: mails are private, their ids are not.
+No attack prints or stores a text or a token: emails are private, their ids are not.
 """
 
 import dataclasses
@@ -130,7 +130,7 @@ def untrained(data, member):
     split, and each source of the held-out rows. Names without any row are left out."""
     split = np.array([row.get("split", "test") for row in data])
     source = np.array([row.get("source", "") for row in data])
-    # of the members' sources alone: the Pile's mails are another distribution, which an attack
+    # of the members' sources alone: the Pile's emails are another distribution, which an attack
     # tells from the members' without any memory of them
     held_out = ~member & (split == "test")
     slices = {"non-members": held_out & np.isin(source, source[member])}

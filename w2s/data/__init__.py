@@ -1,1 +1,1 @@
-"""Raw files to splits: rows of tables and texts, mails, questions, chess; what leaks is dropped."""
+"""Raw files to splits: rows of tables and texts, emails, questions, chess; no leaks."""

@@ -1,20 +1,20 @@
 """Mail for the privacy property: cleaned bodies, long enough, without near-duplicates.
 
-All sources that are there are read together. Nothing is fetched: these are real people's mails.
+All sources that are there are read together. Nothing is fetched: these are real people's emails.
 
     source    files (plain or .gz)
-    aeslc     aeslc.jsonl (id, body), or the corpus as published: one *.subject file a mail
-    labelled  berkeley_labelled_raw.jsonl (id, raw: the mail with its headers)
+    aeslc     aeslc.jsonl (id, body), or the corpus as published: one *.subject file an email
+    labelled  berkeley_labelled_raw.jsonl (id, raw: the email with its headers)
     mails     mails.jsonl (id, text, secrets): your own; see mark
-    eml mbox  *.eml (one mail a file), *.mbox
+    eml mbox  *.eml (one email a file), *.mbox
     cmu       enron_mail_20150507.tar.gz, or it unpacked (maildir/), or Kaggle's emails.csv
     pile      pile_test_enron.jsonl (id, text): further non-members, never trained on
 
 A piece is a run of letters, of digits, of other marks or of blanks (a single space is none), cut
 where GPT-NeoX's pre-tokenizer cuts. Each is at least one token, so P pieces hold at least P tokens.
-A mail's window is its first P pieces, which hold all of its first P tokens; 4 P pieces of text are
-kept. A word is a piece of letters or digits, in lower case; only words are compared. N mails. No
-error quotes a mail.
+An email's window is its first P pieces, which hold its first P tokens; 4 P pieces of text are kept.
+A word is a piece of letters or digits, in lower case; only words are compared. N emails. No error
+quotes an email.
 """
 
 import itertools
@@ -29,18 +29,18 @@ from w2s.data.mail_files import MAILS, mail_sources
 from w2s.data.mail_text import PIECE, mark, usable
 
 SHINGLE = 5     # words: what near-duplicates are counted in
-NEAR = 1 / 3    # two mails are near-duplicates when one has this share of the other's window
-PASSAGE = 16    # words (20 to 25 pieces): mails with such a passage in common are one group
-COMMON = 10     # mails; a passage in more of them is a signature, a disclaimer or a form
+NEAR = 1 / 3    # two emails are near-duplicates when one has this share of the other's window
+PASSAGE = 16    # words (20 to 25 pieces): emails with such a passage in common are one group
+COMMON = 10     # emails; a passage in more of them is a signature, a disclaimer or a form
 
 
 def bodies(raw, most=None, seed=0, pieces=128):
     """(pool, extra): lists of {"id", "text", "group", "source"}, sorted by id. Members and
-    non-members will be drawn from the pool; extra has the pile's mails, unlike every one of it.
+    non-members will be drawn from the pool; extra has the pile's emails, unlike every one of it.
 
     raw: a raw_folder.Raw, which gets the account of every file. most: at most so many of the pool
     are drawn (splits.limit: fewer are a subset), by `seed`, which matters to nothing else.
-    pieces: P. What is kept depends on the mails and not on their order.
+    pieces: P. What is kept depends on the emails and not on their order.
     Raises ValueError when nothing is there, and `path:line: what is wrong` for a damaged file.
     """
     tally, best, seen = {}, {}, set()
@@ -48,7 +48,7 @@ def bodies(raw, most=None, seed=0, pieces=128):
         _take(path, source, mails, pieces, tally, best, seen)
     if all(path.name.lower().startswith("pile_test_enron.jsonl") for path in tally):
         raise raw.missing(MAILS)
-    # The pile comes last: of two near-duplicates the later one is left out, and the pile's mails
+    # The pile comes last: of two near-duplicates the later one is left out, and the pile's emails
     # are only further non-members. Within each the order is that of a hash of the text.
     order = sorted(best, key=lambda key: (best[key][0], key))
     unlike = distinct([best[key][1] for key in order], pieces)
@@ -61,7 +61,7 @@ def bodies(raw, most=None, seed=0, pieces=128):
         else:
             tally[origin[name]]["near-duplicate"] += 1
     if not pool:
-        raise ValueError(f"{raw.folder}: no mail there has a body of {pieces} pieces")
+        raise ValueError(f"{raw.folder}: no email there has a body of {pieces} pieces")
     pool, extra = (sorted(part, key=lambda row: row["id"]) for part in (pool, extra))
     drawn = splits.limit(pool, most, seed)
     # A non-member with a passage of a member is none: that passage may have been trained on.
@@ -81,14 +81,14 @@ def bodies(raw, most=None, seed=0, pieces=128):
 
 
 def _take(path, source, mails, pieces, tally, best, seen):
-    """Read a file. Its usable mails go into best {hash of the bare text: (from the pile?, text, id,
+    """Read a file. Usable emails go into best {hash of the bare text: (from the pile?, text, id,
     path)}, of equal ones the smallest; all others into tally {path: counts}, by reason; all ids
     into seen. Raises ValueError for an id that occurs twice."""
     counts = tally.setdefault(path, Counter())
     for name, text in mails:
         name = rows.SURROGATE.sub("?", f"{source}/{name}")  # a half character is no UTF-8
         if name in seen:
-            raise ValueError(f"{path}: two mails have the id '{name}'")
+            raise ValueError(f"{path}: two emails have the id '{name}'")
         seen.add(name)
         counts["read"] += 1
         text, reason = usable(text, pieces)
@@ -96,7 +96,7 @@ def _take(path, source, mails, pieces, tally, best, seen):
             counts[reason] += 1
             continue
         key = splits.digest(splits.bare(text))
-        # The smallest of equal mails, not the first: the order of the files must not matter.
+        # The smallest of equal emails, not the first: the order of the files must not matter.
         new = (source == "pile", text, name, path)
         best[key], *twin = sorted([new, *([best[key]] if key in best else [])])
         for *_, other_path in twin:
@@ -106,10 +106,10 @@ def _take(path, source, mails, pieces, tally, best, seen):
 # ---- duplicates ----------------------------------------------------------------------------------
 
 def distinct(texts, pieces):
-    """N bool: whether a mail is kept, being no near-duplicate of a kept mail before it.
+    """N bool: whether an email is kept, being no near-duplicate of a kept email before it.
 
     A is a near-duplicate of B when B's text has at least NEAR of the SHINGLE-word sequences of A's
-    window, or A's text of those of B's window: so a mail is also found inside a longer one. Mails
+    window, or A's text of those of B's window: so one is also found inside a longer one. Emails
     that were left out do not count, so near-duplication does not chain."""
     whole, window = [], []
     for text in texts:
@@ -117,7 +117,7 @@ def distinct(texts, pieces):
         grams = _sequences(words, SHINGLE)
         whole.append(np.unique(grams))
         window.append(np.unique(grams[:max(1, count - SHINGLE + 1)]))
-    # What one mail alone has can be no likeness: without it the two indices below stay small.
+    # What one email alone has can be no likeness: without it the two indices below stay small.
     shared = _repeated(whole)
     sizes = [len(grams) for grams in window]
     in_text, in_window, keep = defaultdict(list), defaultdict(list), []
@@ -142,7 +142,7 @@ def distinct(texts, pieces):
 def set_groups(pool):
     """Set row["group"]: rows that have a passage of PASSAGE words in common, directly or through
     other rows, are one group. A passage in more than COMMON rows does not count, as a disclaimer
-    would join all the mails that end in it."""
+    would join all the emails that end in it."""
     grams = [np.unique(_sequences(_words(row["text"])[0], PASSAGE)) for row in pool]
     shared = _repeated(grams, COMMON)
     splits.set_groups(pool, [
@@ -170,7 +170,7 @@ def _sequences(words, n):
 
 def _repeated(grams, most=None):
     """Sorted hashes that are in at least two of N arrays, and in at most `most` of them."""
-    # No array has a hash twice, so counts are of mails. The empty one is for N = 0.
+    # No array has a hash twice, so counts are of emails. The empty one is for N = 0.
     values, counts = np.unique(np.concatenate([*grams, np.zeros(0, np.uint64)]), return_counts=True)
     return values[(counts > 1) & (counts <= (most or len(grams)))]
 

@@ -1,5 +1,5 @@
 """Files that hold mail, each read as (name, text) pairs: AESLC's folders, CMU's maildir or tar,
-emails.csv, mbox, eml, jsonl. They are streamed, as CMU's archive holds half a million mails.
+emails.csv, mbox, eml, jsonl. They are streamed, as CMU's archive holds half a million emails.
 """
 
 import contextlib
@@ -21,28 +21,28 @@ JSONL = {"berkeley_labelled_raw.jsonl": ("labelled", "raw"), "mails.jsonl": ("ma
          "pile_test_enron.jsonl": ("pile", "text")}
 ARCHIVE = ("enron_mail_20150507.tar", "enron_mail_20150507.tgz", "maildir", "emails.csv")
 MAILS = raw_folder.Need(
-    "mails (aeslc.jsonl, *.subject, enron_mail_20150507.tar.gz, maildir/, emails.csv, *.eml, "
+    "emails (aeslc.jsonl, *.subject, enron_mail_20150507.tar.gz, maildir/, emails.csv, *.eml, "
     "*.mbox, mails.jsonl)", f"AESLC ({AESLC}) or the CMU archive ({CMU})",
     ("aeslc.jsonl", "*.subject", "*.eml", "*.mbox", *ARCHIVE,
      *(name for name in JSONL if "pile" not in name)),
-    "; these are real people's mails, so we do not fetch them")
-LONGEST = 1 << 26  # bytes of a mail; a damaged or hostile file could ask for any amount of memory
+    "; these are real people's emails, so we do not fetch them")
+LONGEST = 1 << 26  # bytes of an email; a damaged or hostile file could ask for any amount of memory
 
 
 # ---- files ---------------------------------------------------------------------------------------
 
 def mail_sources(raw):
     """Yield (path to account for, source, iterable of (name, text)) for all mail in a
-    raw_folder.Raw; text is None where a mail has no readable part."""
+    raw_folder.Raw; text is None where an email has no readable part."""
     aeslc, published = raw.find("aeslc.jsonl"), raw.every(".subject")
-    if aeslc:  # the same mails in one file: both would be duplicates of each other
+    if aeslc:  # the same emails in one file: both would be duplicates of each other
         yield aeslc, "aeslc", _jsonl(aeslc, "body")
         raw.notes += ["read aeslc.jsonl, not the *.subject files"] if published else []
     for folder, paths in _by_folder([] if aeslc else published):
         yield folder, "aeslc", ((raw_folder.stem(p), _subject(p)) for p in paths)
     for name, (source, key) in JSONL.items():
         if path := raw.find(name):
-            mails = _jsonl(path, key)  # key raw: a whole mail, with its headers
+            mails = _jsonl(path, key)  # key raw: a whole email, with its headers
             yield path, source, mails if key == "text" else (
                 (name, body(mail.encode("utf-8", "replace"))) for name, mail in mails)
     # A folder of eml files is one entry of the account, an mbox file one of its own.
@@ -92,37 +92,37 @@ def _open(path):
 
 
 def _bytes(path):
-    """The one mail in a file."""
+    """The one email in a file."""
     with _open(path) as file:
         return whole(file, path)
 
 
 def whole(file, name, size=0):
-    """The bytes of one mail. Raises ValueError `name: ...` where there are more than LONGEST, or
+    """The bytes of one email. Raises ValueError `name: ...` where there are more than LONGEST, or
     where the archive's header claims so (`size`)."""
     # A sparse member of a tar may claim any size with no bytes behind it: never read it.
     data = file.read(LONGEST + 1) if size <= LONGEST else b""
     if max(size, len(data)) > LONGEST:
-        raise ValueError(f"{name}: more than {LONGEST >> 20} MB, which no mail is; take it out")
+        raise ValueError(f"{name}: more than {LONGEST >> 20} MB, which no email is; take it out")
     return data
 
 
 def _subject(path):
-    """The body of an AESLC mail, which ends at the line @subject."""
+    """The body of an AESLC email, which ends at the line @subject."""
     return re.split(r"^@subject\b", decode(_bytes(path), None), maxsplit=1, flags=re.M)[0]
 
 
 def _mbox(path):
-    """Yield the mails of an mbox file as bytes, ">From" turned back into "From". Raises ValueError
-    for a file that does not begin with a line `From ...`, and for a mail longer than LONGEST."""
+    """Yield the emails of an mbox file as bytes, ">From" turned back into "From". Raises ValueError
+    for a file that does not begin with a line `From ...`, and for an email longer than LONGEST."""
     mail, blank, size, count = None, True, 0, 0
     with _open(path) as file:
         while line := file.readline(LONGEST):
-            size += len(line)  # before the line is kept: one mail must not fill the memory
+            size += len(line)  # before the line is kept: one email must not fill the memory
             if size > LONGEST:
                 raise ValueError(f"{path}: mail {count} is more than {LONGEST >> 20} MB, which no "
                                  "mail is; take it out")
-            # A mail begins at "From " behind an empty line; within a mail it is a word like others.
+            # An email begins at "From " behind an empty line; within one it is a word like others.
             if blank and line.startswith(b"From "):
                 if mail is not None:
                     yield b"".join(mail)
@@ -169,7 +169,7 @@ def _tar(path):
         except tarfile.TarError as error:
             raise ValueError(f"{path}: damaged or truncated tar ({error})") from None
     if not count:
-        raise ValueError(f"{path}: no mail below maildir/ in this archive")
+        raise ValueError(f"{path}: no email below maildir/ in this archive")
 
 
 class _Member(tarfile.TarInfo):

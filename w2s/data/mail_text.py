@@ -1,7 +1,7 @@
-"""From a mail to its author's own words: decoded, without headers, quotations and forwarded mails.
+"""From an email to its author's own words: decoded, without headers, quotations and what was forwarded.
 
-Patterns are possessive (*+) where a mail could otherwise make them take quadratic time: archives
-hold mails of megabytes, and a hostile one may come with --raw.
+Patterns are possessive (*+) where an email could otherwise make them take quadratic time: archives
+hold emails of megabytes, and a hostile one may come with --raw.
 """
 
 import email
@@ -12,9 +12,9 @@ from email.policy import Compat32
 
 from w2s import rows
 
-KEEP = 4        # windows of text that are kept of a mail
+KEEP = 4        # windows of text that are kept of an email
 
-# Never more pieces than GPT-NeoX has tokens: so a mail of P pieces has P tokens at least.
+# Never more pieces than GPT-NeoX has tokens: so an email of P pieces has P tokens at least.
 DIGIT = r"\d²³¹¼½¾"
 PIECE = re.compile(rf"'(?:s|t|re|ve|m|ll|d)|[^\W_{DIGIT}]+|[{DIGIT}]+|(?:[^\w\s]|_)+"
                    r"|\s{2,}|[^\S ]")
@@ -37,7 +37,7 @@ def mark(path, drawn):
     """Set row["secrets"], [[first character, end], ...], from the mails.jsonl at `path`.
 
     drawn: {id: row}. A secret that cleaning moved or cut off is left out. Raises ValueError for
-    secrets that are no places in the mail's text."""
+    secrets that are no places in the email's text."""
     for n, mail in enumerate(rows.read(path), 1):
         row = drawn.get(rows.SURROGATE.sub("?", f"mails/{mail['id']}"))
         places = mail.get("secrets", [])
@@ -94,8 +94,8 @@ def usable(text, pieces):
 
 
 def body(mail):
-    """The first text/plain part of an RFC 822 mail (bytes) as str, or None where there is none or
-    the mail cannot be parsed. A character that its charset does not have becomes U+FFFD."""
+    """The first text/plain part of an RFC 822 email (bytes) as str, or None where there is none or
+    the email cannot be parsed. A character that its charset does not have becomes U+FFFD."""
     deep = next(itertools.islice(MULTIPART.finditer(mail), DEEPEST, None), None)
     try:
         for part in email.message_from_bytes(mail[:deep and deep.start()], policy=BRIEF).walk():

@@ -12,7 +12,7 @@ from w2s import hub, rows
 from w2s.data.splits import digest
 
 DEPTH = 3  # folders below --raw that are looked into
-TREE = "maildir"  # taken as one file: half a million mails
+TREE = "maildir"  # taken as one file: half a million emails
 
 
 # ---- the raw folder ------------------------------------------------------------------------------

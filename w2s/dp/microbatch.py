@@ -31,7 +31,7 @@ def micro_batches(model, batch, per_sample=False):
     padding cut. per_sample: whole per-sample gradients are held (sgd.func_sum)."""
     B, ids = len(first_tensor(batch)), batch.get("ids")
     canary = batch["canary"] >= 0 if "canary" in batch else torch.zeros(0)
-    # canaries have two tokens each, which would be padded to the length of a mail
+    # canaries have two tokens each, which would be padded to the length of an email
     if 0 < int(canary.sum()) < B:
         for chosen in (canary, ~canary):
             rows = {key: value[chosen] for key, value in batch.items()}

@@ -13,16 +13,16 @@ def blocks(configs):
     if not private:
         return []
     return [Text("**Whom differential privacy protects.** Each guarantee is about the rows that "
-                 "one run was trained on with DP-SGD, a row being a mail, and about no others:"),
+                 "one run was trained on with DP-SGD, a row being an email, and about no others:"),
             Bullets([f"{name}: {guarantee(seeds)}" for name, seeds in private.items()]),
             Text("The weak model's guarantee covers D_W, also in all that is made of its labels: "
                  "the students inherit it by post-processing. It says nothing about D_WTS, whose "
-                 "mails stand in a student's training as they are, at least by their beginnings. A "
+                 "emails stand in a student's training as they are, or their beginnings do. A "
                  "student's own guarantee covers D_WTS and says nothing about D_W. **They are two "
                  "separate guarantees and do not add up to one statement about both sets of "
-                 "mails** (reading P8). A run that is not listed gives none for the rows it was "
+                 "emails** (reading P8). A run that is not listed gives none for the rows it was "
                  "trained on. Neither counts that settings were chosen, or results like these "
-                 "published, after looking at the mails.")]
+                 "published, after looking at the emails.")]
 
 
 def guarantee(configs):

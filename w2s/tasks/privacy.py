@@ -1,7 +1,7 @@
 """Privacy: language models fine-tuned on mail with DP-SGD, and what can be extracted from them.
 
 B rows, T tokens, N rows of a split. lambda_P is the epsilon of (epsilon, delta)-DP (reading P4):
-lam = 0 trains without privacy, lam = 8 with epsilon 8. One row is one mail, the unit of privacy.
+lam = 0 trains without privacy, lam = 8 with epsilon 8. One row is one email, the unit of privacy.
 """
 
 import numpy as np
@@ -33,7 +33,7 @@ METRICS = {"acc": "next-token accuracy on held-out mail",
                                       "was asked: C.1 of the paper, taken literally",
            "mia_auc": "AUC of membership inference by the loss minus that of the untuned "
                       "model; .5: a guess",
-           "mia_auc_seen": "the same of the first half of a mail, which the student saw as it was",
+           "mia_auc_seen": "the same of the first half of emails, which the student saw as it was",
            "mia_tpr_at_1fpr": "share of the members found at 1 % false alarms among non-members",
            "secret_exact": "share of the numbers in members that greedy decoding writes down whole",
            "exposure": "bits by which such a number is more probable than random ones",
@@ -51,10 +51,10 @@ BESIDE = {  # columns of a table beside the headlines: slice and metric of eval.
 PANELS = {"mia_auc": (.5, "a guess")}  # of the figure, with a line (Fig. A11)
 TITLE, ROW = "Privacy", 4
 NOTE = ("acc is next-token accuracy on held-out mail, extraction the share of tokens that greedy "
-        "decoding reproduces of the mail a model was trained on: D_W for weak and ceiling, D_WTS "
+        "decoding reproduces of the emails a model was trained on: D_W for weak and ceiling, D_WTS "
         "for the student, which saw only its first 64 tokens (x_i) as they were and its teacher's "
         "words in the place of the rest (y_i). Three windows: within x_i; from the end of x_i into "
-        "y_i; from all of x_i into y_i. Pretraining may have seen these mails, and much of a mail "
+        "y_i; from all of x_i into y_i. Pretraining may have seen these emails, and much of one "
         "can be guessed: extraction says something only beside the untuned models (base-weak, "
         "base-strong) and the non-members.")
 DEFAULTS = {"lam": (8, "ours: epsilon"), "alpha": (0, "no confidence loss, reading P5"),
@@ -156,13 +156,13 @@ def evaluate(rows):
 NEEDS = (mail_files.MAILS,)
 
 
-def prepare(raw, seed=0, split="grouped", mails=10000, sequence_length=128,
+def prepare(raw, seed=0, split="grouped", emails=10000, sequence_length=128,
             val=splits.VALIDATION, trust=0.0):
     """{split: rows}: mail bodies without duplicates (reading P11); D_W, D_WTS and non-members
-    40/40/20 (reading E22), with at most `mails` in each of D_W and D_WTS. test also has the Pile's
-    mails, further non-members."""
-    # So many of the pool that weak's share of what val and trust leave is `mails`.
-    most = round(mails / splits.REST["weak"] / max(1 - val - trust, 1e-9))
+    40/40/20 (reading E22), with at most `emails` in each of D_W and D_WTS. test also has the Pile's
+    emails, further non-members."""
+    # So many of the pool that weak's share of what val and trust leave is `emails`.
+    most = round(emails / splits.REST["weak"] / max(1 - val - trust, 1e-9))
     pool, extra = mail.bodies(raw, most, seed, sequence_length)
     parts = splits.usual(pool, seed, split, val, trust)
     return parts | {"test": parts["test"] + extra}

@@ -38,7 +38,7 @@ def normal(shape, *parts, device="cpu"):
 
 
 def count_steps(n, epochs, batch_size):
-    """Optimizer steps in `epochs` passes (a fraction is legal) over n rows; at least one, but none
+    """Optimizer steps in `epochs` passes, whole or not, over n rows; at least one, but none
     for epochs = 0, the untuned model."""
     return max(1, round(epochs * math.ceil(n / batch_size))) if epochs else 0
 
