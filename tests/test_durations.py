@@ -6,6 +6,7 @@
 import json
 import random
 import shlex
+import time
 
 import pytest
 
@@ -34,14 +35,20 @@ def test_a_command_takes_the_mean_of_its_kind_or_of_trainings_of_its_model():
                        a seed1 x | train_weak.py --task a --model m
                        a seed1 y | train_student.py --task a --model m
                        b seed1 y | train_student.py --task b --model m
-                       a seed1 e | evaluate.py --run r""")
+                       a seed1 e | evaluate.py --run r
+                       a rows | -m w2s.prepare data --out d""")
     pace = Pace(plan)
     pace.add(plan[0], 2, "")
     pace.add(plan[0], 4, "")
-    pace.add(plan[0], 90, "r: done already")  # says nothing
+    pace.add(plan[0], 90, "r: done already")  # these say nothing
+    pace.add(plan[0], 1, "r: 9 rows, goes on at step 8")
     assert pace.seconds(plan[1]) == 3 and pace.seconds(plan[2]) == 3
-    # else by weight: 6 s for two commands of weight 4, so 6 / 8 of a weight
-    assert pace.seconds(plan[3]) == 6 * 6 / 8 and pace.seconds(plan[4]) == 2 * 6 / 8
+    # else by weight: 6 s for two commands of weight 6, so half of a weight
+    assert pace.seconds(plan[3]) == 6 / 2 and pace.seconds(plan[4]) == 2 / 2
+    # what runs no model is no measure of what does, nor the other way round
+    assert pace.seconds(plan[5]) == 1
+    pace.add(plan[5], 50, "")
+    assert pace.seconds(plan[4]) == 1 and pace.seconds(plan[5]) == 50
 
 
 def test_what_is_remembered_is_scaled_to_the_machine_of_now(tmp_path):
@@ -54,9 +61,12 @@ def test_what_is_remembered_is_scaled_to_the_machine_of_now(tmp_path):
     for command, seconds in zip(plan, (10, 30, 7)):
         first.add(command, seconds, "")
     first.keep()
-    assert json.loads(path.read_text()) == {"mini a x": 10, "mini a y": 30, "mini a e": 7}
+    assert json.loads(path.read_text()) == {"mini a x m m2": 10, "mini a y m m2": 30,
+                                            "mini a e m m2": 7}
     later = Pace(plan, path, "mini")
     assert later.known() and [later.seconds(command) for command in plan] == [10, 30, 7]
+    other = commands("a seed0 x | train_weak.py --task a --model m3")  # takes another time
+    assert not Pace(other, path, "mini").known()
     later.add(plan[0], 20, "")  # a machine half as fast
     assert [later.seconds(command) for command in plan] == [20, 60, 14]
     assert not Pace(plan, path, "paper").known()
@@ -85,24 +95,65 @@ def test_the_file_is_bounded(tmp_path):
     assert durations.read(path)[oldest] == 2 and durations.read(path)["new"] == 1
 
 
-def test_a_finished_run_takes_a_second(tmp_path):
-    command = Command(0, "", "a x", "", ["train_weak.py", "--out", str(tmp_path)])
+@pytest.mark.parametrize("line, made", [
+    ("train_weak.py --out {}/r", ["r/DONE"]), ("train_ntf.py --out {}/r", ["r/DONE"]),
+    ("label.py --run {0}/r {0}/s --data d/wts.jsonl.gz", [
+        "r/labels/wts.jsonl.meta.json", "s/labels/wts.jsonl.meta.json"]),
+    ("evaluate.py --data d/test.jsonl d/val.jsonl --run {}/r", [
+        "r/predictions/test.jsonl", "r/predictions/val.jsonl"]),
+    ("attacks.py text --task t --run {}/r", ["r/attack-text.json"]),
+    ("attacks.py text --task t --run {0}/r --out {0}/o.jsonl", ["o.jsonl"]),
+    ("-m w2s.prepare data --task t --out {}/d", ["d/manifest.json"]),
+    ("-m w2s.miniature pretrain --shape s --out {}/m", ["m/s/pretraining.json"])])
+def test_what_is_done_takes_a_second_or_what_that_took(line, made, tmp_path):
+    """Also of an experiment that goes on, and not of training alone."""
+    command, = commands(f"a x | {line.format(tmp_path)}")
+    full = durations.WEIGHTS.get(durations.script(command.words), 1)
+    for path in map(tmp_path.joinpath, made):
+        assert Pace([command]).seconds(command) == full
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     pace = Pace([command])
-    assert pace.seconds(command) == durations.WEIGHTS["train_weak.py"]
-    (tmp_path / "DONE").touch()
     assert pace.seconds(command) == durations.SKIPPED
+    for seconds in (.2, .4):
+        pace.add(command, seconds, "x: done already")
+    assert pace.seconds(command) == pytest.approx(.3)
+
+
+def test_a_report_is_never_done():
+    command, = commands("report | -m w2s.report --runs r")
+    assert Pace([command]).seconds(command) == durations.WEIGHTS["w2s.report"]
 
 
 def test_time_is_that_of_the_last_one_on_so_many_seats():
     plan = commands("\n".join(["x | a.py"] * 4))
     times = dict(enumerate((5, 3, 2, 4)))
 
-    def spent(jobs, waits=[set()] * 4, running=(), todo=plan):
-        return wall(todo, running, waits, set(), jobs, lambda command: times[command.number])
+    def spent(jobs, waits=[set()] * 4, running=(), todo=plan, seats=None):
+        return wall(todo, running, waits, set(), jobs, lambda command: times[command.number],
+                    seats)
     assert spent(1) == 14 and spent(4) == 5 and spent(2) == 9   # 5 4 | 3 2
     assert spent(4, [set(), {0}, {1}, {2}]) == 14               # a chain gains nothing
     assert spent(2, running=[(6, 0)], todo=plan[1:]) == 9       # 3 2 4 beside the 6
     assert spent(2, running=[(6, 0)], todo=[]) == 6
+    assert spent(2, seats={1: 2}) == 5 + 3 + 4                  # the second has both, alone
+    assert spent(2, seats={1: 9}) == 5 + 3 + 4                  # or more than there are
+    assert spent(3, running=[(6, 0)], todo=plan[1:], seats={0: 2}) == 9  # 3 2 4 on one seat
+
+
+def test_seats_are_those_of_the_cards_that_a_command_needs():
+    plan = commands("x | a.py\ny | -m torch.distributed.run --nproc-per-node=2 a.py")
+    assert durations.seats(plan, 4, 8) == {1: 4} and durations.seats(plan, 4, 4) == {1: 2}
+    assert durations.seats(plan, 0, 4) == {1: 8}  # without cards: all there are
+
+
+def test_the_time_of_a_large_plan_is_known_at_once():
+    """It is asked for after each command."""
+    plan = commands("\n".join(["x | a.py"] * 3000))
+    began = time.process_time()
+    wall(plan, [], [{*range(k - 40, k - 3)} if k > 40 else set() for k in range(3000)], set(), 8,
+         lambda command: 1)
+    assert time.process_time() - began < 2
 
 
 def world(seeds):
@@ -165,14 +216,21 @@ def test_the_time_left_is_that_of_the_whole(remembered, share, most, tmp_path):
 
 def test_a_dry_run_expects_what_was_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "HISTORY", tmp_path / "file")
-    steps = [Step("", f"a seed{seed} {run}", script, "a", run, True,
-                  {"--out": tmp_path / f"{seed}{run}"}, {})
+    monkeypatch.setattr(launch.cost, "CORE", launch.cost.Machine(1e99, 0, 4))
+    steps = [Step("", f"a seed{seed} {run}", script, "a", run, True, {}, {})
              for seed in (0, 1) for run, script in (("x", "train_weak.py"),
                                                     ("y", "train_student.py"))]
-    assert launch.expected(steps, "runs/mini") is None
-    durations.remember(tmp_path / "file", {"mini a x": 8.})
-    assert launch.expected(steps, "runs/mini", 2) == (8 + 8 + 12 + 12) / 2  # weights 4 and 6
-    (tmp_path / "0x").mkdir()
-    (tmp_path / "0x" / "DONE").touch()
-    assert launch.expected(steps, "runs/mini") == 1 + 8 + 12 + 12
-    assert launch.expected(steps, "runs/other") is None
+    lines = [[step.script, "--task", "a", "--model", "m", "--data" if "weak" in step.script else
+              "--labels", "x.jsonl", "--out", str(tmp_path / step.title)] for step in steps]
+
+    def expected(name, jobs=1):
+        return launch.expected(steps, lines, f"runs/{name}", 0, jobs)
+    assert expected("mini") == (4 * 4, False)
+    durations.remember(tmp_path / "file", {"mini a x m": 8.})
+    assert expected("mini", 2) == (16, True)  # y as x, which has the same model
+    lines[1] += ["--labels", str(tmp_path / steps[0].title)]  # waits for it
+    lines[3] += ["--labels", str(tmp_path / steps[2].title)]
+    assert expected("mini", 4) == (16, True)
+    (tmp_path / steps[0].title).mkdir()
+    (tmp_path / steps[0].title / "DONE").touch()
+    assert expected("mini") == (1 + 8 + 8 + 8, True) and not expected("other")[1]

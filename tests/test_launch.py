@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from tests.bench import decoders, plan
 from tests.test_cards import machine  # noqa: F401 (a fixture)
-from w2s import durations, experiment, launch, memory, parallel, phases, recipes, scheduler
+from w2s import experiment, launch, memory, parallel, phases, recipes, scheduler
 from w2s.commands import Step
 from w2s.experiment import Config
 from w2s.phases import Experiment
@@ -212,15 +213,35 @@ def test_a_cluster_trains_in_bfloat16_on_cards_whatever_this_machine_has(
     assert "--gres" not in out and "bfloat16" not in out and "--device cpu" in out
 
 
-def test_a_dry_run_says_how_long_where_it_is_known(capsys, monkeypatch, tmp_path):
+def test_a_dry_run_says_how_long_measured_or_computed(capsys, machine,  # noqa: F811
+                                                      monkeypatch, tmp_path):
+    machine(0)
     monkeypatch.setattr(launch, "HISTORY", tmp_path / "file")
-    launch.carry_out(*planned(dry_run=True))
-    assert not capsys.readouterr().err
     steps, lines, options = planned(dry_run=True, jobs=2)
-    (tmp_path / "file").write_text(json.dumps({f"results {durations.kind(step.title)}": 61
-                                               for step in steps}))
     launch.carry_out(steps[:3], lines[:3], options)
-    assert capsys.readouterr().err == "3 commands, about 1:31 here\n"
+    assert capsys.readouterr().err.startswith("3 commands; perhaps a minute with 2 at a time, "
+                                              "computed, nothing of the kind was measured here: ")
+    plan = launch.numbered(steps[:3], lines[:3])
+    known = launch.pace(plan, None, 0, 2)
+    (tmp_path / "file").write_text(json.dumps({known.key(command): 610 for command in plan}))
+    launch.carry_out(steps[:3], lines[:3], options)
+    # two at a time, then the third
+    assert capsys.readouterr().err == (
+        "3 commands; about 20 minutes with 2 at a time, by what was measured here\n")
+
+
+def test_hours_of_a_cluster_are_of_its_cards(capsys, machine, monkeypatch, tmp_path):  # noqa: F811
+    machine(0)
+    monkeypatch.setattr(launch, "HISTORY", tmp_path / "file")
+    hours = []
+    for options in ({"gpus": 1}, {"gpus": 8}, {"device": "cpu", "dtype": "float32"}):
+        launch.carry_out(*planned(dry_run=True, format="slurm", **options))
+        said = capsys.readouterr().err
+        where = f" on {options['gpus']} GPU" if "gpus" in options else ""
+        assert f"{where}" in said and ("GPU" in said) == bool(where), said
+        number, unit = re.search("perhaps ([0-9.]+) (hours|minutes)", said).groups()
+        hours.append(float(number) / (60 if unit == "minutes" else 1))
+    assert hours[1] < hours[0] < hours[2]
 
 
 def test_options_that_do_not_fit_are_one_line(machine, monkeypatch):  # noqa: F811
@@ -243,4 +264,4 @@ def test_an_experiment_remembers_how_long_its_commands_took(tmp_path, monkeypatc
     launch.carry_out([step], [[str(tmp_path / "nap.py")]], launch.Options(jobs=1), "runs/mine")
     found = json.loads((tmp_path / "runs" / ".durations.json").read_text())
     assert [*found] == ["mine a nap"] and .2 <= found["mine a nap"] < 20
-    assert launch.expected([step], "runs/mine") == found["mine a nap"]
+    assert launch.expected([step], [["nap.py"]], "runs/mine", 0, 1) == (found["mine a nap"], True)

@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 
 import pytest
 
@@ -145,11 +146,37 @@ def test_a_model_that_we_do_not_compute_is_refused_by_its_config(tmp_path):
     preflight.models(MINI.values())
 
 
-def test_a_model_that_the_hub_does_not_have_is_refused(monkeypatch, tmp_path):
+def test_a_model_that_the_hub_does_not_have_is_refused(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ValueError, match="no/model: no local folder, and not to be had from"):
         preflight.models(["no/model@step3"])
+    assert capsys.readouterr().out == ""
+    with pytest.raises(ValueError) as error:
+        preflight.models(["no/model", MINI["weak"], "no/other"])
+    assert str(error.value) == "the models no/model, no/other cannot be had, see the list above"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("models      MISSING: no/model: no local folder")
+    assert lines[1] == f"            there: {MINI['weak']}" and "MISSING: no/other" in lines[2]
+    preflight.models(MINI.values(), show=True)
+    assert capsys.readouterr().out.splitlines() == [f"models      there: {MINI['weak']}",
+                                                    f"            there: {MINI['strong']}"]
+
+
+def test_rows_models_and_hours_are_said_together(partly, monkeypatch, capsys, tmp_path):
+    """Who lacks several things learns of all of them at once, and what they are wanted for."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    options = Config(raw=partly, tasks="fairness,privacy", seeds=1, strong="no/model",
+                     weak=MINI["weak"], out=str(tmp_path / "out"))
+    with pytest.raises(ValueError) as error:
+        experiment.main(options, "paper")
+    assert str(error.value).startswith("files of privacy are missing, see the list above; put them "
+                                       "there, or add --skip-missing to go on with fairness; "
+                                       "no/model: no local folder")
+    out = capsys.readouterr().out
+    assert "privacy     MISSING: emails" in out and "MISSING: no/model" in out
+    assert re.search(r"^\d+ commands; perhaps .* computed", out, re.M)
 
 
 # ---- how long, how much --------------------------------------------------------------------------
@@ -158,15 +185,20 @@ def test_hours_are_of_what_was_measured_and_memory_is_computed(monkeypatch):
     found = plan(tasks="fairness", seeds=1, strong="EleutherAI/pythia-410m")  # beside a small one
     lines = [found.line(step) for step in found.steps]
     monkeypatch.setattr(launch, "places", lambda *_: ([], None, 2))
-    monkeypatch.setattr(launch, "expected", lambda steps, out, jobs: None)
-    text = preflight.estimate(found, lines, found.options)
-    assert text.startswith(f"{len(lines)} commands; how long: nothing of the kind was measured")
+    monkeypatch.setattr(launch, "expected", lambda *_: (7200 * 2.25, False))
+
+    def estimate():
+        return launch.estimate(found.steps, lines, found.options, found.out)
+    text = estimate()
+    assert text.startswith(f"{len(lines)} commands; perhaps 4.5 hours with 2 at a time, computed, "
+                           "nothing of the kind was measured here: ")
     need = max(launch.need(words) for words in lines if words[0].startswith("train_"))
     assert text.endswith(f"memory: a training takes up to {need / 1e9:.1f} GB, computed")
-    monkeypatch.setattr(launch, "expected", lambda steps, out, jobs: 9000 if jobs == 2 else 0)
+    monkeypatch.setattr(launch, "expected", lambda *given: (9000 if given[-2:] == (1, 2) else 0,
+                                                            True))
     monkeypatch.setattr(launch, "places", lambda *_: (["0"], 80e9, 2))
-    text = preflight.estimate(found, lines, found.options)
-    assert "about 2.5 hours with 2 at a time, by what was measured here" in text
+    text = estimate()
+    assert "about 2.5 hours with 2 at a time on 1 GPU, by what was measured here" in text
     assert text.endswith("computed, a GPU here has 80 GB")
     lines[-2] = ["train_weak.py", "--model", "a/b"]  # a model that only the hub knows
-    assert preflight.estimate(found, lines, found.options).endswith("measured here")
+    assert estimate().endswith("measured here")

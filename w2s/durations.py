@@ -18,11 +18,12 @@ from w2s import rows
 
 MOST, LARGEST = 4000, 1 << 20  # entries that are kept; bytes of a file that is read
 # Seconds of a command beside those of others, before any is known: training is the most of it
-WEIGHTS = {"train_student.py": 6, "train_weak.py": 4, "attacks.py": 4, "evaluate.py": 2,
+WEIGHTS = {"train_student.py": 6, "train_weak.py": 6, "attacks.py": 4, "evaluate.py": 2,
            "label.py": 2, "w2s.report": 2, "w2s.miniature": 2}
-PRETRAINING = 60  # such a weight
-SKIPPED = 1  # seconds of a run that is done already
+MODELS = ("train_student.py", "train_weak.py", "attacks.py", "evaluate.py", "label.py")
+SKIPPED = 1  # seconds of a run that is done already, before one of them is known
 ALREADY = "already"  # in what a command prints that found its work done
+PARTLY = "goes on at step"  # or a part of it
 
 
 def kind(title):
@@ -59,64 +60,100 @@ def remember(path, measured):
 
 # ---- a pace --------------------------------------------------------------------------------------
 
+class Weights:
+    """Seconds of commands of which only the script is known. w2s.cost.Costs knows more."""
+
+    def seconds(self, command):
+        return WEIGHTS.get(script(command.words), 1)
+
+    def renew(self):
+        """Nothing that is made on the way changes them."""
+
+
 class Pace:
     """Seconds of the commands of a plan, known the better the more of them are done.
 
-    path: of the file, None: nothing is remembered; name: of the results, in front of its keys."""
+    path: of the file, None: nothing is remembered; name: of the results, in front of its keys;
+    costs: seconds of commands that nobody has timed, which count beside each other alone."""
 
-    def __init__(self, commands, path=None, name=""):
-        self.path, self.name, self.now = path, name, defaultdict(list)
+    def __init__(self, commands, path=None, name="", costs=None):
+        self.path, self.name, self.now, self.names = path, name, defaultdict(list), {}
+        self.costs, self.skips, self.found = costs or Weights(), [], {}
+        self.models = defaultdict(set)  # {task: names of the models that it trains}
+        for task, base in filter(None, map(model, commands)):
+            self.models[task].add(os.path.basename(base))
         past = read(path) if path else {}
-        self.past = {c.kind(): past[f"{name} {c.kind()}"] for c in commands
-                     if f"{name} {c.kind()}" in past}
-        known = [c for c in commands if c.kind() in self.past]
-        # seconds that a weight of 1 means, where some kinds are remembered
-        self.unit = (sum(self.past[c.kind()] for c in known) / sum(map(weight, known))
-                     if known else None)
-        self.spent = defaultdict(lambda: [0, 0])  # {script or None: [measured, expected before]}
-        self.alike = defaultdict(list)            # {(task, model): [seconds, ...] of its trainings}
+        self.past = {c.kind(): past[self.key(c)] for c in commands if self.key(c) in past}
+        # {key of `keys`: [seconds, what was expected]}: remembered ones and costs; now and before
+        self.unit, self.spent = defaultdict(lambda: [0, 0]), defaultdict(lambda: [0, 0])
+        for command in commands:
+            if command.kind() in self.past:
+                spend(self.unit, command, self.past[command.kind()], self.costs.seconds(command))
+
+    def key(self, command):
+        """What a kind is called in the file: other models take another time."""
+        title = command.kind()
+        return " ".join([self.name, title, *sorted(self.models[title.split(" ")[0]])])
 
     def add(self, command, seconds, output):
         """Take in that a command took so many seconds and printed this."""
+        if not model(command):  # it may have made rows or a model of which the costs did not know
+            self.costs.renew()
         if ALREADY in output:  # it was done before: that says nothing of the others
+            self.skips.append(seconds)
+        if ALREADY in output or PARTLY in output:
             return
-        for key in (script(command.words), None):
-            self.spent[key][0] += seconds
-            self.spent[key][1] += self.before(command)
+        spend(self.spent, command, seconds, self.before(command))
         self.now[command.kind()].append(seconds)
-        if model(command):
-            self.alike[model(command)].append(seconds)
+        self.names[command.kind()] = self.key(command)
 
     def before(self, command):
-        """Seconds, or only a weight where nothing is remembered, without what is measured now."""
-        return self.past.get(command.kind(), (self.unit or 1) * weight(command))
+        """Seconds, without what is measured now: remembered, else a cost, times what those that are
+        most like it took beside theirs."""
+        return self.past.get(command.kind()) or self.costs.seconds(command) * share(
+            self.unit, command)
 
     def seconds(self, command):
-        """Those of its kind, as measured now; else those remembered, or of trainings of the same
-        model, or weighed, times what its script has taken now beside that."""
-        if done(command):
-            return SKIPPED
+        """Those of its kind, as measured now; else those remembered, or its cost, times what the
+        commands that are most like it have taken now beside that."""
+        if command.number not in self.found:  # asked once: of a plan that goes on
+            self.found[command.number] = done(command)
+        if self.found[command.number]:
+            return sum(self.skips) / len(self.skips) if self.skips else SKIPPED
         if times := self.now.get(command.kind()):
             return sum(times) / len(times)
-        if command.kind() not in self.past and (times := self.alike.get(model(command))):
-            return sum(times) / len(times)
-        spent = self.spent.get(script(command.words)) or self.spent.get(None) or [1, 1]
-        return self.before(command) * spent[0] / spent[1]
+        return self.before(command) * share(self.spent, command)
 
     def keep(self):
         """Write what was measured into the file."""
         if self.path and self.now:
-            remember(self.path, {f"{self.name} {key}": sum(times) / len(times)
-                                 for key, times in self.now.items()})
+            remember(self.path, {self.names[kind]: sum(times) / len(times)
+                                 for kind, times in self.now.items()})
 
     def known(self):
-        """Whether seconds are more than weights."""
+        """Whether seconds are more than costs."""
         return bool(self.past or self.now)
 
 
-def weight(command):
-    return PRETRAINING if "pretrain" in command.words[:3] else WEIGHTS.get(
-        script(command.words), 1)
+def keys(command):
+    """What a command has in common with others that take about as much longer than they cost, the
+    closest first: task and model of a training, the script, whether it runs models."""
+    name = script(command.words)
+    attack = command.words[1:2] if name == "attacks.py" else []
+    return [key for key in (model(command), " ".join([name, *attack])) if key] + [name in MODELS]
+
+
+def spend(table, command, seconds, expected):
+    """Add what a command took, and was expected to take, under all of its keys."""
+    for key in keys(command):
+        table[key] = [table[key][0] + seconds, table[key][1] + expected]
+
+
+def share(table, command):
+    """How many times of what was expected the commands took that are most like this one; 1 where
+    there are none."""
+    seconds, expected = next((table[key] for key in keys(command) if key in table), [1, 1])
+    return seconds / expected
 
 
 def value(words, flag):
@@ -132,24 +169,67 @@ def model(command):
 
 
 def done(command):
-    """Whether a command's run is finished already."""
-    folder = value(command.words, "--out")
-    return bool(folder) and os.path.exists(os.path.join(folder, "DONE"))
+    """Whether what a command makes is there already."""
+    made = results(command.words)
+    return bool(made) and all(map(os.path.exists, made))
 
 
-def wall(todo, running, waits, finished, jobs, seconds):
+def results(words):
+    """The files that a command leaves behind it last; [] where they are not known."""
+    name, out = script(words), value(words, "--out")
+    runs, data = (values(words, flag) for flag in ("--run", "--data"))
+    names = [os.path.basename(path).removesuffix(".gz") for path in data]
+    if name == "label.py" and "--given" not in words:
+        return [os.path.join(run, "labels", f"{part}.meta.json") for run in runs for part in names]
+    if name == "evaluate.py":
+        return [os.path.join(run, "predictions", part) for run in runs for part in names]
+    if name == "attacks.py":
+        return [out] if out else [os.path.join(run, f"attack-{words[1]}.json") for run in runs]
+    if name == "w2s.prepare" and out:
+        return [os.path.join(out, "manifest.json")]
+    if "pretrain" in words[:3]:
+        return [os.path.join(out, value(words, "--shape"), "pretraining.json")]
+    return [os.path.join(out, "DONE")] if out and name.startswith("train_") else []
+
+
+def values(words, flag):
+    """The words behind a flag up to the next flag."""
+    behind = words[words.index(flag) + 1:] if flag in words else []
+    return behind[:next((k for k, word in enumerate(behind) if word.startswith("--")), None)]
+
+
+def seats(commands, count, jobs):
+    """{number: how many of `jobs` seats a command takes that needs several of `count` cards}."""
+    most = -(-jobs // count) if count else jobs
+    return {c.number: c.cards() * most for c in commands if c.cards() > 1}
+
+
+def wall(todo, running, waits, finished, jobs, seconds, seats=None):
     """Seconds until all of todo is done, by going through what starts when on `jobs` seats.
 
     running: [(seconds still to run, number), ...]; waits: what each command waits for; finished:
-    {number, ...}; seconds(command)."""
-    clock, ends, finished, todo = 0, list(running), set(finished), list(todo)
+    {number, ...}; seconds(command); seats: {number: how many it takes}, without it 1."""
+    clock, ends, seats = 0, list(running), seats or {}
+    free = jobs - sum(seats.get(number, 1) for _, number in running)
+    commands = {command.number: command for command in todo}
+    missing = {number: len(waits[number] - finished) for number in commands}
+    behind = defaultdict(list)  # numbers of those that wait for a command
+    for number in commands:
+        for earlier in waits[number] - finished:
+            behind[earlier].append(number)
+    ready = [number for number, count in missing.items() if not count]
     heapq.heapify(ends)
-    while todo or ends:
-        for command in [c for c in todo if waits[c.number] <= finished][:max(0, jobs - len(ends))]:
-            todo.remove(command)
-            heapq.heappush(ends, (clock + seconds(command), command.number))
-        if not ends:
-            break
+    heapq.heapify(ready)
+    while ready or ends:
+        # the first one holds up those behind it, as in scheduler.Queue; alone it always fits
+        while ready and (free >= seats.get(ready[0], 1) or not ends):
+            number = heapq.heappop(ready)
+            free -= seats.get(number, 1)
+            heapq.heappush(ends, (clock + seconds(commands[number]), number))
         clock, number = heapq.heappop(ends)
-        finished.add(number)
+        free += seats.get(number, 1)
+        for other in behind[number]:
+            missing[other] -= 1
+            if not missing[other]:
+                heapq.heappush(ready, other)
     return clock

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from w2s import cards, durations, hub, memory, recipes
+from w2s import cards, cost, durations, hub, memory, progress, recipes
 from w2s.commands import HERE, ON_DEVICE
 from w2s.config import arg
 from w2s.durations import value
@@ -60,11 +60,12 @@ def run(steps, lines, options, results):
     lines = [spread(step, words, len(names), size) for step, words in zip(steps, lines)]
     for name, text in variables(jobs).items():
         os.environ.setdefault(name, text)
-    if sys.stdout.isatty():
-        os.environ["CLICOLOR_FORCE"] = "1"  # the report prints to a pipe, which is shown here
+    if progress.moves(sys.stdout):  # the report prints to a pipe, which is shown here
+        os.environ["CLICOLOR_FORCE"] = "1"
+        os.environ["COLUMNS"] = str(shutil.get_terminal_size().columns)
     commands = numbered(steps, lines)
     scheduler.finish(commands, cards.Seats(names, jobs),
-                     durations.Pace(commands, HISTORY, named(results)))
+                     pace(commands, results, len(names), jobs))
 
 
 def numbered(steps, lines):
@@ -86,25 +87,57 @@ def named(results):
     return Path(results).name if results else "results"
 
 
-def told(steps, results, jobs):
-    """`expected` in words: "about 1.2 hours with 2 at a time, ...", or that nothing is known."""
-    seconds = expected(steps, results, jobs)
-    if seconds is None:
-        return "how long: nothing of the kind was measured on this machine yet"
-    time = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
-    return f"about {time} with {jobs} at a time, by what was measured here"
+def estimate(steps, lines, options, results):
+    """A line of how long a plan takes and of the memory of its largest training. lines: words of
+    its commands."""
+    count, size, jobs = places(lines, options)
+    time = told(steps, lines, results, len(count), jobs)
+    needs = [need(words) for words in lines if words[0] in ("train_weak.py", "train_student.py")]
+    if None in needs or not needs:
+        return f"{len(lines)} commands; {time}"
+    fits = f", a GPU here has {size / 1e9:.0f} GB" if size else ""
+    return (f"{len(lines)} commands; {time}; memory: a training takes up to "
+            f"{max(needs) / 1e9:.1f} GB, computed{fits}")
 
 
-def expected(steps, results=None, jobs=1):
-    """Seconds that the commands of steps will take, `jobs` side by side, from what this machine has
-    measured of their kinds; None where it has measured none of them. Kinds without measurement
-    count as their scripts do, finished runs as a second."""
-    lines = [[*(["-m"] if not step.script.endswith(".py") else []), step.script.split()[0],
-              *(["--out", str(step.fixed["--out"])] if "--out" in step.fixed else [])]
-             for step in steps]
+def told(steps, lines, results, count, jobs):
+    """`expected` in words: "about 1.2 hours with 2 at a time, ..."."""
+    seconds, measured = expected(steps, lines, results, count, jobs)
+    time = (f"{seconds / 3600:.1f} hours" if seconds >= 3600 else
+            f"{seconds / 60:.0f} minutes" if seconds >= 90 else "a minute")
+    where = f" on {count} GPU{'s' * (count > 1)}" if count else ""
+    if measured:
+        return f"about {time} with {jobs} at a time{where}, by what was measured here"
+    each, unit = (cost.CARD.rate, "GPU") if count else (cost.CORE.rate, "core")
+    return (f"perhaps {time} with {jobs} at a time{where}, computed, nothing of the kind was "
+            f"measured here: {operations(steps, lines):.1e} operations, assumed {each:.1e} a "
+            f"second on a {unit}")
+
+
+def operations(steps, lines):
+    """Floating-point operations of commands, those of finished runs too."""
     commands = numbered(steps, lines)
-    pace = durations.Pace(commands, HISTORY, named(results))
-    return sum(map(pace.seconds, commands)) / jobs if pace.past else None
+    costs = cost.Costs(commands, shape)
+    return sum(costs.work(command.words).flops for command in commands)
+
+
+def expected(steps, lines, results, count, jobs):
+    """(seconds that commands will take, `jobs` side by side on `count` GPUs or without one; whether
+    this machine has measured some of their kinds)."""
+    from w2s.scheduler import before
+    commands = numbered(steps, lines)
+    known = pace(commands, results, count, jobs)
+    return durations.wall(commands, [], before(commands), set(), jobs, known.seconds,
+                          durations.seats(commands, count, jobs)), bool(known.past)
+
+
+def pace(commands, results, count, jobs):
+    """durations.Pace of commands, by what this machine remembers and else by their cost: each has a
+    share of a GPU or of the cores."""
+    shared = max(1, jobs / count) if count else jobs / (os.cpu_count() or 1)
+    machine = cost.CARD if count else cost.CORE
+    return durations.Pace(commands, HISTORY, named(results), cost.Costs(
+        commands, shape, machine._replace(rate=machine.rate / shared)))
 
 
 # ---- cards ---------------------------------------------------------------------------------------
@@ -205,14 +238,11 @@ def by_phase(steps, lines):
 
 def plain(steps, lines, options, results):
     """Print the commands as this machine runs them from here, phases as `# phase`."""
-    jobs = places(lines, options)[2]
     for phase, group in by_phase(steps, lines):
         print(f"# {phase}")
         for _, words in group:
             print(shlex.join([python(), *words]))
-    if seconds := expected(steps, results, jobs):
-        print(f"{len(steps)} commands, about {int(seconds) // 60}:{int(seconds) % 60:02d} here",
-              file=sys.stderr)
+    print(estimate(steps, lines, options, results), file=sys.stderr)
 
 
 def elsewhere(steps, lines, options, results):
@@ -241,6 +271,9 @@ def slurm(steps, lines, options, results):
               for command in commands]
     logs = Path(results or HERE / "runs") / "slurm"
     print(arrays.script(commands, counts, python(), HERE, logs), end="")
+    count = options.gpus or CARDS if any(counts) else 0
+    time = told(steps, lines, results, count, options.jobs or count or 1)
+    print(f"{len(lines)} commands; {time}", file=sys.stderr)
 
 
 def explicit(step, words, device):

@@ -5,7 +5,7 @@ All that is missing is listed at once, with its address and its place.
 
 from pathlib import Path
 
-from w2s import hub, launch, prepare
+from w2s import hub, prepare
 from w2s.data import raw_folder
 
 OWN = ("weak", "wts", "test")  # splits that own rows must have
@@ -79,24 +79,25 @@ def require(plan, skip=False):
     return missing
 
 
-def models(names):
-    """Read the config.json of models, which is fetched where it is not there. Raises ValueError for
-    a model that does not exist or that we do not compute."""
+def models(names, show=False):
+    """Read the config.json of models, which is fetched where it is not there; with `show`, or where
+    several are wrong, each has a line. Raises ValueError for those that do not exist or that we do
+    not compute."""
     from w2s.model import families
+    lines, wrong = [], {}
     for name in dict.fromkeys(map(str, names)):
-        families.read(name if Path(name).is_dir() else hub.snapshot(
-            *hub.named(name), hub.SMALL, lacking=hub.unnamed))
-
-
-def estimate(plan, lines, options):
-    """A line of how long the plan takes, where this machine has measured its kinds, and of the
-    memory of its largest training. lines: words of its commands."""
-    count, size, jobs = launch.places(lines, options)
-    time = launch.told(plan.steps, plan.out, jobs)
-    needs = [launch.need(words) for words in lines
-             if words[0] in ("train_weak.py", "train_student.py")]
-    if None in needs or not needs:
-        return f"{len(lines)} commands; {time}"
-    fits = f", a GPU here has {size / 1e9:.0f} GB" if count and size else ""
-    return (f"{len(lines)} commands; {time}; memory: a training takes up to "
-            f"{max(needs) / 1e9:.1f} GB, computed{fits}")
+        local = Path(name).is_dir()
+        try:
+            families.read(name if local else hub.snapshot(*hub.named(name), hub.SMALL,
+                                                          lacking=hub.unnamed))
+            lines.append(f"{'there' if local else 'from the hub'}: {name}")
+        except ValueError as error:
+            wrong[name] = str(error)
+            lines.append(f"MISSING: {error}")
+    if show or len(wrong) > 1:
+        for k, text in enumerate(lines):
+            print(f"{'' if k else 'models':12}{text}", flush=True)
+    if len(wrong) > 1:
+        raise ValueError(f"the models {', '.join(wrong)} cannot be had, see the list above")
+    if wrong:
+        raise ValueError(*wrong.values())

@@ -1,6 +1,8 @@
 """Errors in what users meet: flags, the terminal, how long it takes."""
 
 CONFIG = "w2s/config.py"
+COST, TIMES = "w2s/cost.py", "w2s/durations.py"
+FIRST = "test_cost.py::test_the_first_run_of_an_experiment_knows_its_end_after_a_tenth"
 
 ERRORS = [
     (CONFIG, 'nargs="+", action=_Several', 'nargs="+"',
@@ -9,4 +11,35 @@ ERRORS = [
      "test_config.py::test_a_list_that_is_given_twice_is_all_that_was_given"),
     (CONFIG, "before is self.default", "before == self.default",
      "test_config.py::test_a_list_that_is_given_twice_is_all_that_was_given"),
+    (COST, "each = 2 * (L * count_of", "each = 1 * (L * count_of",
+     "test_cost.py::test_operations_of_a_forward_pass_are_those_that_torch_counts"),
+    (COST, "        passes = 3 + (private and regularised)", "        passes = 2 + (private and regularised)",
+     "test_cost.py::test_a_training_reads_its_rows_three_times_an_epoch"),
+    (COST, 'passes *= 2 if task == "adversarial" and regularised else 1', "pass",
+     "test_cost.py::test_some_trainings_take_more_passes"),
+    (COST, "count * epochs, tokens, passes, batch,", "count, tokens, passes, batch,",
+     "test_cost.py::test_a_training_reads_its_rows_three_times_an_epoch"),
+    (COST, "(file.stat().st_size / count - 90) / 4", "file.stat().st_size / count / 4",
+     "test_cost.py::test_rows_are_counted_once_they_are_prepared"),
+    (COST, "full[0] * self.share(), full[1])", "full[0], full[1])",
+     "test_cost.py::test_rows_are_counted_once_they_are_prepared"),
+    (COST, "self.usual = TOWN", "pass", "test_cost.py::test_rows_that_are_made_up_or_limited_are_fewer"),
+    (COST, "+ work.launches * self.machine.launch)", ")",
+     "test_cost.py::test_seconds_are_of_a_rate_of_launches_and_of_a_start"),
+    (TIMES, "            self.costs.renew()\n", "            pass\n", FIRST),
+    (TIMES, "return self.before(command) * share(self.spent, command)", "return self.before(command)", FIRST),
+    (TIMES, "+ [name in MODELS]", "+ [True]",
+     "test_durations.py::test_a_command_takes_the_mean_of_its_kind_or_of_trainings_of_its_model"),
+    (TIMES, " or PARTLY in output:", ":",
+     "test_durations.py::test_a_command_takes_the_mean_of_its_kind_or_of_trainings_of_its_model"),
+    (TIMES, 'return " ".join([self.name, title, *sorted(self.models[title.split(" ")[0]])])', 'return " ".join([self.name, title])',
+     "test_durations.py::test_what_is_remembered_is_scaled_to_the_machine_of_now"),
+    (TIMES, "os.path.join(run, \"predictions\", part)", "os.path.join(run, \"eval.json\")",
+     "test_durations.py::test_what_is_done_takes_a_second_or_what_that_took"),
+    (TIMES, "sum(self.skips) / len(self.skips) if self.skips else SKIPPED", "SKIPPED",
+     "test_durations.py::test_what_is_done_takes_a_second_or_what_that_took"),
+    (TIMES, "            free -= seats.get(number, 1)\n", "            free -= 1\n",
+     "test_durations.py::test_time_is_that_of_the_last_one_on_so_many_seats"),
+    (TIMES, "for _, number in running)", "for _, number in ())",
+     "test_durations.py::test_time_is_that_of_the_last_one_on_so_many_seats"),
 ]

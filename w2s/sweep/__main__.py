@@ -104,9 +104,10 @@ def tally(sweep, options):
     trained = [step for step in sweep.steps if step.trained]
     new = [step for step in sweep.steps if not (
         step.trained and (step.fixed["--out"] / "DONE").exists())]
-    jobs = launch.places([sweep.line(step) for step in new], options)[2]
+    lines = [sweep.line(step) for step in new]
+    names, _, jobs = launch.places(lines, options)
     return (f"# {len(trained)} runs: {sum(step.trained for step in new)} are new, the others are "
-            f"made; {launch.told(new, sweep.out, jobs)}")
+            f"made; {launch.told(new, lines, sweep.out, len(names), jobs)}")
 
 
 def report(options):
@@ -130,5 +131,5 @@ if __name__ == "__main__":
         config.dispatch("python -m w2s.sweep", COMMANDS, __doc__)
     else:
         config.utf8()
-        words, sys.argv[0] = arguments(sys.argv[1:]), "run_all.sh"
+        words, sys.argv[0] = arguments(sys.argv[1:]), "run_all.sh sweep"
         config.launch(main, Config, __doc__, words)
