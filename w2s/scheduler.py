@@ -25,7 +25,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import NamedTuple
 
-from w2s import durations, whatis
+from w2s import durations, progress, whatis
 from w2s.cards import FULL, LOST, Seats, Use, blamed, chosen, environment, says
 from w2s.config import arg, launch
 from w2s.durations import Pace, wall
@@ -165,15 +165,15 @@ def before(commands):
 def run(commands, workers, seats, pace):
     """Run the commands on workers that sit on the Seats; `workers` are those that exist already.
     Returns what the last command printed; None when one failed, whose output has been shown."""
-    from tqdm import tqdm  # here: --dry-run works without it
     queue = Queue(commands, workers, seats, pace)
-    with tqdm(total=len(commands), disable=None, leave=False, unit="command") as bar:
+    with progress.Bars(len(commands)) as bars:
         while queue.goes_on():
             queue.start()
-            busy = {worker.pipe: worker for worker in workers if worker.command}
+            busy = {worker.pipe: worker for worker in queue.running()}
+            bars.update(len(queue.done), [worker.command.title for worker in busy.values()],
+                        clock(queue.left()))
             for worker in map(busy.get, connection.wait(busy, timeout=1)):
-                bar.update(queue.end(worker))
-            bar.refresh()
+                queue.end(worker)
     return None if queue.failed else queue.last
 
 
@@ -184,9 +184,11 @@ class Queue:
         self.commands, self.workers, self.seats, self.pace = commands, workers, seats, pace
         self.began, self.waits, self.todo, self.done = (
             time.monotonic(), before(commands), list(commands), set())
+        self.wide = min(44, max(len(command.title) for command in commands))
         self.phases = list(dict.fromkeys(command.phase for command in commands))
         self.announced, self.failed, self.last = set(), False, ""
         self.alone, self.moved = set(), set()  # numbers of those repeated: alone, on another card
+        self.tell = (lambda lines: None) if progress.live() else show  # the bars say it
 
     def goes_on(self):
         return bool(self.todo and not self.failed or self.running())
@@ -201,7 +203,7 @@ class Queue:
             if self.failed or not (worker := self.worker(command)):
                 break
             if command.phase not in self.announced:
-                show([f"[{self.phases.index(command.phase) + 1}/{len(self.phases)}] "
+                self.tell([f"[{self.phases.index(command.phase) + 1}/{len(self.phases)}] "
                       f"{command.phase}  ({clock(time.monotonic() - self.began)} so far)"])
             self.announced.add(command.phase)
             self.todo.remove(command)
@@ -232,7 +234,7 @@ class Queue:
         close([worker])
 
     def end(self, worker):
-        """Take in that a worker's command ended; how many are done by that, 0 or 1."""
+        """Take in that a worker's command ended."""
         command, seconds, code = worker.end()
         output = worker.output() if code == 0 else "\n".join(worker.tail(None))
         if code and not self.again(command, worker, code, output):
@@ -240,16 +242,15 @@ class Queue:
         if code < 0 or worker.alone:  # its process died; or was for this command only
             self.retire(worker)
         if code:
-            return 0
+            return
         if command is self.commands[-1]:
             self.last = output
         elif command.words[:2] == REPORT:
             show([output.strip()])
         self.done.add(command.number)
         self.pace.add(command, seconds, output)
-        show([f"  {len(self.done):{len(str(len(self.commands)))}}/{len(self.commands)}  "
-              f"{command.title:<38} {clock(seconds):>5}  about {clock(self.left())} left"])
-        return 1
+        self.tell([f"  {len(self.done):{len(str(len(self.commands)))}}/{len(self.commands)}  "
+              f"{command.title:<{self.wide}} {clock(seconds):>5}  about {clock(self.left())} left"])
 
     def fail(self, lines, command):
         self.failed = True
@@ -280,7 +281,8 @@ class Queue:
         """Seconds until everything is done."""
         running = [(max(0, self.pace.seconds(w.command) - w.seconds()), w.command.number)
                    for w in self.running()]
-        return wall(self.todo, running, self.waits, self.done, self.seats.jobs, self.pace.seconds)
+        return wall(self.todo, running, self.waits, self.done, self.seats.jobs, self.pace.seconds,
+                    durations.seats(self.commands, len(self.seats.cards), self.seats.jobs))
 
 
 class Worker:
@@ -349,8 +351,10 @@ def show(lines, file=None):
 
 
 def clock(seconds):
-    """m:ss"""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    """m:ss, from an hour on h:mm:ss."""
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes}:{seconds:02d}" if minutes < 60 else \
+        f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
 if __name__ == "__main__":
