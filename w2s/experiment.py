@@ -1,6 +1,6 @@
 """The whole experiment, from raw data to the table of the paper.
 
-    bash run_all.sh [miniature|real|paper|smoke|test] [options]
+    bash run_all.sh [miniature|real|paper|smoke|sweep|test] [options]
 
     miniature   the paper in minutes on a laptop: data made up, small pretrained models; the default
     paper       the real experiment: Pythia weights and public data from the hub, or from disk with
@@ -8,6 +8,7 @@
     real        public data and real text from disk (--raw), on which small models are pretrained
                 first: for where no Pythia can be had; hours, less with --quick
     smoke       everything once at its smallest, on invented rows and untrained models
+    sweep       the sensitivity figures: run_all.sh sweep --help
     test        the test suite
 
 What a run trains with stands in recipes/<preset>.txt; --recipe adds lines of your own
@@ -88,21 +89,32 @@ def main(options, preset="miniature"):
     command = f"bash run_all.sh {shlex.join(sys.argv[1:])}".strip()
     plan = Experiment(options, preset, command)
     check(plan)
-    if not options.dry_run:
-        without = ready(plan, plan.given(), options.skip_missing)
-        plan = Experiment(options, preset, command, without=without) if without else plan
-    lines = [plan.line(step) for step in plan.steps]
-    if preset in ("paper", "real") and not options.dry_run:
-        print(preflight.estimate(plan, lines, options), flush=True)
+    try:
+        if not options.dry_run:
+            without = ready(plan, plan.given(), options.skip_missing)
+            plan = Experiment(options, preset, command, without=without) if without else plan
+    finally:  # also where something is missing: is it worth getting?
+        lines = [plan.line(step) for step in plan.steps]
+        if preset in ("paper", "real") and not options.dry_run:
+            print(launch.estimate(plan.steps, lines, options, plan.out), flush=True)
     launch.carry_out(plan.steps, lines, options, plan.out)
 
 
 def ready(plan, models, skip=None):
     """Look for rows and models, and print what is there and what is not. Returns the tasks to leave
     out. Raises the ValueErrors of w2s.preflight."""
-    without = preflight.require(plan, skip)
-    if plan.preset != "smoke":  # which makes its models itself
-        preflight.models(models)
+    without, wrong = [], []
+    try:
+        without = preflight.require(plan, skip)
+    except ValueError as error:
+        wrong.append(str(error))
+    try:
+        if plan.preset != "smoke":  # which makes its models itself
+            preflight.models(models, show=plan.preset in ("paper", "real"))
+    except ValueError as error:
+        wrong.append(str(error))
+    if wrong:  # said together: what is missing is fetched in one go
+        raise ValueError("; ".join(wrong))
     return without
 
 
@@ -214,6 +226,7 @@ if __name__ == "__main__":
     config.utf8()
     name = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else "miniature"
     if name not in PRESETS:
-        config.fail(f"unknown preset {name}: choose {', '.join(PRESETS)} or test", 2)
+        config.fail(f"unknown preset {name}: choose {', '.join(PRESETS)}, sweep or test",
+                    2)
     argv, sys.argv[0] = sys.argv[1 + (name in sys.argv[1:2]):], "run_all.sh"
     config.launch(lambda options: main(options, name), Config, __doc__, argv)
