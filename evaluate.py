@@ -69,14 +69,14 @@ def main(cfg):
             predictions = [{k: row[k] for k in KEEP if k in row} | output
                            for row, output in zip(data[name], outputs)]
             measured = task.evaluate(predictions)
-            shown = save(Path(run), name, predictions, measured, digests[name], cfg)
+            shown = save(Path(run), name, predictions, measured, digests[name], cfg, task)
             print(f"{run}{runs.scratch(facts[run])}: {name:<5} {shown}", flush=True)
 
 
-def save(run, name, predictions, measured, digest, cfg):
-    """Write predictions/<name>.jsonl, then the entry `name` of eval.json; return the headline. In
-    this order a kill leaves no entry without its predictions."""
-    from w2s import rows, runs
+def save(run, name, predictions, measured, digest, cfg, task):
+    """Write predictions/<name>.jsonl, the numbers of the model card, then the entry `name` of
+    eval.json; return the headline. In this order a kill leaves no entry without the others."""
+    from w2s import card, rows, runs
     runs.require_there(run)
     for entry in measured:  # nan, which JSON lacks, becomes null: not defined on these rows
         entry["value"] = None if math.isnan(entry["value"]) else entry["value"]
@@ -84,8 +84,10 @@ def save(run, name, predictions, measured, digest, cfg):
     if before.pop(name, None):  # of predictions that somebody deleted
         rows.write_json(run / "eval.json", before)
     rows.write(run / "predictions" / f"{name}.jsonl", predictions)
-    rows.write_json(run / "eval.json", before | {name: {
-        "data": digest, "n": len(predictions), "args": settings(cfg), "metrics": measured}})
+    entries = before | {name: {"data": digest, "n": len(predictions), "args": settings(cfg),
+                               "metrics": measured}}
+    card.add_numbers(run / "model", task, entries)
+    rows.write_json(run / "eval.json", entries)
     return "  ".join(f"{m['metric']} {m['value']:.4f}" for m in measured
                      if m["slice"] == "all" and m["value"] is not None)
 
@@ -102,8 +104,8 @@ def read_eval(file):
     from w2s import rows
     if not file.exists():
         return {}
-    entries = rows.read_json(file, {...: {"data": str, "args": {}}},
-                             "delete the file to measure anew")
+    entries = rows.read_json(file, {...: {"data": str, "args": {}, "n": int, "metrics": [
+        {"slice": str, "metric": str, "value": rows.NUMBER}]}}, "delete the file to measure anew")
     return {name: rows.present(entry) for name, entry in rows.present(entries).items()}
 
 

@@ -128,6 +128,27 @@ def test_a_card_says_base_license_task_command_and_data_by_hash(run):
     assert not any(row["text"] in said for row in rows.read(data))
 
 
+def test_a_card_has_the_numbers_of_every_evaluation(run, fair, call, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    evaluate = ("evaluate", "--task", "fairness", "--run", tmp_path / "run", "--data")
+    assert call(*evaluate, fair / "test.jsonl")[0] == 0
+    card, digest = tmp_path / "run" / "model" / "README.md", rows.sha256(tmp_path / "run" / "model")
+    once = card.read_text(encoding="utf-8")
+    measured = {m["metric"]: m["value"] for m in read_json(tmp_path / "run" / "eval.json")["test"][
+        "metrics"] if m["slice"] == "all"}
+    assert f"- acc {measured['acc']:.4f}: " in once and "- dpd_abs " in once
+    assert f"On `test.jsonl`, {len(list(rows.read(fair / 'test.jsonl')))} rows:\n" in once
+    shutil.copy(fair / "test.jsonl", tmp_path / "other.jsonl")
+    assert call(*evaluate, tmp_path / "other.jsonl")[0] == 0
+    twice = card.read_text(encoding="utf-8")
+    assert twice.count("## Numbers\n") == 1 and "On `other.jsonl`" in twice
+    (tmp_path / "run" / "eval.json").unlink()  # measured anew: the same card
+    assert call(*evaluate, fair / "test.jsonl")[0] == 0 and card.read_text(encoding="utf-8") == once
+    assert rows.sha256(tmp_path / "run" / "model") == digest  # a card is no part of a model
+    assert front(tmp_path / "run" / "model")[1].endswith(front(run / "model")[1].split(
+        "## Limits")[1])
+
+
 @pytest.mark.parametrize("seed", ["run", "system"])
 def test_the_guarantee_of_a_private_model_travels_with_it(seed, world, call, tmp_path):
     rows.write(tmp_path / "weak.jsonl", [{"id": f"m{k}", "text": f"Dear number {k} , warm garden"}

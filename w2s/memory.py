@@ -48,6 +48,11 @@ def parameters(c):
     return {"block": block, "class": outside + 2 * D, "lm": outside + (0 if tied else V * D)}
 
 
+def shown(count):
+    """"14.1M" parameters; below a million all digits."""
+    return f"{count / 1e6:.3g}M" if count >= 1e6 else f"{count:,}"
+
+
 def heads(c):
     """(Q, K): widths of all queries and of all keys of a decoder's configuration."""
     H = c["num_attention_heads"]

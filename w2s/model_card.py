@@ -1,6 +1,6 @@
 """README.md of a saved folder, Hugging Face's model card: what the model is, from what and how.
 
-It holds no text of the data. Of a private model it holds the guarantee, and nothing by which its
+Numbers come into it when the run is evaluated. It holds no text of the data. Of a private model it holds the guarantee, and nothing by which its
 noise or its rows could be found: a known seed, or the hashes by which the noise was keyed, would
 let anyone subtract it (reading P14), so seed, hashes and counts stay in the run folder.
 """
@@ -11,11 +11,13 @@ import re
 import shlex
 from pathlib import Path
 
+from w2s import memory
 from w2s.model import checkpoint
 
 PATHS = ("data", "labels", "model")    # arguments that name files: the card has their last names
 SECRET = ("seed", "out")               # of a private model; --out is a place, of any model
 TAG = {"class": "text-classification", "letters": "text-generation", "text": "text-generation"}
+NUMBERS = "Numbers\n"
 LICENSES = {"EleutherAI/pythia": "apache-2.0", "mini-": "mit"}  # beginnings of names of bases
 
 
@@ -62,14 +64,40 @@ def what(task, cfg, facts, private):
     source = getattr(cfg, "labels", None) or cfg.data
     hashed = "" if private else f" (sha256 {facts['inputs'][source]})"
     names = task.CLASS_NAMES
-    return [f"{task.TITLE}, {facts['parameters'] / 1e6:.3g}M parameters; made with w2s, which "
-            "reproduces weak-to-strong trustworthiness (arXiv 2501.00418) and trust functions "
-            "(arXiv 2606.01000).", "",
+    head = "class head" if task.KIND == "class" else "LM head"
+    return [f"{task.TITLE}, {memory.shown(facts['parameters'])} parameters with {head}; made with "
+            "w2s, which reproduces weak-to-strong trustworthiness (arXiv 2501.00418) and trust "
+            "functions (arXiv 2606.01000).", "",
             f"- Trained on: {facts['rows']} rows of `{plain(Path(source).name)}`{hashed}, on "
             f"{target}." if facts["steps"] else "- Trained on: nothing further.",
             *(f"- Class {k}: {name}" for k, name in enumerate(names)),
             *(["- It began with random weights; nothing was pretrained."]
               if facts.get("from_scratch") else [])]
+
+
+def add_numbers(folder, task, entries):
+    """Put into a card what evaluate.py has measured, in place of what stood there; entries: of
+    eval.json, {name of the data: entry}. A folder without a card gets none, somebody's own file
+    that is no text stays as it is."""
+    path = Path(folder) / "README.md"
+    try:
+        card = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return
+    lines = []
+    for name, entry in sorted(entries.items()):
+        lines += [f"On `{plain(name)}.jsonl`, {entry.get('n', '?')} rows:", ""]
+        lines += [f"- {plain(str(m['metric']))} {m['value']:.4f}: "
+                  f"{task.METRICS.get(m['metric'], 'a measure of the task')}"
+                  for m in entry.get("metrics", ())
+                  if m.get("slice") == "all" and m.get("value") is not None and m.get("metric")]
+        lines += [""]
+    parts = card.split("\n## ")  # headings begin a line, so the old numbers are a part
+    parts = [part for part in parts if not part.startswith(NUMBERS)]
+    place = next((k for k, part in enumerate(parts) if part.startswith("Limits")), len(parts))
+    parts.insert(place, "\n".join([NUMBERS, *lines]))
+    text = "\n## ".join(parts).rstrip("\n") + "\n"
+    checkpoint.put(path, lambda name: name.write_text(text, encoding="utf-8"))
 
 
 def command(cfg, script, private):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from w2s import device, hub, model_card, parallel, rows, runs
+from w2s import device, hub, memory, model_card, parallel, rows, runs
 from w2s.data import leaks
 from w2s.dp import canaries
 from w2s.infer import lm
@@ -159,7 +159,8 @@ class TrainingRun:
         self.facts = run.facts | facts  # for the card
         run.log_from(self.start)
         print(f"{run.out}: {count} rows, {self.steps} steps, lam {self.lam:g}, alpha "
-              f"{self.alpha:g}, lr {self.lr:g}, {parameters / 1e6:.1f}M parameters"
+              f"{self.alpha:g}, lr {self.lr:g}, {memory.shown(parameters)} parameters with "
+              + ("class head" if self.task.KIND == "class" else "LM head")
               + (f", {trained:,} trained (LoRA of rank {cfg.lora_rank})" if cfg.lora_rank else "")
               + (f", {processes} processes" if processes > 1 else "")
               + (" share the model" if self.sharded else "")
