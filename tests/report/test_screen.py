@@ -87,15 +87,39 @@ def test_the_answer_waits_for_a_result(tmp_path):
     assert [cell.state for cell in matrix.rows[0][2]] == ["not run yet (paper: yes)"] * 3
 
 
+@pytest.mark.parametrize("counts, said", [
+    ((3, 3), "Intervals are over 3 seeds and the test rows."),
+    ((5, 3), "Intervals are over 3 to 5 seeds and the test rows."),
+    ((1,), "**One seed**: intervals are of the test rows alone, and say nothing of other seeds."),
+    ((1, 3), "**One seed** of some properties: there intervals are of the test rows alone, and say "
+             "nothing of other seeds.")])
+def test_how_sure_it_is_stands_beside_the_answer(counts, said):
+    studies = [SimpleNamespace(seeds=[*range(n)], students=["student-naive"]) for n in counts]
+    assert screen.certainty(studies) == said and said in screen.legend(studies).text
+
+
+def test_strategies_have_words_beside_their_codes():
+    matrix = render.Matrix("Does it?", "No.", ["a", "b", "c"], [*results.STRATEGIES.values()], [
+        ("OOD", "of [60.0](#origin-x)", [render.Cell("1")] * 3)], screen.MEANING)
+    web, text = page._html(matrix), render.terminal([matrix])
+    assert "Weak+WTS TFT<small>weak model and student are</small></th>" in web
+    assert 'data-column="Weak TFT: the weak model is"' in web  # on a phone
+    assert '<small>of <a href="#origin-x">60.0</a></small>' in web
+    assert "No TFT: no model is trained for trust; Weak TFT: the weak" in text
+    assert "OOD: of 60.0\n" in text and "#" not in text
+    assert "- Weak TFT: the weak model is" in render.markdown([matrix])
+
+
 def test_sentences_gather_strategies_of_one_answer():
     yes, no = ladder("yes", UP, UP), ladder("no", DOWN, UP)
     found = study("ood", none_naive=yes, none_aux=yes, weak_naive=no, weak_aux=no, both_naive=yes,
                   both_aux=yes)
     assert list(screen.sentences(found)) == [
-        "**OOD robustness: yes** under No TFT and Weak+WTS TFT. 60.0 ⇒ 70.0 ⇒ 70.0 % robust "
-        "accuracy (Weak+WTS TFT).",
-        "**OOD robustness: no** under Weak TFT. 70.0 ⇒ 60.0 ⇒ 70.0 % robust accuracy: student "
-        "clearly less robust than the weak model."]
+        "**OOD robustness: yes** under No TFT and Weak+WTS TFT. [60.0 ⇒ 70.0 ⇒ 70.0]"
+        "(#origin-ood-robustness-weak-wts-tft) % robust accuracy (Weak+WTS TFT).",
+        "**OOD robustness: no** under Weak TFT. [70.0 ⇒ 60.0 ⇒ 70.0]"
+        "(#origin-ood-robustness-weak-tft) % robust accuracy: student clearly less robust than the "
+        "weak model."]
 
 
 def test_trusted_labels_stand_beside_the_papers(tmp_path):

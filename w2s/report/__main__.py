@@ -7,6 +7,7 @@ that folder. Reads <task>/seed<k>/<run>/ with predictions/, eval.json and attack
 is not there yet is listed.
 """
 
+import sys
 from dataclasses import dataclass
 
 from w2s.config import REQUIRED, arg, launch
@@ -36,4 +37,5 @@ def main(config):
 
 
 if __name__ == "__main__":
+    sys.argv[0] = "python -m w2s.report"
     launch(main, Config, __doc__)

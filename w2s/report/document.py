@@ -60,8 +60,10 @@ def write(config):
     files = {name: text.encode() for name, text in texts.items()} | files
     # all or none: an interrupted report does not leave new tables beside old figures
     rows.write_together({folder / name: content for name, content in files.items()})
+    arrows = "⇒: the 95 % interval of the step excludes 0; →: it does not.\n"
     show([answer, *(block for block in answers if isinstance(block, Matrix)), *cautions,
-          Text("Runs, files and command behind each number: report.html, a click on the number.\n"
+          Text(arrows * bool(tree.properties)
+               + "Runs, files and command behind each number: report.html, a click on the number.\n"
                "Report: " + "\n        ".join(str(folder / name) for name in texts))])
 
 
@@ -118,8 +120,10 @@ def show(blocks):
     """Print the short form, as wide as the terminal or 80 columns; in colour on a terminal, unless
     the environment says otherwise."""
     terminal = sys.stdout.isatty()
-    colour = terminal or bool(os.environ.get("CLICOLOR_FORCE"))
-    width = max(30, min(100, shutil.get_terminal_size().columns)) if terminal else 80
+    colour = (terminal and os.environ.get("TERM") != "dumb"
+              or bool(os.environ.get("CLICOLOR_FORCE")))
+    known = terminal or os.environ.get("COLUMNS")  # of the terminal that shows what we print
+    width = max(30, min(100, shutil.get_terminal_size().columns)) if known else 80
     text = "\n" + render.terminal(blocks, colour and not os.environ.get("NO_COLOR"), width)
     encoding = sys.stdout.encoding or "utf-8"
     if not encoding.lower().startswith("utf"):  # a screen without arrows

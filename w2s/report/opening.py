@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from w2s import rows
+from w2s import memory, rows
+from w2s.model import checkpoint
 from w2s.report import render, trust_tables
 from w2s.report.measurements import prepared
 from w2s.report.render import Bullets, Details, Text, mean, seed_count
@@ -238,14 +239,31 @@ def label(study, model):
 
 
 def models(study):
-    """"weak pythia-14m (14.1M parameters), strong pythia-410m (405M parameters)", with "from
-    scratch" where that is so; read from the runs of weak and ceiling."""
+    """"weak pythia-14m (14.1M parameters with LM head), strong ...", with "from scratch" where that
+    is so; read from the runs of weak and ceiling."""
     names = []
     for size, model in (("weak", "weak"), ("strong", "ceiling")):
         config = next(iter(study.configs(model)), {})  # the first stands for all
         path = config.get("model_name") or config.get("args", {}).get("model") or "model unknown"
-        n = config.get("parameters")
-        count = f" ({n / 1e6:.3g}M parameters)" if isinstance(n, (int, float)) else ""
+        whole, trained = published(study, model), config.get("parameters")
+        count = f" ({memory.shown(whole)} parameters with LM head)" if whole else \
+            f" ({memory.shown(trained)} parameters)" if isinstance(trained, (int, float)) else ""
         fresh = " from scratch" * study.from_scratch(model)
         names.append(f"{size} {render.plain(Path(str(path)).name)}{fresh}{count}")
     return ", ".join(names)
+
+
+def published(study, model):
+    """Parameters of the base of a model's first run, with its LM head, whatever head was trained in
+    its place: one size for all tasks. None where the saved folder does not say."""
+    name = study.name("none", model)
+    folder = study.at(name, next(iter(study.of("none", model)), "")) / "model"
+    try:
+        c = checkpoint.configured(folder)
+        kind = checkpoint.network(c)
+        stored = checkpoint.headers(folder, kind)
+    except (OSError, ValueError):
+        return None
+    body = sum(math.prod(shape) for key, (_, _, shape, _) in stored.items()
+               if key not in ("score.weight", kind.HEAD))
+    return body + (0 if c.get("tie_word_embeddings") else c["vocab_size"] * c["hidden_size"])

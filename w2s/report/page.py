@@ -7,7 +7,8 @@ in light and dark, and on paper. What stands in Details is shown when asked.
 import re
 from html import escape
 
-from w2s.report.render import Bullets, Details, Heading, Matrix, Picture, Table, plain, safe, tone
+from w2s.report.render import (Bullets, Details, Heading, Matrix, Picture, Table, anchor, link,
+                               meanings, plain, safe, tone)
 from w2s.report.style import STYLE
 
 LINK = re.compile(r"\[([^\[\]]*)\]\(([\w./#%-]+)\)")  # no colon: it leads nowhere else
@@ -66,25 +67,29 @@ def _box(content, label):
 
 def _matrix(matrix):
     """A <table> whose rows are blocks on a narrow screen, where each cell names its column."""
-    head = "".join(f'<th scope="col">{_inline(name)}</th>' for name in matrix.columns)
+    meaning = [text for _, text, _ in meanings(matrix)] or [""] * len(matrix.columns)
+    head = "".join(f'<th scope="col">{_inline(name)}{small(text)}</th>'
+                   for name, text in zip(matrix.columns, meaning))
+    names = [": ".join(filter(None, pair)) for pair in zip(matrix.columns, meaning)]
     lines = []
     for title, note, cells in matrix.rows:
-        row = "".join(f'<td class="{cell.tone}" data-column="{escape(name)}">{_cell(cell)}</td>'
-                      for name, cell in zip(matrix.columns, cells))
-        lines.append(f'<tr><th scope="row">{_inline(title)}<small>{_inline(note)}</small></th>{row}'
-                     "</tr>")
-    caption = f"{_inline(matrix.caption)}<small>{_inline(matrix.answer)}</small>"
+        row = "".join(f'<td class="{cell.tone}" data-column="{escape(full)}">{_cell(cell)}</td>'
+                      for full, cell in zip(names, cells))
+        lines.append(f'<tr><th scope="row">{_inline(title)}{small(note)}</th>{row}</tr>')
+    caption = f"{_inline(matrix.caption)}{small(matrix.answer)}"
     return (f'<table class="matrix"><caption>{caption}</caption>\n<thead><tr>'
             f'<th scope="col">{_inline(matrix.head[-1])}</th>{head}</tr></thead>\n<tbody>\n'
             + "\n".join(lines) + "\n</tbody></table>")
 
 
+def small(text):
+    return f"<small>{_inline(text)}</small>" if text else ""
+
+
 def _cell(cell):
     """Numbers that lead to their origin, what they say, and why."""
-    numbers = f'<a href="#{anchor(cell.link)}">{_inline(cell.numbers)}</a>' if cell.link else \
-        _inline(cell.numbers)
-    parts = ("numbers", numbers), ("state", _inline(cell.state)), ("why", _inline(cell.why))
-    return "".join(f'<span class="{name}">{text}</span>' for name, text in parts if text)
+    parts = ("numbers", link(cell.numbers, cell.link)), ("state", cell.state), ("why", cell.why)
+    return "".join(f'<span class="{name}">{_inline(text)}</span>' for name, text in parts if text)
 
 
 def _table(table):
@@ -112,11 +117,6 @@ def _class(names):
     """" class=..." of the names that are not None."""
     names = " ".join(filter(None, names))
     return f' class="{names}"' if names else ""
-
-
-def anchor(text):
-    """The id of a heading."""
-    return re.sub(r"\W+", "-", text.lower()).strip("-")
 
 
 def _inline(text):

@@ -79,6 +79,7 @@ class Matrix:
     head: list  # what a row is, what a column is, what the numbers are
     columns: list
     rows: list
+    meaning: tuple = ()  # of each column, in a few words; () where they speak for themselves
 
     def table(self):
         """The same as a Table, a line a cell."""
@@ -167,12 +168,18 @@ def tone(text):
     return TONES.get(text)
 
 
+def anchor(text):
+    """The id of a heading."""
+    return re.sub(r"\W+", "-", text.lower()).strip("-")
+
+
 # ---- what comes from outside ---------------------------------------------------------------------
 # Names of models, runs, slices and files stand in the report: they must not move a cursor, open a
 # tag or break a table.
 
 # control characters but tab and line feed, overrides of the direction of writing, lone surrogates
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+LINKED = re.compile(r"\[([^\[\]]*)\]\([^()]*\)")  # a link, whose text alone a terminal shows
 TAG = re.compile("<(?=[A-Za-z/!?])")  # not the < of "weak < student", which is no tag
 
 
@@ -197,7 +204,8 @@ def safe(block):
         case Matrix():
             return Matrix(block.caption, block.answer, block.head,
                           [plain(name) for name in block.columns],
-                          [(plain(title), plain(note), cells) for title, note, cells in block.rows])
+                          [(plain(title), plain(note), cells) for title, note, cells in block.rows],
+                          block.meaning)
         case Details():
             return Details(plain(block.text), [safe(each) for each in block.blocks])
     return Picture(plain(block.caption), plain(block.path), UNSEEN.sub("?", block.svg),
@@ -220,7 +228,8 @@ def _markdown(block):
         case Picture():
             return f"![{block.caption}]({block.path})"
         case Matrix():
-            notes = Bullets([f"{title}: {note}" for title, note, _ in block.rows])
+            notes = Bullets([f"{name}: {text}" for name, text, _ in (*meanings(block),
+                                                                     *block.rows)])
             return "\n\n".join([block.answer, _markdown(block.table()), _markdown(notes)])
         case Details():
             return "\n\n".join(map(_markdown, [Heading(block.text), *block.blocks]))
@@ -241,6 +250,21 @@ def terminal(blocks, colour=False, width=80):
                        for block in map(safe, blocks)) + "\n"
 
 
+def unlinked(text):
+    """Text with the words of its links alone."""
+    return LINKED.sub(r"\1", text)
+
+
+def link(words, place):
+    """Words that lead to the Heading `place`, if there is one."""
+    return f"[{words}](#{anchor(place)})" if place and words != GONE else words
+
+
+def meanings(matrix):
+    """[(column, what it means, None)], as rows are."""
+    return [(name, text, None) for name, text in zip(matrix.columns, matrix.meaning)]
+
+
 def _fill(text, width, indent=""):
     return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False,
                          subsequent_indent=indent)
@@ -255,8 +279,10 @@ def _matrix(matrix, colour, width):
     beside = width - start > 24
     lines = [_fill(f"{matrix.caption} {matrix.head[-1]}", width),
              _fill(matrix.answer.replace("**", ""), width), "-" * width]
+    lines += [_fill("; ".join(f"{name}: {text}" for name, text, _ in meanings(matrix)), width)
+              ] * bool(matrix.meaning)
     for title, note, cells in matrix.rows:
-        lines += [_fill(f"{title}: {note}", width, "  ")]
+        lines += [_fill(f"{title}: {unlinked(note)}", width, "  ")]
         for name, cell in zip(matrix.columns, cells):
             first = f"  {name:<{names}}  {cell.numbers:<{numbers}}"
             words = textwrap.wrap(cell.words, width - start if beside else width - 4)

@@ -7,11 +7,13 @@ where ours is not a yes. Of two students the one with the weaker trend stands th
 from collections import Counter
 
 from w2s.report import paper
-from w2s.report.render import GONE, Bullets, Cell, Matrix, Text
+from w2s.report.render import GONE, Bullets, Cell, Matrix, Text, link
 from w2s.report.results import STATES, STRATEGIES
 from w2s.report.words import (COMPARED, MODELS, USUAL, chain, clear, joined, measure, named, unit)
 
 SAID = {"yes": "yes", "ordered": "not clear", "no": "no"}  # STATES in a reader's words
+# what trustworthiness fine-tuning (TFT) is done to: of each of STRATEGIES
+MEANING = ("no model is trained for trust", "the weak model is", "weak model and student are")
 AGREES = {"good": ("agrees", "agree"), "between": ("is not clear", "are not clear"),
           "bad": ("differs", "differ")}
 
@@ -28,7 +30,7 @@ def screen(studies):
                    f"**Yes in {yes} of {len(ran)}.** {verdict(ran)}" if ran else
                    "**No strategy has all of its models yet.**",
                    ["property", "strategy", "weak → student → ceiling"],
-                   [*STRATEGIES.values()], rows),
+                   [*STRATEGIES.values()], rows, MEANING),
             legend(studies), Bullets([line for study in studies for line in sentences(study)])]
 
 
@@ -115,7 +117,19 @@ def legend(studies):
                 "twice; →: it does not. Colour: blue agrees with the paper, yellow is not clear, "
                 "red differs, grey has nothing to compare."
                 + " Of two students, without and with confidence loss, the one with the weaker "
-                "answer stands here." * both + " A number leads to where it comes from.")
+                "answer stands here." * both + f" {certainty(studies)}"
+                " A number leads to where it comes from.")
+
+
+def certainty(studies):
+    """How much the intervals count."""
+    counts = sorted({len(study.seeds) for study in studies})
+    if counts[0] > 1:
+        few = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+        return f"Intervals are over {few} seeds and the test rows."
+    some = " of some properties: there" if len(counts) > 1 else ":"
+    return (f"**One seed**{some} intervals are of the test rows alone, and say nothing of other "
+            "seeds.")
 
 
 def sentences(study):
@@ -130,7 +144,7 @@ def sentences(study):
         shown = cell(study, key)
         where = "under every strategy" if len(of) == len(STRATEGIES) else \
             f"under {joined([each for _, each in of])}"
-        numbers = f"{shown.numbers} {unit(study.module.TRUST)}".strip()
+        numbers = f"{link(shown.numbers, shown.link)} {unit(study.module.TRUST)}".strip()
         numbers += f" {measure(study.module.TRUST)}" + f" ({name})" * (len(of) > 1)
         yield (f"**{study.module.TITLE}: {SAID[state]}** {where}. {numbers}"
                + f": {shown.why}" * bool(shown.why) + ".")

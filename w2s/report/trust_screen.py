@@ -3,7 +3,7 @@ way to true labels that is, beside the paper's.
 """
 
 from w2s.report.claims import judge
-from w2s.report.render import GONE, Bullets, Cell, Matrix, Text, mean
+from w2s.report.render import GONE, Bullets, Cell, Matrix, Text, link, mean
 from w2s.report.screen import origin, verdict
 from w2s.report.trust_claims import NO_GAP, PAPER, RIVALS, lossless
 from w2s.report.trust_claims import COLUMNS as PRINTED
@@ -29,16 +29,18 @@ def trust_screen(studies):
     ways = columns(studies)
     rows = [(study.module.TITLE, note(study), [cell(study, way) for way in ways])
             for study in studies]
-    return [Matrix("Which labels should a student trust?",
-                   verdict([each for _, _, row in rows for each in row]),
+    every = [each for _, _, row in rows for each in row]
+    noise = any(f"recovers {GONE}" in each.words for each in every)
+    return [Matrix("Which labels should a student trust?", verdict(every),
                    ["task", "labels", "accuracy of the student, %"],
                    [COLUMNS.get(way, way) for way in ways], rows),
             Text("Accuracy, in per cent, of a student that is trained on these labels of its weak "
                  "teacher. recovers: share of the way from the untuned student to the one on true "
-                 "labels. Colour: does the trust function clearly beat these labels, as in the "
-                 "paper; its own: is it near-lossless, the interval of the difference from true "
-                 f"labels around 0, within ±{100 * studies[0].margin:g} points. The paper's "
-                 "models and questions are others."),
+                 "labels" + f" ({GONE}: that way is within noise)" * noise + ". Colour: does the "
+                 "trust function clearly beat these labels, as in the paper; its own: is it "
+                 "near-lossless, the interval of the difference from true labels around 0, within "
+                 f"±{100 * studies[0].margin:g} points. The paper's models and questions are "
+                 "others."),
             Bullets([line for study in studies for line in sentences(study)])]
 
 
@@ -47,7 +49,8 @@ def sentences(study):
     steps = study.steps([part("student-truth"), part("student-ntf")], study.module.TASK)
     if steps and lossless(study, steps) != NO_GAP:  # else the cell has said it
         state, _ = LOSSLESS[lossless(study, steps)]
-        truth, ntf = (number("acc", value) for value in steps[0]["means"])
+        truth, ntf = (link(number("acc", value), place_of(study, way))
+                      for value, way in zip(steps[0]["means"], ("truth", "ntf")))
         low, high = (number("acc", end) for end in steps[0]["interval"])
         yield (f"**{study.module.TITLE}**: {state}. {ntf} % accuracy, {truth} % on true labels "
                f"(difference {low} to {high}).")
@@ -63,7 +66,14 @@ def columns(studies):
 def note(study):
     """"teacher 60.0, untuned student 40.0"."""
     parts = (("teacher", "weak-none"), ("untuned student", "base-strong"))
-    return ", ".join(f"{name} {shown(acc(study, run))}" for name, run in parts)
+    return ", ".join(f"{name} {link(shown(acc(study, run)), place_of(study, 'all'))}"
+                     for name, run in parts)
+
+
+def place_of(study, way):
+    """The heading under which the page says where the numbers of a way to choose labels are from,
+    those of teacher and untuned student too."""
+    return origin(study.module.TITLE, COLUMNS.get(way, way))
 
 
 def shown(summary):
@@ -88,8 +98,7 @@ def cell(study, way):
         why = share
     elif way in RIVALS:
         why, tone = beaten(study, name)
-    return Cell(shown(summary), state, why, tone,
-                origin(study.module.TITLE, COLUMNS.get(way, way)))
+    return Cell(shown(summary), state, why, tone, place_of(study, way))
 
 
 def beaten(study, name):
