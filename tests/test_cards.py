@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -119,6 +120,35 @@ def test_mps_is_refused_where_there_is_no_mac():
         cards.check("mps", None, private=False)
     for name in (None, "auto", "cpu", "cuda", "cuda:3"):
         cards.check(name, None, private=True)
+
+
+@pytest.mark.parametrize("count, device, message", [
+    (0, "cuda", "--device cuda: there is no GPU here that CUDA can use; use auto or cpu"),
+    (0, "cuda:1", "--device cuda:1: there is no GPU here that CUDA can use; use auto or cpu"),
+    (2, "cuda:2", "--device cuda:2: there are 2 GPUs here, counted from 0"),
+    (2, "cuda:1", None), (1, "cuda", None)])
+def test_a_gpu_that_is_not_there_is_refused_before_anything_runs(count, device, message, machine,
+                                                                 monkeypatch):
+    machine(count)
+    said = f"{count}\n" if count else ""  # of a torch that may not even be there
+    asked = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda words, **more: SimpleNamespace(stdout=said)
+                        if "torch" in words[-1] else asked(words, **more))
+    if message is None:
+        return cards.require(device)
+    for seen in (lambda: cards.require(device), lambda: launch.run(
+            [], [["train_weak.py", "--device", device]], launch.Options(), None)):
+        with pytest.raises(ValueError) as error:
+            seen()
+        assert str(error.value) == message
+
+
+def test_cuda_counts_where_nvidia_smi_is_not_there(machine, monkeypatch):
+    machine(0)
+    asked = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda words, **more: SimpleNamespace(stdout="2\n")
+                        if "torch" in words[-1] else asked(words, **more))
+    cards.require("cuda:1")
 
 
 @pytest.mark.parametrize("preset, device_of_all", [("miniature", "cpu"), ("paper", None)])

@@ -5,13 +5,15 @@ time left of a whole experiment.
 """
 
 import random
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 import torch
 
-from w2s import cost, durations, launch
+from tests.test_cards import machine  # noqa: F401 (a fixture)
+from w2s import config, cost, durations, experiment, launch
 from w2s.cost import Costs, Machine
 from w2s.durations import Pace, wall
 from w2s.experiment import Config
@@ -135,6 +137,39 @@ def test_seconds_are_of_a_rate_of_launches_and_of_a_start():
     for machine, seconds in ((Machine(found.flops, 0, 0), 1), (Machine(1e99, 2, 0),
                              2 * found.launches), (Machine(1e99, 0, 7), 7)):
         assert Costs(plan, lambda *_: TINY, machine).seconds(plan[0]) == pytest.approx(seconds)
+
+
+def rows_of_the_page():
+    """(words behind run_all.sh, GPUs, hours) of the quickstart's table, but what others measured."""
+    page = (Path(__file__).parent.parent / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()
+             if line.startswith("| `")]
+    return [(words.strip("`").split(), int(gpus), float(hours)) for words, gpus, hours, source in
+            cells[1:] if not source]
+
+
+@pytest.mark.parametrize("words, gpus, hours", rows_of_the_page(), ids=str)
+def test_the_hours_of_the_page_are_those_that_a_dry_run_prints(words, gpus, hours, machine,
+                                                               monkeypatch, capsys, tmp_path):
+    machine(0)
+    monkeypatch.setattr(launch, "HISTORY", tmp_path / "none")
+    monkeypatch.setattr(launch.os, "cpu_count", lambda: 2)
+    preset, rest = (words[0], words[1:]) if words[0] in experiment.PRESETS else ("miniature", words)
+    cluster = ["--format", "slurm", "--gpus", str(gpus)] if gpus else []
+    options = config.parse(Config, "", [*rest, "--dry-run", *cluster, "--out", str(tmp_path)])
+    found = Experiment(options, preset)
+    launch.carry_out(found.steps, [found.line(step) for step in found.steps], options, found.out)
+    number, unit = re.search("perhaps ([0-9.]+) (hours|minutes)", capsys.readouterr().err).groups()
+    said = float(number) / (60 if unit == "minutes" else 1)
+    assert said == pytest.approx(hours, rel=.02, abs=.02)
+
+
+def test_nothing_is_said_of_a_model_that_is_not_known(machine, monkeypatch, capsys, tmp_path):
+    machine(0)
+    monkeypatch.setattr(launch, "HISTORY", tmp_path / "none")
+    found = Experiment(Config(tasks="fairness", seeds=1, strong="org/large", dry_run=True), "paper")
+    launch.carry_out(found.steps, [found.line(step) for step in found.steps], found.options)
+    assert "how long is not known: no config.json of org/large is here" in capsys.readouterr().err
 
 
 TOWN = {"fairness": (2900, 330), "ood": (1100, 150), "privacy": (190, 640), "mcqa": (400, 300)}

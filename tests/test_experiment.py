@@ -368,3 +368,15 @@ def test_help_names_every_option():
     text = experiment.__doc__
     assert all(f"--{name}" in text for name in ("recipe", "protocol", "weak", "strong", "raw"))
     assert re.search(r"recipes/<preset>.txt", text) and os.path.isdir(recipes.HOME)
+
+
+@pytest.mark.parametrize("preset, later", [("paper", set()), ("smoke", set()),
+                                           ("miniature", {"adversarial"})])
+def test_rows_come_before_anything_is_trained(preset, later):
+    """A raw file that cannot be read would else show after hours."""
+    names = {} if preset != "miniature" else {"weak": None, "strong": None}
+    found = plan(preset, tasks="fairness,adversarial,privacy", **names)
+    first = next(k for k, step in enumerate(found.steps) if step.trained)
+    assert {step.task for step in found.steps[:first] if step.run == "data"} == {
+        "fairness", "adversarial", "privacy"} - later
+    assert {step.task for step in found.steps[first:] if step.run == "data"} == later

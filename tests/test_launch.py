@@ -219,8 +219,8 @@ def test_a_dry_run_says_how_long_measured_or_computed(capsys, machine,  # noqa: 
     monkeypatch.setattr(launch, "HISTORY", tmp_path / "file")
     steps, lines, options = planned(dry_run=True, jobs=2)
     launch.carry_out(steps[:3], lines[:3], options)
-    assert capsys.readouterr().err.startswith("3 commands; perhaps a minute with 2 at a time, "
-                                              "computed, nothing of the kind was measured here: ")
+    assert capsys.readouterr().err.startswith("3 commands; perhaps a minute with 2 at a time: "
+                                              "computed, not measured, from 0.0e+00 operations")
     plan = launch.numbered(steps[:3], lines[:3])
     known = launch.pace(plan, None, 0, 2)
     (tmp_path / "file").write_text(json.dumps({known.key(command): 610 for command in plan}))

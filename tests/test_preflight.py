@@ -176,7 +176,8 @@ def test_rows_models_and_hours_are_said_together(partly, monkeypatch, capsys, tm
                                        "no/model: no local folder")
     out = capsys.readouterr().out
     assert "privacy     MISSING: emails" in out and "MISSING: no/model" in out
-    assert re.search(r"^\d+ commands; perhaps .* computed", out, re.M)
+    assert re.search(r"^\d+ commands; how long is not known: no config.json of no/model is here yet$",
+                     out, re.M)
 
 
 # ---- how long, how much --------------------------------------------------------------------------
@@ -190,8 +191,8 @@ def test_hours_are_of_what_was_measured_and_memory_is_computed(monkeypatch):
     def estimate():
         return launch.estimate(found.steps, lines, found.options, found.out)
     text = estimate()
-    assert text.startswith(f"{len(lines)} commands; perhaps 4.5 hours with 2 at a time, computed, "
-                           "nothing of the kind was measured here: ")
+    assert text.startswith(f"{len(lines)} commands; perhaps 4.5 hours with 2 at a time: computed, "
+                           "not measured, from ")
     need = max(launch.need(words) for words in lines if words[0].startswith("train_"))
     assert text.endswith(f"memory: a training takes up to {need / 1e9:.1f} GB, computed")
     monkeypatch.setattr(launch, "expected", lambda *given: (9000 if given[-2:] == (1, 2) else 0,

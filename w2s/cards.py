@@ -58,6 +58,19 @@ def check(device, dtype, private):
                 raise ValueError(why)
 
 
+def require(device):
+    """ValueError for a device cuda or cuda:N that this machine does not have."""
+    number = int(device.partition(":")[2] or 0)
+    count = len(visible())
+    if count <= number:  # a container may have CUDA without nvidia-smi; another process asks it
+        asks = "import torch; print(torch.cuda.device_count())"
+        done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True)
+        count = int(done.stdout) if done.stdout.strip().isdecimal() else 0
+    if count <= number:
+        raise ValueError(f"--device {device}: " + (f"there are {count} GPUs here, counted from 0" if
+                         count else "there is no GPU here that CUDA can use; use auto or cpu"))
+
+
 def chosen(count, device):
     """The cards that --gpus `count` means, all without it; device: a --device other than auto and
     cuda, under which none is handed out, or None. Raises ValueError where that cannot be."""

@@ -56,6 +56,9 @@ def carry_out(steps, lines, options, results=None):
 def run(steps, lines, options, results):
     """Run the commands."""
     from w2s import scheduler
+    for device in sorted({value(words, "--device") or "" for words in lines}):
+        if device.startswith("cuda"):
+            cards.require(device)
     names, size, jobs = places(lines, options)
     lines = [spread(step, words, len(names), size) for step, words in zip(steps, lines)]
     for name, text in variables(jobs).items():
@@ -106,12 +109,16 @@ def told(steps, lines, results, count, jobs):
     time = (f"{seconds / 3600:.1f} hours" if seconds >= 3600 else
             f"{seconds / 60:.0f} minutes" if seconds >= 90 else "a minute")
     where = f" on {count} GPU{'s' * (count > 1)}" if count else ""
+    models = {value(words, "--model"): value(words, "--revision") for words in lines}
+    unknown = [str(name) for name, at in models.items()
+               if name and not cost.Costs([], shape).config(name, at)]
+    if unknown and not measured:
+        return f"how long is not known: no config.json of {', '.join(sorted(unknown))} is here yet"
     if measured:
         return f"about {time} with {jobs} at a time{where}, by what was measured here"
     each, unit = (cost.CARD.rate, "GPU") if count else (cost.CORE.rate, "core")
-    return (f"perhaps {time} with {jobs} at a time{where}, computed, nothing of the kind was "
-            f"measured here: {operations(steps, lines):.1e} operations, assumed {each:.1e} a "
-            f"second on a {unit}")
+    return (f"perhaps {time} with {jobs} at a time{where}: computed, not measured, from "
+            f"{operations(steps, lines):.1e} operations at {each:.0e} a second on a {unit}")
 
 
 def operations(steps, lines):

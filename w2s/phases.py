@@ -168,7 +168,8 @@ class Experiment(TrustPhases):
         return [(self._name(first), [first]), *((title, cells) for title, cells in rest if cells)]
 
     def _data(self):
-        """Raw files, and the rows of every task but those that are perturbed first."""
+        """Raw files, and the rows of every task but those that are perturbed first: a file that
+        cannot be read must not show after hours."""
         if self.preset == "miniature":
             self.phase = "the town: raw files"
             self._add("w2s.miniature world", "raw files", "", "world", {
@@ -177,8 +178,8 @@ class Experiment(TrustPhases):
             self.phase = "invented rows and untrained models"
             self._add("tests.smoke_data", "raw files and models", "", "world", {"--out": self.made})
         self.phase = "rows: weak, wts, val, trust and test of every task"
-        self._over(self.each(lambda task: task != "adversarial"), self._prepare)
-        # behind the rows, since a file that cannot be read must not show after hours
+        self._over(self.each(lambda task: task != "adversarial" or not self._perturbs()),
+                   self._prepare)
         self.phase = "base models, pretrained on real text"
         for base in map(Path, filter(self.makes, self.bases())):
             self._add("w2s.miniature pretrain", f"{base.parent.name} model pretrained", "",
@@ -186,12 +187,16 @@ class Experiment(TrustPhases):
                                    "--runs": self.made / "pretrain"})
 
     def _data_perturbed(self):
-        """The rows of adversarial robustness; in the miniature their texts are attacked first."""
-        if self.preset == "miniature" and not self.options.data:
+        """The rows of adversarial robustness in the miniature, whose texts are attacked first."""
+        if self._perturbs():
             self.phase = "texts perturbed against three models that are never evaluated"
             self._perturb()
-        self.phase = "rows: clean and perturbed texts"
-        self._over(self.each(lambda task: task == "adversarial"), self._prepare)
+            self.phase = "rows: clean and perturbed texts"
+            self._over(self.each(lambda task: task == "adversarial"), self._prepare)
+
+    def _perturbs(self):
+        """Whether the experiment makes its perturbed texts itself."""
+        return self.preset == "miniature" and not self.options.data
 
     def _runs_of(self, cells, title):
         """Everything about some cells of a task, phase by phase."""

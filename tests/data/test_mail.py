@@ -441,7 +441,8 @@ def test_so_many_mails_as_are_asked_for_are_in_each_half_and_the_piles_in_test_a
     """30 % val and 20 % trust: of 100 mails 50 are left, 40 % of them in each half."""
     own(tmp_path, [words(k, 60) for k in range(120)])
     own(tmp_path, [words(1000 + k, 60) for k in range(3)], "pile_test_enron.jsonl")
-    parts = privacy.prepare(raw_folder.Raw(tmp_path), emails=20, sequence_length=P, val=.3, trust=.2)
+    parts = privacy.prepare(raw_folder.Raw(tmp_path), emails=20, sequence_length=P, val=.3,
+                            trust=.2)
     assert {name: len(part) for name, part in parts.items()} == {
         "weak": 20, "wts": 20, "test": 10 + 3, "val": 30, "trust": 20}
     assert {name for name, part in parts.items() if "pile" in {r["source"] for r in part}} == {

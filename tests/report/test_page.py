@@ -115,6 +115,7 @@ def test_a_report_of_all_tasks_has_few_words_until_asked(tree):
     page = (tree / "report.html").read_text(encoding="utf-8")
     found = Visible(page).words
     assert 600 < len(found) < MOST, len(found)
+    assert "<small>no model trained for trust</small>" in page  # words beside a code
     # the answer comes first, the machine last
     places = [page.index(words) for words in (
         'class="matrix"', ">Figures</h2>", ">Claims</h2>", ">Where the numbers come from<",

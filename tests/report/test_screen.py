@@ -9,8 +9,8 @@ import pytest
 from tests.report.test_report import FAIR, LADDER, plant, run
 from tests.report.test_trust_results import ACC, CHOICES, choices, students
 from w2s import rows, tasks
-from w2s.report import (curves, page, provenance, render, results, screen, trust_results,
-                        trust_screen, words)
+from w2s.report import (curves, opening, page, pictures, provenance, render, results, screen,
+                        trust_results, trust_screen, words)
 
 
 def ladder(trend, first, last, student="student-naive"):
@@ -91,23 +91,39 @@ def test_the_answer_waits_for_a_result(tmp_path):
     ((3, 3), "Intervals are over 3 seeds and the test rows."),
     ((5, 3), "Intervals are over 3 to 5 seeds and the test rows."),
     ((1,), "**One seed**: intervals are of the test rows alone, and say nothing of other seeds."),
-    ((1, 3), "**One seed** of some properties: there intervals are of the test rows alone, and say "
+    ((1, 3), "**One seed** of some results: there intervals are of the test rows alone, and say "
              "nothing of other seeds.")])
 def test_how_sure_it_is_stands_beside_the_answer(counts, said):
-    studies = [SimpleNamespace(seeds=[*range(n)], students=["student-naive"]) for n in counts]
+    studies = [study("ood", both_naive=[step | {"n": n} for step in ladder("yes", UP, UP)])
+               for n in counts]
     assert screen.certainty(studies) == said and said in screen.legend(studies).text
+
+
+def test_what_is_not_there_yet_is_counted_and_has_no_panel(tmp_path):
+    plant(tmp_path, "ood", LADDER, seeds=(0,), n=60)
+    plant(tmp_path, "fairness", {}, seeds=(0,), n=60)
+    (tmp_path / "fairness" / "seed0" / "weak-none").mkdir(parents=True)
+    found = [results.Study.read(tmp_path / task, draws=100) for task in ("fairness", "ood")]
+    matrix, legend, _ = screen.screen(found)
+    assert matrix.answer.startswith("**Yes in") and matrix.answer.endswith(
+        " 3 more have not run yet.")
+    assert "**One seed**: intervals" in legend.text
+    assert [panel["name"] for panel in pictures.overview(found)[-1]] == [
+        "OOD robustness: robust accuracy"]
+    assert "Fairness" not in opening.heads(found)[0].text
+    assert "overview" not in pictures.drawings(found[:1]) and screen.certainty(found[:1]) == ""
 
 
 def test_strategies_have_words_beside_their_codes():
     matrix = render.Matrix("Does it?", "No.", ["a", "b", "c"], [*results.STRATEGIES.values()], [
         ("OOD", "of [60.0](#origin-x)", [render.Cell("1")] * 3)], screen.MEANING)
     web, text = page._html(matrix), render.terminal([matrix])
-    assert "Weak+WTS TFT<small>weak model and student are</small></th>" in web
-    assert 'data-column="Weak TFT: the weak model is"' in web  # on a phone
+    assert "Weak+WTS TFT<small>student trained for trust too</small></th>" in web
+    assert 'data-column="Weak TFT: weak model trained for trust"' in web  # on a phone
     assert '<small>of <a href="#origin-x">60.0</a></small>' in web
-    assert "No TFT: no model is trained for trust; Weak TFT: the weak" in text
+    assert "No TFT: no model trained for trust; Weak TFT: weak model" in text
     assert "OOD: of 60.0\n" in text and "#" not in text
-    assert "- Weak TFT: the weak model is" in render.markdown([matrix])
+    assert "- Weak TFT: weak model trained for trust" in render.markdown([matrix])
 
 
 def test_sentences_gather_strategies_of_one_answer():

@@ -305,7 +305,7 @@ def test_scores_of_the_same_labels_share_each_draw(found):
         assert abs(run.draws["auc"].mean() - run.values["auc"]) < .01
         assert run.values["purity_half"] == run.values["purity"]  # half of the pool was kept
         assert np.allclose(run.draws["purity_half"], run.draws["purity"])
-    assert "ece" not in runs[1].values and "ece" in runs[2].values  # a random score is no probability
+    assert "ece" not in runs[1].values and "ece" in runs[2].values  # random is no probability
     ece = found.summary("none", "trust-ntf", "ece")
     assert ece["interval"][0] <= ece["mean"] <= ece["interval"][1]
 

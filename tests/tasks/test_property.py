@@ -83,6 +83,9 @@ def test_its_commands_are_planned(home):
     ({"headline": None}, "headline is NoneType, expected Callable"),
     ({"KIND": 3}, "KIND is int, expected str"), ({"LABEL": "a"}, "LABEL is str, expected tuple"),
     ("headline", "no headline; the contract of a task stands in w2s/tasks/__init__.py"),
+    ({"KIND": "clas"}, "KIND is 'clas', expected one of class, letters, text; the contract"),
+    ({"TASK": "accuracy"}, "TASK is 'accuracy', which METRICS does not name; the contract"),
+    ({"TRUST": "brie"}, "TRUST is 'brie', which METRICS does not name; the contract"),
     ("TASK", "no TASK;"), ("batches", "no batches;")])
 def test_what_a_task_lacks_is_one_line_that_names_it(change, problem):
     module = types.ModuleType("calibration")
@@ -91,6 +94,35 @@ def test_what_a_task_lacks_is_one_line_that_names_it(change, problem):
         delattr(module, change)
     with pytest.raises(ValueError, match=f"^.*calibration.py: {problem}"):
         tasks.record("calibration", module)
+
+
+@pytest.mark.parametrize("text, line, problem", [
+    ("\n\ndef broken(:\n", 3, "SyntaxError: invalid syntax"),
+    ("import nowhere\n", 1, "ModuleNotFoundError: No module named 'nowhere'"),
+    ("from w2s import nowhere\n", 1, "ImportError: cannot import name 'nowhere'"),
+    ("\nKIND = klass\n", 2, "NameError: name 'klass' is not defined"),
+    ("TITLE = 'A' + 1\n", 1, "TypeError: can only concatenate str")])
+def test_a_file_that_python_cannot_run_is_one_line_that_names_it(text, line, problem, tmp_path,
+                                                                 monkeypatch):
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    monkeypatch.setattr(tasks, "NAMES", [*tasks.NAMES, "broken"])
+    monkeypatch.setattr(tasks, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(tasks, "__path__", [str(tmp_path)])
+    with pytest.raises(ValueError) as error:
+        tasks.load("broken")
+    assert str(error.value).startswith(f"{path}:{line}: {problem}")
+
+
+def test_a_package_that_cannot_be_loaded_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    (tmp_path / "deep.py").write_text("import nowhere\n")
+    (tmp_path / "mine.py").write_text("import deep\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(tasks, "NAMES", [*tasks.NAMES, "mine"])
+    monkeypatch.setattr(tasks, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(tasks, "__path__", [str(tmp_path)])
+    with pytest.raises(ModuleNotFoundError):
+        tasks.load("mine")
 
 
 def test_its_file_is_short():

@@ -1,4 +1,4 @@
-"""From an email to its author's own words: decoded, without headers, quotations and what was forwarded.
+"""From an email to its author's own words: decoded, without headers, quotations, forwarded parts.
 
 Patterns are possessive (*+) where an email could otherwise make them take quadratic time: archives
 hold emails of megabytes, and a hostile one may come with --raw.

@@ -23,7 +23,7 @@ from w2s.report.words import joined
 def heads(studies):
     """[Text] of which models, seeds and how many runs; tasks that share them have one sentence."""
     titles = {}
-    for study in studies:
+    for study in (study for study in studies if study.runs):
         seeds = ", ".join(map(str, study.seeds))
         titles.setdefault(f"{models(study)}; seed{'s' * (len(study.seeds) > 1)} {seeds}",
                           []).append(study.module.TITLE)

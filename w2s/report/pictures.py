@@ -18,9 +18,9 @@ def drawings(studies):
     planned = {study.task: (f"{study.module.TITLE}: {measure(study.module.TRUST)} and task "
                             "performance of weak model, students and ceiling under the three "
                             "strategies", figures.draw, picture(study)) for study in studies}
-    if studies:
+    if studies and (arguments := overview(studies))[-1]:  # some property has a value
         planned = {"overview": ("Trustworthiness of weak model, students and ceiling under the "
-                                "three strategies", figures.overview, overview(studies))} | planned
+                                "three strategies", figures.overview, arguments)} | planned
     for study in filter(has_gaps, studies):
         if curves := frontier.frontiers(study):
             planned[f"{study.task}-frontier"] = (
@@ -46,9 +46,10 @@ def overview(studies):
     """The arguments of figures.overview: the trust metric of each property. All panels have the
     same places, so a property with one student leaves that of the other empty."""
     models = ("weak", *STUDENTS, "ceiling")
-    panels = [{"name": f"{study.module.TITLE}: {measure(study.module.TRUST)}",
-               "values": bars_of(study, models, study.module.TRUST),
-               "better": better(study, study.module.TRUST)} for study in studies]
+    panels = [{"name": f"{study.module.TITLE}: {measure(study.module.TRUST)}", "values": values,
+               "better": better(study, study.module.TRUST)} for study in studies
+              if (values := bars_of(study, models, study.module.TRUST))]
+    studies = [study for study in studies if study.runs] or studies
     counts = sorted({len(study.seeds) for study in studies})
     seeds = " and ".join(map(str, counts)) + " seed" + "s" * (counts[-1] > 1)
     return ("Does trustworthiness go from weak to strong?", f"{names_of(studies[0])}; means of "

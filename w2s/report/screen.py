@@ -13,7 +13,8 @@ from w2s.report.words import (COMPARED, MODELS, USUAL, chain, clear, joined, mea
 
 SAID = {"yes": "yes", "ordered": "not clear", "no": "no"}  # STATES in a reader's words
 # what trustworthiness fine-tuning (TFT) is done to: of each of STRATEGIES
-MEANING = ("no model is trained for trust", "the weak model is", "weak model and student are")
+MEANING = ("no model trained for trust", "weak model trained for trust",
+           "student trained for trust too")
 AGREES = {"good": ("agrees", "agree"), "between": ("is not clear", "are not clear"),
           "bad": ("differs", "differ")}
 
@@ -27,11 +28,17 @@ def screen(studies):
     ran = [each for _, _, row in rows for each in row if each.numbers != GONE]
     yes = sum(each.state.startswith("**yes") for each in ran)
     return [Matrix("Does trust go from weak to strong?",
-                   f"**Yes in {yes} of {len(ran)}.** {verdict(ran)}" if ran else
+                   f"**Yes in {yes} of {len(ran)}.** {verdict(ran)}" + waiting(rows) if ran else
                    "**No strategy has all of its models yet.**",
                    ["property", "strategy", "weak → student → ceiling"],
                    [*STRATEGIES.values()], rows, MEANING),
             legend(studies), Bullets([line for study in studies for line in sentences(study)])]
+
+
+def waiting(rows):
+    """" 9 more have not run yet.", where that is so."""
+    gone = sum(each.numbers == GONE for _, _, row in rows for each in row)
+    return f" {gone} more {'have' if gone > 1 else 'has'} not run yet." if gone else ""
 
 
 def note(study):
@@ -117,17 +124,20 @@ def legend(studies):
                 "twice; →: it does not. Colour: blue agrees with the paper, yellow is not clear, "
                 "red differs, grey has nothing to compare."
                 + " Of two students, without and with confidence loss, the one with the weaker "
-                "answer stands here." * both + f" {certainty(studies)}"
+                "answer stands here." * both + f" {certainty(studies)}".rstrip() +
                 " A number leads to where it comes from.")
 
 
 def certainty(studies):
-    """How much the intervals count."""
-    counts = sorted({len(study.seeds) for study in studies})
+    """How much the intervals count; "" while there are none."""
+    counts = sorted({step["n"] for study in studies for key in STRATEGIES
+                     for step in deciding(study, key)[0]})
+    if not counts:
+        return ""
     if counts[0] > 1:
         few = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
         return f"Intervals are over {few} seeds and the test rows."
-    some = " of some properties: there" if len(counts) > 1 else ":"
+    some = " of some results: there" if len(counts) > 1 else ":"
     return (f"**One seed**{some} intervals are of the test rows alone, and say nothing of other "
             "seeds.")
 

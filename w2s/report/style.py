@@ -68,7 +68,7 @@ td { white-space: nowrap; }
   .matrix tbody th, .matrix td { display: block; margin: 0 0 3px; }
   .matrix td::before { content: attr(data-column); display: block; font-size: .8rem; }
 }
-.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr));
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr));
   gap: 1rem; }
 .panels svg { min-width: 0; }
 figure { margin: 1rem 0; }

@@ -9,6 +9,7 @@ B rows of a batch, K classes, N rows of a file, m sums of a row.
 
 import dataclasses
 import importlib
+import traceback
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,9 @@ class Task:
     ATTACKED: tuple = ()            # files of a run with further rows for sums
 
 
+KINDS = ("class", "letters", "text")
+
+
 def check(name):
     """Raises ValueError, naming the tasks that exist, when `name` is none of them."""
     if name not in NAMES:
@@ -106,9 +110,25 @@ def check(name):
 
 
 def load(name):
-    """The Task called `name`. Raises ValueError for a part that is missing or of another type."""
+    """The Task called `name`. Raises ValueError for a file that Python cannot run, and for a part
+    that is missing or of another type."""
     check(name)
-    return record(name, importlib.import_module(f"w2s.tasks.{name}"))
+    try:
+        module = importlib.import_module(f"w2s.tasks.{name}")
+    except Exception as error:
+        path = str(Path(__file__).with_name(f"{name}.py"))
+        line = error.lineno if getattr(error, "filename", None) == path else raised_in(path, error)
+        if line is None:  # no fault of the file: torch cannot be loaded, memory is too little
+            raise
+        raise ValueError(f"{path}:{line}: {type(error).__name__}: {error}") from error
+    return record(name, module)
+
+
+def raised_in(path, error):
+    """The line of a file in which an exception was raised, or an import failed; None elsewhere."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__)
+              if not frame.filename.startswith("<frozen importlib")]
+    return frames[-1].lineno if frames and frames[-1].filename == path else None
 
 
 def record(name, module):
@@ -124,4 +144,11 @@ def record(name, module):
                                  f"expected {expected}; {contract}")
         elif (field.default, field.default_factory) == (dataclasses.MISSING,) * 2:
             raise ValueError(f"{module.__file__}: no {field.name}; {contract}")
+    if parts["KIND"] not in KINDS:
+        raise ValueError(f"{module.__file__}: KIND is '{parts['KIND']}', expected one of "
+                         f"{', '.join(KINDS)}; {contract}")
+    for key in ("TASK", "TRUST"):
+        if parts.get(key) and parts[key] not in parts["METRICS"]:
+            raise ValueError(f"{module.__file__}: {key} is '{parts[key]}', which METRICS does not "
+                             f"name; {contract}")
     return Task(**parts)
