@@ -76,7 +76,7 @@ def main(cfg):
 def save(run, name, predictions, measured, digest, cfg, task):
     """Write predictions/<name>.jsonl, the numbers of the model card, then the entry `name` of
     eval.json; return the headline. In this order a kill leaves no entry without the others."""
-    from w2s import card, rows, runs
+    from w2s import model_card, rows, runs
     runs.require_there(run)
     for entry in measured:  # nan, which JSON lacks, becomes null: not defined on these rows
         entry["value"] = None if math.isnan(entry["value"]) else entry["value"]
@@ -86,7 +86,7 @@ def save(run, name, predictions, measured, digest, cfg, task):
     rows.write(run / "predictions" / f"{name}.jsonl", predictions)
     entries = before | {name: {"data": digest, "n": len(predictions), "args": settings(cfg),
                                "metrics": measured}}
-    card.add_numbers(run / "model", task, entries)
+    model_card.add_numbers(run / "model", task, entries)
     rows.write_json(run / "eval.json", entries)
     return "  ".join(f"{m['metric']} {m['value']:.4f}" for m in measured
                      if m["slice"] == "all" and m["value"] is not None)

@@ -41,13 +41,13 @@ class Bars:
         """Show how many are done, the titles of those that run, and the time left, in words."""
         if self.bar.disable:
             return
-        self.text.set_description_str(said(running, shutil.get_terminal_size().columns - 1))
+        self.text.set_description_str(shown(running, shutil.get_terminal_size().columns - 1))
         self.bar.set_description_str(f"about {left} left", refresh=False)
         self.bar.n = done
         self.bar.refresh()
 
 
-def said(running, width):
+def shown(running, width):
     """"now: ood seed0 weak-none, ood seed0 labels", cut to a width."""
     text = "now: " + (", ".join(running) or "nothing")
     return text if len(text) <= width else text[:max(0, width - 3)] + "..."
