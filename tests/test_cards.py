@@ -77,6 +77,7 @@ def test_auto_takes_cuda_before_mps_and_mps_nowhere_else(mac, monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     assert device.setup("auto").type == "cuda"
 
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -174,17 +175,22 @@ ASKED = {
 
 @pytest.mark.parametrize("how", ASKED)
 def test_batches_of_predictions_hold_at_most_so_many_padded_tokens(how, card, monkeypatch):
-    """Rows of few tokens, of which each is padded to 8: with 40 tokens a batch there are 5."""
+    """Rows of few tokens, of which each is padded to 8, those to be written among them."""
     head, ask = ASKED[how]
     sizes, collate = [], batching.collate
-    monkeypatch.setattr(batching, "collate", lambda *given: sizes.append(
-        collate(*given)["ids"].numel()) or collate(*given))
-    scale = {"continuations": 1, "written": 1, "options": 1}.get(how, 4)  # 4 TOKENS side by side
-    monkeypatch.setitem(batching.TOKENS, "cuda", 10 * scale)
+    new = 8 if how in ("continuations", "written") else 0
+
+    def noted(columns, pick, device):
+        longest = max(len(columns["ids"][i]) for i in pick)
+        sizes.append(len(pick) * step.width_of(longest + new, CUDA))
+        return collate(columns, pick, device)
+    monkeypatch.setattr(batching, "collate", noted)
+    side_by_side = how in ("continuations", "written", "options")  # 4 times as many
+    monkeypatch.setitem(batching.TOKENS, "cuda", 12 if side_by_side else 48)
     with card:
         model = network(head)
         ask(model.to("cuda"), short(40))
-    assert max(sizes) <= 40 and len(sizes) >= 8
+    assert max(sizes) == 48 and len(sizes) >= 7
 
 
 # ---- kernels -------------------------------------------------------------------------------------
@@ -277,6 +283,26 @@ def test_what_a_thread_could_not_write_is_said_at_the_next_one(tmp_path, card, m
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_run_waits_for_the_checkpoint_that_its_thread_still_writes(card, world, fair, tmp_path,
+                                                                    call, monkeypatch):
+    """Else it would stand there behind DONE."""
+    write, by = parallel.write, []
+
+    def slow(*given):
+        time.sleep(.5)
+        by.append(threading.current_thread() is threading.main_thread())
+        write(*given)
+    monkeypatch.setattr(parallel, "write", slow)
+    with card:
+        code, _, err = call("train_weak", "--task", "fairness", "--model", world / "tiny-2x32",
+                            "--data", fair / "weak.jsonl", "--out", tmp_path / "run", "--epochs", 1,
+                            "--lam", 0, "--save-every", .4, "--device", "cuda")
+    assert code == 0, err
+    time.sleep(.6)
+    assert by == [False, False] and not (tmp_path / "run" / "checkpoint.safetensors").exists()
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.endswith(".part")]
+
+
 @pytest.mark.parametrize("asked, kind, ages, due", [
     (None, "cuda", (0, 299, 301, 301, 700), [False, False, True, False, True]),
     (.1, "cuda", (0, 1), [True, True]), (None, "cpu", (0, 1), [True, True])])
@@ -343,7 +369,8 @@ def graphs(monkeypatch):
     return Graph
 
 
-HEADS = short(11, 20) + [np.arange(1, 40, dtype=np.int32)]
+HEADS = [ids[:n] for ids, n in zip(np.random.default_rng(0).integers(1, 96, (12, 20)).astype(
+    np.int32), [16, 20, 18, 17] * 3)]
 
 
 def answers(model):
@@ -364,7 +391,7 @@ def same(one, other):
 
 
 def test_generation_in_memory_that_stays_gives_the_same_tokens(monkeypatch):
-    monkeypatch.setitem(batching.TOKENS, "cpu", 64)
+    monkeypatch.setitem(batching.TOKENS, "cpu", 29)  # 4 rows of 20 + 9 tokens a batch
     model = network()
     expected = answers(model)
     assert model not in decoding._replays
@@ -372,6 +399,10 @@ def test_generation_in_memory_that_stays_gives_the_same_tokens(monkeypatch):
     same(answers(model), expected)
     replay = decoding._replays[model][1]
     assert replay.caches[0].room % decoding.ROUND == 0 and replay.graph is False
+    lm.continuations(model, HEADS, 9, title="")
+    replay, where = decoding._replays[model][1], decoding._replays[model][1].caches[0].k.data_ptr()
+    lm.continuations(model, HEADS[::-1], 9, title="")
+    assert decoding._replays[model][1] is replay and replay.caches[0].k.data_ptr() == where
 
 
 def test_on_a_card_a_step_is_recorded_once_a_shape(card, graphs):
@@ -385,10 +416,11 @@ def test_on_a_card_a_step_is_recorded_once_a_shape(card, graphs):
             assert len(graphs.recorded) == recorded
             assert torch.equal(found[:, :6].cpu(), expected[:rows])
         assert graphs.replays == 5 + 1 + 19 + 5 + 1 + 59 + 1  # one to compare, for each recording
-        with torch.no_grad():
-            model.embed_out.weight.data = model.embed_out.weight.data.clone()
-        decoding.generate(model, ids.to("cuda"), lengths.to("cuda"), 6)
-        assert len(graphs.recorded) == 4                # weights that moved
+        for moved, recorded in ((False, 3), (True, 4), (False, 4)):
+            if moved:
+                model.embed_out.weight.data = model.embed_out.weight.data.clone()
+            decoding.generate(model, ids[:2].to("cuda"), lengths[:2].to("cuda"), 60)
+            assert len(graphs.recorded) == recorded
 
 
 def test_a_graph_that_is_wrong_or_fails_is_not_used(card, graphs, monkeypatch, capsys):

@@ -56,6 +56,8 @@ ERRORS = [
     # checkpoints
     ("w2s/train/behind.py", "self.held[name].copy_(x, non_blocking=True)", "self.held[name] = x", GPU + "test_a_checkpoint_written_behind_is_that_of_its_step"),
     ("w2s/train/behind.py", "            job.result()", "            pass", GPU + "test_what_a_thread_could_not_write_is_said_at_the_next_one"),
+    (TRAINING, "            self.behind.wait()\n", "            pass\n", GPU + "test_a_run_waits_for_the_checkpoint_that_its_thread_still_writes"),
+    (TRAINING, "self.states, self.behind)", "self.states)", GPU + "test_a_run_waits_for_the_checkpoint_that_its_thread_still_writes"),
     (TRAINING, "if self.cfg.save_every or self.device", "if self.device", MINUTES),
     (TRAINING, "late = not self.follows and now", "late = now", MINUTES),
     (TRAINING, "        self.saved = now\n", "", MINUTES),
