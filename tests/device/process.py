@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from tests.device import record
 
-LAST = 30, 3000            # lines and characters of its output that are kept where a part fails
+LAST = 80, 8000            # lines and characters of its output that are kept where a part fails
 
 
 class Part(NamedTuple):
