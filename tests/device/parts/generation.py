@@ -1,4 +1,8 @@
-"""Greedy generation: milliseconds a token, without an end of text and with one to look for."""
+"""Greedy generation: milliseconds a token, without an end of text, with one to look for, and with
+W2S_GRAPHS=1, by which a token is one launch."""
+
+import os
+from unittest import mock
 
 import torch
 
@@ -17,14 +21,17 @@ def run(rec):
     for shape in of(EXPECTED, ("tiny",)):
         with rec.piece(shape):
             written = {}
-            for name, end in (("without end", None), ("with end", END)):
-                times, written[name] = timed(device, shape, rows, prompt, new, end)
+            for name, end, graphs in (("without end", None, "0"), ("with end", END, "0"),
+                                      ("graphs", None, "1")):
+                with mock.patch.dict(os.environ, W2S_GRAPHS=graphs):
+                    times, written[name] = timed(device, shape, rows, prompt, new, end)
                 rec.row(shape=shape, head="lm", dtype="bfloat16", mode=name,
                         **times | {"ms": times["ms"] / new})
                 rec.check(f"{shape}, {name}", times["ms"] / new, "ms a token", hardware=True,
                           high=2 * EXPECTED[shape] if shape in EXPECTED else None)
-            wrong = int((written["without end"] != written["with end"]).sum())
-            rec.check(f"{shape}, texts", wrong, "tokens that differ", high=0)
+            for name in ("with end", "graphs"):
+                wrong = int((written["without end"] != written[name]).sum())
+                rec.check(f"{shape}, {name}, text", wrong, "tokens that differ", high=0)
 
 
 def timed(device, shape, rows, prompt, new, end):
