@@ -140,7 +140,7 @@ def test_seconds_are_of_a_rate_of_launches_and_of_a_start():
 
 
 def rows_of_the_page():
-    """(words behind run_all.sh, GPUs, hours) of the quickstart's table, but what others measured."""
+    """(words behind run_all.sh, GPUs, hours) of the quickstart's table, less measured ones."""
     page = (Path(__file__).parent.parent / "docs" / "quickstart.md").read_text(encoding="utf-8")
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()
              if line.startswith("| `")]

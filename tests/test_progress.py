@@ -91,7 +91,8 @@ def test_elsewhere_each_command_has_a_line(where, plan):
 
 
 def test_what_runs_fits_its_line():
-    assert progress.shown(["ood seed0 weak-none", "labels"], 80) == "now: ood seed0 weak-none, labels"
+    two = progress.shown(["ood seed0 weak-none", "labels"], 80)
+    assert two == "now: ood seed0 weak-none, labels"
     assert progress.shown(["ood seed0 weak-none"], 12) == "now: ood ..." and progress.shown(
         [], 80) == "now: nothing"
 

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent
 CHAPTERS = ("memory cards whatis rows hidden_states hub locks code console runs config device "
             "parallel metrics statistics",
             "model", "data", "train", "dp", "infer", "trust", "tasks", "attacks", "report",
-            "model_card refusals training planted prepare mechanisms recipes durations progress cost "
-            "worker scheduler slurm commands launch preflight trust_phases phases experiment",
+            "model_card refusals training planted prepare mechanisms recipes durations progress "
+            "cost worker scheduler slurm commands launch preflight trust_phases phases experiment",
             "sweep", "miniature")
 ORDER = {name: place for place, names in enumerate(CHAPTERS) for name in names.split()}
 SCRIPTS = ("train_weak", "label", "train_student", "train_ntf", "evaluate")

@@ -351,6 +351,7 @@ def test_a_card_that_all_processes_would_share_is_refused(world, fair, call, tmp
     """The first of two processes, on a machine that has two cards."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("LOCAL_RANK", "0")):
         monkeypatch.setenv(name, value)
     code, _, err = call("train_weak", "--task", "fairness", "--model", world / "tiny-2x32",

@@ -1,8 +1,9 @@
 """README.md of a saved folder, Hugging Face's model card: what the model is, from what and how.
 
-Numbers come into it when the run is evaluated. It holds no text of the data. Of a private model it holds the guarantee, and nothing by which its
-noise or its rows could be found: a known seed, or the hashes by which the noise was keyed, would
-let anyone subtract it (reading P14), so seed, hashes and counts stay in the run folder.
+Numbers come into it when the run is evaluated. It holds no text of the data. Of a private model it
+holds the guarantee, and nothing by which its noise or its rows could be found: a known seed, or the
+hashes by which the noise was keyed, would let anyone subtract it (reading P14), so seed, hashes and
+counts stay in the run folder.
 """
 
 import dataclasses

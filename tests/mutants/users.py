@@ -2,7 +2,7 @@
 
 CONFIG = "w2s/config.py"
 COST, TIMES = "w2s/cost.py", "w2s/durations.py"
-PHASES, CARDS, CARD = "w2s/phases.py", "w2s/cards.py", "w2s/card.py"
+PHASES, CARDS, CARD = "w2s/phases.py", "w2s/cards.py", "w2s/model_card.py"
 PROGRESS, SCREEN, RENDER = "w2s/progress.py", "w2s/report/screen.py", "w2s/report/render.py"
 FIRST = "test_cost.py::test_the_first_run_of_an_experiment_knows_its_end_after_a_tenth"
 

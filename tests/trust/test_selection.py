@@ -192,7 +192,7 @@ def test_in_context_of_a_text_is_the_mean_over_its_tokens(folder):
     model, tokenizer = checkpoint.load(folder, "lm"), tokenization.load_tokenizer(folder)
     pool = [{"id": "a", "text": "one and two ?", "label": "3", "weak_text": " so #### 3"},
             {"id": "b", "text": "nothing ?", "label": "0", "weak_text": ""}]
-    found = baselines.in_context(model, tokenizer, "", arithmetic, pool, ARGS)
+    found = baselines.in_context(model, tokenizer, "", tasks.load("arithmetic"), pool, ARGS)
     head, tail = choice.tokens(tokenizer, ["\n\n" + arithmetic.prompt(pool[0]), " so #### 3"])
     ids = torch.from_numpy(np.concatenate([head, tail])).long()[None]
     with torch.no_grad():
@@ -239,7 +239,7 @@ def test_what_a_verifier_reads_is_the_teachers_answer_and_not_the_true_one():
     assert baselines.spoken(mcqa, row, ARGS | {"scoring": "letters"}) == (
         "Question: Is it?\nA. yes\nB. no\nAnswer:", " B")
     said = {"text": "6 + 1 ?", "label": "7", "weak_text": " #### 8"}
-    assert baselines.spoken(arithmetic, said, ARGS) == ("Question: 6 + 1 ?\nAnswer:", " #### 8")
+    assert baselines.spoken(tasks.load("arithmetic"), said, ARGS) == ("Question: 6 + 1 ?\nAnswer:", " #### 8")
 
 
 def test_a_verifier_learns_which_answers_are_right(folder):
