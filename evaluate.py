@@ -69,14 +69,14 @@ def main(cfg):
             predictions = [{k: row[k] for k in KEEP if k in row} | output
                            for row, output in zip(data[name], outputs)]
             measured = task.evaluate(predictions)
-            shown = save(Path(run), name, predictions, measured, digests[name], cfg, task)
+            shown = save(Path(run), name, predictions, measured, digests[name], cfg)
             print(f"{run}{runs.scratch(facts[run])}: {name:<5} {shown}", flush=True)
 
 
-def save(run, name, predictions, measured, digest, cfg, task):
+def save(run, name, predictions, measured, digest, cfg):
     """Write predictions/<name>.jsonl, the numbers of the model card, then the entry `name` of
     eval.json; return the headline. In this order a kill leaves no entry without the others."""
-    from w2s import model_card, rows, runs
+    from w2s import model_card, rows, runs, tasks
     runs.require_there(run)
     for entry in measured:  # nan, which JSON lacks, becomes null: not defined on these rows
         entry["value"] = None if math.isnan(entry["value"]) else entry["value"]
@@ -86,7 +86,7 @@ def save(run, name, predictions, measured, digest, cfg, task):
     rows.write(run / "predictions" / f"{name}.jsonl", predictions)
     entries = before | {name: {"data": digest, "n": len(predictions), "args": settings(cfg),
                                "metrics": measured}}
-    model_card.add_numbers(run / "model", task, entries)
+    model_card.add_numbers(run / "model", tasks.load(cfg.task), entries)
     rows.write_json(run / "eval.json", entries)
     return "  ".join(f"{m['metric']} {m['value']:.4f}" for m in measured
                      if m["slice"] == "all" and m["value"] is not None)

@@ -199,6 +199,17 @@ def test_a_list_that_is_given_twice_is_all_that_was_given():
     assert parsed("--many", "b") == ["b"] and parsed() == ["a"]
 
 
+def test_a_value_that_is_given_twice_is_refused_where_both_could_be_meant(capsys):
+    class Plan(Bounded):
+        ONCE = True
+    assert config.parse(Bounded, None, ["--low", "1", "--low", "2"]).low == 2
+    assert config.parse(Plan, None, ["--low", "2", "--many", "a", "--many", "b"]).many == ["a", "b"]
+    for argv in (["--low", "1", "--low", "1"], ["--low=1", "--high", "1", "--low", "2"]):
+        with pytest.raises(SystemExit):
+            config.parse(Plan, None, argv)
+        assert capsys.readouterr().err.startswith("error: argument --low: given twice; give it onc")
+
+
 def test_a_list_is_each_configs_own():
     for make in (Bounded, lambda: config.parse(Bounded, None, [])):
         one, two = make(), make()

@@ -176,8 +176,8 @@ def test_rows_models_and_hours_are_said_together(partly, monkeypatch, capsys, tm
                                        "no/model: no local folder")
     out = capsys.readouterr().out
     assert "privacy     MISSING: emails" in out and "MISSING: no/model" in out
-    unknown = r"^\d+ commands; how long is not known: no config.json of no/model is here yet$"
-    assert re.search(unknown, out, re.M)
+    assert re.search(r"^\d+ commands; how long is not known: no config.json of no/model is here "
+                     "yet$", out, re.M)
 
 
 # ---- how long, how much --------------------------------------------------------------------------

@@ -186,6 +186,8 @@ def test_an_interrupted_run_leaves_nothing_running(tmp_path):
     (["--budgets", "0"], 1, "--budgets 0: expected numbers of rows"),
     (["--device", "mps"], 1, "--device mps: is a GPU of Apple's, and this is no such Mac"),
     (["--device", "tpu9"], 1, "--device tpu9: no such device"),
+    (["--tasks", "fairness", "--tasks", "ood"], 2, "argument --tasks: given twice; give it once"),
+    (["sweep", "--figure", "3", "--figure", "A2"], 2, "argument --figure: given twice"),
     (["paper", "--tasks", "privacy"], 1, "files of privacy are missing, see the list above"),
     (["smoke", "--weak", "x"], 1, "--weak and --strong: smoke makes its models itself"),
     (["paper", "--dtype", "float16"], 1, "overflows")])

@@ -215,6 +215,7 @@ def dispatch(program, commands, doc):
 def parse(Config, doc, argv=None):
     """argv -> Config. Raises ValueError for a value out of range."""
     values = vars(_parser(Config, doc, sys.argv[0]).parse_args(argv))
+    values.pop("given", None)
     config = Config(**copy.deepcopy(values))  # the parser keeps its defaults, lists too
     for field in dataclasses.fields(Config):
         _check(field, getattr(config, field.name))
@@ -230,7 +231,10 @@ def _parser(Config, doc, program):
     # in --help the script's own arguments come before those that it inherits from Training
     declared = Config.__dict__.get("__annotations__", {})
     for field in sorted(dataclasses.fields(Config), key=lambda field: field.name not in declared):
-        parser.add_argument(flag_of(field.name), **_option(field, hints[field.name]))
+        option = _option(field, hints[field.name])
+        # of a flag that is given twice argparse keeps the last value; a person meant both
+        once = {"action": _Once} if getattr(Config, "ONCE", False) and "action" not in option else {}
+        parser.add_argument(flag_of(field.name), **option, **once)
     return parser
 
 
@@ -341,6 +345,17 @@ class _Several(argparse.Action):
     def __call__(self, parser, namespace, values, flag=None):
         before = getattr(namespace, self.dest)  # at first the default itself
         setattr(namespace, self.dest, values if before is self.default else [*before, *values])
+
+
+class _Once(argparse.Action):
+    """A value of a Config with ONCE, whose flags may not be given twice."""
+
+    def __call__(self, parser, namespace, value, flag=None):
+        before = getattr(namespace, "given", [])
+        if self.dest in before:
+            parser.error(f"argument {flag}: given twice; give it once")
+        namespace.given = [*before, self.dest]
+        setattr(namespace, self.dest, value)
 
 
 def _reader(kind):

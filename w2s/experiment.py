@@ -35,6 +35,7 @@ PRESETS, PROTOCOLS = ("miniature", "real", "paper", "smoke"), ("ours", "printed"
 @dataclass(kw_only=True)
 class Common(launch.Options):
     """What a sweep (w2s.sweep) has too."""
+    ONCE = True  # --tasks fairness --tasks ood would mean ood
 
     seeds: int = arg(None, "seeds of each (default: 3; smoke and --quick 1)", low=1, high=10**6)
     weak: str = arg(None, "weak model: folder or hub name (paper: EleutherAI/pythia-14m)")

@@ -90,9 +90,8 @@ def test_the_answer_waits_for_a_result(tmp_path):
 @pytest.mark.parametrize("counts, said", [
     ((3, 3), "Intervals are over 3 seeds and the test rows."),
     ((5, 3), "Intervals are over 3 to 5 seeds and the test rows."),
-    ((1,), "**One seed**: intervals are of the test rows alone, and say nothing of other seeds."),
-    ((1, 3), "**One seed** of some results: there intervals are of the test rows alone, and say "
-             "nothing of other seeds.")])
+    ((1,), "**One seed**: intervals are of the test rows alone."),
+    ((1, 3), "**One seed** of some results: there intervals are of the test rows alone.")])
 def test_how_sure_it_is_stands_beside_the_answer(counts, said):
     studies = [study("ood", both_naive=[step | {"n": n} for step in ladder("yes", UP, UP)])
                for n in counts]

@@ -99,9 +99,8 @@ def premise(studies):
     return [Text("A weak model learns from true labels and labels further rows; a strong model "
                  "learns from those labels: the student (student-naive; student-aux with the "
                  "confidence loss). The ceiling is the strong model on the weak model's true "
-                 "labels. Trustworthiness fine-tuning (TFT) adds a penalty to no model (No TFT), "
-                 "to the weak model (Weak TFT), or to weak model and student (Weak+WTS TFT; WTS: "
-                 "weak-to-strong).")] if studies else []
+                 "labels. Trustworthiness fine-tuning (TFT) adds a penalty to a model's loss; WTS: "
+                 "weak-to-strong.")] if studies else []
 
 
 def machine():

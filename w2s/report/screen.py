@@ -138,8 +138,7 @@ def certainty(studies):
         few = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
         return f"Intervals are over {few} seeds and the test rows."
     some = " of some results: there" if len(counts) > 1 else ":"
-    return (f"**One seed**{some} intervals are of the test rows alone, and say nothing of other "
-            "seeds.")
+    return f"**One seed**{some} intervals are of the test rows alone."
 
 
 def sentences(study):
