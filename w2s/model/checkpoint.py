@@ -99,6 +99,13 @@ def network(config):
     return GPTNeoX if config.get("model_type") == "gpt_neox" else Decoder
 
 
+def configured(folder):
+    """The language model's config in a folder, as `families.known` gives it; ValueError for one
+    that we do not compute."""
+    path = Path(folder) / "config.json"
+    return known(read_json(path, "the configuration of a model"), path)
+
+
 def renamed(key, kind):
     """Our name of a tensor in a file for a model of the class `kind`."""
     if kind is GPTNeoX:
@@ -198,10 +205,9 @@ def load(folder, head, num_labels=None, device="cpu", dtype=torch.float32, head_
     folder, fresh = Path(folder), {}
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    path = folder / "config.json"
-    config = known(read_json(path, "the configuration of a model"), path)
+    config = configured(folder)
     kind = network(config)
-    kind.check(config, head, -1, path)
+    kind.check(config, head, -1, folder / "config.json")
     # names say what kind of model it is: AutoModel drops the prefix, a classifier has no LM head
     stored = headers(folder, kind)
     if {"embed_in.weight", "embed_tokens.weight"} & stored.keys():
