@@ -98,7 +98,8 @@ PIECES = {
     "same": (lambda rec, draw: private_numbers.same(rec, CPU, "tiny", "class"),
              lambda: (sgd, "fast_sum", longer), "fast against func, tiny, class"),
     "resident": (lambda rec, draw: numbers.resident(rec, CPU), lambda: (
-        step.Held, "batch", lambda self, pick: RIGHT_BATCH(self, pick[::-1].copy())), "resident columns")}
+        step.Held, "batch", lambda self, pick: RIGHT_BATCH(self, pick[::-1].copy())),
+        "resident columns")}
 
 
 @pytest.mark.parametrize("name", PIECES)

@@ -36,6 +36,8 @@ PATTERNS = {  # {what reads it: {start of the pattern, as the code has it: worst
              "'---\\\\n(?:": ["\n", ("---\n", "\n", ""), ("---\n", "license: ", "\n"),
                              ("---\nlicense:", " ", "!"), ("---\nlicense: ", "a", "!")],
              "'[`\\\\s": ["`", " "]},
+    "cost": {"'\"epochs\": ": ['"epochs": ', ('"epochs": (', "1.", "")],
+             "'^KIND": ["KIND", "KIND\n", "KIND = ", ("KIND", ' = "a', "-"), ('KIND = "', "a", "-")]},
     "code": {"'^ *(?:from": [" ", "from w2s import (", "from w2s import (a,\n", "import w2s\n",
                              "from w2s"], "'[\\\\w.]+'": ["a", ("", "a", "-")]},
     "config": {"'out of memory": ["out of memor", "allocate "], "LOST": ["Connection ", "NCC"]},

@@ -215,7 +215,7 @@ def dispatch(program, commands, doc):
 def parse(Config, doc, argv=None):
     """argv -> Config. Raises ValueError for a value out of range."""
     values = vars(_parser(Config, doc, sys.argv[0]).parse_args(argv))
-    values.pop("given", None)
+    values.pop(_Once.NOTED, None)
     config = Config(**copy.deepcopy(values))  # the parser keeps its defaults, lists too
     for field in dataclasses.fields(Config):
         _check(field, getattr(config, field.name))
@@ -233,8 +233,9 @@ def _parser(Config, doc, program):
     for field in sorted(dataclasses.fields(Config), key=lambda field: field.name not in declared):
         option = _option(field, hints[field.name])
         # of a flag that is given twice argparse keeps the last value; a person meant both
-        once = {"action": _Once} if getattr(Config, "ONCE", False) and "action" not in option else {}
-        parser.add_argument(flag_of(field.name), **option, **once)
+        once = getattr(Config, "ONCE", False) and "action" not in option
+        parser.add_argument(flag_of(field.name), **option,
+                            **({"action": _Once} if once else {}))
     return parser
 
 
@@ -350,11 +351,13 @@ class _Several(argparse.Action):
 class _Once(argparse.Action):
     """A value of a Config with ONCE, whose flags may not be given twice."""
 
+    NOTED = "_once"  # in the namespace: the flags that were given; no field is called so
+
     def __call__(self, parser, namespace, value, flag=None):
-        before = getattr(namespace, "given", [])
+        before = getattr(namespace, self.NOTED, [])
         if self.dest in before:
             parser.error(f"argument {flag}: given twice; give it once")
-        namespace.given = [*before, self.dest]
+        setattr(namespace, self.NOTED, [*before, self.dest])
         setattr(namespace, self.dest, value)
 
 

@@ -44,7 +44,8 @@ SPLITS = {"weak": 0, "wts": 1, "test": 2, "trust": 2, "val": 2}  # whose rows co
 # Passes over a row: guesses of a text attack; windows and --candidates; the reference model too
 PASSES = {"text": 60, "extraction": 20, "membership": 2, "icl-confidence": 5, "reward": 9,
           "consistency": 8}
-EPOCHS, KIND = r'"epochs": \(([\d.]+)', r'^KIND\b.* = "(\w+)"'  # in a task's file
+# in a task's file
+EPOCHS, KIND = re.compile(r'"epochs": \(([\d.]+)'), re.compile(r'^KIND\b.* = "(\w+)"', re.MULTILINE)
 MADE = re.compile(r"-(\d+)x(\d+)$")  # a model of layers x width that is still to be made
 TASKS = Path(__file__).parent / "tasks"
 
@@ -139,7 +140,7 @@ class Costs:
             passes *= 2 * int(value(words, "--group") or 8)
         if "/trust-" in path:  # a choice of labels: half of them, usually
             count /= 2
-        epochs = float(value(words, "--epochs") or said(task, EPOCHS, 3))
+        epochs = float(value(words, "--epochs") or stated(task, EPOCHS, 3))
         batch = int(value(words, "--batch-size") or 32)
         return self.forward(value(words, "--model"), task, count * epochs, tokens, passes, batch,
                             value(words, "--revision"))
@@ -168,7 +169,7 @@ class Costs:
         if not c:
             return Work(0, 0)
         count_of, L, T = parameters(c), c["num_hidden_layers"], tokens
-        head = 0 if said(task, KIND, "text") == "class" else c["hidden_size"] * c["vocab_size"]
+        head = 0 if stated(task, KIND, "text") == "class" else c["hidden_size"] * c["vocab_size"]
         each = 2 * (L * count_of["block"] + head) + 4 * L * T * c["hidden_size"]
         return Work(passes * count * T * each, passes * L * count / batch)
 
@@ -199,9 +200,9 @@ class Costs:
 
 
 @functools.cache
-def said(task, pattern, otherwise):
+def stated(task, pattern, otherwise):
     """What the file of a task says, read as text: importing it would import torch."""
     path = TASKS / f"{task}.py"
-    found = path.is_file() and re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
+    found = path.is_file() and pattern.search(path.read_text(encoding="utf-8"))
     return type(otherwise)(found[1]) if found else otherwise
 

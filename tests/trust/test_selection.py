@@ -239,7 +239,8 @@ def test_what_a_verifier_reads_is_the_teachers_answer_and_not_the_true_one():
     assert baselines.spoken(mcqa, row, ARGS | {"scoring": "letters"}) == (
         "Question: Is it?\nA. yes\nB. no\nAnswer:", " B")
     said = {"text": "6 + 1 ?", "label": "7", "weak_text": " #### 8"}
-    assert baselines.spoken(tasks.load("arithmetic"), said, ARGS) == ("Question: 6 + 1 ?\nAnswer:", " #### 8")
+    assert baselines.spoken(tasks.load("arithmetic"), said, ARGS) == (
+        "Question: 6 + 1 ?\nAnswer:", " #### 8")
 
 
 def test_a_verifier_learns_which_answers_are_right(folder):
