@@ -215,7 +215,7 @@ def dispatch(program, commands, doc):
 def parse(Config, doc, argv=None):
     """argv -> Config. Raises ValueError for a value out of range."""
     values = vars(_parser(Config, doc, sys.argv[0]).parse_args(argv))
-    values.pop(_Once.NOTED, None)
+    values.pop("_once", None)
     config = Config(**copy.deepcopy(values))  # the parser keeps its defaults, lists too
     for field in dataclasses.fields(Config):
         _check(field, getattr(config, field.name))
@@ -234,8 +234,7 @@ def _parser(Config, doc, program):
         option = _option(field, hints[field.name])
         # of a flag that is given twice argparse keeps the last value; a person meant both
         once = getattr(Config, "ONCE", False) and "action" not in option
-        parser.add_argument(flag_of(field.name), **option,
-                            **({"action": _Once} if once else {}))
+        parser.add_argument(flag_of(field.name), **option | ({"action": _Once} if once else {}))
     return parser
 
 
@@ -351,13 +350,11 @@ class _Several(argparse.Action):
 class _Once(argparse.Action):
     """A value of a Config with ONCE, whose flags may not be given twice."""
 
-    NOTED = "_once"  # in the namespace: the flags that were given; no field is called so
-
     def __call__(self, parser, namespace, value, flag=None):
-        before = getattr(namespace, self.NOTED, [])
+        before = vars(namespace).setdefault("_once", [])  # no field is called so
         if self.dest in before:
             parser.error(f"argument {flag}: given twice; give it once")
-        setattr(namespace, self.NOTED, [*before, self.dest])
+        before.append(self.dest)
         setattr(namespace, self.dest, value)
 
 
