@@ -1,10 +1,12 @@
 """Section start: from the command to the first useful line, in fresh processes.
 
-`import w2s` and --help of every script, beside the bare interpreter and torch; then loading a model
-folder by pythia.load and by transformers' from_pretrained, the load alone, imports apart. peak MB
-is the largest resident size of the whole process, imports included.
+`import w2s` and --help of every script, beside the bare interpreter and torch; a whole command of one
+training step of the miniature's weak model, beside torch's import; then loading a model folder by
+pythia.load and by transformers' from_pretrained, the load alone, imports apart. peak MB is the
+largest resident size of the whole process, imports included.
 """
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from w2s.model import checkpoint
 
 MODULES = ("w2s.prepare", "w2s.miniature", "w2s.report", "w2s.scheduler")
 TOKENIZER = machine.ROOT / "w2s" / "models" / "mini-weak" / "tokenizer.json"
-LOAD = {"ours": "from w2s import pythia as of\ndef go(): return of.load(folder, 'lm')",
+LOAD = {"ours": "from w2s import pythia as of\nof.load\ndef go(): return of.load(folder, 'lm')",
         "hf-shipped": "from transformers import GPTNeoXForCausalLM as of\n"
                       "def go(): return of.from_pretrained(folder)"}
 TIMING = ("import sys, time\nfolder = sys.argv[1]\n{}\nstart = time.perf_counter()\nm = go()\n"
@@ -39,6 +41,21 @@ def starts(rounds):
     return Table("start", "imports and --help", ["variant", "s", "IQR", "peak MB"], rows)
 
 
+def training(rounds):
+    """train_weak.py from the command to its end, one step on eight rows."""
+    with tempfile.TemporaryDirectory() as name:
+        rows, out = Path(name) / "rows.jsonl", Path(name) / "run"
+        rows.write_text("".join(json.dumps(dict(id=f"r{i}", text=f"She is {i}.", label=i % 2,
+                                                a=i // 2 % 2)) + "\n" for i in range(8)))
+        words = processes.python("train_weak.py", "--task", "fairness", "--model", TOKENIZER.parent,
+                                 "--data", rows, "--out", out)
+        one = ["sh", "-c", f'rm -rf {out}; exec "$@"', "sh", *words]
+        found = processes.alternating({"import torch": processes.python("-c", "import torch"),
+                                       "one step": one}, rounds, "one step")
+    return Table("start", "train_weak.py, one step", ["variant", "s", "IQR", "x one step",
+                                                      "peak MB"], found)
+
+
 def loads(shape, rounds):
     """The load alone, timed inside of each process."""
     with tempfile.TemporaryDirectory() as name:
@@ -53,4 +70,4 @@ def loads(shape, rounds):
 
 def tables(setting, args):
     rounds = min(5, args.rounds)
-    return [starts(rounds), *(loads(shape, rounds) for shape in args.shape)]
+    return [starts(rounds), training(rounds), *(loads(shape, rounds) for shape in args.shape)]
