@@ -8,7 +8,9 @@ import json
 import math
 import random
 import signal
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -256,6 +258,26 @@ def test_matrix_products_are_exact_wherever_onednn_rounds(monkeypatch, rounds):
     device.fast_float32()
     assert backend.fp32_precision == ("ieee" if rounds else "bf16")
     assert said == ([] if rounds else ["medium"])
+
+
+def test_a_product_of_a_shape_that_was_there_is_not_prepared_again():
+    """More shapes than oneDNN keeps of itself, in turn: each would be dropped before it returns."""
+    code = """if True:
+        import torch
+        from w2s import device
+        device.setup("cpu")
+        with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON_CREATION):
+            for again in range(2):
+                print("round", flush=True)
+                for n in range(70, 1110):
+                    torch.ones(n, 8, dtype=torch.bfloat16) @ torch.ones(8, 8, dtype=torch.bfloat16)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          cwd=Path(__file__).parent.parent)
+    _, first, second = [part.count("cache_miss") for part in done.stdout.split("round\n")]
+    if not first:
+        pytest.skip("no product goes to oneDNN here")
+    assert first > 1000 and second == 0
 
 
 # ---- labels --------------------------------------------------------------------------------------

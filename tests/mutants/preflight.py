@@ -22,6 +22,7 @@ ERRORS = [
     (DEVICE, 'and dtype == "float32" and not unfit:', "and not unfit:", "test_cards.py::test_auto_takes_mps_for_what_it_can_do"),
     (DEVICE, 'if name == "cpu" and has_mps()', "if has_mps()", "test_cards.py::test_auto_takes_cuda_before_mps_and_mps_nowhere_else"),
     (DEVICE, 'return torch.float32 if device.type == "mps" else torch.float64', "return torch.float64", "test_cuda.py::test_every_script_runs_on_apples_gpu"),
+    ("w2s/device.py", '"8192"', '"1024"', "test_training.py::test_a_product_of_a_shape_that_was_there_is_not_prepared_again"),
     ("w2s/device.py", '    if torch.device(device).type != "cuda":\n        return value.to(device)', '    if torch.device(device).type == "cpu":\n        return value.to(device)', "test_cuda.py::test_every_script_runs_on_apples_gpu"),
     ("w2s/training.py", "cfg.dtype, without_mps(private))", 'cfg.dtype, "")', "test_cuda.py::test_private_training_is_refused_on_apples_gpu"),
     (CARDS, '(private, "--device mps: cannot', '(False, "--device mps: cannot', "test_cards.py::test_a_plan_for_a_mac_is_refused_before_anything_is_made"),
