@@ -1,8 +1,8 @@
 """Section start: from the command to the first useful line, in fresh processes.
 
-`import w2s` and --help of every script, beside the bare interpreter and torch; a whole command of one
-training step of the miniature's weak model, beside torch's import; then loading a model folder by
-pythia.load and by transformers' from_pretrained, the load alone, imports apart. peak MB is the
+`import w2s` and --help of every script, beside the bare interpreter and torch; a whole command of
+one training step of the miniature's weak model, beside torch's import; then loading a model folder
+by pythia.load and by transformers' from_pretrained, the load alone, imports apart. peak MB is the
 largest resident size of the whole process, imports included.
 """
 
