@@ -51,6 +51,19 @@ def test_a_command_takes_the_mean_of_its_kind_or_of_trainings_of_its_model():
     assert pace.seconds(plan[4]) == 1 and pace.seconds(plan[5]) == 50
 
 
+def test_rows_that_are_slow_to_make_say_nothing_of_the_base_models():
+    plan = commands("""a rows | -m w2s.prepare data --out d
+                       raw files | -m w2s.miniature world --out w
+                       base | -m w2s.miniature pretrain --out m --shape real-2x64
+                       a x | train_weak.py --task a --model m/real-2x64""")
+    pace = Pace(plan)
+    pace.add(plan[0], 50, "")
+    pace.add(plan[1], 50, "")
+    assert pace.seconds(plan[2]) == 2 and pace.seconds(plan[3]) == 6   # their weights
+    pace.add(plan[2], 10, "")                                          # runs a model: 5 times
+    assert pace.seconds(plan[3]) == 30
+
+
 def test_what_is_remembered_is_scaled_to_the_machine_of_now(tmp_path):
     path = tmp_path / "runs" / ".durations.json"
     plan = commands("""a seed0 x | train_weak.py --task a --model m

@@ -139,8 +139,10 @@ def keys(command):
     """What a command has in common with others that take about as much longer than they cost, the
     closest first: task and model of a training, the script, whether it runs models."""
     name = script(command.words)
-    attack = command.words[1:2] if name == "attacks.py" else []
-    return [key for key in (model(command), " ".join([name, *attack])) if key] + [name in MODELS]
+    what = command.words[1:2] if name == "attacks.py" else command.words[
+        2:3] if name.startswith("w2s.") else []  # of several that one script does
+    return [key for key in (model(command), " ".join([name, *what])) if key] + [
+        name in MODELS or what == ["pretrain"]]
 
 
 def spend(table, command, seconds, expected):
