@@ -124,4 +124,5 @@ def _inline(text):
     # escaped first, so that the only tags are those made here
     text = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text, quote=False))
     text = LINK.sub(r'<a href="\2">\1</a>', text)
+    text = re.sub(r"(?<=[0-9]) %", "\N{NO-BREAK SPACE}%", text)
     return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
