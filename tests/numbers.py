@@ -5,11 +5,21 @@
 
 `<!-- numbers: FILE -->` in front of a table says that its cells are means over the seeds of FILE,
 which has the columns of results.csv: a line is `task metric` (blank: as in the line above) and a
-strategy, a column weak, naive, aux or ceiling. Other columns are not looked at. `keep` copies of a
-results.csv what such tables are made of.
+strategy, a column weak, naive, aux or ceiling. Other columns are not looked at. What stands
+elsewhere, such as in a sentence, is named behind the text, which begins at the heading before it:
+
+    <!-- numbers: FILE
+    .885 mcqa,none,weak,ntf,all,auc
+    7.3% ood,weak,student-naive,all,all,ra less ood,weak,weak,all,all,ra
+    -->
+
+.885 is in the text, and the mean over the seeds of the lines of FILE that begin with these columns
+(all but seed and value); 7.3 is in the text, and 100 times a difference. `keep` copies of a
+results.csv what the pages' tables and texts need of it.
 """
 
 import csv
+import functools
 import re
 import sys
 from collections import defaultdict
@@ -20,25 +30,30 @@ from w2s.report.results import STRATEGIES
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = re.compile(r"<!-- numbers: (\S+) -->\n((?:\|.*\n)*)")
+NAMED = re.compile(r"<!-- numbers: (\S+)\n(.*?)-->", re.DOTALL)
+HEADING = re.compile(r"^#", re.MULTILINE)
+COLUMNS = ("task", "strategy", "model", "selection", "slice", "metric")
 MODELS = {"weak": "weak", "naive": "student-naive", "aux": "student-aux", "ceiling": "ceiling",
           "untuned weak": "base-weak", "untuned strong": "base-strong"}
 KEYS = {name: key for key, name in STRATEGIES.items()}
 
 
 def means(path):
-    """{(task, metric, strategy, model): mean over the seeds} of slice all of a results.csv, of
-    models that learned from all labels."""
+    """{columns of COLUMNS, joined by commas: mean over the seeds} of a results.csv."""
     values = defaultdict(list)
     with open(path, encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
-            if line["slice"] == line["selection"] == "all" and line["value"]:
-                values[line["task"], line["metric"], line["strategy"], line["model"]].append(
-                    float(line["value"]))
+            if line["value"]:
+                values[key_of(line)].append(float(line["value"]))
     return {key: sum(found) / len(found) for key, found in values.items()}
 
 
+def key_of(line):
+    return ",".join(line[column] for column in COLUMNS)
+
+
 def cells(table):
-    """Yield ((task, metric, strategy, model), text) of the cells of a table that are looked at."""
+    """Yield (key, text) of the cells of a table that are looked at."""
     head, _, *lines = [[cell.strip() for cell in line.strip("|\n").split("|")]
                        for line in table.splitlines()]
     what = ""
@@ -46,17 +61,37 @@ def cells(table):
         what = line[0] or what
         for name, text in zip(head, line):
             if name in MODELS and text not in ("", "-"):
-                yield (*what.split(), KEYS.get(line[1], line[1]), MODELS[name]), text
+                task, metric = what.split()
+                yield f"{task},{KEYS.get(line[1], line[1])},{MODELS[name]},all,all,{metric}", text
+
+
+def sentences(page):
+    """Yield (FILE, text before the mark, number, key, key that is taken off or "") of the lines of
+    a page's marks behind a text."""
+    for mark in NAMED.finditer(page):
+        text = page[:mark.start()]
+        text = text[max([0, *(heading.start() for heading in HEADING.finditer(text))]):]
+        for line in mark[2].splitlines():
+            number, key = line.split(maxsplit=1)
+            yield mark[1], text, number, *(f"{key} less ".split(" less ")[:2])
 
 
 def wrong(page, root=ROOT):
-    """["PAGE: cell: what it says, what FILE says"] of the marked tables of a page."""
-    problems = []
-    for file, table in MARK.findall(page.read_text(encoding="utf-8")):
-        known, looked_at = means(root / file), list(cells(table)) if table else []
+    """["PAGE: cell: what it says, what FILE says"] of the marked tables and texts of a page."""
+    problems, content = [], page.read_text(encoding="utf-8")
+    read = functools.cache(lambda file: means(root / file))
+    for file, text, number, key, off in sentences(content):
+        known, (bare, percent) = read(file), (number.strip("+%"), number.endswith("%"))
+        value = known[key] - (known[off] if off else 0) if {key, off} - {""} <= {*known} else None
+        if not fits(bare, value if value is None or not percent else 100 * value):
+            problems.append(f"{page.name}: {key}: {number}, in {file}: {value}")
+        if not re.search(rf"(?<![\d.]){re.escape(bare)}(?![\d]|\.\d)", text):
+            problems.append(f"{page.name}: {number} is not in the text: {key}")
+    for file, table in MARK.findall(content):
+        known, looked_at = read(file), list(cells(table)) if table else []
         if not looked_at:
             problems.append(f"{page.name}: no table with means behind the mark of {file}")
-        problems += [f"{page.name}: {' '.join(key)}: {text}, in {file}: {known.get(key)}"
+        problems += [f"{page.name}: {key}: {text}, in {file}: {known.get(key)}"
                      for key, text in looked_at if not fits(text, known.get(key))]
     return problems
 
@@ -68,13 +103,17 @@ def fits(text, value):
     return abs(float(text) - value) <= .5001 * 10 ** Decimal(text).as_tuple().exponent
 
 
-def keep(source, target):
-    """Write the lines of results.csv that tables are made of: task performance and trust."""
+def keep(source, target, root=ROOT):
+    """Write the lines of results.csv that tables are made of, which are task performance and trust,
+    and those that texts name `target` for."""
     from w2s import tasks
+    named = {key for page in pages(root) for file, *_, key, off in sentences(
+        page.read_text(encoding="utf-8")) if (root / file).resolve() == Path(target).resolve()
+        for key in (key, off)}
     with open(source, encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
-    kept = [line for line in lines if line["slice"] == line["selection"] == "all"
-            and line["model"] in MODELS.values()
+    kept = [line for line in lines if key_of(line) in named
+            or line["slice"] == line["selection"] == "all" and line["model"] in MODELS.values()
             and line["metric"] in tasks.load(line["task"]).METRICS]
     with open(target, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, lines[0], lineterminator="\n")
@@ -83,7 +122,7 @@ def keep(source, target):
 
 
 def pages(root=ROOT):
-    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    return [*root.glob("README.md"), *sorted((root / "docs").glob("*.md"))]
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ def written(folder, number):
 @pytest.mark.parametrize("change, problem", [
     (("-->\n|", "-->\n\n|"), "no table with means behind the mark of results.csv"),
     (("| weak |", "| weaker |"), "no table with means"),
-    (("No TFT", "No"), "ood acc No weak: 0.75, in results.csv: None"),
-    (("| 0.75 |", "| much |"), "ood acc none weak: much, in results.csv: 0.7505")])
+    (("No TFT", "No"), "ood,No,weak,all,all,acc: 0.75, in results.csv: None"),
+    (("| 0.75 |", "| much |"), "ood,none,weak,all,all,acc: much, in results.csv: 0.7505")])
 def test_a_table_that_cannot_be_read_is_seen(tmp_path, change, problem):
     page = written(tmp_path, "0.75")
     text = page.read_text().replace("| 0.80 |", "| |").replace("| 0.25 |", "| |")
@@ -66,22 +66,55 @@ def test_a_mean_over_seeds_may_be_rounded(tmp_path, number):
 @pytest.mark.parametrize("number", ["0.752", "0.749", "0.7504", "0.74", "0"])
 def test_another_number_is_seen(tmp_path, number):
     problem, = numbers.wrong(written(tmp_path, number), tmp_path)
-    assert problem == (f"page.md: ood acc none weak: {number}, in results.csv: {(.7 + .801) / 2}")
+    assert problem == (f"page.md: ood,none,weak,all,all,acc: {number}, in results.csv: "
+                       f"{(.7 + .801) / 2}")
 
 
 def test_a_number_without_a_run_is_seen(tmp_path):
     page = written(tmp_path, "0.75")
     page.write_text(page.read_text().replace("| 0.25 | - |", "| 0.25 | 0.9 |"))
     problem, = numbers.wrong(page, tmp_path)
-    assert problem.endswith("ood ra weak student-naive: 0.9, in results.csv: None")
+    assert problem.endswith("ood,weak,student-naive,all,all,ra: 0.9, in results.csv: None")
 
 
 def test_what_tables_need_is_kept(tmp_path):
     written(tmp_path, "0.75")
-    numbers.keep(tmp_path / "results.csv", tmp_path / "kept.csv")
+    numbers.keep(tmp_path / "results.csv", tmp_path / "kept.csv", tmp_path)
     kept = (tmp_path / "kept.csv").read_text().splitlines()
     lines = LINES.splitlines()
     assert kept == [lines[0], *lines[1:5]]  # no slice, no run of a grid, no measure beside them
-    assert numbers.means(tmp_path / "kept.csv") == {
-        key: value for key, value in numbers.means(tmp_path / "results.csv").items()
-        if key[1] != "flips" and key[3] != "weak-lam-2"}
+    # what a page names is kept too
+    (tmp_path / "README.md").write_text("# A\n" + NAMED.replace("results", "kept"))
+    numbers.keep(tmp_path / "results.csv", tmp_path / "kept.csv", tmp_path)
+    assert (tmp_path / "kept.csv").read_text().splitlines() == [lines[0], *lines[1:5], lines[5],
+                                                                lines[7]]
+
+
+NAMED = """It has .10 and 20 %, 10 points more: +.1.
+
+<!-- numbers: results.csv
+.10 ood,none,weak,all,base,acc
+20% ood,none,student-naive,ntf,all,acc
+10% ood,none,student-naive,ntf,all,acc less ood,none,weak,all,base,acc
++.1 ood,none,student-naive,ntf,all,acc less ood,none,weak,all,base,acc
+-->
+"""
+
+
+@pytest.mark.parametrize("change, problem", [
+    (("", ""), None),
+    ((".10 ood", ".11 ood"), "ood,none,weak,all,base,acc: .11, in results.csv: 0.1|"
+     ".11 is not in the text"),
+    (("has .10", "has 3.10"), ".10 is not in the text: ood,none,weak,all,base,acc"),
+    (("has .10", "has .101"), ".10 is not in the text: ood,none,weak,all,base,acc"),
+    (("has .10", "has .10\n\n# B"), ".10 is not in the text"),
+    (("20% ood", "20 ood"), "student-naive,ntf,all,acc: 20, in results.csv: 0.2"),
+    (("all,base,acc\n20", "all,top,acc\n20"), "weak,all,top,acc: .10, in results.csv: None"),
+    (("all,base,acc\n+", "all,top,acc\n+"), "naive,ntf,all,acc: 10%, in results.csv: None")])
+def test_a_number_of_a_sentence_is_found_in_it_and_in_its_file(tmp_path, change, problem):
+    page = written(tmp_path, "0.75")
+    page.write_text("# A\n" + NAMED.replace(*change, 1) + "\n# C\n" + page.read_text())
+    found = numbers.wrong(page, tmp_path)
+    expected = problem.split("|") if problem else []
+    assert len(found) == len(expected)
+    assert all(part in line for part, line in zip(expected, found))
