@@ -16,7 +16,8 @@
 named, and compares the ratios with those of tests/bench/ratios.json, which --save writes: 1 if more
 than 15 % of one is lost.
 
-How cost grows: python -m tests.bench.growth; memory of large models: python -m tests.bench.plan
+How cost grows: python -m tests.bench.growth; memory of large models: python -m tests.bench.plan;
+where the minutes of an experiment go: python -m tests.bench.minutes
 """
 
 import argparse

@@ -1,0 +1,91 @@
+"""Where the minutes of an experiment go, and how much of a training is matrix products.
+
+    bash run_all.sh | tee run.log; python -m tests.bench.minutes run.log
+    python -m tests.bench.minutes products train_weak.py --task ood --model ... --out runs/profiled
+
+The first adds up what the commands of a log took, each on its own core, by task and by what they do.
+The second runs one command under torch's profiler on one thread and prints the share of its
+operators' time that is spent in products, which no code of ours can save, and the largest others.
+"""
+
+import re
+import runpy
+import sys
+from collections import Counter
+from pathlib import Path
+
+TASKS = Path(__file__).parents[2] / "w2s" / "tasks"
+LINE = re.compile(r" +\d+/\d+  (\S.*?) +((?:\d+:)?\d+:\d\d)  about \S+ left$")
+KINDS = (("reports", r"^report"),
+         ("attacks", r"attacked|extraction|membership|^words|^remarks|surrogate"),
+         ("rows", r" rows |^raw files|perturbed"),
+         ("measures", r" (models|lambdas)$"),
+         ("labels, trust functions", r"labels|trust-"),
+         ("ceilings, on ground truth", r" (ceiling|student-truth)"),
+         ("students", r" student"),
+         ("weak models", r" (weak|base)"))
+PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::linear"}
+
+
+def kind(title):
+    return next((name for name, pattern in KINDS if re.search(pattern, title)), "other")
+
+
+def minutes(lines):
+    """{(task, kind): seconds} of the lines of a log."""
+    spent = Counter()
+    for found in filter(None, map(LINE.match, lines)):
+        what, task = kind(found[1]), found[1].split(" ")[0]
+        if not (TASKS / f"{task}.py").exists():
+            task = "shared"
+        seconds = 0
+        for part in found[2].split(":"):
+            seconds = 60 * seconds + int(part)
+        spent[task, what] += seconds
+    return spent
+
+
+def show(spent):
+    """The table in markdown: a line for each kind, a column for each task, minutes of a core."""
+    tasks, total = sorted({task for task, _ in spent}), sum(spent.values())
+    print("| minutes of a core | " + " | ".join(tasks) + " | together | share |")
+    print("|---|" + "--:|" * (len(tasks) + 2))
+    for what in sorted({what for _, what in spent},
+                       key=lambda what: -sum(spent[task, what] for task in tasks)):
+        cells = [spent[task, what] for task in tasks]
+        print(f"| {what} | " + " | ".join(f"{cell / 60:.1f}" if cell else "" for cell in cells)
+              + f" | {sum(cells) / 60:.1f} | {sum(cells) / total:.0%} |")
+    print(f"\n{total / 60:.1f} minutes of a core, {len(spent)} sums of whole seconds")
+
+
+def products(words):
+    """Run a command under the profiler; {operator: share of the operators' own time}."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+    torch.set_num_threads(1)
+    sys.argv = words
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        try:
+            runpy.run_path(words[0], run_name="__main__")
+        except SystemExit as ended:
+            if ended.code:
+                raise
+    own = {event.key: event.self_cpu_time_total for event in found.key_averages()}
+    return {key: value / sum(own.values()) for key, value in own.items()}
+
+
+def main():
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        sys.exit(__doc__)
+    if sys.argv[1] == "products":
+        share = products(sys.argv[2:])
+        print(f"products: {sum(share.get(name, 0) for name in PRODUCTS):.0%}")
+        for name, value in sorted(share.items(), key=lambda pair: -pair[1])[:12]:
+            print(f"{value:6.1%}  {name}")
+    else:
+        with open(sys.argv[1], encoding="utf-8") as log:
+            show(minutes(log))
+
+
+if __name__ == "__main__":
+    main()
