@@ -14,8 +14,9 @@ elsewhere, such as in a sentence, is named behind the text, which begins at the 
     -->
 
 .885 is in the text, and the mean over the seeds of the lines of FILE that begin with these columns
-(all but seed and value); 7.3 is in the text, and 100 times a difference. `keep` copies of a
-results.csv what the pages' tables and texts need of it.
+(all but seed and value); 7.3 is in the text, and 100 times a difference. Such marks of a page that
+is to stay short stand in docs/numbers/PAGE.md. `keep` copies of a results.csv what the pages'
+tables and texts need of it.
 """
 
 import csv
@@ -31,7 +32,6 @@ from w2s.report.results import STRATEGIES
 ROOT = Path(__file__).resolve().parents[1]
 MARK = re.compile(r"<!-- numbers: (\S+) -->\n((?:\|.*\n)*)")
 NAMED = re.compile(r"<!-- numbers: (\S+)\n(.*?)-->", re.DOTALL)
-HEADING = re.compile(r"^#", re.MULTILINE)
 COLUMNS = ("task", "strategy", "model", "selection", "slice", "metric")
 MODELS = {"weak": "weak", "naive": "student-naive", "aux": "student-aux", "ceiling": "ceiling",
           "untuned weak": "base-weak", "untuned strong": "base-strong"}
@@ -65,12 +65,15 @@ def cells(table):
                 yield f"{task},{KEYS.get(line[1], line[1])},{MODELS[name]},all,all,{metric}", text
 
 
-def sentences(page):
+def sentences(page, root=ROOT):
     """Yield (FILE, text before the mark, number, key, key that is taken off or "") of the lines of
     a page's marks behind a text."""
-    for mark in NAMED.finditer(page):
-        text = page[:mark.start()]
-        text = text[max([0, *(heading.start() for heading in HEADING.finditer(text))]):]
+    content, beside = page.read_text(encoding="utf-8"), root / "docs" / "numbers" / page.name
+    marks = [(mark, content[:mark.start()].rpartition("\n#")[2])
+             for mark in NAMED.finditer(content)]
+    if beside.exists():
+        marks += [(mark, content) for mark in NAMED.finditer(beside.read_text(encoding="utf-8"))]
+    for mark, text in marks:
         for line in mark[2].splitlines():
             number, key = line.split(maxsplit=1)
             yield mark[1], text, number, *(f"{key} less ".split(" less ")[:2])
@@ -80,7 +83,7 @@ def wrong(page, root=ROOT):
     """["PAGE: cell: what it says, what FILE says"] of the marked tables and texts of a page."""
     problems, content = [], page.read_text(encoding="utf-8")
     read = functools.cache(lambda file: means(root / file))
-    for file, text, number, key, off in sentences(content):
+    for file, text, number, key, off in sentences(page, root):
         known, (bare, percent) = read(file), (number.strip("+%"), number.endswith("%"))
         value = known[key] - (known[off] if off else 0) if {key, off} - {""} <= {*known} else None
         if not fits(bare, value if value is None or not percent else 100 * value):
@@ -104,16 +107,20 @@ def fits(text, value):
 
 
 def keep(source, target, root=ROOT):
-    """Write the lines of results.csv that tables are made of, which are task performance and trust,
-    and those that texts name `target` for."""
+    """Write the lines of results.csv that texts name `target` for, and where a table does, or
+    nothing, those that tables are made of: task performance and trust."""
     from w2s import tasks
-    named = {key for page in pages(root) for file, *_, key, off in sentences(
-        page.read_text(encoding="utf-8")) if (root / file).resolve() == Path(target).resolve()
-        for key in (key, off)}
+
+    def meant(file):
+        return (root / file).resolve() == Path(target).resolve()
+    named = {key for page in pages(root) for file, *_, key, off in sentences(page, root)
+             if meant(file) for key in (key, off)}
+    tables = not named or any(meant(file) for page in pages(root) for file, table in MARK.findall(
+        page.read_text(encoding="utf-8")))
     with open(source, encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
-    kept = [line for line in lines if key_of(line) in named
-            or line["slice"] == line["selection"] == "all" and line["model"] in MODELS.values()
+    kept = [line for line in lines if key_of(line) in named or tables
+            and line["slice"] == line["selection"] == "all" and line["model"] in MODELS.values()
             and line["metric"] in tasks.load(line["task"]).METRICS]
     with open(target, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, lines[0], lineterminator="\n")

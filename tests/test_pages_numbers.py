@@ -84,10 +84,11 @@ def test_what_tables_need_is_kept(tmp_path):
     lines = LINES.splitlines()
     assert kept == [lines[0], *lines[1:5]]  # no slice, no run of a grid, no measure beside them
     # what a page names is kept too
-    (tmp_path / "README.md").write_text("# A\n" + NAMED.replace("results", "kept"))
-    numbers.keep(tmp_path / "results.csv", tmp_path / "kept.csv", tmp_path)
-    assert (tmp_path / "kept.csv").read_text().splitlines() == [lines[0], *lines[1:5], lines[5],
-                                                                lines[7]]
+    for table, also in (("", []), ("\n<!-- numbers: kept.csv -->\n| a |\n", lines[1:5])):
+        (tmp_path / "README.md").write_text("# A\n" + NAMED.replace("results", "kept") + table)
+        numbers.keep(tmp_path / "results.csv", tmp_path / "kept.csv", tmp_path)
+        assert (tmp_path / "kept.csv").read_text().splitlines() == [
+            lines[0], *also, lines[5], lines[7]]
 
 
 NAMED = """It has .10 and 20 %, 10 points more: +.1.
@@ -118,3 +119,14 @@ def test_a_number_of_a_sentence_is_found_in_it_and_in_its_file(tmp_path, change,
     expected = problem.split("|") if problem else []
     assert len(found) == len(expected)
     assert all(part in line for part, line in zip(expected, found))
+
+
+def test_the_marks_of_a_short_page_stand_beside_it(tmp_path):
+    page = written(tmp_path, "0.75")
+    words, _, marks = NAMED.partition("\n\n")
+    page.write_text("# A\n" + words + "\n# C\n" + page.read_text())
+    beside = tmp_path / "docs" / "numbers" / page.name
+    beside.parent.mkdir(parents=True)
+    for change, problems in (("", 0), ("3", 2)):      # .103: neither in the file nor in the text
+        beside.write_text("About it.\n\n" + marks.replace(".10 ood", f".10{change} ood"))
+        assert len(numbers.wrong(page, tmp_path)) == problems

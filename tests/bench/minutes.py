@@ -3,8 +3,8 @@
     bash run_all.sh | tee run.log; python -m tests.bench.minutes run.log
     python -m tests.bench.minutes products train_weak.py --task ood --model ... --out runs/profiled
 
-The first adds up what the commands of a log took, each on its own core, by task and by what they do.
-The second runs one command under torch's profiler on one thread and prints the share of its
+The first adds up what the commands of a log took, each on a core of its own, by task and by what
+they do. The second runs one command under torch's profiler on one thread and prints the share of its
 operators' time that is spent in products, which no code of ours can save, and the largest others.
 """
 
