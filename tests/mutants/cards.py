@@ -79,6 +79,8 @@ ERRORS = [
     # how long
     (TIMES, 'if ALREADY in output or PARTLY', 'if PARTLY', "test_durations.py::test_a_command_takes_the_mean_of_its_kind_or_of_trainings_of_its_model"),
     (TIMES, 'return sum(times) / len(times)\n', 'return max(times)\n', "test_durations.py::test_a_command_takes_the_mean_of_its_kind_or_of_trainings_of_its_model"),
+    (TIMES, ' or what == ["pretrain"]', '', "test_durations.py::test_rows_that_are_slow_to_make_say_nothing_of_the_base_models"),
+    (TIMES, '2:3] if name.startswith("w2s.") else []', '0:0]', "test_durations.py::test_rows_that_are_slow_to_make_say_nothing_of_the_base_models"),
     (TIMES, 'if key not in measured} | measured', '} | measured', "test_durations.py::test_the_file_is_bounded"),
     (TIMES, '[-MOST:]', '', "test_durations.py::test_the_file_is_bounded"),
     (TIMES, 'clock + seconds(commands[number])', 'seconds(commands[number])', "test_durations.py::test_time_is_that_of_the_last_one_on_so_many_seats"),
