@@ -64,6 +64,20 @@ def test_rows_that_are_slow_to_make_say_nothing_of_the_base_models():
     assert pace.seconds(plan[3]) == 30
 
 
+def test_costs_are_asked_anew_when_rows_or_models_may_have_been_made():
+    class Costs(durations.Weights):
+        asked = 0
+
+        def renew(self):
+            self.asked += 1
+    plan = commands("""a rows | -m w2s.prepare data --out d
+                       a x | train_weak.py --task a --model m""")
+    pace = Pace(plan, costs=Costs())
+    for command, asked in ((plan[0], 1), (plan[1], 1)):
+        pace.add(command, 1, "")
+        assert pace.costs.asked == asked
+
+
 def test_what_is_remembered_is_scaled_to_the_machine_of_now(tmp_path):
     path = tmp_path / "runs" / ".durations.json"
     plan = commands("""a seed0 x | train_weak.py --task a --model m
