@@ -52,6 +52,20 @@ def test_a_table_that_cannot_be_read_is_seen(tmp_path, change, problem):
     assert found.startswith("page.md: ") and problem in found
 
 
+@pytest.mark.parametrize("change, words", [
+    (("numbers: results.csv", "numbers: gone.csv"), "its mark names gone.csv: No such file"),
+    (("numbers: results.csv", "numbers: page.md"), "names page.md, which is no results.csv"),
+    (("numbers: results.csv", "numbers:results.csv"), "a mark is neither"),
+    (("<!-- numbers", "<!-- numbers: results.csv\n.75\n-->\n<!-- numbers"),
+     "'.75' in a mark of results.csv: expected a number and"),
+    (("| ood acc  |", "| ood |"), "table of results.csv: 'ood' in front of")])
+def test_a_mark_that_cannot_be_read_is_one_line_that_names_the_page(tmp_path, change, words):
+    page = written(tmp_path, "0.75")
+    page.write_text(page.read_text().replace(*change, 1))
+    found, = numbers.wrong(page, tmp_path)
+    assert found.startswith("page.md: ") and words in found and "\n" not in found
+
+
 @pytest.mark.parametrize("page", numbers.pages(), ids=lambda page: page.name)
 def test_marked_numbers_are_those_of_their_files(page):
     assert numbers.wrong(page) == []
