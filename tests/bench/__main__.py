@@ -21,6 +21,7 @@ where the minutes of an experiment go: python -m tests.bench.minutes
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -31,6 +32,20 @@ SECTIONS = ("step", "epochs", "lm", "dp", "label", "generate", "ntf", "start", "
 
 def listed(text):
     return text.split(",")
+
+
+def committed():
+    """The object in RATIOS. Raises ValueError where --check could not use it."""
+    try:
+        known = json.loads(RATIOS.read_text(encoding="utf-8"))
+        facts, ratios = [known[key] for key in ("machine", "commit")], known["ratios"]
+        good = ratios and all(isinstance(fact, str) for fact in facts) and all(
+            type(ratio) in (int, float) and 0 < ratio < 1e9 for ratio in ratios.values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{RATIOS}: {type(error).__name__}: {error}") from None
+    if not good:
+        raise ValueError(f"{RATIOS}: expected machine, commit and ratios above 0")
+    return known
 
 
 def arguments():
@@ -66,6 +81,11 @@ def arguments():
     if args.check and not RATIOS.exists():
         parser.error("--check: no tests/bench/ratios.json yet; python -m tests.bench --save makes "
                      "it, on a machine that does nothing else")
+    if args.check:
+        try:
+            committed()
+        except ValueError as error:
+            parser.error(f"--check: {error}; get it back (git checkout), or --save makes it")
     unknown = set(args.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"--sections: no {', '.join(sorted(unknown))}; choose from "
