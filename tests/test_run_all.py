@@ -197,6 +197,14 @@ def test_bad_arguments_are_one_line(argv, code, message, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("inside", ["", "deep/in"])
+def test_results_are_not_put_under_a_file(inside, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    done = run_all("smoke", "--out", tmp_path / "file" / inside)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and not done.stdout
+    assert f"{tmp_path / 'file'} is no folder; choose another --out" in done.stderr
+
+
 GNU = (  # what bash 3.2 or the tools of a Mac do not have
     r"declare -[Agn]|mapfile|readarray|coproc|\|&|&>>|\$\{\w+(,,?|\^\^?)|\[\[ -v |;;&|;&|wait -n",
     r"readlink -f|realpath|nproc|sed -i|sed -r|grep -P|date [^|]*%N|stat -c|cp -t|xargs -[rd]|find "

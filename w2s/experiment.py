@@ -129,6 +129,10 @@ def check(plan):
         if path and not (Path(placed(path)).is_dir() if kind == "folder" else
                          Path(placed(path)).is_file()):
             raise ValueError(f"{path}: no such {kind} (--{name})")
+    above = [folder for folder in (plan.out, *Path(plan.out).parents) if Path(folder).exists()]
+    if above and not Path(above[0]).is_dir():
+        raise ValueError(f"--out {options.out or plan.out}: {above[0]} is no folder; choose "
+                         "another --out")
     cards.check(options.device, options.dtype, any(
         step.trained and step.task == "privacy" and step.fixed.get("--lam") != 0
         for step in plan.steps))
