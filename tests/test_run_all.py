@@ -170,6 +170,7 @@ def test_an_interrupted_run_leaves_nothing_running(tmp_path):
     (["--limit", "-5"], 1, "--limit -5"), (["--sedes", "2"], 2, "--sedes"),
     (["--attack-limit", "0"], 1, "--attack-limit 0"),
     (["--synonyms", "no/file"], 1, "no such file (--synonyms)"),
+    (["--synonyms", "README.md"], 1, "README.md:1: not JSON"),
     (["nonsense"], 2, "unknown preset nonsense"),
     (["paper", "--raw", "/no/such/folder"], 1, "no such folder"),
     (["--tasks", ","], 1, "--tasks ,"), (["--lr", "-1"], 1, "--lr -1"),

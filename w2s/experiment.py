@@ -105,6 +105,7 @@ def ready(plan, models, skip=None):
     """Look for rows and models, and print what is there and what is not. Returns the tasks to leave
     out. Raises the ValueErrors of w2s.preflight."""
     without, wrong = [], []
+    preflight.settings(plan)
     try:
         without = preflight.require(plan, skip)
     except ValueError as error:

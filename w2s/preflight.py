@@ -6,6 +6,7 @@ All that is missing is listed at once, with its address and its place.
 from pathlib import Path
 
 from w2s import hub, prepare
+from w2s.commands import placed
 from w2s.data import raw_folder
 
 OWN = ("weak", "wts", "test")  # splits that own rows must have
@@ -77,6 +78,15 @@ def require(plan, skip=False):
         if plan.options.data:
             prepare.check(prepare.Check(task, str(folder)))
     return missing
+
+
+def settings(plan):
+    """ValueError for options that a command would refuse after others have run: --synonyms that
+    cannot be read."""
+    options = plan.options
+    if options.synonyms:
+        from w2s.attacks import text  # imports numpy
+        text.read_synonyms(placed(options.synonyms))
 
 
 def models(names, show=False):
