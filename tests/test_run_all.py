@@ -206,6 +206,18 @@ def test_results_are_not_put_under_a_file(inside, tmp_path):
     assert f"{tmp_path / 'file'} is no folder; choose another --out" in done.stderr
 
 
+def test_a_compiler_that_is_not_there_is_missed_before_anything_is_made(tmp_path, monkeypatch):
+    for tool in ("bash", "dirname", "grep"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYTHON", sys.executable)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kept"))
+    done = run_all("smoke", "--compile", "on", "--device", "cpu", "--out", tmp_path / "out")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "--compile on: torch cannot compile here" in done.stderr
+    assert not (tmp_path / "out").exists() and not done.stdout
+
+
 GNU = (  # what bash 3.2 or the tools of a Mac do not have
     r"declare -[Agn]|mapfile|readarray|coproc|\|&|&>>|\$\{\w+(,,?|\^\^?)|\[\[ -v |;;&|;&|wait -n",
     r"readlink -f|realpath|nproc|sed -i|sed -r|grep -P|date [^|]*%N|stat -c|cp -t|xargs -[rd]|find "
