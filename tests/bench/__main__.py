@@ -92,6 +92,12 @@ def arguments():
                      f"{','.join(SECTIONS)}")
     if set(args.dtype or ()) - {"float32", "bfloat16"}:
         parser.error("--dtype: choose from float32,bfloat16")
+    if args.rounds < 1:
+        parser.error(f"--rounds {args.rounds}: must be >= 1")
+    from w2s.model.configuration import SHAPES
+    shapes = ["tiny", *(name.removeprefix("pythia-") for name in SHAPES)]
+    if unknown := [shape for shape in args.shape if shape not in shapes]:
+        parser.error(f"--shape: no {', '.join(unknown)}; choose from {','.join(shapes)}")
     return args
 
 
