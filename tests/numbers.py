@@ -149,6 +149,8 @@ def keep(source, target, root=ROOT):
         page.read_text(encoding="utf-8")))
     with open(source, encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
+    if not lines or {*COLUMNS, "value"} - {*lines[0]}:
+        raise ValueError(f"{source}: no results.csv: expected lines of {', '.join(COLUMNS)}, value")
     kept = [line for line in lines if key_of(line) in named or tables
             and line["slice"] == line["selection"] == "all" and line["model"] in MODELS.values()
             and line["metric"] in tasks.load(line["task"]).METRICS]
@@ -170,6 +172,8 @@ if __name__ == "__main__":
             keep(*sys.argv[2:])
         except (OSError, ValueError) as error:
             sys.exit(f"error: {error}")
+    elif sys.argv[1:]:
+        sys.exit(f"error: {sys.argv[1]}: give nothing, or keep and two files")
     else:
         found = [problem for page in pages() for problem in wrong(page)]
         print("\n".join(found) or "every marked number is that of its file")

@@ -144,3 +144,11 @@ def test_the_marks_of_a_short_page_stand_beside_it(tmp_path):
     for change, problems in (("", 0), ("3", 2)):      # .103: neither in the file nor in the text
         beside.write_text("About it.\n\n" + marks.replace(".10 ood", f".10{change} ood"))
         assert len(numbers.wrong(page, tmp_path)) == problems
+
+
+@pytest.mark.parametrize("content", ["", "hello\n", "task,value\nood,1\n"])
+def test_what_is_no_results_csv_is_not_kept(tmp_path, content):
+    (tmp_path / "results.csv").write_text(content)
+    with pytest.raises(ValueError, match="results.csv: no results.csv: expected lines of task,"):
+        numbers.keep(tmp_path / "results.csv", tmp_path / "kept.csv", tmp_path)
+    assert not (tmp_path / "kept.csv").exists()
