@@ -30,6 +30,11 @@ RATIOS = Path(__file__).with_name("ratios.json")
 SECTIONS = ("step", "epochs", "lm", "dp", "label", "generate", "ntf", "start", "evaluate", "whole")
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"error: {message}; see python -m tests.bench --help\n")
+
+
 def listed(text):
     return text.split(",")
 
@@ -49,7 +54,7 @@ def committed():
 
 
 def arguments():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tests.bench", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -92,6 +97,8 @@ def arguments():
                      f"{','.join(SECTIONS)}")
     if set(args.dtype or ()) - {"float32", "bfloat16"}:
         parser.error("--dtype: choose from float32,bfloat16")
+    if args.out and any(path.is_file() for path in (Path(args.out), *Path(args.out).parents)):
+        parser.error(f"--out {args.out}: is a file, or lies under one; give a folder")
     if args.rounds < 1:
         parser.error(f"--rounds {args.rounds}: must be >= 1")
     from w2s.model.configuration import SHAPES
