@@ -68,7 +68,10 @@ def main(cfg):
                                        **scoring)
             predictions = [{k: row[k] for k in KEEP if k in row} | output
                            for row, output in zip(data[name], outputs)]
-            measured = task.evaluate(predictions)
+            try:
+                measured = task.evaluate(predictions)
+            except ValueError as error:  # such as rows of one group, which have no gap
+                raise ValueError(f"{files[name]}: {error}") from None
             shown = save(Path(run), name, predictions, measured, digests[name], cfg)
             print(f"{run}{runs.scratch(facts[run])}: {name:<5} {shown}", flush=True)
 

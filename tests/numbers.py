@@ -61,6 +61,8 @@ def cells(table):
         what = line[0] or what
         for name, text in zip(head, line):
             if name in MODELS and text not in ("", "-"):
+                if len(what.split()) != 2:
+                    raise ValueError(f"'{what}' in front of {text}: expected a task and a metric")
                 task, metric = what.split()
                 yield f"{task},{KEYS.get(line[1], line[1])},{MODELS[name]},all,all,{metric}", text
 
@@ -75,14 +77,38 @@ def sentences(page, root=ROOT):
         marks += [(mark, content) for mark in NAMED.finditer(beside.read_text(encoding="utf-8"))]
     for mark, text in marks:
         for line in mark[2].splitlines():
-            number, key = line.split(maxsplit=1)
+            number, key = (*line.split(maxsplit=1), "", "")[:2]
+            if not key:
+                raise ValueError(f"{page.name}: '{line}' in a mark of {mark[1]}: expected a number "
+                                 "and the columns of its lines")
             yield mark[1], text, number, *(f"{key} less ".split(" less ")[:2])
 
 
 def wrong(page, root=ROOT):
-    """["PAGE: cell: what it says, what FILE says"] of the marked tables and texts of a page."""
+    """["PAGE: cell: what it says, what FILE says"] of the marked tables and texts of a page; of a
+    mark that cannot be read, what is wrong with it alone."""
+    try:
+        return compared(page, root)
+    except ValueError as error:
+        return [str(error)]
+
+
+def compared(page, root):
+    """The same. Raises ValueError for a mark that cannot be read."""
     problems, content = [], page.read_text(encoding="utf-8")
-    read = functools.cache(lambda file: means(root / file))
+    if content.count("<!-- numbers") != sum(len(p.findall(content)) for p in (MARK, NAMED)):
+        raise ValueError(f"{page.name}: a mark is neither <!-- numbers: FILE --> nor one with a "
+                         "line for each number; see tests/numbers.py")
+
+    @functools.cache
+    def read(file):
+        try:
+            return means(root / file)
+        except OSError as error:
+            raise ValueError(f"{page.name}: its mark names {file}: {error.strerror}") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{page.name}: its mark names {file}, which is no results.csv: "
+                             f"{error}") from None
     for file, text, number, key, off in sentences(page, root):
         known, (bare, percent) = read(file), (number.strip("+%"), number.endswith("%"))
         value = known[key] - (known[off] if off else 0) if {key, off} - {""} <= {*known} else None
@@ -91,7 +117,11 @@ def wrong(page, root=ROOT):
         if not re.search(rf"(?<![\d.]){re.escape(bare)}(?![\d]|\.\d)", text):
             problems.append(f"{page.name}: {number} is not in the text: {key}")
     for file, table in MARK.findall(content):
-        known, looked_at = read(file), list(cells(table)) if table else []
+        known = read(file)
+        try:
+            looked_at = list(cells(table)) if table else []
+        except ValueError as error:
+            raise ValueError(f"{page.name}: table of {file}: {error}") from None
         if not looked_at:
             problems.append(f"{page.name}: no table with means behind the mark of {file}")
         problems += [f"{page.name}: {key}: {text}, in {file}: {known.get(key)}"
@@ -119,6 +149,8 @@ def keep(source, target, root=ROOT):
         page.read_text(encoding="utf-8")))
     with open(source, encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
+    if not lines or {*COLUMNS, "value"} - {*lines[0]}:
+        raise ValueError(f"{source}: no results.csv: expected lines of {', '.join(COLUMNS)}, value")
     kept = [line for line in lines if key_of(line) in named or tables
             and line["slice"] == line["selection"] == "all" and line["model"] in MODELS.values()
             and line["metric"] in tasks.load(line["task"]).METRICS]
@@ -134,7 +166,14 @@ def pages(root=ROOT):
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["keep"]:
-        keep(*sys.argv[2:4])
+        if len(sys.argv) != 4:
+            sys.exit("error: keep: give two files, a results.csv and where to copy it")
+        try:
+            keep(*sys.argv[2:])
+        except (OSError, ValueError) as error:
+            sys.exit(f"error: {error}")
+    elif sys.argv[1:]:
+        sys.exit(f"error: {sys.argv[1]}: give nothing, or keep and two files")
     else:
         found = [problem for page in pages() for problem in wrong(page)]
         print("\n".join(found) or "every marked number is that of its file")

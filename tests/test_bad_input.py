@@ -54,6 +54,8 @@ FOUND = (  # what it has found: a command; a file with its new content, or {key:
     ("pretrain", "--runs text.txt", None, "text.txt"),
     ("report trusted", "data/mcqa/manifest.json", {"splits": 1}, "manifest.json"),
     ("arithmetic: reward", "run/labels/wts.jsonl.meta.json", {"task": "x"}, "wts.jsonl"),
+    ("fairness: evaluate", "data/val.jsonl", '{"id": "x", "text": "t", "label": 0, "a": 0}',
+     "val.jsonl"),
     ("text again", "--out .", None, "--out"), ("audit", "--run \n", None, "--run"),
     ("fairness: label", f"--max-length {10 ** 30}", None, "--max-length"))
 

@@ -199,6 +199,17 @@ def test_a_section_that_does_not_exist_is_refused():
     assert done.returncode == 2 and "no epoch; choose from step,epochs" in done.stderr
 
 
+@pytest.mark.parametrize("flag, value, words", [
+    ("--shape", "14m,3m", "--shape: no 3m; choose from tiny,14m"),
+    ("--rounds", "0", "--rounds 0: must be >= 1"), ("--rounds", "x", "--rounds: invalid int"),
+    ("--out", "README.md/in", "--out README.md/in: is a file, or lies under one"),
+    ("--device", "foo", "--device foo: no such device"),
+    ("--device", "mps", "--device mps: this machine has no Apple GPU")])
+def test_a_bad_option_is_one_line_before_anything_is_measured(flag, value, words):
+    done = bench("--sections", "step", flag, value)
+    assert done.returncode and words in done.stderr and done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", ["OLMo-2-0425-1B", "Llama-3.2-1B", "Qwen3-0.6B-Base",
                                   "gemma-3-1b-pt"])
 @pytest.mark.parametrize("dtype, width", [("bfloat16", 2), ("float32", 4)])

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.bench import __main__ as bench
 from tests.bench import kept, machine, session
 from tests.bench.harness import Table
 
@@ -82,3 +83,21 @@ def test_a_check_without_a_file_says_how_to_make_it(tmp_path):
                           capture_output=True)
     assert done.returncode == 2
     assert "no tests/bench/ratios.json yet; python -m tests.bench --save" in done.stderr
+
+
+@pytest.mark.parametrize("content", [
+    b"{nope", b"[]", b"3", b"{}", b"", b"\xff\x00",
+    b'{"machine": "m", "commit": "c", "ratios": {}}',
+    b'{"machine": "m", "commit": "c", "ratios": {"a": "1"}}',
+    b'{"machine": "m", "commit": "c", "ratios": {"a": NaN}}'])
+def test_spoilt_ratios_are_named_before_anything_runs(content, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "RATIOS", tmp_path / "ratios.json")
+    monkeypatch.setattr(sys, "argv", ["bench", "--check"])
+    bench.RATIOS.write_bytes(content)
+    with pytest.raises(SystemExit) as ended:
+        bench.arguments()
+    assert ended.value.code == 2 and f"--check: {bench.RATIOS}: " in capsys.readouterr().err
+
+
+def test_the_committed_ratios_can_be_used():
+    assert bench.committed()["ratios"]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.bench import minutes
 
 ROOT = Path(__file__).parents[1]
@@ -51,3 +53,22 @@ def test_products_of_a_command(tmp_path):
                           cwd=ROOT)
     share, largest, *_ = done.stdout.splitlines()
     assert int(share.removeprefix("products: ").rstrip("%")) > 80 and largest.endswith("aten::mm")
+
+
+@pytest.mark.parametrize("content, words", [
+    (None, "No such file or directory"), (b"\xff\xfe1\x00", "not UTF-8 text"),
+    (b"", "no command of run_all.sh"), (b"hello\n", "no command of run_all.sh")])
+def test_what_is_no_log_is_one_line_that_names_it(content, words, tmp_path):
+    path = tmp_path / "run.log"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SystemExit, match=words) as ended:
+        minutes.read(path)
+    assert ended.value.code.startswith(f"error: {path}: ") and "\n" not in ended.value.code
+
+
+@pytest.mark.parametrize("words", [[], ["products"], ["products", "no/script.py"]])
+def test_what_is_no_command_is_one_line(words, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["minutes", *words])
+    with pytest.raises(SystemExit, match="^error: [^\n]+$"):
+        minutes.main()

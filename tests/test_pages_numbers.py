@@ -52,6 +52,20 @@ def test_a_table_that_cannot_be_read_is_seen(tmp_path, change, problem):
     assert found.startswith("page.md: ") and problem in found
 
 
+@pytest.mark.parametrize("change, words", [
+    (("numbers: results.csv", "numbers: gone.csv"), "its mark names gone.csv: No such file"),
+    (("numbers: results.csv", "numbers: page.md"), "names page.md, which is no results.csv"),
+    (("numbers: results.csv", "numbers:results.csv"), "a mark is neither"),
+    (("<!-- numbers", "<!-- numbers: results.csv\n.75\n-->\n<!-- numbers"),
+     "'.75' in a mark of results.csv: expected a number and"),
+    (("| ood acc  |", "| ood |"), "table of results.csv: 'ood' in front of")])
+def test_a_mark_that_cannot_be_read_is_one_line_that_names_the_page(tmp_path, change, words):
+    page = written(tmp_path, "0.75")
+    page.write_text(page.read_text().replace(*change, 1))
+    found, = numbers.wrong(page, tmp_path)
+    assert found.startswith("page.md: ") and words in found and "\n" not in found
+
+
 @pytest.mark.parametrize("page", numbers.pages(), ids=lambda page: page.name)
 def test_marked_numbers_are_those_of_their_files(page):
     assert numbers.wrong(page) == []
@@ -130,3 +144,11 @@ def test_the_marks_of_a_short_page_stand_beside_it(tmp_path):
     for change, problems in (("", 0), ("3", 2)):      # .103: neither in the file nor in the text
         beside.write_text("About it.\n\n" + marks.replace(".10 ood", f".10{change} ood"))
         assert len(numbers.wrong(page, tmp_path)) == problems
+
+
+@pytest.mark.parametrize("content", ["", "hello\n", "task,value\nood,1\n"])
+def test_what_is_no_results_csv_is_not_kept(tmp_path, content):
+    (tmp_path / "results.csv").write_text(content)
+    with pytest.raises(ValueError, match="results.csv: no results.csv: expected lines of task,"):
+        numbers.keep(tmp_path / "results.csv", tmp_path / "kept.csv", tmp_path)
+    assert not (tmp_path / "kept.csv").exists()

@@ -170,6 +170,7 @@ def test_an_interrupted_run_leaves_nothing_running(tmp_path):
     (["--limit", "-5"], 1, "--limit -5"), (["--sedes", "2"], 2, "--sedes"),
     (["--attack-limit", "0"], 1, "--attack-limit 0"),
     (["--synonyms", "no/file"], 1, "no such file (--synonyms)"),
+    (["--synonyms", "README.md"], 1, "README.md:1: not JSON"),
     (["nonsense"], 2, "unknown preset nonsense"),
     (["paper", "--raw", "/no/such/folder"], 1, "no such folder"),
     (["--tasks", ","], 1, "--tasks ,"), (["--lr", "-1"], 1, "--lr -1"),
@@ -195,6 +196,26 @@ def test_bad_arguments_are_one_line(argv, code, message, tmp_path):
     done = run_all(*argv, "--out", tmp_path / "out")
     assert done.returncode == code and message in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("inside", ["", "deep/in"])
+def test_results_are_not_put_under_a_file(inside, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    done = run_all("smoke", "--out", tmp_path / "file" / inside)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and not done.stdout
+    assert f"{tmp_path / 'file'} is no folder; choose another --out" in done.stderr
+
+
+def test_a_compiler_that_is_not_there_is_missed_before_anything_is_made(tmp_path, monkeypatch):
+    for tool in ("bash", "dirname", "grep"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYTHON", sys.executable)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kept"))
+    done = run_all("smoke", "--compile", "on", "--device", "cpu", "--out", tmp_path / "out")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "--compile on: torch cannot compile here" in done.stderr
+    assert not (tmp_path / "out").exists() and not done.stdout
 
 
 GNU = (  # what bash 3.2 or the tools of a Mac do not have

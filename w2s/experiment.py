@@ -105,6 +105,7 @@ def ready(plan, models, skip=None):
     """Look for rows and models, and print what is there and what is not. Returns the tasks to leave
     out. Raises the ValueErrors of w2s.preflight."""
     without, wrong = [], []
+    preflight.settings(plan)
     try:
         without = preflight.require(plan, skip)
     except ValueError as error:
@@ -129,6 +130,10 @@ def check(plan):
         if path and not (Path(placed(path)).is_dir() if kind == "folder" else
                          Path(placed(path)).is_file()):
             raise ValueError(f"{path}: no such {kind} (--{name})")
+    above = [folder for folder in (plan.out, *Path(plan.out).parents) if Path(folder).exists()]
+    if above and not Path(above[0]).is_dir():
+        raise ValueError(f"--out {options.out or plan.out}: {above[0]} is no folder; choose "
+                         "another --out")
     cards.check(options.device, options.dtype, any(
         step.trained and step.task == "privacy" and step.fixed.get("--lam") != 0
         for step in plan.steps))

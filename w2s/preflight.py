@@ -3,9 +3,12 @@
 All that is missing is listed at once, with its address and its place.
 """
 
+import subprocess
+import sys
 from pathlib import Path
 
-from w2s import hub, prepare
+from w2s import cards, hub, prepare
+from w2s.commands import placed
 from w2s.data import raw_folder
 
 OWN = ("weak", "wts", "test")  # splits that own rows must have
@@ -77,6 +80,21 @@ def require(plan, skip=False):
         if plan.options.data:
             prepare.check(prepare.Check(task, str(folder)))
     return missing
+
+
+def settings(plan):
+    """ValueError for options that a command would refuse after others have run: --synonyms that
+    cannot be read, --compile on where torch cannot compile."""
+    options = plan.options
+    if options.synonyms:
+        from w2s.attacks import text  # imports numpy
+        text.read_synonyms(placed(options.synonyms))
+    cpu = options.device == "cpu" or not (cards.apple() or cards.visible())
+    if options.compile == "on" and cpu:  # another process asks: it imports torch
+        asks = "from w2s import device; device.pays_to_compile('on', device.torch.device('cpu'), 1)"
+        done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True)
+        if done.returncode:
+            raise ValueError(done.stderr.strip().rpartition("ValueError: ")[2])
 
 
 def models(names, show=False):

@@ -21,6 +21,7 @@ where the minutes of an experiment go: python -m tests.bench.minutes
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -29,12 +30,31 @@ RATIOS = Path(__file__).with_name("ratios.json")
 SECTIONS = ("step", "epochs", "lm", "dp", "label", "generate", "ntf", "start", "evaluate", "whole")
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"error: {message}; see python -m tests.bench --help\n")
+
+
 def listed(text):
     return text.split(",")
 
 
+def committed():
+    """The object in RATIOS. Raises ValueError where --check could not use it."""
+    try:
+        known = json.loads(RATIOS.read_text(encoding="utf-8"))
+        facts, ratios = [known[key] for key in ("machine", "commit")], known["ratios"]
+        good = ratios and all(isinstance(fact, str) for fact in facts) and all(
+            type(ratio) in (int, float) and 0 < ratio < 1e9 for ratio in ratios.values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{RATIOS}: {type(error).__name__}: {error}") from None
+    if not good:
+        raise ValueError(f"{RATIOS}: expected machine, commit and ratios above 0")
+    return known
+
+
 def arguments():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tests.bench", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -66,12 +86,25 @@ def arguments():
     if args.check and not RATIOS.exists():
         parser.error("--check: no tests/bench/ratios.json yet; python -m tests.bench --save makes "
                      "it, on a machine that does nothing else")
+    if args.check:
+        try:
+            committed()
+        except ValueError as error:
+            parser.error(f"--check: {error}; get it back (git checkout), or --save makes it")
     unknown = set(args.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"--sections: no {', '.join(sorted(unknown))}; choose from "
                      f"{','.join(SECTIONS)}")
     if set(args.dtype or ()) - {"float32", "bfloat16"}:
         parser.error("--dtype: choose from float32,bfloat16")
+    if args.out and any(path.is_file() for path in (Path(args.out), *Path(args.out).parents)):
+        parser.error(f"--out {args.out}: is a file, or lies under one; give a folder")
+    if args.rounds < 1:
+        parser.error(f"--rounds {args.rounds}: must be >= 1")
+    from w2s.model.configuration import SHAPES
+    shapes = ["tiny", *(name.removeprefix("pythia-") for name in SHAPES)]
+    if unknown := [shape for shape in args.shape if shape not in shapes]:
+        parser.error(f"--shape: no {', '.join(unknown)}; choose from {','.join(shapes)}")
     return args
 
 

@@ -46,6 +46,20 @@ def minutes(lines):
     return spent
 
 
+def read(path):
+    """minutes() of a log. One line, and exit status 1, where it is no log of run_all.sh."""
+    try:
+        spent = minutes(Path(path).read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError:
+        sys.exit(f"error: {path}: not UTF-8 text; give what run_all.sh printed")
+    except OSError as error:
+        sys.exit(f"error: {path}: {error.strerror}")
+    if not sum(spent.values()):
+        sys.exit(f"error: {path}: no command of run_all.sh took a second there; give what it "
+                 "printed into a file, not to a terminal")
+    return spent
+
+
 def show(spent):
     """The table in markdown: a line for each kind, a column for each task, minutes of a core."""
     tasks, total = sorted({task for task, _ in spent}), sum(spent.values())
@@ -76,16 +90,20 @@ def products(words):
 
 
 def main():
-    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
-        sys.exit(__doc__)
+    if sys.argv[1:2] in (["-h"], ["--help"]):
+        return print(__doc__)
+    if len(sys.argv) < 2:
+        sys.exit("error: give a log, or products and a command; see --help")
     if sys.argv[1] == "products":
+        if not Path(*sys.argv[2:3]).is_file():
+            sys.exit(f"error: products {' '.join(sys.argv[2:3])}: no such script; give one with "
+                     "its flags, as in products train_weak.py --task ...")
         share = products(sys.argv[2:])
         print(f"products: {sum(share.get(name, 0) for name in PRODUCTS):.0%}")
         for name, value in sorted(share.items(), key=lambda pair: -pair[1])[:12]:
             print(f"{value:6.1%}  {name}")
     else:
-        with open(sys.argv[1], encoding="utf-8") as log:
-            show(minutes(log))
+        show(read(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,10 @@ def run(args):
     warnings.simplefilter("ignore")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     shipped = shipped_settings(args.device)
-    device = machine.prepare(args.device, args.allocator == "keep" and not args.memory)
+    try:
+        device = machine.prepare(args.device, args.allocator == "keep" and not args.memory)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from None
     settings = [Setting(shape, dtype, device, shipped, args.rounds, False, not args.no_memory,
                         args.only)
                 for shape in args.shape for dtype in dtypes(args, device)]
