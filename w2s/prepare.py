@@ -162,12 +162,27 @@ def check(cfg):
                                  f"split '{row['split']}'")
             # without a group a row is a group of its own
             row.setdefault("group", row["id"])
+    for name in ("val", "test"):
+        measurable(task, parts.get(name), place(folder, name))
     try:
         outcome = splits.check(parts, task.SHARED if "val" in parts else ())
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
     print(f"{folder}: " + ", ".join(f"{name} {len(rows)}" for name, rows in parts.items())
           + f" rows; {'no text in two splits' if outcome['disjoint'] else 'leaking'}")
+
+
+def measurable(task, members, file):
+    """ValueError where evaluate.py could not measure the rows, such as people of one group: else it
+    would be found when everything is trained."""
+    guess = [1 / task.CLASSES] * task.CLASSES if task.KIND == "class" and members else None
+    try:
+        if guess:
+            task.evaluate([{**row, "p": guess, "p_adv": guess} for row in members])
+    except KeyError:  # a task that needs more than a class of a row: nothing is said of it here
+        pass
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
 
 
 def place(folder, name):

@@ -597,11 +597,16 @@ def test_rows_prepared_by_hand_are_checked_with_file_line_and_key(tmp_path, caps
              "weak and wts share the group of 'p10'"),
             ("wts", [{k: v for k, v in row.items() if k != "a"} for row in people[10:20]],
              r"wts.jsonl:1: .*'a'"),
-            ("test", [{**people[20], "split": "weak"}], r"test.jsonl:1: .*split 'weak'")):
+            ("test", [{**people[20], "split": "weak"}], r"test.jsonl:1: .*split 'weak'"),
+            ("test", [{**row, "a": 0} for row in people[20:]], "test.jsonl: a: no row has a = 1"),
+            ("val", [{**people[25], "id": "v", "text": "v"}], "val.jsonl: a: no row has a = 0")):
         put(folder / f"{name}.jsonl", lines(part))
         with pytest.raises(ValueError, match=match):
             prepare.check(prepare.Check("fairness", str(folder)))
-        (folder / f"{name}.jsonl").write_bytes(before[f"{name}.jsonl"])
+        if name == "val":
+            (folder / "val.jsonl").unlink()
+        else:
+            (folder / f"{name}.jsonl").write_bytes(before[f"{name}.jsonl"])
     (folder / "test.jsonl").unlink()
     with pytest.raises(ValueError, match="no test.jsonl; weak.jsonl, wts.jsonl and test.jsonl"):
         prepare.check(prepare.Check("fairness", str(folder)))

@@ -155,6 +155,8 @@ ERRORS = [
      "data/test_prepare.py::test_limit_takes_the_same_sentences_in_every_style"),
     (PREPARE, "            task.read(folder / f\"{name}.jsonl\")  # the task's own reader must accept it\n", "",
      "data/test_prepare.py::test_what_the_task_itself_cannot_read_is_not_published"),
+    ("w2s/prepare.py", 'measurable(task, parts.get(name), place(folder, name))', 'pass', "data/test_prepare.py::test_rows_prepared_by_hand_are_checked_with_file_line_and_key"),
+    ("w2s/prepare.py", 'for name in ("val", "test"):\n        m', 'for name in ("test",):\n        m', "data/test_prepare.py::test_rows_prepared_by_hand_are_checked_with_file_line_and_key"),
     (PREPARE, 'if row.setdefault("split", name) != name:', 'if row.setdefault("split", name) not in splits.SPLITS:',
      "data/test_prepare.py::test_rows_prepared_by_hand_are_checked_with_file_line_and_key"),
     (PREPARE, '            row.setdefault("group", row["id"])\n', '            row["group"] = row["id"]\n',
