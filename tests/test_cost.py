@@ -139,6 +139,13 @@ def test_seconds_are_of_a_rate_of_launches_and_of_a_start():
         assert Costs(plan, lambda *_: TINY, machine).seconds(plan[0]) == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize("count, fast, rate", [
+    (0, False, 40e9), (0, True, 120e9), (2, False, 100e12), (2, True, 100e12)])
+def test_a_core_with_bfloat16_is_faster_and_a_card_is_a_card(count, fast, rate, monkeypatch):
+    monkeypatch.setattr(launch, "fast_bfloat16", lambda: fast)
+    assert launch.machine(count).rate == rate
+
+
 def rows_of_the_page():
     """(words behind run_all.sh, GPUs, hours) of the quickstart's table, less measured ones."""
     page = (Path(__file__).parent.parent / "docs" / "quickstart.md").read_text(encoding="utf-8")
@@ -152,6 +159,7 @@ def rows_of_the_page():
 def test_the_hours_of_the_page_are_those_that_a_dry_run_prints(words, gpus, hours, machine,
                                                                monkeypatch, capsys, tmp_path):
     machine(0)
+    monkeypatch.setattr(launch, "fast_bfloat16", lambda: False)
     monkeypatch.setattr(launch, "HISTORY", tmp_path / "none")
     monkeypatch.setattr(launch.os, "cpu_count", lambda: 2)
     preset, rest = (words[0], words[1:]) if words[0] in experiment.PRESETS else ("miniature", words)

@@ -243,6 +243,7 @@ def test_the_time_left_is_that_of_the_whole(remembered, share, most, tmp_path):
 
 def test_a_dry_run_expects_what_was_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "HISTORY", tmp_path / "file")
+    monkeypatch.setattr(launch, "fast_bfloat16", lambda: False)
     monkeypatch.setattr(launch.cost, "CORE", launch.cost.Machine(1e99, 0, 4))
     steps = [Step("", f"a seed{seed} {run}", script, "a", run, True, {}, {})
              for seed in (0, 1) for run, script in (("x", "train_weak.py"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from w2s import cards, cost, durations, hub, memory, progress, recipes
-from w2s.commands import HERE, ON_DEVICE
+from w2s.commands import HERE, ON_DEVICE, fast_bfloat16
 from w2s.config import arg
 from w2s.durations import value
 from w2s.model import configuration, families
@@ -116,7 +116,7 @@ def told(steps, lines, results, count, jobs):
         return f"how long is not known: no config.json of {', '.join(sorted(unknown))} is here yet"
     if measured:
         return f"about {time} with {jobs} at a time{where}, by what was measured here"
-    each, unit = (cost.CARD.rate, "GPU") if count else (cost.CORE.rate, "core")
+    each, unit = machine(count).rate, "GPU" if count else "core"
     return (f"perhaps {time} with {jobs} at a time{where}: computed, not measured, from "
             f"{operations(steps, lines):.1e} operations at {each:.0e} a second on a {unit}")
 
@@ -142,9 +142,14 @@ def pace(commands, results, count, jobs):
     """durations.Pace of commands, by what this machine remembers and else by their cost: each has a
     share of a GPU or of the cores."""
     shared = max(1, jobs / count) if count else jobs / (os.cpu_count() or 1)
-    machine = cost.CARD if count else cost.CORE
+    whole = machine(count)
     return durations.Pace(commands, HISTORY, named(results), cost.Costs(
-        commands, shape, machine._replace(rate=machine.rate / shared)))
+        commands, shape, whole._replace(rate=whole.rate / shared)))
+
+
+def machine(count):
+    """The cost.Machine of a command: one of `count` GPUs, without them a core of this CPU."""
+    return cost.CARD if count else cost.CORE16 if fast_bfloat16() else cost.CORE
 
 
 # ---- cards ---------------------------------------------------------------------------------------
