@@ -49,12 +49,12 @@ def columns(task, draw=None, n=48):
 def waits(card, task, lam=0., alpha=0., head="class", private=None):
     """The names of what waits in steps 2 and 3, with the batches of these."""
     data = columns(task)
-    hardening = {"x": losses.Hardening(data["target"], data.get("pool"), absent=data.get(
-        "absent"))} if alpha else None
-    if task is adversarial:
-        hardening["x_adv"] = losses.Hardening(data["target_adv"], data["pool"],
-                                              absent=data["absent"])
     with card:
+        hardening = {"x": losses.Hardening(data["target"], data.get("pool"), absent=data.get(
+            "absent"))} if alpha else None
+        if task is adversarial:
+            hardening["x_adv"] = losses.Hardening(data["target_adv"], data["pool"],
+                                                  absent=data["absent"])
         model = gpt_neox.GPTNeoX(TINY, head, task.CLASSES or 2)
         for p in model.parameters():
             torch.nn.init.normal_(p, std=.2)
@@ -64,6 +64,8 @@ def waits(card, task, lam=0., alpha=0., head="class", private=None):
         go = task.make_step(model, step.adamw(model, 1e-3), objective,
                             step.weak_label if task.KIND == "class" else step.ground_truth, lam, 4,
                             dtype="bfloat16", **more)
+        # else TokenNLL would ask in backward, which is not seen here
+        assert model.even or private
         for k, batch in task.batches(data, 4, 8, seed=0, device=CUDA, width=32 if lam else 0,
                                      **({"private": private} if private else {})):
             if alpha:
