@@ -16,7 +16,8 @@ once these are prepared; before that, those of the public sets in full (ROWS) or
 times what the files that are there have in their place. A Machine says how long that takes: its
 sustained rate, and what every step costs however small it is. The numbers of a Machine are assumed,
 not measured: of CPUs half, of GPUs a third of what products of large matrices reach on common ones,
-so that large models may be faster and small ones slower.
+so that large models may be faster and small ones slower. That of CORE16 is the lower of what two
+experiments had: 165e9 operations a second on a core (docs/speed.md), 120e9 (docs/results.md, OOD).
 """
 
 import functools
@@ -59,7 +60,7 @@ class Machine(NamedTuple):
 
 
 CORE = Machine(40e9, 3e-4, 1)   # a core of a CPU, float32: products of large matrices reach 80e9
-CORE16 = CORE._replace(rate=120e9)  # one with bfloat16: measured 190e9 (miniature), 120e9 (real)
+CORE16 = CORE._replace(rate=120e9)  # a core with instructions for bfloat16
 CARD = Machine(100e12, 5e-4, 5)  # a GPU, bfloat16: an A100's tensor cores are sold as 312e12
 
 

@@ -118,7 +118,7 @@ def told(steps, lines, results, count, jobs):
         return f"about {time} with {jobs} at a time{where}, by what was measured here"
     each, unit = machine(count).rate, "GPU" if count else "core"
     return (f"perhaps {time} with {jobs} at a time{where}: computed, not measured, from "
-            f"{operations(steps, lines):.1e} operations at {each:.0e} a second on a {unit}")
+            f"{operations(steps, lines):.1e} operations at {each:.2g} a second on a {unit}")
 
 
 def operations(steps, lines):

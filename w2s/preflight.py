@@ -94,7 +94,7 @@ def settings(plan):
         asks = "from w2s import device; device.pays_to_compile('on', device.torch.device('cpu'), 1)"
         done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True)
         if done.returncode:
-            raise ValueError(done.stderr.strip().rpartition("ValueError: ")[2])
+            raise ValueError(done.stderr.strip().splitlines()[-1].removeprefix("ValueError: "))
 
 
 def models(names, show=False):
