@@ -213,7 +213,8 @@ class Layer:
                 self.per_row.view(-1, i).index_add_(0, indices.flatten(),
                                                     self.table.g.flatten(0, 1))
                 self.table.joined = True
-            squares = squares + self.per_row.square().sum((1, 2))
+            # norms of its lines first: the squares of all numbers would be written and read again
+            squares = squares + torch.linalg.vector_norm(self.per_row, dim=2).square().sum(1)
         return squares
 
     def weighted(self, factor):

@@ -1,0 +1,109 @@
+"""What clipping row by row costs at least: the products and passes that no arrangement spares.
+
+    python -m tests.bench.private_floor [--shape 14m] [--head class|lm] [--rounds 20]
+
+For every layer of one weight the norm of each row's gradient is needed before any row may be added.
+There are two ways to it, and w2s/dp/ghost_clipping.py takes one for each layer:
+
+    Gram     two products more, tokens by tokens, of the layer's input and its output's gradient
+    own      the row's gradient written out, in place of the product for the sum; read for its norm,
+             and read again for the sum
+
+Each is timed alone, without anything else of a step, beside the product that a step without privacy
+makes; so is that whole step. floor: 1 + what the cheaper way adds in all layers, over that step.
+One core, float32. B rows, T tokens, i inputs, o outputs.
+"""
+
+import argparse
+import itertools
+import time
+from collections import Counter
+from statistics import median
+from types import SimpleNamespace
+
+import torch
+
+from tests.bench import dp
+from w2s import device as devices
+
+CACHE = 2 ** 27  # bytes, more than a core's share of any cache
+
+def layers(model, batch, objective):
+    """{(i, o): how many layers of these inputs and outputs a pass runs}."""
+    head = getattr(model, "embed_out", None)  # its loss may take the weights, without a call
+    found = Counter([tuple(head.weight.shape[::-1])] if head is not None else [])
+
+    def note(module, inputs, output):
+        found[module.in_features, output.shape[-1]] += 1
+
+    hooks = [module.register_forward_hook(note) for module in model.modules()
+             if isinstance(module, torch.nn.Linear) and module is not head]
+    with torch.no_grad():
+        objective(model, batch)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def ways(x, g, factor):
+    """{way: function of no arguments} for a layer of inputs x (B, T, i) and output gradients
+    g (B, T, o); factor (B,). "sum" is the product without privacy. x and g stay in the cache; the
+    rows' gradients do not, where those of all layers are larger than it."""
+    (B, _, i), o, across = x.shape, g.shape[2], g.transpose(1, 2)
+    kept = itertools.cycle([torch.empty(B, o, i) for _ in range(CACHE // (4 * B * o * i) + 2)])
+
+    def own():
+        rows = torch.bmm(across, x, out=next(kept))
+        squares = torch.linalg.vector_norm(rows, dim=2).square().sum(1)
+        return squares, factor @ next(kept).flatten(1)  # of a layer whose turn was long ago
+
+    return {"sum": lambda: g.flatten(0, 1).t() @ x.flatten(0, 1),
+            "Gram": lambda: (torch.bmm(x, x.transpose(1, 2)) * torch.bmm(g, across)).sum((1, 2)),
+            "own": own}
+
+
+def timed(functions, rounds):
+    """{name: median seconds}, the functions in turn."""
+    spent = {name: [] for name in functions}
+    for n in range(rounds + 2):
+        for name, function in functions.items():
+            began = time.perf_counter()
+            function()
+            if n > 1:  # the first two make kernels and memory
+                spent[name].append(time.perf_counter() - began)
+    return {name: median(seconds) for name, seconds in spent.items()}
+
+
+def measure(shape, head, rounds):
+    """Print a line for each kind of layer, then the floor."""
+    setting = SimpleNamespace(shape=shape, device=torch.device("cpu"), dtype="float32",
+                              compile=False)
+    bench = dp.Bench(setting, head)
+    B, T = bench.batch["ids"].shape
+    whole = timed({"plain": bench.plain(), "fast": bench.private("fast")}, rounds)
+    print(f"pythia-{shape}, {head}, {B} x {T}: {1e3 * whole['plain']:.0f} ms without privacy, "
+          f"as it is {whole['fast'] / whole['plain']:.2f}")
+    more = 0
+    for (i, o), count in layers(bench.model, bench.batch, bench.objective).items():
+        spent = timed(ways(torch.randn(B, T, i), torch.randn(B, T, o), torch.rand(B)), rounds)
+        added = {"Gram": spent["Gram"], "own": spent["own"] - spent["sum"]}
+        way = min(added, key=added.get)
+        more += count * max(0, added[way])
+        print(f"{count:3} x {i:4} -> {o:5}: sum {1e3 * spent['sum']:6.2f} ms, Gram adds "
+              f"{1e3 * added['Gram']:6.2f}, own {1e3 * added['own']:6.2f}")
+    print(f"floor: {1 + more / whole['plain']:.2f}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", default="14m")
+    parser.add_argument("--head", choices=("class", "lm"), default="class")
+    parser.add_argument("--rounds", type=int, default=20)
+    words = parser.parse_args()
+    devices.setup("cpu", "float32")
+    torch.set_num_threads(1)
+    measure(words.shape, words.head, words.rounds)
+
+
+if __name__ == "__main__":
+    main()
