@@ -47,6 +47,8 @@ BROKEN = {
     "half an emoji": (jsonl(ROW) + b'{"id": "b", "x": {"y": "\\ud83d"}}\n', ":2: half"),
     "infinity": (jsonl(ROW) + b'{"id": "b", "text": "t", "label": 0, "z": 1e999}\n',
                  ":2: 1e999 is not a number"),
+    "key twice": (jsonl(ROW) + b'{"id": "b", "text": "t", "label": 0, "label": 1}\n',
+                  ":2: key 'label' stands twice in one object"),
     "digits": (jsonl(ROW) + b'{"id": "b", "z": ' + b"9" * 5000 + b"}\n", ":2: not usable JSON"),
     "a list as id": (jsonl(ROW, {**GOOD[1], "id": ["b"]}), ":2: 'id' is a list"),
     "truncated gzip": (LONG[:-20], "truncated gzip"),
@@ -164,8 +166,10 @@ def test_a_number_fits_a_float(tmp_path, number):
 
 
 @pytest.mark.parametrize("content, message", [
-    (b'{"a":\n NaN}', "NaN is not a number"), (b'[1e999]', "1e999 is not"), (b"", ":1: the file"),
-    (b'["a",\n"\\udc00"]', ":2: half a character"), (b"[" * 10 ** 5, "not usable JSON")])
+    (b'{"a":\n NaN,\n"b": 1\n}\n', ":2: NaN is not a number"), (b'[1e999]', ":1: 1e999 is not"),
+    (b'{"a": {},\n"b":\n {"c": 1,\n"a": 1, "c": 2},\n"d": 1}', ":4: key 'c' stands twice"),
+    (b'["a",\n"\\udc00"]', ":2: half a character"), (b"[" * 10 ** 5, ":1: not usable JSON"),
+    (b'[1,\n' + b"9" * 5000 + b',\n2]', ":2: not usable JSON"), (b"", ":1: the file")])
 def test_a_json_file_that_is_broken_is_one_line(tmp_path, content, message):
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(ValueError, match="^[^\n]*$") as error:

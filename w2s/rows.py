@@ -3,6 +3,7 @@
 Reading refuses what is broken with FILE:LINE; writing is all or nothing; joining is by id.
 """
 
+import bisect
 import contextlib
 import gzip
 import hashlib
@@ -171,15 +172,11 @@ def read_json(path, shape=object, then="delete the file", halves=False):
     except json.JSONDecodeError as error:
         what = "the file is empty" if not error.doc.strip() else f"not JSON ({error.msg})"
         raise ValueError(f"{path}:{error.lineno}: {what}") from None
-    except _Constant as error:
-        number = str(error)
-        n = _line_with(lambda line: number.removesuffix("...") in line, text)
-        raise ValueError(f"{path}:{n}: {number} is not a number we can use") from None
-    except (RecursionError, ValueError) as error:
-        n = _line_with(LONG.search, text)
-        raise ValueError(f"{path}:{n}: not usable JSON ({str(error)[:60]})") from None
-    if not halves and HALF.search(text) and SURROGATE.search(ENCODE(value)):
-        n = _line_with(HALF.search, text)
+    except (_Unusable, RecursionError, ValueError) as error:
+        what = error if isinstance(error, _Unusable) else f"not usable JSON ({str(error)[:60]})"
+        raise ValueError(f"{path}:{_line_of_unusable(text)}: {what}") from None
+    if not halves and (half := HALF.search(text)) and SURROGATE.search(ENCODE(value)):
+        n = 1 + text.count("\n", 0, half.start())
         raise ValueError(f"{path}:{n}: {BROKEN}")
     if wrong := misfit(value, shape):
         raise ValueError(f"{path}: {wrong}; {then}")
@@ -217,11 +214,6 @@ def _simple(value, shape):
         return type(value) is int and abs(value) < 2 ** 53, "a whole number"
     wanted = {str: "a string", bool: "true or false", object: "anything"}
     return isinstance(value, shape), wanted[shape]
-
-
-def _line_with(matches, text):
-    """Number of the first line of a text that matches(line), else 1."""
-    return next((n for n, line in enumerate(text.split("\n"), 1) if matches(line)), 1)
 
 
 def sha256(path):
@@ -291,8 +283,8 @@ def _parse(line, path, n):
             raise ValueError(f"{path}:{n}: not usable JSON ({str(error)[:60]})") from None
         what = f"not JSON ({error.msg}, column {error.colno})" if line.strip() else "an empty line"
         raise ValueError(f"{path}:{n}: {what}{whatis.table(path)}") from None
-    except _Constant as error:
-        raise ValueError(f"{path}:{n}: {error} is not a number we can use") from None
+    except _Unusable as error:
+        raise ValueError(f"{path}:{n}: {error}") from None
     if not isinstance(row, dict):
         raise ValueError(f"{path}:{n}: expected an object {{...}}, got {kind(row)}")
     if suspect and SURROGATE.search(ENCODE(row)):
@@ -300,29 +292,52 @@ def _parse(line, path, n):
     return {sys.intern(key): value for key, value in row.items()}  # keys once, not in each row
 
 
-class _Constant(Exception):
-    """NaN, Infinity, or a number that a float cannot hold: Python's json reads them."""
+class _Unusable(Exception):
+    """What Python's json reads and we do not."""
 
 
-def _no_constant(name):
-    raise _Constant(name)
+def _no_constant(text):
+    raise _Unusable(f"{text if len(text) < 30 else text[:27] + '...'} is not a number we can use")
 
 
 def _finite(text):
     """The float of a number's text; 1e999 would be read as infinity."""
     number = float(text)
     if math.isinf(number):
-        raise _Constant(text if len(text) < 30 else text[:27] + "...")
+        _no_constant(text)
     return number
+
+
+def _object(pairs):
+    """The object of these keys and values."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        name = next(name for name in names if names.count(name) > 1)
+        raise _Unusable(f"key '{name[:30]}' stands twice in one object; which one is meant?")
+    return found
+
+
+def _line_of_unusable(text):
+    """Number of the line of a text that is refused at which reading stops."""
+    lines = text.split("\n")
+
+    def refused(count):
+        try:
+            STRICT("\n".join(lines[:count]))
+        except Exception as error:  # of that kind the rest is missing
+            return not isinstance(error, json.JSONDecodeError)
+    return bisect.bisect_left(range(len(lines)), True, key=refused)
 
 
 HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a character, as JSON writes it
 SUSPECT = re.compile(rf"{HALF.pattern}|[eE]\+?[0-9]{{3}}|[0-9]{{300}}")
-LONG = re.compile("(?<![0-9])[0-9]{4300}")  # more digits than Python turns into an int
 BROKEN = "half a character (a lone surrogate such as \\ud83d) in a text; mend or drop the row"
-STRICT = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite).decode
+# of a key that stands twice Python would take the last value
+PARSERS = {"parse_constant": _no_constant, "object_pairs_hook": _object}
+STRICT = json.JSONDecoder(parse_float=_finite, **PARSERS).decode
 ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-DECODE = json.JSONDecoder(parse_constant=_no_constant).decode
+DECODE = json.JSONDecoder(**PARSERS).decode
 
 
 def require(row, key, rule, path, n):

@@ -126,6 +126,7 @@ ERRORS = [
     (PRIVATE_TRAINING, 'group["lr"] = peak * plain.cosine(k, steps)', 'group["lr"] = peak * plain.cosine(k + 1, steps)', HAND),
     (PRIVATE_TRAINING, "    if hardening:\n        raise ValueError(\"--alpha with DP: \" + MIXES)\n", "", "dp/test_sgd.py::test_a_loss_that_mixes_rows_is_refused"),
     # ghost norms: weight or bias left out, rows that occur twice, LayerNorm, tied heads
+    (BOOK, "torch.linalg.vector_norm(self.per_row, dim=2).square().sum(1)", "torch.linalg.vector_norm(self.per_row, dim=2).sum(1).square()", ONE + "[class-30 float32]"),
     (BOOK, "return sum(v.square().sum(1) for v, trains in zip(self.per_row, self.trains) if trains)", "return sum(v.square().sum(1) for v, trains in zip(self.per_row[:1], self.trains) if trains)", ONE + "[class-30 float32]"),
     (BOOK, "return sum(v.square().sum(1) for v, trains in zip(self.per_row, self.trains) if trains)", "return sum(v.square().sum(1) for v in self.per_row)", ONE + "[frozen biases-30 float32]"),
     (BOOK, "return ((g * bare).sum(1), g.sum(1))", "return ((g * wide(x).reshape(bare.shape)).sum(1), g.sum(1))", ONE + "[class-30 float32]"),
