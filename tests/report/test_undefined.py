@@ -124,8 +124,7 @@ def test_no_error_quotes_a_text(value, tmp_path):
 def test_numbers_that_cannot_be_are_named_with_their_line(token, tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"a": 1,\n "b":\n ' + token + "}")
-    line = 1 if token[0] == "[" else 3
-    with pytest.raises(ValueError, match=f"{path}:{line}: ") as error:
+    with pytest.raises(ValueError, match=f"{path}:3: ") as error:
         rows.read_json(path)
     assert len(str(error.value)) < 200
     path.write_text('{"a": 1}\n{"b": ' + token + "}\n")
