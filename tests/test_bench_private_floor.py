@@ -5,6 +5,7 @@
 
 import sys
 
+import pytest
 import torch
 
 from tests.bench import dp, models, private_floor
@@ -42,3 +43,11 @@ def test_the_floor_is_printed_and_is_no_lower_than_without_privacy(monkeypatch, 
         torch.set_num_threads(threads)
     *_, last = capsys.readouterr().out.splitlines()
     assert last.startswith("floor: ") and float(last.split()[1]) >= 1
+
+
+@pytest.mark.parametrize("words", [["--rounds", "0"], ["--rounds", "x"], ["--shape", "15m"]])
+def test_a_bad_word_is_one_line(words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["floor", *words])
+    with pytest.raises(SystemExit):
+        private_floor.main()
+    assert capsys.readouterr().err.startswith("error: ")

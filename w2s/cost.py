@@ -17,7 +17,7 @@ times what the files that are there have in their place. A Machine says how long
 sustained rate, and what every step costs however small it is. The numbers of a Machine are assumed,
 not measured: of CPUs half, of GPUs a third of what products of large matrices reach on common ones,
 so that large models may be faster and small ones slower. That of CORE16 is the lower of what two
-experiments had: 165e9 operations a second on a core (docs/speed.md), 120e9 (docs/results.md, OOD).
+experiments had: 165e9 operations a second on a core (docs/speed.md), 120e9 (OOD of preset real).
 """
 
 import functools

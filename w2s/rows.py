@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import zlib
+from collections import Counter
 from pathlib import Path
 
 from w2s import whatis
@@ -312,9 +313,8 @@ def _object(pairs):
     """The object of these keys and values."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        name = next(name for name in names if names.count(name) > 1)
-        raise _Unusable(f"key '{name[:30]}' stands twice in one object; which one is meant?")
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise _Unusable(f"key {shown(name)} stands twice in one object; which one is meant?")
     return found
 
 
@@ -325,8 +325,10 @@ def _line_of_unusable(text):
     def refused(count):
         try:
             STRICT("\n".join(lines[:count]))
-        except Exception as error:  # of that kind the rest is missing
-            return not isinstance(error, json.JSONDecodeError)
+        except json.JSONDecodeError:  # it ends too early, no more
+            return False
+        except (_Unusable, RecursionError, ValueError):
+            return True
     return bisect.bisect_left(range(len(lines)), True, key=refused)
 
 

@@ -17,7 +17,8 @@ named, and compares the ratios with those of tests/bench/ratios.json, which --sa
 than 15 % of one is lost.
 
 How cost grows: python -m tests.bench.growth; memory of large models: python -m tests.bench.plan;
-where the minutes of an experiment go: python -m tests.bench.minutes
+where the minutes of an experiment go: python -m tests.bench.minutes; what clipping row by row costs
+at least: python -m tests.bench.private_floor
 """
 
 import argparse
@@ -32,7 +33,7 @@ SECTIONS = ("step", "epochs", "lm", "dp", "label", "generate", "ntf", "start", "
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        self.exit(2, f"error: {message}; see python -m tests.bench --help\n")
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
 def listed(text):

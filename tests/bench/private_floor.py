@@ -14,19 +14,18 @@ makes; so is that whole step. floor: 1 + what the cheaper way adds in all layers
 One core, float32. B rows, T tokens, i inputs, o outputs.
 """
 
-import argparse
 import itertools
-import time
 from collections import Counter
-from statistics import median
-from types import SimpleNamespace
 
 import torch
 
-from tests.bench import dp
-from w2s import device as devices
+from tests.bench import dp, harness, machine
+from tests.bench.__main__ import Parser
+from w2s.model.configuration import SHAPES
 
+CPU = torch.device("cpu")
 CACHE = 2 ** 27  # bytes, more than a core's share of any cache
+
 
 def layers(model, batch, objective):
     """{(i, o): how many layers of these inputs and outputs a pass runs}."""
@@ -64,21 +63,15 @@ def ways(x, g, factor):
 
 def timed(functions, rounds):
     """{name: median seconds}, the functions in turn."""
-    spent = {name: [] for name in functions}
-    for n in range(rounds + 2):
-        for name, function in functions.items():
-            began = time.perf_counter()
-            function()
-            if n > 1:  # the first two make kernels and memory
-                spent[name].append(time.perf_counter() - began)
-    return {name: median(seconds) for name, seconds in spent.items()}
+    for run in functions.values():  # makes kernels and memory
+        run(), run()
+    times = harness.alternate(functions, rounds, lambda run: machine.seconds(run, CPU))
+    return {name: harness.quartiles(spent)[1] for name, spent in times.items()}
 
 
 def measure(shape, head, rounds):
     """Print a line for each kind of layer, then the floor."""
-    setting = SimpleNamespace(shape=shape, device=torch.device("cpu"), dtype="float32",
-                              compile=False)
-    bench = dp.Bench(setting, head)
+    bench = dp.Bench(harness.Setting(shape), head)
     B, T = bench.batch["ids"].shape
     whole = timed({"plain": bench.plain(), "fast": bench.private("fast")}, rounds)
     print(f"pythia-{shape}, {head}, {B} x {T}: {1e3 * whole['plain']:.0f} ms without privacy, "
@@ -86,21 +79,23 @@ def measure(shape, head, rounds):
     more = 0
     for (i, o), count in layers(bench.model, bench.batch, bench.objective).items():
         spent = timed(ways(torch.randn(B, T, i), torch.randn(B, T, o), torch.rand(B)), rounds)
-        added = {"Gram": spent["Gram"], "own": spent["own"] - spent["sum"]}
-        way = min(added, key=added.get)
-        more += count * max(0, added[way])
+        gram, own = spent["Gram"], spent["own"] - spent["sum"]
+        more += count * max(0, min(gram, own))
         print(f"{count:3} x {i:4} -> {o:5}: sum {1e3 * spent['sum']:6.2f} ms, Gram adds "
-              f"{1e3 * added['Gram']:6.2f}, own {1e3 * added['own']:6.2f}")
+              f"{1e3 * gram:6.2f}, own {1e3 * own:6.2f}")
     print(f"floor: {1 + more / whole['plain']:.2f}")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", default="14m")
-    parser.add_argument("--head", choices=("class", "lm"), default="class")
+    parser = Parser(prog="python -m tests.bench.private_floor", description=__doc__.splitlines()[0])
+    shapes = ["tiny", *(name.removeprefix("pythia-") for name in SHAPES)]
+    parser.add_argument("--shape", default="14m", choices=shapes)
+    parser.add_argument("--head", default="class", choices=("class", "lm"))
     parser.add_argument("--rounds", type=int, default=20)
     words = parser.parse_args()
-    devices.setup("cpu", "float32")
+    if words.rounds < 1:
+        parser.error(f"--rounds {words.rounds}: must be >= 1")
+    machine.prepare("cpu")
     torch.set_num_threads(1)
     measure(words.shape, words.head, words.rounds)
 
