@@ -5,16 +5,19 @@
 
 `<!-- numbers: FILE -->` in front of a table says that its cells are means over the seeds of FILE,
 which has the columns of results.csv: a line is `task metric` (blank: as in the line above) and a
-strategy, a column weak, naive, aux or ceiling. Other columns are not looked at. What stands
-elsewhere, such as in a sentence, is named behind the text, which begins at the heading before it:
+strategy, a column weak, naive, aux or ceiling. Other columns are not looked at. In front of a table
+of a sweep, whose FILE has the columns of sweep.csv, stands `<!-- numbers: FILE WHAT -->`: a line is
+one of weak, naive, aux or ceiling, a column a value of the axis, and WHAT the columns of the lines,
+as in ood,both,MODEL,all,all,ra,lam,VALUE. What stands elsewhere, such as in a sentence, is named
+behind the text, which begins at the heading before it:
 
     <!-- numbers: FILE
     .885 mcqa,none,weak,ntf,all,auc
     7.3% ood,weak,student-naive,all,all,ra less ood,weak,weak,all,all,ra
     -->
 
-.885 is in the text, and the mean over the seeds of the lines of FILE that begin with these columns
-(all but seed and value); 7.3 is in the text, and 100 times a difference. Such marks of a page that
+.885 is in the text, and the mean over the seeds of the lines of FILE with these columns (all but
+seed, value and figure); 7.3 is in the text, and 100 times a difference. Such marks of a page that
 is to stay short stand in docs/numbers/PAGE.md. `keep` copies of a results.csv what the pages'
 tables and texts need of it.
 """
@@ -30,9 +33,10 @@ from pathlib import Path
 from w2s.report.results import STRATEGIES
 
 ROOT = Path(__file__).resolve().parents[1]
-MARK = re.compile(r"<!-- numbers: (\S+) -->\n((?:\|.*\n)*)")
+MARK = re.compile(r"<!-- numbers: (\S+)(?: (\S+))? -->\n((?:\|.*\n)*)")
 NAMED = re.compile(r"<!-- numbers: (\S+)\n(.*?)-->", re.DOTALL)
 COLUMNS = ("task", "strategy", "model", "selection", "slice", "metric")
+OF_SWEEP = ("axis", "axis_value")
 MODELS = {"weak": "weak", "naive": "student-naive", "aux": "student-aux", "ceiling": "ceiling",
           "untuned weak": "base-weak", "untuned strong": "base-strong"}
 KEYS = {name: key for key, name in STRATEGIES.items()}
@@ -49,13 +53,23 @@ def means(path):
 
 
 def key_of(line):
-    return ",".join(line[column] for column in COLUMNS)
+    return ",".join(line[column] for column in COLUMNS + OF_SWEEP if column in line)
 
 
-def cells(table):
+def cells(table, template=""):
     """Yield (key, text) of the cells of a table that are looked at."""
     head, _, *lines = [[cell.strip() for cell in line.strip("|\n").split("|")]
                        for line in table.splitlines()]
+    if template:
+        for model, *texts in lines:
+            if model not in MODELS or "MODEL" not in template or "VALUE" not in template:
+                raise ValueError(f"'{model}' by {template}: expected one of {', '.join(MODELS)}, "
+                                 "and MODEL and VALUE in the mark")
+            for value, text in zip(head[1:], texts):
+                if text:
+                    yield template.replace("MODEL", MODELS[model]).replace(
+                        "VALUE", f"{float(value):g}"), text
+        return
     what = ""
     for line in lines:
         what = line[0] or what
@@ -116,10 +130,10 @@ def compared(page, root):
             problems.append(f"{page.name}: {key}: {number}, in {file}: {value}")
         if not re.search(rf"(?<![\d.]){re.escape(bare)}(?![\d]|\.\d)", text):
             problems.append(f"{page.name}: {number} is not in the text: {key}")
-    for file, table in MARK.findall(content):
+    for file, template, table in MARK.findall(content):
         known = read(file)
         try:
-            looked_at = list(cells(table)) if table else []
+            looked_at = list(cells(table, template)) if table else []
         except ValueError as error:
             raise ValueError(f"{page.name}: table of {file}: {error}") from None
         if not looked_at:
@@ -137,16 +151,18 @@ def fits(text, value):
 
 
 def keep(source, target, root=ROOT):
-    """Write the lines of results.csv that texts name `target` for, and where a table does, or
-    nothing, those that tables are made of: task performance and trust."""
+    """Write the lines of results.csv that texts and tables of sweeps name `target` for, and where
+    another table does, or nothing, those that tables are made of: task performance and trust."""
     from w2s import tasks
 
     def meant(file):
         return (root / file).resolve() == Path(target).resolve()
     named = {key for page in pages(root) for file, *_, key, off in sentences(page, root)
              if meant(file) for key in (key, off)}
-    tables = not named or any(meant(file) for page in pages(root) for file, table in MARK.findall(
-        page.read_text(encoding="utf-8")))
+    marks = [mark for page in pages(root)
+             for mark in MARK.findall(page.read_text(encoding="utf-8")) if meant(mark[0])]
+    named |= {key for _, template, table in marks if template for key, _ in cells(table, template)}
+    tables = not named or any(not template for _, template, _ in marks)
     with open(source, encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     if not lines or {*COLUMNS, "value"} - {*lines[0]}:

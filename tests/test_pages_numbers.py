@@ -152,3 +152,46 @@ def test_what_is_no_results_csv_is_not_kept(tmp_path, content):
     with pytest.raises(ValueError, match="results.csv: no results.csv: expected lines of task,"):
         numbers.keep(tmp_path / "results.csv", tmp_path / "kept.csv", tmp_path)
     assert not (tmp_path / "kept.csv").exists()
+
+
+SWEEP = """task,strategy,model,selection,seed,slice,metric,value,figure,axis,axis_value
+ood,both,weak,all,0,all,ra,0.7,3,lam,0
+ood,both,weak,all,0,all,ra,0.6,3,lam,0.02
+ood,both,weak,all,1,all,ra,0.8,3,lam,0.02
+ood,both,student-naive,all,0,all,ra,0.5,3,lam,0.02
+ood,both,weak,all,0,all,acc,0.1,3,lam,0.02
+ood,both,weak,all,0,all,ra,0.2,A7,alpha,0.02
+"""
+VARIED = """# A
+
+<!-- numbers: sweep.csv ood,both,MODEL,all,all,ra,lam,VALUE -->
+| robust accuracy, lambda | 0 | .02 |
+|-------------------------|--:|----:|
+| weak                    | .7 | .70 |
+| naive                   |  | .5 |
+"""
+
+
+@pytest.mark.parametrize("change, problem", [
+    ((".70 |", ".71 |"), "ood,both,weak,all,all,ra,lam,0.02: .71, in sweep.csv: 0.7"),
+    (("| .02 |", "| .03 |"), "ood,both,weak,all,all,ra,lam,0.03: .70, in sweep.csv: None"),
+    (("lam,VALUE", "alpha,VALUE"), "ood,both,weak,all,all,ra,alpha,0: .7, in sweep.csv: None"),
+    (("| weak ", "| weaker "), "table of sweep.csv: 'weaker' by ood,both,MODEL"),
+    (("| .02 |", "| much |"), "table of sweep.csv: could not convert"),
+    ((",lam,VALUE", ""), "table of sweep.csv: 'weak' by ood,both,MODEL,all,all,ra: expected"),
+    (("", ""), None)])
+def test_a_table_of_a_sweep_is_held_to_its_values(tmp_path, change, problem):
+    (tmp_path / "sweep.csv").write_text(SWEEP)
+    page = tmp_path / "page.md"
+    page.write_text(VARIED.replace(*change, 1))
+    found = numbers.wrong(page, tmp_path)
+    assert problem in found[0] if problem else found == []
+
+
+def test_what_tables_of_sweeps_name_is_kept(tmp_path):
+    (tmp_path / "all.csv").write_text(SWEEP)
+    (tmp_path / "README.md").write_text(VARIED)
+    numbers.keep(tmp_path / "all.csv", tmp_path / "sweep.csv", tmp_path)
+    lines = SWEEP.splitlines()
+    assert (tmp_path / "sweep.csv").read_text().splitlines() == lines[:5]
+    assert numbers.wrong(tmp_path / "README.md", tmp_path) == []
