@@ -19,6 +19,20 @@ def test_both_ways_give_the_norms_of_the_rows_gradients():
     torch.testing.assert_close(ways["Gram"](), rows.square().sum((1, 2)))
     torch.testing.assert_close(ways["own"]()[0], rows.square().sum((1, 2)))
     torch.testing.assert_close(ways["sum"](), rows.sum(0))
+    factor = torch.rand(3)
+    narrow = private_floor.ways(x, g, factor)["factor"]()
+    torch.testing.assert_close(narrow, factor[:, None, None] * g)
+
+
+def test_a_layer_norms_rows_add_up_to_its_gradient():
+    torch.manual_seed(0)
+    x, g = torch.randn(3, 5, 7), torch.randn(3, 5, 7)
+    ways = private_floor.ways_of_norm(x, g)
+    of_x, weight, bias = ways["sum"]()
+    rows = ways["rows"]()
+    torch.testing.assert_close(rows[0].sum(0), weight)
+    torch.testing.assert_close(rows[1].sum(0), bias)
+    torch.testing.assert_close(ways["input"]()[0], of_x)
 
 
 def test_every_weight_of_a_pass_counts():
@@ -30,7 +44,10 @@ def test_every_weight_of_a_pass_counts():
                        if p.ndim == 2 and "embed_in" not in name)
         if head == "class":  # of the last block's attention only the last token's query is needed
             assert {(32, 128), (128, 32), (32, 2)} <= found.keys()
-        assert sum(i * o * count for (i, o), count in found.items()) == matrices
+        assert sum(key[0] * key[1] * count for key, count in found.items()
+                   if len(key) == 2) == matrices
+        norms = sum(isinstance(module, torch.nn.LayerNorm) for module in model.modules())
+        assert found[32,] == norms > 1
 
 
 def test_the_floor_is_printed_and_is_no_lower_than_without_privacy(monkeypatch, capsys):
@@ -41,8 +58,9 @@ def test_the_floor_is_printed_and_is_no_lower_than_without_privacy(monkeypatch, 
         private_floor.main()
     finally:
         torch.set_num_threads(threads)
-    *_, last = capsys.readouterr().out.splitlines()
-    assert last.startswith("floor: ") and float(last.split()[1]) >= 1
+    *_, products, last = capsys.readouterr().out.splitlines()
+    assert products.startswith("products alone: ") and last.startswith("floor: ")
+    assert float(last.split()[1]) >= float(products.split()[2]) >= 1
 
 
 @pytest.mark.parametrize("words", [["--rounds", "0"], ["--rounds", "x"], ["--shape", "15m"]])

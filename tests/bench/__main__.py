@@ -17,8 +17,8 @@ named, and compares the ratios with those of tests/bench/ratios.json, which --sa
 than 15 % of one is lost.
 
 How cost grows: python -m tests.bench.growth; memory of large models: python -m tests.bench.plan;
-where the minutes of an experiment go: python -m tests.bench.minutes; what clipping row by row costs
-at least: python -m tests.bench.private_floor
+where the minutes of an experiment go: python -m tests.bench.minutes; what a step, and what clipping
+row by row costs at least: python -m tests.bench.step_floor, python -m tests.bench.private_floor
 """
 
 import argparse

@@ -1,17 +1,19 @@
-"""Where the minutes of an experiment go, and how much of a training is matrix products.
+"""Where the minutes of an experiment go, and how much of a training nothing can save.
 
     bash run_all.sh | tee run.log; python -m tests.bench.minutes run.log
     python -m tests.bench.minutes products train_weak.py --task ood --model ... --out runs/profiled
 
 The first adds up what the commands of a log took, each on a core of its own, by task and by what
-they do. The second runs one command under torch's profiler on one thread and prints the share of
-its operators' time that is spent in products, which no code of ours can save, and the largest
-others. The profiler remembers every operator: a pass over a few hundred rows is enough.
+they do. The second runs one command twice on one thread, with an --out of its own: as it is, torch
+being imported already, and with each operator noted that no code of ours replaces. These are run
+again alone (tests/bench/needed.py); printed is their share of the first run's time.
 """
 
 import re
 import runpy
 import sys
+import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -25,7 +27,6 @@ KINDS = (("reports", r"^report"),
          ("ceilings, on ground truth", r" (ceiling|student-truth)"),
          ("students", r" student"),
          ("weak models", r" (weak|base)"))
-PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::linear"}
 
 
 def kind(title):
@@ -74,19 +75,29 @@ def show(spent):
 
 
 def products(words):
-    """Run a command under the profiler; {operator: share of the operators' own time}."""
+    """Run a command twice; ({kind: seconds of its operators alone}, seconds of the command)."""
+    from tests.bench import needed  # torch, which a log does not need
     import torch
-    from torch.profiler import ProfilerActivity, profile
     torch.set_num_threads(1)
-    sys.argv = words
-    with profile(activities=[ProfilerActivity.CPU]) as found:
+    spent = ran(words)
+    with needed.Noted() as noted:
+        ran(words)
+    return needed.alone(noted.calls, 5), spent
+
+
+def ran(words):
+    """Seconds of one run of a script, whose --out is a folder that is then deleted."""
+    with tempfile.TemporaryDirectory() as folder:
+        sys.argv = list(words)
+        if "--out" in words:
+            sys.argv[words.index("--out") + 1] = f"{folder}/run"
+        began = time.monotonic()
         try:
             runpy.run_path(words[0], run_name="__main__")
         except SystemExit as ended:
             if ended.code:
                 raise
-    own = {event.key: event.self_cpu_time_total for event in found.key_averages()}
-    return {key: value / sum(own.values()) for key, value in own.items()}
+        return time.monotonic() - began
 
 
 def main():
@@ -98,10 +109,11 @@ def main():
         if not Path(*sys.argv[2:3]).is_file():
             sys.exit(f"error: products {' '.join(sys.argv[2:3])}: no such script; give one with "
                      "its flags, as in products train_weak.py --task ...")
-        share = products(sys.argv[2:])
-        print(f"products: {sum(share.get(name, 0) for name in PRODUCTS):.0%}")
-        for name, value in sorted(share.items(), key=lambda pair: -pair[1])[:12]:
-            print(f"{value:6.1%}  {name}")
+        alone, spent = products(sys.argv[2:])
+        for kind, seconds in alone.items():
+            print(f"{seconds / spent:6.1%}  {kind}")
+        print(f"products: {alone['products'] / spent:.0%}, with the others: "
+              f"{sum(alone.values()) / spent:.0%} of {spent:.1f} s")
     else:
         show(read(sys.argv[1]))
 
