@@ -22,6 +22,7 @@ ERRORS = [
     (PLAN, 'return [Model("ceiling-tft", strong, lam=lam)]', 'return [Model("ceiling-tft", strong)]', FIG3),
     (PLAN, 'f_w = Model("weak-none", weak, lam=0.) if none else Model("weak-tft", weak, lam=lam)', 'f_w = Model("weak-none", weak, lam=0.) if none else Model("weak-tft", weak)', FIG3),
     (PLAN, "models[AUX] = models[NAIVE]", "pass", ALPHA),
+    (PLAN, "made.calls.get(out, ", "{}.get(out, ", f"{P}::test_runs_of_the_experiment_are_used_as_they_are"),
     (PLAN, 'chosen = picture._replace(epochs=value) if axis == "epochs" else picture', "chosen = picture", A1),
     (PLAN, "end = BOTH if value else WEAK", "end = BOTH", A1),
     (PLAN, 'if task == "privacy" else self.strong[:2]', 'if task == "ood" else self.strong[:2]', SIZES),

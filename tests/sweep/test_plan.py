@@ -163,9 +163,9 @@ def arguments(experiment, step):
 
 def test_runs_of_the_experiment_are_used_as_they_are(everything):
     usual = phases.Experiment(experiment.Config(tasks=",".join(axes.ORDER), seeds=2), "miniature")
-    theirs = {step.fixed["--out"]: arguments(usual, step) for step in usual.steps if step.trained}
-    ours = {step.fixed["--out"]: arguments(everything, step) for step in everything.steps
-            if step.trained}
+    # word for word: a script refuses its folder where a default is given that was not before
+    theirs, ours = ({step.fixed["--out"]: sorted(plan_of.line(step)) for step in plan_of.steps
+                     if step.trained} for plan_of in (usual, everything))
     shared = theirs.keys() & ours.keys()
     assert len(shared) > 80
     for out in shared:

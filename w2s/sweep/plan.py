@@ -230,7 +230,9 @@ class Sweep(Experiment):
         self.folders[item, *cell[:2]] = out
         if out not in self.planned:  # two Models may be one run: lambda given, or the recipe's
             self.planned.add(out)
-            self.steps.append(step._replace(fixed={**words, "--out": out}))
+            # as the experiment calls it: a default that is given is another argument to the script
+            run, fixed = made.calls.get(out, (step.run, {**words, "--out": out}))
+            self.steps.append(step._replace(run=run, fixed=fixed))
 
     def _rows_of(self, item):
         """The ceiling may have the rows of D_WTS instead (--ceiling-data)."""
@@ -278,6 +280,7 @@ class Made:
 
     def __init__(self, experiment):
         self.keys, self.usual = {}, {}  # {folder: key}, {key: folder}
+        self.calls = {}  # {folder of the experiment: (run, its arguments)}
         for step in experiment.steps:
             labels = step.fixed.get("--labels")
             # students on chosen labels are no part of a sweep
@@ -285,6 +288,7 @@ class Made:
                 key = self._key(step, experiment.line(step))
                 self.keys[step.fixed["--out"]] = key
                 self.usual.setdefault(key, step.fixed["--out"])
+                self.calls[step.fixed["--out"]] = step.run, step.fixed
 
     def folder(self, step, line, sweep):
         """Where the run of a step stands: in the folder that the experiment gives it, unless that
