@@ -1,9 +1,9 @@
 """Operators that no code of ours replaces, and what they take alone.
 
 `Noted` notes each operator of NEEDED that runs, with a copy of what it was given, and how often.
-`alone` runs them again, each as often, on the same memory: without what stands between them, without
-autograd, without waiting for memory that another one has used. What it takes is a floor of what
-they are part of, as long as PyTorch's operators do the work.
+`alone` runs them again, each as often, on the same memory: without what stands between them,
+without autograd, without waiting for memory that another one has used. What it takes is a floor of
+what they are part of, as long as PyTorch's operators do the work.
 """
 
 import itertools

@@ -2,9 +2,9 @@
 
     python -m tests.bench.step_floor [--shape 14m] [--rounds 20]
 
-The operators of one step are run again alone (tests/bench/needed.py). floor: their sum. Its share of
-the ceiling is what a step could have in which nothing else takes any time. As many threads as the
-scripts take, float32.
+The operators of one step are run again alone (tests/bench/needed.py). floor: their sum. Its share
+of the ceiling is what a step could have in which nothing else takes any time. As many threads as
+the scripts take, float32.
 """
 
 import torch
@@ -25,8 +25,8 @@ def measure(shape, rounds):
     spent = needed.alone(noted.calls, rounds)
     ceiling = machine.ceilings(needed.CPU, "float32", setting.shipped)["GEMM"]
     ideal = models.nominal_flops(shape, "class", rows, tokens) / ceiling / 1e9
-    print(f"pythia-{shape}, {rows} x {tokens}, {torch.get_num_threads()} threads: {1e3 * whole:.1f} "
-          f"ms, {ideal / whole:.0%} of the ceiling of {ceiling:.0f} GF/s")
+    print(f"pythia-{shape}, {rows} x {tokens}, {torch.get_num_threads()} threads: "
+          f"{1e3 * whole:.1f} ms, {ideal / whole:.0%} of the ceiling of {ceiling:.0f} GF/s")
     total = 0
     for kind, part in spent.items():
         total += part

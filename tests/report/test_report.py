@@ -351,7 +351,7 @@ def test_pgr_is_not_printed_when_the_gap_is_within_two_standard_errors(tmp_path)
     text = run(tmp_path)
     line = next(line for line in text.splitlines() if line.startswith("| adversarial acc"))
     assert line.split("|")[7].strip() == "- -"  # not 8.00, (.78 - .70) / (.71 - .70)
-    assert "-: the gap is within 2 standard errors" in text and "nan" not in text
+    assert "-: the ceiling is not 2 standard errors above weak" in text and "nan" not in text
 
 
 def test_the_manifest_gives_the_number_of_rows(tmp_path):

@@ -36,7 +36,7 @@ def test_a_ceiling_like_the_weak_model_has_no_share(seeds, tmp_path, capsys):
     text, html, screen, _ = words(tmp_path, capsys)
     for said in (text, html, screen):
         assert not re.search(r"\b(nan|inf)\b", said, re.I)
-    assert "- - |" in text and "within 2 standard errors" in text  # and why
+    assert "- - |" in text and "below 2 standard errors" in text  # and why
     assert "recovers -" in screen and "truth is no better than" in screen
     shares = {(row["task"], row["metric"]): row["value"] for row in table_of(tmp_path)
               if row["metric"] in ("pgr", "recovery")

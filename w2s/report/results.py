@@ -272,7 +272,7 @@ class Study:
 
     def share(self, low, model, high):
         """{value, interval, doubtful} of (model - low) / (high - low) in the mean task metric, each
-        a (strategy, model); doubtful: |high - low| <= 2 standard errors. None without a seed."""
+        a (strategy, model); doubtful: high - low <= 2 standard errors. None without a seed."""
         joint = self.joint([low, model, high], self.module.TASK)
         if joint is None:
             return None
@@ -282,16 +282,16 @@ class Study:
         error = np.std(last - first, ddof=1)
         return {"value": metrics.pgr(*means),
                 "interval": statistics.interval(np.where(np.isfinite(ratios), ratios, np.nan)),
-                "doubtful": bool(abs(means[2] - means[0]) <= 2 * error)}
+                "doubtful": bool(means[2] - means[0] <= 2 * error)}  # below 0: nothing to share
 
     def gap_recovered(self, strategy, student):
-        """(PGR of the mean task metric, whether |ceiling - weak| <= 2 standard errors) or None."""
+        """(PGR of the mean task metric, whether ceiling - weak <= 2 standard errors) or None."""
         share = self.share(*((strategy, model) for model in ("weak", student, "ceiling")))
         return share and (share["value"], share["doubtful"])
 
     def cells(self):
         """Yield the lines of results.csv: headlines counted from the predictions, PGR of a student
-        (empty where the gap is within noise), the rest of eval.json; nothing undefined."""
+        (empty where the ceiling is not clearly above), the rest of eval.json; nothing undefined."""
         models, controls = (*self.models, *self.crossed), [("none", name) for name in self.controls]
         controls += [("weak" if name.startswith("weak") else "both", name)
                      for name in self.grid_runs()]
@@ -335,5 +335,5 @@ def lam_in(name):
 
 
 def clear_of_noise(share):
-    """Whether the denominator of a Study.share is clearly not 0; False for None (no share)."""
+    """Whether the denominator of a Study.share is clearly above 0; False for None (no share)."""
     return bool(share) and not share["doubtful"]

@@ -147,7 +147,7 @@ def headline_table(study):
                        f"({attacks[name]}), {attacked(study, attacks[name])}"
                        for name in attacked_trust),
                      f"PGR: (student - weak) / (ceiling - weak), of the mean {module.TASK}; "
-                     f"{GONE}: |ceiling - weak| is within 2 standard errors"])]
+                     f"{GONE}: ceiling - weak is below 2 standard errors"])]
 
 
 def beside(study):

@@ -73,7 +73,7 @@ def overview(studies):
                  "there are several. Recovery, in brackets: (student - untuned) / (truth - "
                  "untuned), of mean accuracies, untuned and truth being of the same model, trained "
                  "in the same way. Below 0 % (worse than untuned) and above 100 % (better than on "
-                 "true labels) are possible. -: truth - untuned is within 2 standard errors. The "
+                 "true labels) are possible. -: truth - untuned is below 2 standard errors. The "
                  "models, questions and numbers of rows of the paper (Uzunoglu et al. 2026) are "
                  "others, so accuracies do not compare; Recovery does, roughly.")]
 
@@ -167,7 +167,7 @@ def student_table(study):
                      "Recovery: (student - untuned student) / (truth - untuned student); PGR: "
                      "(student - teacher) / (truth - teacher). Both in per cent, of mean "
                      "accuracies; below 0 and above 100 are possible. -: what is divided by is "
-                     "within 2 standard errors of 0",
+                     "below 2 standard errors",
                      "above all: accuracy minus that of the student on all weak labels, rows "
                      "paired", *(f"-{end}: on the same labels, trained with {name}"
                                  for end, name in OTHERWISE.items()

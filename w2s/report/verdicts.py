@@ -45,10 +45,10 @@ def legend(studies):
     signs = (" dpd is signed, so means of it cancel; dpd_abs is not." if any(
         study.task == "fairness" for study in studies) else "")
     return Text("PGR: the share of the gap in task performance from weak to ceiling that a student "
-                "closes (below 0: worse than weak; above 1: better than the ceiling); -: the gap "
-                "is within 2 standard errors, so there is nothing to share. trend, of the weaker "
-                f"student: {TREND} paper: its Table 1." + f" Smaller is better: {', '.join(less)}."
-                * bool(less) + signs)
+                "closes (below 0: worse than weak; above 1: better than the ceiling); -: the "
+                "ceiling is not 2 standard errors above weak, so there is nothing to share. "
+                f"trend, of the weaker student: {TREND} paper: its Table 1."
+                + f" Smaller is better: {', '.join(less)}." * bool(less) + signs)
 
 
 def tally(verdicts, studies):
