@@ -85,10 +85,11 @@ def sentences(page, root=ROOT):
     """Yield (FILE, text before the mark, number, key, key that is taken off or "") of the lines of
     a page's marks behind a text."""
     content, beside = page.read_text(encoding="utf-8"), root / "docs" / "numbers" / page.name
-    marks = [(mark, content[:mark.start()].rpartition("\n#")[2])
+    marks = [(mark, seen(content[:mark.start()].rpartition("\n#")[2]))
              for mark in NAMED.finditer(content)]
     if beside.exists():
-        marks += [(mark, content) for mark in NAMED.finditer(beside.read_text(encoding="utf-8"))]
+        marks += [(mark, seen(content))
+                  for mark in NAMED.finditer(beside.read_text(encoding="utf-8"))]
     for mark, text in marks:
         for line in mark[2].splitlines():
             number, key = (*line.split(maxsplit=1), "", "")[:2]
@@ -96,6 +97,11 @@ def sentences(page, root=ROOT):
                 raise ValueError(f"{page.name}: '{line}' in a mark of {mark[1]}: expected a number "
                                  "and the columns of its lines")
             yield mark[1], text, number, *(f"{key} less ".split(" less ")[:2])
+
+
+def seen(text):
+    """What of a text is read: no marks, and no tables that have a mark of their own."""
+    return MARK.sub("", NAMED.sub("", text))
 
 
 def wrong(page, root=ROOT):

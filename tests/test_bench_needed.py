@@ -39,6 +39,19 @@ def test_a_whole_training_step_is_noted():
     assert kinds == {*needed.NEEDED}
 
 
+def test_steps_of_other_learning_rates_are_equal_calls():
+    p = torch.nn.Parameter(torch.ones(3))
+    p.grad = torch.ones(3)
+    optimizer = torch.optim.AdamW([p], fused=True)
+
+    def steps():
+        for lr in (.1, .2, .3):
+            optimizer.param_groups[0]["lr"] = lr
+            optimizer.step()
+    [(often, *_)] = noted_of(steps).values()
+    assert often == 3
+
+
 def test_more_calls_take_more(monkeypatch):
     monkeypatch.setattr(needed, "seconds", lambda run, rounds: (run(), 1.0)[1])
     calls = noted_of(lambda: [torch.ones(2, 2) @ torch.ones(2, 2) for _ in range(25)])

@@ -24,6 +24,18 @@ def test_both_ways_give_the_norms_of_the_rows_gradients():
     torch.testing.assert_close(narrow, factor[:, None, None] * g)
 
 
+@pytest.mark.parametrize("fit", [0, 1, 2, 3])
+def test_the_rows_that_are_added_up_were_written(fit, monkeypatch):
+    monkeypatch.setattr(private_floor, "CACHE", fit * 4 * 3 * 2 * 7)
+    x, g, factor = torch.randn(3, 5, 7), torch.randn(3, 5, 2), torch.rand(3)
+    own = private_floor.ways(x, g, factor)["own"]
+    for _ in range(fit + 3):
+        own()
+    expected = factor @ torch.einsum("bto,bti->boi", g, x).flatten(1)
+    for _ in range(fit + 3):
+        torch.testing.assert_close(own()[1], expected)
+
+
 def test_a_layer_norms_rows_add_up_to_its_gradient():
     torch.manual_seed(0)
     x, g = torch.randn(3, 5, 7), torch.randn(3, 5, 7)

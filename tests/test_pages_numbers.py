@@ -124,6 +124,8 @@ NAMED = """It has .10 and 20 %, 10 points more: +.1.
     (("has .10", "has .101"), ".10 is not in the text: ood,none,weak,all,base,acc"),
     (("has .10", "has .10\n\n# B"), ".10 is not in the text"),
     (("20% ood", "20 ood"), "student-naive,ntf,all,acc: 20, in results.csv: 0.2"),
+    (("It has .10", "It has <!-- numbers: results.csv\n.10 ood,none,weak,all,base,acc\n-->"),
+     ".10 is not in the text|.10 is not in the text"),
     (("all,base,acc\n20", "all,top,acc\n20"), "weak,all,top,acc: .10, in results.csv: None"),
     (("all,base,acc\n+", "all,top,acc\n+"), "naive,ntf,all,acc: 10%, in results.csv: None")])
 def test_a_number_of_a_sentence_is_found_in_it_and_in_its_file(tmp_path, change, problem):

@@ -27,7 +27,8 @@ KIND = {name: kind for kind, names in NEEDED.items() for name in names}
 
 class Noted(TorchDispatchMode):
     """calls: {(name, shapes and other arguments): [how often, function, arguments, keywords]}, with
-    copies of the tensors of the first such call."""
+    copies of the tensors of the first such call. Another float, such as a learning rate, is no
+    other call."""
 
     def __init__(self):
         super().__init__()
@@ -37,7 +38,7 @@ class Noted(TorchDispatchMode):
         named, name = named or {}, function.overloadpacket.__name__
         if name in KIND:
             key = name, str([(v.shape, v.stride(), v.dtype) if isinstance(v, torch.Tensor) else v
-                             for v in tree_leaves((words, named))])
+                             for v in tree_leaves((words, named)) if not isinstance(v, float)])
             if key not in self.calls:
                 self.calls[key] = [0, function, *tree_map(copied, (words, named))]
             self.calls[key][0] += 1

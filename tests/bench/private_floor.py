@@ -53,7 +53,9 @@ def ways(x, g, factor):
     g (B, T, o); factor (B,). "sum" is the product without privacy. x and g stay in the cache; the
     rows' gradients do not, where those of all layers are larger than it."""
     (B, _, i), o, across = x.shape, g.shape[2], g.transpose(1, 2)
-    kept = itertools.cycle([torch.empty(B, o, i) for _ in range(CACHE // (4 * B * o * i) + 2)])
+    # an odd number: each call writes one and reads the next, so every one is written in its turn
+    many = CACHE // (4 * B * o * i) // 2 * 2 + 3
+    kept = itertools.cycle([torch.zeros(B, o, i) for _ in range(many)])
 
     def own():
         rows = torch.bmm(across, x, out=next(kept))

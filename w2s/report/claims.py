@@ -156,5 +156,5 @@ def relative(steps):
 
 
 def recovered(gap):
-    """"0.61" of a Study.gap_recovered; "-" without a gap that is clear of noise."""
+    """"0.61" of a Study.gap_recovered; "-" without a gap that is clearly above 0."""
     return f"{gap[0]:.2f}" if gap and not gap[1] else "-"

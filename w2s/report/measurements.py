@@ -21,7 +21,7 @@ MANIFEST = {"splits": {...: {"rows": int}}, "sources": {}, "notes": [str]}
 
 def written(key, values):
     """Yield the lines of results.csv of {(slice, metric): value}: *key, slice, metric, value. None,
-    a share of a gap within noise, is an empty cell; nan, undefined, has no line."""
+    a share of a gap that is not clearly above 0, is an empty cell; nan, undefined, has no line."""
     for (part, metric), value in values.items():
         if value is None:
             yield *key, part, metric, ""

@@ -165,8 +165,8 @@ def behind(warned):
 
 
 def without_gap(studies):
-    """["title: accuracy of weak and ceiling"] of the tasks whose ceiling, under No TFT, is within 2
-    standard errors of the weak model."""
+    """["title: accuracy of weak and ceiling"] of the tasks whose ceiling, under No TFT, is not 2
+    standard errors above the weak model."""
     items = []
     for study in studies:
         # weak and ceiling are the same for every student, so the first one's gap tells

@@ -34,9 +34,9 @@ def glance(studies):
             *labelled_table(studies),
             Text("teacher: the weak model; untuned, all ... truth: the strong model before "
                  "training and after training on those labels. Recovery: (student - untuned) / "
-                 "(truth - untuned), truth trained in the same way; -: the gap is within 2 "
-                 "standard errors. labels right: share of all the teacher's labels; purity: of "
-                 "those chosen."),
+                 "(truth - untuned), truth trained in the same way; -: truth is not 2 "
+                 "standard errors above untuned. labels right: share of all the teacher's labels; "
+                 "purity: of those chosen."),
             *([Table("How good a score tells right labels from wrong ones, means over seeds",
                      ["task", "score", "labels right", "AUC", "ECE", "Brier", "purity"], scores)]
               if scores else [])]

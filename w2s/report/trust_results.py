@@ -316,7 +316,7 @@ def part(name):
 
 
 def percent(share):
-    """"98.9 %" of a Study.share; "-" where the gap that it is a share of is within noise."""
+    """"98.9 %" of a Study.share; "-" where the gap that it is a share of is not clearly above 0."""
     return "-" if share["doubtful"] else f"{100 * share['value']:.1f} %"
 
 

@@ -36,11 +36,11 @@ def trust_screen(studies):
                    [COLUMNS.get(way, way) for way in ways], rows),
             Text("Accuracy, in per cent, of a student that is trained on these labels of its weak "
                  "teacher. recovers: share of the way from the untuned student to the one on true "
-                 "labels" + f" ({GONE}: that way is within noise)" * noise + ". Colour: does the "
-                 "trust function clearly beat these labels, as in the paper; its own: is it "
-                 "near-lossless, the interval of the difference from true labels around 0, within "
-                 f"±{100 * studies[0].margin:g} points. The paper's models and questions are "
-                 "others."),
+                 "labels" + f" ({GONE}: truth is not clearly above untuned)" * noise
+                 + ". Colour: does the trust function clearly beat these labels, as in the paper; "
+                 "its own: is it near-lossless, the interval of the difference from true labels "
+                 f"around 0, within ±{100 * studies[0].margin:g} points. The paper's models and "
+                 "questions are others."),
             Bullets([line for study in studies for line in sentences(study)])]
 
 

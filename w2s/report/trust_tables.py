@@ -323,7 +323,7 @@ def defined(of):
 
 
 def shown(of):
-    """"98.9 % [95, 102]"; GONE where what it is a share of is within noise."""
+    """"98.9 % [95, 102]"; GONE where what it is a share of is not clearly above 0."""
     if not defined(of) or of["doubtful"]:
         return GONE
     interval = format_interval(of["interval"], lambda end: f"{100 * end:.0f}")
