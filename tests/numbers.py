@@ -61,14 +61,7 @@ def cells(table, template=""):
     head, _, *lines = [[cell.strip() for cell in line.strip("|\n").split("|")]
                        for line in table.splitlines()]
     if template:
-        for model, *texts in lines:
-            if model not in MODELS or "MODEL" not in template or "VALUE" not in template:
-                raise ValueError(f"'{model}' by {template}: expected one of {', '.join(MODELS)}, "
-                                 "and MODEL and VALUE in the mark")
-            for value, text in zip(head[1:], texts):
-                if text:
-                    yield template.replace("MODEL", MODELS[model]).replace(
-                        "VALUE", f"{float(value):g}"), text
+        yield from cells_of_sweep(head, lines, template)
         return
     what = ""
     for line in lines:
@@ -79,6 +72,18 @@ def cells(table, template=""):
                     raise ValueError(f"'{what}' in front of {text}: expected a task and a metric")
                 task, metric = what.split()
                 yield f"{task},{KEYS.get(line[1], line[1])},{MODELS[name]},all,all,{metric}", text
+
+
+def cells_of_sweep(head, lines, template):
+    """The same of a table whose mark has a template of the keys."""
+    for model, *texts in lines:
+        if model not in MODELS or "MODEL" not in template or "VALUE" not in template:
+            raise ValueError(f"'{model}' by {template}: expected one of {', '.join(MODELS)}, "
+                             "and MODEL and VALUE in the mark")
+        for value, text in zip(head[1:], texts):
+            if text:
+                yield template.replace("MODEL", MODELS[model]).replace(
+                    "VALUE", f"{float(value):g}"), text
 
 
 def sentences(page, root=ROOT):

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.bench import harness, needed, step, step_floor
+from tests.bench import harness, needed, private_floor, step, step_floor
 
 
 def noted_of(run):
@@ -66,9 +66,10 @@ def test_the_floor_is_printed(monkeypatch, capsys):
     assert last.startswith("floor: ") and 0 < float(last.split()[1]) < 1
 
 
+@pytest.mark.parametrize("floor", [private_floor, step_floor])
 @pytest.mark.parametrize("words", [["--rounds", "0"], ["--rounds", "x"], ["--shape", "15m"]])
-def test_a_bad_word_is_one_line(words, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["step_floor", *words])
+def test_a_bad_word_is_one_line(floor, words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["floor", *words])
     with pytest.raises(SystemExit):
-        step_floor.main()
+        floor.main()
     assert capsys.readouterr().err.startswith("error: ")

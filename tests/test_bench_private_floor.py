@@ -73,11 +73,3 @@ def test_the_floor_is_printed_and_is_no_lower_than_without_privacy(monkeypatch, 
     *_, products, last = capsys.readouterr().out.splitlines()
     assert products.startswith("products alone: ") and last.startswith("floor: ")
     assert float(last.split()[1]) >= float(products.split()[2]) >= 1
-
-
-@pytest.mark.parametrize("words", [["--rounds", "0"], ["--rounds", "x"], ["--shape", "15m"]])
-def test_a_bad_word_is_one_line(words, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["floor", *words])
-    with pytest.raises(SystemExit):
-        private_floor.main()
-    assert capsys.readouterr().err.startswith("error: ")

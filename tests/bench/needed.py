@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from tests.bench import harness, machine
+from tests.bench.__main__ import Parser
+from w2s.model.configuration import SHAPES
 
 CPU = torch.device("cpu")
 # kind: operators. Not here: copies, sums, views, factors, rotary positions, zeros
@@ -45,15 +47,35 @@ class Noted(TorchDispatchMode):
         return function(*words, **named)
 
 
+def arguments(name, doc, heads=()):
+    """--shape, --rounds and, given heads, --head of `python -m tests.bench.NAME`."""
+    parser = Parser(prog=f"python -m tests.bench.{name}", description=doc.splitlines()[0])
+    shapes = ["tiny", *(shape.removeprefix("pythia-") for shape in SHAPES)]
+    parser.add_argument("--shape", default="14m", choices=shapes)
+    if heads:
+        parser.add_argument("--head", default=heads[0], choices=heads)
+    parser.add_argument("--rounds", type=int, default=20)
+    words = parser.parse_args()
+    if words.rounds < 1:
+        parser.error(f"--rounds {words.rounds}: must be >= 1")
+    return words
+
+
 def copied(value):
     return value.detach().clone() if isinstance(value, torch.Tensor) else value
 
 
+def timed(functions, rounds):
+    """{name: median seconds}, the functions in turn, each called twice before."""
+    for run in functions.values():  # makes kernels and memory
+        run(), run()
+    times = harness.alternate(functions, rounds, lambda run: machine.seconds(run, CPU))
+    return {name: harness.quartiles(spent)[1] for name, spent in times.items()}
+
+
 def seconds(run, rounds):
-    """Median seconds of run(), called twice before."""
-    run(), run()
-    times = harness.alternate({"": run}, rounds, lambda run: machine.seconds(run, CPU))
-    return harness.quartiles(times[""])[1]
+    """The same of one function."""
+    return timed({"": run}, rounds)[""]
 
 
 @torch.no_grad()

@@ -22,11 +22,8 @@ from collections import Counter
 
 import torch
 
-from tests.bench import dp, harness, machine
-from tests.bench.__main__ import Parser
-from w2s.model.configuration import SHAPES
+from tests.bench import dp, harness, machine, needed
 
-CPU = torch.device("cpu")
 CACHE = 2 ** 27  # bytes, more than a core's share of any cache
 
 
@@ -84,31 +81,23 @@ def ways_of_norm(x, g):
             "rows": lambda: ((g * bare).sum(1), g.sum(1))}
 
 
-def timed(functions, rounds):
-    """{name: median seconds}, the functions in turn."""
-    for run in functions.values():  # makes kernels and memory
-        run(), run()
-    times = harness.alternate(functions, rounds, lambda run: machine.seconds(run, CPU))
-    return {name: harness.quartiles(spent)[1] for name, spent in times.items()}
-
-
 def measure(shape, head, rounds):
     """Print a line for each kind of layer, then the floor."""
     bench = dp.Bench(harness.Setting(shape), head)
     B, T = bench.batch["ids"].shape
-    whole = timed({"plain": bench.plain(), "fast": bench.private("fast")}, rounds)
+    whole = needed.timed({"plain": bench.plain(), "fast": bench.private("fast")}, rounds)
     print(f"pythia-{shape}, {head}, {B} x {T}: {1e3 * whole['plain']:.0f} ms without privacy, "
           f"as it is {whole['fast'] / whole['plain']:.2f}")
     products = passes = 0
     for (*i, o), count in layers(bench.model, bench.batch, bench.objective).items():
         g = torch.randn(B, T, o)
         if not i:
-            spent = timed(ways_of_norm(torch.randn(B, T, o), g), rounds)
+            spent = needed.timed(ways_of_norm(torch.randn(B, T, o), g), rounds)
             more = spent["input"] + spent["rows"] - spent["sum"]
             passes += count * max(0, more)
             print(f"{count:3} LayerNorms of {o:4}: {1e3 * more:6.2f} ms")
             continue
-        spent = timed(ways(torch.randn(B, T, *i), g, torch.rand(B)), rounds)
+        spent = needed.timed(ways(torch.randn(B, T, *i), g, torch.rand(B)), rounds)
         gram, own = spent["Gram"], spent["own"] - spent["sum"]
         products += count * max(0, min(gram, own))
         passes += count * max(0, min(spent["factor"], own - gram))
@@ -119,14 +108,7 @@ def measure(shape, head, rounds):
 
 
 def main():
-    parser = Parser(prog="python -m tests.bench.private_floor", description=__doc__.splitlines()[0])
-    shapes = ["tiny", *(name.removeprefix("pythia-") for name in SHAPES)]
-    parser.add_argument("--shape", default="14m", choices=shapes)
-    parser.add_argument("--head", default="class", choices=("class", "lm"))
-    parser.add_argument("--rounds", type=int, default=20)
-    words = parser.parse_args()
-    if words.rounds < 1:
-        parser.error(f"--rounds {words.rounds}: must be >= 1")
+    words = needed.arguments("private_floor", __doc__, ("class", "lm"))
     machine.prepare("cpu")
     torch.set_num_threads(1)
     measure(words.shape, words.head, words.rounds)

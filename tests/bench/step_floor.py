@@ -10,8 +10,6 @@ the scripts take, float32.
 import torch
 
 from tests.bench import harness, machine, models, needed, step
-from tests.bench.__main__ import Parser
-from w2s.model.configuration import SHAPES
 
 
 def measure(shape, rounds):
@@ -35,13 +33,7 @@ def measure(shape, rounds):
 
 
 def main():
-    parser = Parser(prog="python -m tests.bench.step_floor", description=__doc__.splitlines()[0])
-    shapes = ["tiny", *(name.removeprefix("pythia-") for name in SHAPES)]
-    parser.add_argument("--shape", default="14m", choices=shapes)
-    parser.add_argument("--rounds", type=int, default=20)
-    words = parser.parse_args()
-    if words.rounds < 1:
-        parser.error(f"--rounds {words.rounds}: must be >= 1")
+    words = needed.arguments("step_floor", __doc__)
     machine.prepare("cpu")
     measure(words.shape, words.rounds)
 
