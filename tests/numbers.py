@@ -44,12 +44,14 @@ KEYS = {name: key for key, name in STRATEGIES.items()}
 
 def means(path):
     """{columns of COLUMNS, joined by commas: mean over the seeds} of a results.csv."""
-    values = defaultdict(list)
+    values = defaultdict(dict)
     with open(path, encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
             if line["value"]:
-                values[key_of(line)].append(float(line["value"]))
-    return {key: sum(found) / len(found) for key, found in values.items()}
+                key, seed, value = key_of(line), line["seed"], float(line["value"])
+                if values[key].setdefault(seed, value) != value:  # two figures vary it differently
+                    raise ValueError(f"{key}: two values of seed {seed}; keep one figure")
+    return {key: sum(found.values()) / len(found) for key, found in values.items()}
 
 
 def key_of(line):

@@ -190,6 +190,15 @@ def test_a_table_of_a_sweep_is_held_to_its_values(tmp_path, change, problem):
     assert problem in found[0] if problem else found == []
 
 
+def test_figures_that_vary_one_thing_differently_are_not_mixed(tmp_path):
+    again = "ood,both,weak,all,0,all,ra,{},A1,lam,0\n"
+    (tmp_path / "page.md").write_text(VARIED)
+    for value, problems in ((.7, 0), (.6, 1)):
+        (tmp_path / "sweep.csv").write_text(SWEEP + again.format(value))
+        found = numbers.wrong(tmp_path / "page.md", tmp_path)
+        assert len(found) == problems and all("two values of seed 0" in line for line in found)
+
+
 def test_what_tables_of_sweeps_name_is_kept(tmp_path):
     (tmp_path / "all.csv").write_text(SWEEP)
     (tmp_path / "README.md").write_text(VARIED)
