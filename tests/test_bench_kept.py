@@ -62,6 +62,16 @@ def test_another_machine_is_named(file, capsys):
     assert "note: the ratios are of another machine: a CPU" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("speed, noted", [(200, False), (260, False), (270, True), (140, True)])
+def test_a_machine_of_another_speed_is_named(file, speed, noted, capsys):
+    def facts(gemm):
+        return FACTS | {"ceilings": {"float32": {"GEMM": gemm}}}
+    kept.save(facts(200.4), tables())
+    assert json.loads(file.read_text())["products"] == 200
+    kept.check(facts(speed), tables())
+    assert ("at 200 where the ratios were made" in capsys.readouterr().err) == noted
+
+
 @pytest.mark.parametrize("flag, status", [("save", 0), ("check", 1)])
 def test_a_session_ends_with_them(file, flag, status, monkeypatch, capsys):
     from types import SimpleNamespace

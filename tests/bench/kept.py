@@ -3,7 +3,8 @@
 A ratio is a row's time in times of BASE's, which is ours. Of a peer it is to stay large; of another
 variant of ours (a clipped gradient in times of a plain one) it is to stay small. What is lost is
 the share by which it went the wrong way, from the median that was committed to the better quartile
-of this run. Ratios hold on machines of one kind: the file names its own.
+of this run. Ratios hold on machines of one kind: the file names its own, and how fast its products
+are, since virtual cores of one name differ by twice, and peers' ratios with them.
 
 Left out is what two runs of one commit do not agree on: Opacus' hooks, whose time doubles with
 where the allocator puts a gradient per row, and what takes under a tenth of BASE's time.
@@ -37,9 +38,15 @@ def lost(key, before, now):
     return 1 - now[2] / before if peer else now[0] / before - 1
 
 
+def products(facts):
+    """GF/s of a float32 product on our route; 0 where it was not measured."""
+    return round(facts["ceilings"].get("float32", {}).get("GEMM", 0))
+
+
 def save(facts, tables):
     """Write the ratios into RATIOS."""
     content = {key: facts[key] for key in ("command", "date", "commit", "changed", "machine")}
+    content["products"] = products(facts)
     content["ratios"] = {key: round(value[1], 3) for key, value in ratios(tables).items()}
     RATIOS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     say(f"{RATIOS}: {len(content['ratios'])} ratios")
@@ -51,6 +58,10 @@ def check(facts, tables):
     known, now = json.loads(RATIOS.read_text(encoding="utf-8")), ratios(tables)
     if known["machine"] != facts["machine"]:
         say(f"note: the ratios are of another machine: {known['machine']}")
+    before, speed = known["products"], products(facts)
+    if before and speed and not 3 / 4 < speed / before < 4 / 3:
+        say(f"note: products run at {speed} GF/s here, at {before} where the ratios were made: "
+            "those of peers as shipped do not compare")
     found = sorted(((lost(key, before, now[key]), key, before) for key, before in
                     known["ratios"].items() if key in now), reverse=True)
     for share, key, before in found:
