@@ -46,7 +46,8 @@ class Common(launch.Options):
     raw: str = arg(None, "folder of public data files")
     text: list[str] = arg([], "real: files of text to pretrain on, plain or .gz: .jsonl with "
                           "`text`, else a document a line (default: what lies in RAW/corpus)")
-    quick: bool = arg(False, "real: fewer tokens, fewer rows of the large tasks, and one seed")
+    quick: bool = arg(False, "real: fewer tokens, fewer rows of the large tasks, one seed, and "
+                            "no larger model for the chain")
     data: str = arg(None, "folder of rows that you prepared: DIR/<task>/weak.jsonl, wts.jsonl, "
                     "test.jsonl and, if you have them, val.jsonl and trust.jsonl; nothing is split")
     out: str = arg(None, "results there instead of runs/<preset>")

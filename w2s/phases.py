@@ -121,7 +121,8 @@ class Experiment(TrustPhases):
             return
         weak, strong = MODELS[preset]
         self.weak, = self._named(options.weak and [options.weak], [weak])
-        self.strong = self._named(options.strong and options.strong.split(","), strong.split(","))
+        usual = strong.split(",")[:1 if options.quick else None]  # a larger one takes longest
+        self.strong = self._named(options.strong and options.strong.split(","), usual)
         self.surrogate = model(options.surrogate or "w2s/models/mini-surrogate")
 
     def _named(self, given, usual):

@@ -32,6 +32,7 @@ ERRORS = [
     (PHASES, '"--text": self.text, "--out": base.parent,',
      '"--text": self.text[:1], "--out": base.parent,', TEXT),
     (PHASES, 'if options.quick and self.preset == "real":', 'if False:', QUICK),
+    (PHASES, '[:1 if options.quick else None]', '', QUICK),
     ("w2s/commands.py", 'return preset == "smoke" or options.quick', 'return preset == "smoke"', QUICK),
     (EXPERIMENT, 'for name in ("text", "quick"):', 'for name in ("text",):', SAID),
     (EXPERIMENT, 'if not options.raw and not options.data:', 'if False:', SAID),
