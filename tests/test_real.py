@@ -98,7 +98,7 @@ def test_quick_reads_less_and_has_one_seed(tmp_path):
     few, many = (float(words(found, "--passes")[0]) for found in (quick, whole))
     assert few < many
     assert words(quick, "--limit") and not words(whole, "--limit")
-    assert (len(quick.strong), len(whole.strong)) == (1, 2)  # the chain's larger model takes longest
+    assert (len(quick.strong), len(whole.strong)) == (1, 2)  # the chain's larger one takes longest
     # of other rows and tokens, so in folders of its own
     assert (str(quick.out), str(quick.rows)) == ("runs/real-quick", "data/real-quick")
     assert (str(whole.out), str(whole.rows)) == ("runs/real", "data/real")
