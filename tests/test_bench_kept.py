@@ -97,9 +97,10 @@ def test_a_check_without_a_file_says_how_to_make_it(tmp_path):
 
 @pytest.mark.parametrize("content", [
     b"{nope", b"[]", b"3", b"{}", b"", b"\xff\x00",
-    b'{"machine": "m", "commit": "c", "ratios": {}}',
-    b'{"machine": "m", "commit": "c", "ratios": {"a": "1"}}',
-    b'{"machine": "m", "commit": "c", "ratios": {"a": NaN}}'])
+    b'{"machine": "m", "commit": "c", "products": 1, "ratios": {}}',
+    b'{"machine": "m", "commit": "c", "products": 1, "ratios": {"a": "1"}}',
+    b'{"machine": "m", "commit": "c", "products": 1, "ratios": {"a": NaN}}',
+    b'{"machine": "m", "commit": "c", "products": "1", "ratios": {"a": 1}}'])
 def test_spoilt_ratios_are_named_before_anything_runs(content, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench, "RATIOS", tmp_path / "ratios.json")
     monkeypatch.setattr(sys, "argv", ["bench", "--check"])
@@ -109,5 +110,11 @@ def test_spoilt_ratios_are_named_before_anything_runs(content, tmp_path, monkeyp
     assert ended.value.code == 2 and f"--check: {bench.RATIOS}: " in capsys.readouterr().err
 
 
+def test_what_was_saved_can_be_used(file, monkeypatch):
+    monkeypatch.setattr(bench, "RATIOS", file)
+    assert bench.committed()["products"] == 0             # FACTS has no ceiling
+
+
 def test_the_committed_ratios_can_be_used():
-    assert bench.committed()["ratios"]
+    known = bench.committed()
+    assert known["ratios"] and known["products"]

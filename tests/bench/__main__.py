@@ -45,13 +45,13 @@ def committed():
     try:
         known = json.loads(RATIOS.read_text(encoding="utf-8"))
         facts, ratios = [known[key] for key in ("machine", "commit")], known["ratios"]
-        numbers = [*ratios.values(), known["products"]]
         good = ratios and all(isinstance(fact, str) for fact in facts) and all(
-            type(number) in (int, float) and 0 < number < 1e9 for number in numbers)
+            type(ratio) in (int, float) and 0 < ratio < 1e9 for ratio in ratios.values()
+        ) and type(known["products"]) is int              # 0: not measured
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{RATIOS}: {type(error).__name__}: {error}") from None
     if not good:
-        raise ValueError(f"{RATIOS}: expected machine, commit, products and ratios above 0")
+        raise ValueError(f"{RATIOS}: expected machine, commit, products (GF/s) and ratios above 0")
     return known
 
 
