@@ -104,6 +104,20 @@ def test_the_exponent_of_a_power_is_found():
     assert not growth.line("x", "y", sizes, [n ** 1.5 for n in sizes])["good"]
 
 
+@pytest.mark.parametrize("section", [
+    "label", "train", pytest.param("seeds", marks=pytest.mark.slow), "maths"])
+def test_what_is_timed_can_be_run(section, tmp_path, monkeypatch):
+    """The smallest size of each line, once."""
+    run = []
+    monkeypatch.setattr(growth, "timed", lambda what, by, runs, *a, **k: run.append(
+        (what, by, runs[min(runs)]())))
+    for _ in growth.SECTIONS[section](tmp_path):
+        pass
+    assert len(run) == {"label": 3, "train": 3, "seeds": 2, "maths": 6}[section]
+    if section == "label":
+        assert len(rows.read(tmp_path / "run" / "labels" / "wts.jsonl")) == 1000
+
+
 # ---- the plan of memory --------------------------------------------------------------------------
 
 def kept(model, ids, mask=None):

@@ -143,12 +143,12 @@ def label(folder):
     """Labelling by rows, length and model size."""
     import label as program
     task, model = tasks.load("ood"), checkpoint.load(MINI, "class", 2)
-    cfg = program.Config(task="ood", run=[], data=[])
+    cfg, run = program.Config(task="ood", run=[], data=[]), trained(folder)
 
     def of(n):
         path = sentences(folder / f"{n}.jsonl", n)
-        return lambda: program.write(folder / "labels.jsonl", task, model, MINI, task.read(path),
-                                     {"max_length": 128}, cfg)
+        return lambda: program.write(run / "labels" / "wts.jsonl", task, model, MINI,
+                                     task.read(path), {"max_length": 128}, cfg)
     yield timed("label", "rows", {n: of(n) for n in (1000, 3000, 9000)})
     model, _ = classifier(shape_of(128))
 
@@ -246,7 +246,6 @@ def maths(folder):
     score = draw.random(max(sizes))
     right, groups = (draw.random(max(sizes)) < score).astype(float), np.arange(max(sizes)) // 3
     for name, f in {"auc": metrics.auc, "purity curve": metrics.purity_curve, "ECE": metrics.ece,
-                    "ECE, bins of equal mass": lambda s, y: metrics.ece(s, y, mass="equal"),
                     "entropy": lambda s, y: metrics.entropy(np.stack([s, 1 - s], 1)),
                     "bootstrap of a mean": lambda s, y: statistics.bootstrap_interval(
                         s, groups[:len(s)], draws=10),
