@@ -16,8 +16,8 @@ once these are prepared; before that, those of the public sets in full (ROWS) or
 times what the files that are there have in their place. A Machine says how long that takes: its
 sustained rate, and what every step costs however small it is. The numbers of a Machine are assumed,
 not measured: of CPUs half, of GPUs a third of what products of large matrices reach on common ones,
-so that large models may be faster and small ones slower. That of CORE16 is the lower of what two
-experiments had: 165e9 operations a second on a core (docs/speed.md), 120e9 (OOD of preset real).
+so that large models may be faster and small ones slower. That of CORE16 is what an experiment had:
+120e9 operations a second on a core (OOD of preset real).
 """
 
 import functools

@@ -212,7 +212,7 @@ class Network(nn.Module):
         on_cpu = h.device.type == "cpu"
         held, at_once = (limit[on_cpu] // self.settings["vocab_size"] + 1
                          for limit in (LOGITS_HELD, LOGITS_AT_ONCE))
-        # the loss in place gains nothing on few logits (docs/speed.md), and knows no capping
+        # the loss in place gains nothing on few logits (docs/log.md), and knows no capping
         if len(h) <= at_once or self.cap:
             return self.token_nll(h, target) * weight
         # each gradient costs a product, so only those that are asked for
