@@ -110,7 +110,7 @@ def test_what_is_timed_can_be_run(section, tmp_path, monkeypatch):
     """The smallest size of each line, once."""
     run = []
     monkeypatch.setattr(growth, "timed", lambda what, by, runs, *a, **k: run.append(
-        (what, by, runs[min(runs)]())))
+        runs[min(runs)]()))
     for _ in growth.SECTIONS[section](tmp_path):
         pass
     assert len(run) == {"label": 3, "train": 3, "seeds": 2, "maths": 6}[section]
